@@ -1,0 +1,16 @@
+export const LOG_LEVELS = ['error', 'warn', 'info', 'debug'] as const;
+
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** A line goes out when its level is at or above the log's. Text from the network must be cleaned before. */
+export type Log = Record<LogLevel, (line: string) => void>;
+
+/** A log that gives each line, with time and level, to `write`; lines below `level` are dropped. */
+export function createLog(level: LogLevel, write: (line: string) => void): Log {
+  const limit = LOG_LEVELS.indexOf(level);
+  const at = (own: LogLevel) =>
+    LOG_LEVELS.indexOf(own) > limit
+      ? () => {}
+      : (line: string) => write(`${new Date().toISOString()} mcp-latchkey ${own}: ${line}\n`);
+  return { error: at('error'), warn: at('warn'), info: at('info'), debug: at('debug') };
+}

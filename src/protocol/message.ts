@@ -1,0 +1,357 @@
+import { isUtf8 } from 'node:buffer';
+
+/**
+ * A JSON-RPC id (JSON-RPC 2.0 §4). `raw` is the token as it was written, so that a number beyond
+ * 2^53 is answered digit for digit; `key` is equal for ids that mean the same (`1.0` and `1`,
+ * `"é"` and `"\u00e9"`) and differs between a string and a number.
+ */
+export interface MessageId {
+  readonly raw: string;
+  readonly key: string;
+}
+
+export interface Request {
+  readonly kind: 'request';
+  readonly bytes: Buffer;
+  readonly id: MessageId;
+  readonly method: string;
+}
+
+interface Notification {
+  readonly kind: 'notification';
+  readonly bytes: Buffer;
+  readonly method: string;
+}
+
+/** `id` is absent where an error answers something that could not be read (JSON-RPC 2.0 §5). */
+export interface Response {
+  readonly kind: 'response';
+  readonly bytes: Buffer;
+  readonly id?: MessageId;
+  readonly isError: boolean;
+}
+
+/** One JSON-RPC message. `bytes` is what came over the wire, on one line, valid UTF-8. */
+export type Message = Request | Notification | Response;
+
+/** Bytes that are no JSON-RPC message: `why` says so in words, `id` is what could be saved. */
+export interface Unusable {
+  readonly kind: 'unusable';
+  readonly why: string;
+  readonly id?: MessageId;
+}
+
+export interface ReadResult {
+  readonly messages: readonly (Message | Unusable)[];
+  /** Whether they came as a JSON array (a batch, MCP revision 2025-03-26). */
+  readonly isBatch: boolean;
+}
+
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const OPEN_BRACKET = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_BRACKET = 0x5d;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+
+/**
+ * Reads a JSON-RPC message, or a batch of them, without building values: the bytes are checked
+ * against RFC 8259 and only the envelope's own members are looked at, so that a message of 20 MB
+ * costs one pass and no copy, and everything unknown in it passes through untouched.
+ *
+ * The bytes may be changed in place: line ends between tokens become spaces, since one message is
+ * one line on stdio (MCP 2025-11-25, Transports §stdio). Never throws.
+ */
+export function readMessages(input: Buffer): ReadResult {
+  const bytes = asUtf8(input);
+  const start = skipWhitespace(bytes, 0);
+  if (bytes[start] === OPEN_BRACKET) return readBatch(bytes, start);
+  const envelope = scanEnvelope(bytes, start);
+  if (envelope.end >= 0 && skipWhitespace(bytes, envelope.end) !== bytes.length) {
+    envelope.end = -1;
+  }
+  return { messages: [toMessage(bytes, start, envelope)], isBatch: false };
+}
+
+function readBatch(bytes: Buffer, start: number): ReadResult {
+  const messages: (Message | Unusable)[] = [];
+  let at = skipWhitespace(bytes, start + 1);
+  if (bytes[at] === CLOSE_BRACKET && skipWhitespace(bytes, at + 1) === bytes.length) {
+    return { messages: [{ kind: 'unusable', why: 'an empty batch' }], isBatch: true };
+  }
+  for (;;) {
+    const envelope = scanEnvelope(bytes, at);
+    const notAnObject = envelope.end < 0 && bytes[at] !== OPEN_BRACE ? endOfValue(bytes, at) : -1;
+    messages.push(toMessage(bytes, at, envelope));
+    const end = notAnObject >= 0 ? notAnObject : envelope.end;
+    if (end < 0) break;
+    at = skipWhitespace(bytes, end);
+    if (bytes[at] === COMMA) {
+      at = skipWhitespace(bytes, at + 1);
+      continue;
+    }
+    if (bytes[at] === CLOSE_BRACKET && skipWhitespace(bytes, at + 1) === bytes.length) break;
+    messages.push({ kind: 'unusable', why: 'a batch that is not valid JSON' });
+    break;
+  }
+  return { messages, isBatch: true };
+}
+
+/** The whole message as a value. Only for messages that `readMessages` has accepted. */
+export function parseMessage(message: Message): Record<string, unknown> {
+  return JSON.parse(message.bytes.toString('utf8'));
+}
+
+/**
+ * The response with its id written as the request wrote it: a gateway whose JSON parser rounds a
+ * large number would otherwise answer a request that the client never made.
+ */
+export function responseBytesFor(request: MessageId, response: Response): Buffer {
+  if (response.id === undefined || response.id.raw === request.raw) return response.bytes;
+  const { id } = scanEnvelope(response.bytes, skipWhitespace(response.bytes, 0));
+  if (id === undefined) return response.bytes;
+  return Buffer.concat([
+    response.bytes.subarray(0, id.start),
+    Buffer.from(request.raw),
+    response.bytes.subarray(id.end),
+  ]);
+}
+
+/** One line of an error response to `id` (JSON-RPC 2.0 §5.1). */
+export function errorResponse(
+  id: MessageId,
+  error: { code: number; message: string; data?: unknown },
+): Buffer {
+  return Buffer.from(`{"jsonrpc":"2.0","id":${id.raw},"error":${JSON.stringify(error)}}`);
+}
+
+function asUtf8(bytes: Buffer): Buffer {
+  // WHATWG streams and SSE decode with replacement; what is sent on must be UTF-8 all the same.
+  const utf8 = isUtf8(bytes) ? bytes : Buffer.from(bytes.toString('utf8'));
+  const hasByteOrderMark = utf8[0] === 0xef && utf8[1] === 0xbb && utf8[2] === 0xbf;
+  return hasByteOrderMark ? utf8.subarray(3) : utf8;
+}
+
+function onOneLine(bytes: Buffer): Buffer {
+  for (const lineEnd of [LF, CR]) {
+    for (let at = bytes.indexOf(lineEnd); at !== -1; at = bytes.indexOf(lineEnd, at + 1)) {
+      bytes[at] = SPACE;
+    }
+  }
+  return bytes;
+}
+
+interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+interface Envelope {
+  id?: Span;
+  method?: Span;
+  jsonrpc?: Span;
+  result?: Span;
+  error?: Span;
+  /** Where the object ends; -1 when it is not a JSON object or breaks off. */
+  end: number;
+}
+
+function toMessage(bytes: Buffer, start: number, envelope: Envelope): Message | Unusable {
+  const id = envelope.id && readId(bytes, envelope.id);
+  const saved = id === undefined ? {} : { id };
+  if (envelope.end < 0) {
+    const why = bytes[start] === OPEN_BRACE ? 'not valid JSON' : 'not a JSON object';
+    return { kind: 'unusable', why, ...saved };
+  }
+  const unusable = (why: string): Unusable => ({ kind: 'unusable', why, ...saved });
+  if (envelope.jsonrpc === undefined || text(bytes, envelope.jsonrpc) !== '"2.0"') {
+    return unusable('"jsonrpc" is not "2.0"');
+  }
+  const own = onOneLine(bytes.subarray(start, envelope.end));
+  const { method, result, error } = envelope;
+  if (method !== undefined) {
+    if (bytes[method.start] !== QUOTE) return unusable('"method" is not a string');
+    if (result !== undefined || error !== undefined) {
+      return unusable('it has both "method" and "result" or "error"');
+    }
+    const name: string = JSON.parse(text(bytes, method));
+    if (envelope.id === undefined) return { kind: 'notification', bytes: own, method: name };
+    if (id === undefined) return unusable('"id" is neither a string nor a number');
+    return { kind: 'request', bytes: own, id, method: name };
+  }
+  if ((result === undefined) === (error === undefined)) {
+    return unusable('it has neither "method" nor exactly one of "result" and "error"');
+  }
+  if (error !== undefined && bytes[error.start] !== OPEN_BRACE) {
+    return unusable('"error" is not an object');
+  }
+  if (id === undefined) {
+    const unanswerable =
+      error !== undefined && (envelope.id === undefined || text(bytes, envelope.id) === 'null');
+    if (!unanswerable) return unusable('it is a response without a usable "id"');
+  }
+  return { kind: 'response', bytes: own, isError: error !== undefined, ...saved };
+}
+
+function readId(bytes: Buffer, span: Span): MessageId | undefined {
+  const raw = text(bytes, span);
+  const first = bytes[span.start] as number;
+  if (first === QUOTE) return { raw, key: `s${JSON.parse(raw)}` };
+  if (first === 0x2d || (first >= 0x30 && first <= 0x39)) return { raw, key: `n${Number(raw)}` };
+  return undefined;
+}
+
+function text(bytes: Buffer, span: Span): string {
+  return bytes.toString('utf8', span.start, span.end);
+}
+
+const ENVELOPE_MEMBERS = new Set(['id', 'method', 'jsonrpc', 'result', 'error']);
+
+/** The envelope's members, those before a break too. Of a repeated member the last one counts. */
+function scanEnvelope(bytes: Buffer, start: number): Envelope {
+  const envelope: Envelope = { end: -1 };
+  if (bytes[start] !== OPEN_BRACE) return envelope;
+  let at = skipWhitespace(bytes, start + 1);
+  if (bytes[at] === CLOSE_BRACE) {
+    envelope.end = at + 1;
+    return envelope;
+  }
+  for (;;) {
+    const keyEnd = endOfString(bytes, at);
+    if (keyEnd < 0) return envelope;
+    const key = memberName(bytes, at, keyEnd);
+    at = skipWhitespace(bytes, keyEnd);
+    if (bytes[at] !== COLON) return envelope;
+    const valueStart = skipWhitespace(bytes, at + 1);
+    const valueEnd = endOfValue(bytes, valueStart);
+    if (valueEnd < 0) return envelope;
+    if (key !== undefined) envelope[key] = { start: valueStart, end: valueEnd };
+    at = skipWhitespace(bytes, valueEnd);
+    if (bytes[at] === CLOSE_BRACE) {
+      envelope.end = at + 1;
+      return envelope;
+    }
+    if (bytes[at] !== COMMA) return envelope;
+    at = skipWhitespace(bytes, at + 1);
+  }
+}
+
+function memberName(
+  bytes: Buffer,
+  start: number,
+  end: number,
+): Exclude<keyof Envelope, 'end'> | undefined {
+  // "\u0069d" is "id" too, in at most six bytes a character.
+  if (end - start > 2 + 6 * 'jsonrpc'.length) return undefined;
+  const raw = bytes.toString('latin1', start + 1, end - 1);
+  const name = raw.includes('\\') ? JSON.parse(`"${raw}"`) : raw;
+  return ENVELOPE_MEMBERS.has(name) ? name : undefined;
+}
+
+function isWhitespace(byte: number | undefined): boolean {
+  return byte === SPACE || byte === LF || byte === CR || byte === 0x09;
+}
+
+function skipWhitespace(bytes: Buffer, start: number): number {
+  let at = start;
+  while (isWhitespace(bytes[at])) at++;
+  return at;
+}
+
+// A byte for each open object or array: 64 MB of "[" must not become a gigabyte of numbers.
+const shallow = new Uint8Array(256);
+
+function grown(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(bytes.length * 2);
+  larger.set(bytes);
+  return larger;
+}
+
+/** Where the JSON value at `start` ends, or -1 when there is none. Any depth, no recursion. */
+function endOfValue(bytes: Buffer, start: number): number {
+  let closers = shallow;
+  let depth = 0;
+  let at = start;
+  for (;;) {
+    const first = bytes[at];
+    if (first === OPEN_BRACE || first === OPEN_BRACKET) {
+      const closer = first + 2;
+      at = skipWhitespace(bytes, at + 1);
+      if (bytes[at] !== closer) {
+        if (depth === closers.length) closers = grown(closers);
+        closers[depth++] = closer;
+        if (closer === CLOSE_BRACE) at = startOfMemberValue(bytes, at);
+        if (at < 0) return -1;
+        continue;
+      }
+      at++;
+    } else if (first === QUOTE) at = endOfString(bytes, at);
+    else at = endOfScalar(bytes, at);
+    if (at < 0) return -1;
+    for (;;) {
+      if (depth === 0) return at;
+      const closer = closers[depth - 1];
+      at = skipWhitespace(bytes, at);
+      if (bytes[at] === closer) {
+        depth--;
+        at++;
+        continue;
+      }
+      if (bytes[at] !== COMMA) return -1;
+      at = skipWhitespace(bytes, at + 1);
+      if (closer === CLOSE_BRACE) at = startOfMemberValue(bytes, at);
+      if (at < 0) return -1;
+      break;
+    }
+  }
+}
+
+function startOfMemberValue(bytes: Buffer, start: number): number {
+  const keyEnd = endOfString(bytes, start);
+  if (keyEnd < 0) return -1;
+  const colon = skipWhitespace(bytes, keyEnd);
+  return bytes[colon] === COLON ? skipWhitespace(bytes, colon + 1) : -1;
+}
+
+function endOfString(bytes: Buffer, start: number): number {
+  if (bytes[start] !== QUOTE) return -1;
+  const length = bytes.length;
+  for (let at = start + 1; at < length; at++) {
+    const byte = bytes[at] as number;
+    if (byte === QUOTE) return at + 1;
+    if (byte < SPACE) return -1;
+    if (byte !== BACKSLASH) continue;
+    at++;
+    const escaped = bytes[at];
+    if (escaped === 0x75) {
+      for (const end = at + 4; at < end; at++) if (!isHexDigit(bytes[at + 1])) return -1;
+    } else if (escaped === undefined || !ESCAPES.has(escaped)) return -1;
+  }
+  return -1;
+}
+
+const ESCAPES = new Set(Buffer.from('"\\/bfnrt'));
+
+function isHexDigit(byte: number | undefined): boolean {
+  if (byte === undefined) return false;
+  const lower = byte | 0x20;
+  return (byte >= 0x30 && byte <= 0x39) || (lower >= 0x61 && lower <= 0x66);
+}
+
+const SCALAR = /^(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null)$/;
+
+function endOfScalar(bytes: Buffer, start: number): number {
+  let end = start;
+  for (; end < bytes.length; end++) {
+    const byte = bytes[end];
+    if (byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || isWhitespace(byte)) {
+      break;
+    }
+  }
+  return SCALAR.test(bytes.toString('latin1', start, end)) ? end : -1;
+}

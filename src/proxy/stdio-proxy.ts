@@ -1,0 +1,221 @@
+import type { Readable, Writable } from 'node:stream';
+import { CATALOGUE, wordFailure } from '../failures/catalogue.ts';
+import type { Failure } from '../failures/failure.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Log } from '../log.ts';
+import {
+  errorResponse,
+  type Message,
+  parseMessage,
+  type Request,
+  readMessages,
+  responseBytesFor,
+  type Unusable,
+} from '../protocol/message.ts';
+import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
+import { BatchReplies } from './batch-replies.ts';
+import { LineReader } from './line-reader.ts';
+import { MessageWriter } from './message-writer.ts';
+
+/** How long what is in flight may take once the client has closed stdin. */
+const DRAIN_LIMIT_MS = 5_000;
+/** How long the end of the session may take. */
+const CLOSE_LIMIT_MS = 1_000;
+/** How long a cancelled exchange may stay open after the cancellation was sent. */
+const CANCEL_LIMIT_MS = 900;
+
+/** JSON-RPC 2.0 §5.1. */
+const INVALID_REQUEST = -32600;
+
+/** Takes the reply to a request; undefined when there is to be none. */
+type Answer = (reply: Buffer | undefined) => void;
+
+/** A request of the client's that has not been answered. */
+interface InFlight {
+  readonly request: Request;
+  readonly answer: Answer;
+  sending?: Sending;
+}
+
+/**
+ * The stdio side: reads the client's messages from `input`, sends each upstream and writes what
+ * comes back to `output`, one message a line. Every request gets exactly one reply with its id; a
+ * cancelled one gets none (MCP 2025-11-25, Cancellation).
+ */
+export class StdioProxy {
+  readonly #input: Readable;
+  readonly #writer: MessageWriter;
+  readonly #upstream: Upstream;
+  readonly #log: Log;
+  readonly #inFlight = new Set<InFlight>();
+  readonly #sendings = new Set<Sending>();
+  #stopping: Promise<void> | undefined;
+  #onIdle: (() => void) | undefined;
+
+  constructor(options: { input: Readable; output: Writable; upstream: Upstream; log: Log }) {
+    this.#input = options.input;
+    this.#writer = new MessageWriter(options.output);
+    this.#upstream = options.upstream;
+    this.#log = options.log;
+    this.#upstream.listen(this.#observer(undefined));
+  }
+
+  /** Runs until the client closes `input` and all is answered. Never rejects. */
+  async run(): Promise<void> {
+    const lines = new LineReader((line) => this.#fromClient(line));
+    await new Promise<void>((resolve) => {
+      this.#input.on('data', (chunk: Buffer) => lines.push(chunk));
+      this.#input.once('end', () => lines.end());
+      for (const event of ['end', 'close', 'error']) this.#input.once(event, () => resolve());
+    });
+    await this.stop(DRAIN_LIMIT_MS);
+  }
+
+  /**
+   * Waits at most `drainLimitMs` for what is on its way, answers what is left with an error, ends
+   * the session and flushes stdout. A later call waits for the first.
+   */
+  stop(drainLimitMs: number): Promise<void> {
+    this.#stopping ??= this.#stop(drainLimitMs);
+    return this.#stopping;
+  }
+
+  async #stop(drainLimitMs: number): Promise<void> {
+    await this.#idle(drainLimitMs);
+    for (const inFlight of this.#inFlight) {
+      inFlight.sending?.abort();
+      this.#answer(inFlight, errorResponse(inFlight.request.id, STOPPED));
+    }
+    await this.#upstream.close(CLOSE_LIMIT_MS);
+    await this.#writer.flush();
+  }
+
+  #idle(limitMs: number): Promise<void> {
+    if (this.#sendings.size === 0 || limitMs === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, limitMs);
+      this.#onIdle = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #fromClient(line: Buffer): void {
+    const { messages, isBatch } = readMessages(line);
+    if (!isBatch) {
+      for (const message of messages) this.#take(message, (reply) => this.#write(reply));
+      return;
+    }
+    // The gateway gets each message in a POST of its own, the client its replies in one array
+    // (MCP 2025-03-26, Base Protocol §Batching; JSON-RPC 2.0 §6).
+    const replies = new BatchReplies(messages, (reply) => this.#write(reply));
+    for (const message of messages) this.#take(message, (reply) => replies.add(reply));
+  }
+
+  #take(message: Message | Unusable, answer: Answer): void {
+    if (message.kind === 'unusable') this.#refuse(message, answer);
+    else if (message.kind === 'request') this.#request(message, answer);
+    else if (isCancellation(message)) this.#cancel(message);
+    else this.#send(message, this.#observer(undefined));
+  }
+
+  #refuse({ why, id }: Unusable, answer: Answer): void {
+    this.#log.warn(`a line from the client is no JSON-RPC message: ${why}`);
+    if (id === undefined) return;
+    answer(errorResponse(id, { code: INVALID_REQUEST, message: `Invalid request: ${why}` }));
+  }
+
+  #request(request: Request, answer: Answer): void {
+    const inFlight: InFlight = { request, answer };
+    this.#inFlight.add(inFlight);
+    inFlight.sending = this.#send(request, this.#observer(inFlight), (failure) =>
+      this.#answer(inFlight, errorResponse(request.id, wordFailure(failure))),
+    );
+  }
+
+  // The request gets no reply from here on. Its exchange ends when the gateway has the
+  // cancellation, or soon after: what the gateway streams until then is not lost.
+  #cancel(notification: Message): void {
+    const { params } = parseMessage(notification);
+    const id = (params as { requestId?: unknown } | undefined)?.requestId;
+    const key = typeof id === 'string' ? `s${id}` : `n${id}`;
+    const cancelled = this.#requestInFlight(key);
+    if (cancelled !== undefined) this.#answer(cancelled, undefined);
+    const cancellation = this.#send(notification, this.#observer(undefined));
+    const end = () => {
+      clearTimeout(timer);
+      cancelled?.sending?.abort();
+    };
+    const timer = setTimeout(end, CANCEL_LIMIT_MS);
+    void cancellation.settled.then(end);
+  }
+
+  #send(
+    message: Message,
+    observer: MessageObserver,
+    onFailure = (failure: Failure) => this.#logFailure(message, failure),
+  ): Sending {
+    const sending = this.#upstream.send(message, observer);
+    this.#sendings.add(sending);
+    void sending.settled.then((failure) => {
+      this.#sendings.delete(sending);
+      if (failure !== undefined) onFailure(failure);
+      if (this.#sendings.size === 0) this.#onIdle?.();
+    });
+    return sending;
+  }
+
+  #observer(own: InFlight | undefined): MessageObserver {
+    return {
+      onMessage: (message) => this.#fromGateway(message, own),
+      congested: () => this.#writer.congested(),
+    };
+  }
+
+  #fromGateway(message: Message, own: InFlight | undefined): void {
+    if (message.kind !== 'response') {
+      this.#write(message.bytes);
+      return;
+    }
+    const key = message.id?.key;
+    const isOwn = own !== undefined && own.request.id.key === key && this.#inFlight.has(own);
+    const target = isOwn ? own : key === undefined ? undefined : this.#requestInFlight(key);
+    if (target === undefined) {
+      this.#log.warn('dropped a reply from the gateway to no request that waits for one');
+      return;
+    }
+    this.#answer(target, responseBytesFor(target.request.id, message));
+  }
+
+  #answer(inFlight: InFlight, reply: Buffer | undefined): void {
+    if (this.#inFlight.delete(inFlight)) inFlight.answer(reply);
+  }
+
+  /** The newest, should a client have used an id twice. */
+  #requestInFlight(key: string): InFlight | undefined {
+    let found: InFlight | undefined;
+    for (const inFlight of this.#inFlight) if (inFlight.request.id.key === key) found = inFlight;
+    return found;
+  }
+
+  #logFailure(message: Message, failure: Failure): void {
+    const what = message.kind === 'response' ? "the client's reply" : message.method;
+    this.#log.warn(`could not deliver ${cleanNetworkText(what)}: ${wordFailure(failure).message}`);
+  }
+
+  #write(message: Buffer | undefined): void {
+    if (message !== undefined) this.#writer.write(message);
+  }
+}
+
+function isCancellation(message: Message): boolean {
+  return message.kind === 'notification' && message.method === 'notifications/cancelled';
+}
+
+const STOPPED = {
+  code: CATALOGUE.interrupted.code,
+  message:
+    'Interrupted: mcp-latchkey was stopped before the reply came, and the request may have run. The outcome is unknown: check what it did before you try again.',
+  data: { reason: 'interrupted', retryable: false },
+};

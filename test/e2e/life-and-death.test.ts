@@ -1,0 +1,208 @@
+import { describe, expect, it } from 'vitest';
+import { answer, startGateway } from './loopback-gateway.ts';
+import { runToEnd, startProxy, TEST_KEY } from './running-proxy.ts';
+
+const withSession = (
+  received: Parameters<typeof answer>[0],
+  response: Parameters<typeof answer>[1],
+) => {
+  response.setHeader('Mcp-Session-Id', 'session-1');
+  answer(received, response);
+};
+
+describe('when the client closes stdin', () => {
+  it('finishes what is in flight, then ends the session and exits 0', async () => {
+    let finish: (() => void) | undefined;
+    const gateway = await startGateway((received, response) => {
+      if (received.message.method === 'slow') finish = () => answer(received, response);
+      else withSession(received, response);
+    });
+    const proxy = startProxy(gateway.url);
+    await proxy.initialize();
+    proxy.send({ jsonrpc: '2.0', id: 2, method: 'slow' });
+    await gateway.request(({ message }) => message.method === 'slow');
+    proxy.child.stdin?.end();
+    finish?.();
+    expect(await proxy.exited).toBe(0);
+    expect(proxy.messages.at(-1)).toMatchObject({ id: 2, result: {} });
+    expect(gateway.received.at(-1)?.method).toBe('DELETE');
+  });
+
+  it('answers after 5 s what never came, and still exits 0', async () => {
+    const gateway = await startGateway((received, response) => {
+      if (received.message.method !== 'never') withSession(received, response);
+    });
+    const proxy = startProxy(gateway.url);
+    await proxy.initialize();
+    proxy.send({ jsonrpc: '2.0', id: 2, method: 'never' });
+    await gateway.request(({ message }) => message.method === 'never');
+    const start = performance.now();
+    expect(await proxy.end()).toBe(0);
+    expect(performance.now() - start).toBeGreaterThan(4_500);
+    expect(performance.now() - start).toBeLessThan(8_000);
+    expect(proxy.messages.at(-1)).toMatchObject({
+      id: 2,
+      error: { code: -32008, data: { reason: 'interrupted' } },
+    });
+    expect(gateway.received.at(-1)?.method).toBe('DELETE');
+  });
+
+  it('waits at most a second for the end of the session', async () => {
+    const gateway = await startGateway((received, response) => {
+      if (received.method !== 'DELETE') withSession(received, response);
+    });
+    const proxy = startProxy(gateway.url);
+    await proxy.initialize();
+    await gateway.request(({ method }) => method === 'GET');
+    const start = performance.now();
+    expect(await proxy.end()).toBe(0);
+    expect(performance.now() - start).toBeLessThan(3_000);
+  });
+
+  it('sends no DELETE where there is no session', async () => {
+    const gateway = await startGateway(answer);
+    const proxy = startProxy(gateway.url);
+    await proxy.initialize();
+    await proxy.request(2, 'ping');
+    expect(await proxy.end()).toBe(0);
+    expect(gateway.received.map(({ method }) => method)).not.toContain('DELETE');
+  });
+
+  it('works as a filter: input from a file, replies on stdout', async () => {
+    const gateway = await startGateway(withSession);
+    const input = [
+      '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}',
+      '{"jsonrpc":"2.0","method":"notifications/initialized"}',
+      '{"jsonrpc":"2.0","id":2,"method":"tools/list"}',
+    ].join('\n');
+    const { code, stdout } = await runToEnd([gateway.url], input);
+    expect(code).toBe(0);
+    expect(
+      stdout
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line).id),
+    ).toEqual([1, 2]);
+  });
+});
+
+it.each(['SIGINT', 'SIGTERM'] as const)(
+  'on %s answers what is in flight, ends the session and exits 0 at once',
+  async (signal) => {
+    const gateway = await startGateway((received, response) => {
+      if (received.message.method !== 'never') withSession(received, response);
+    });
+    const proxy = startProxy(gateway.url);
+    await proxy.initialize();
+    proxy.send({ jsonrpc: '2.0', id: 2, method: 'never' });
+    await gateway.request(({ message }) => message.method === 'never');
+    const start = performance.now();
+    proxy.child.kill(signal);
+    expect(await proxy.exited).toBe(0);
+    expect(performance.now() - start).toBeLessThan(2_000);
+    expect(proxy.messages.at(-1)).toMatchObject({
+      id: 2,
+      error: { data: { reason: 'interrupted' } },
+    });
+    expect(gateway.received.at(-1)?.method).toBe('DELETE');
+  },
+);
+
+it('exits at once when stdout is gone', async () => {
+  const gateway = await startGateway(answer);
+  const proxy = startProxy(gateway.url);
+  await proxy.initialize();
+  proxy.child.stdout?.destroy();
+  proxy.send({ jsonrpc: '2.0', id: 2, method: 'ping' });
+  expect(await proxy.exited).toBe(1);
+});
+
+it('lives on when stderr is gone', async () => {
+  const gateway = await startGateway(answer);
+  const proxy = startProxy(gateway.url);
+  proxy.child.stderr?.destroy();
+  for (let id = 1; id < 5; id++) await proxy.request(id, 'ping');
+  expect(await proxy.end()).toBe(0);
+});
+
+describe('a command line that cannot be followed', () => {
+  it.each([
+    [['https://h.example/v1/mcp', '--no-such-option', 'x'], 'no-such-option'],
+    [['http://gateway.example/v1/mcp'], '--allow-http'],
+    [['ftp://gateway.example/'], 'https://'],
+    [['gateway.example/v1/mcp'], 'https://'],
+    [['https://user:pass@h.example/'], 'user name'],
+    [['https://h.example/', 'https://i.example/'], 'one URL only'],
+    [['https://h.example/', '--header', 'nonsense'], "'Name: value'"],
+    [['https://h.example/', '-H', 'X-A: ${NOT_SET_ANYWHERE}'], 'NOT_SET_ANYWHERE'],
+    [['https://h.example/', '-H', 'Mcp-Session-Id: 1'], 'mcp-session-id'],
+    [['https://h.example/?integrations=a', '--integrations', 'b'], 'integrations'],
+    [['https://h.example/', '--timeout', 'soon'], '--timeout'],
+    [['https://h.example/', '--log-level', 'loud'], '--log-level'],
+  ])('%j: says so on stderr, nothing on stdout, exits 2', async (args, words) => {
+    const { code, stdout, stderr } = await runToEnd(args);
+    expect(stderr).toContain(words);
+    expect(stderr.trim().split('\n')).toHaveLength(1);
+    expect(stdout).toBe('');
+    expect(code).toBe(2);
+  });
+
+  it('is said to the client as well, as the error of its first request', async () => {
+    const proxy = startProxy('http://gateway.example/v1/mcp');
+    const { error } = await proxy.request(1, 'initialize');
+    expect(error).toMatchObject({ code: -32005, data: { reason: 'misconfigured' } });
+    expect(await proxy.exited).toBe(2);
+  });
+});
+
+describe('options', () => {
+  it('takes plain http beyond loopback with --allow-http, and every option from the environment', async () => {
+    const gateway = await startGateway(answer);
+    const proxy = startProxy(gateway.url, {
+      env: {
+        MCP_LATCHKEY_HEADER: 'X-One: 1\nX-Two: ${TWO}',
+        TWO: 'zwei',
+        MCP_LATCHKEY_INTEGRATIONS: 'linear',
+        MCP_LATCHKEY_KEY_ENV: 'OTHER_KEY',
+        OTHER_KEY: 'another-key-000000',
+      },
+    });
+    await proxy.request(1, 'ping');
+    expect(gateway.received[0]).toMatchObject({
+      target: '/v1/mcp?integrations=linear',
+      headers: { 'x-one': '1', 'x-two': 'zwei', authorization: 'Bearer another-key-000000' },
+    });
+    const far = await runToEnd(['http://127.0.0.1.invalid/v1/mcp', '--allow-http'], '', {});
+    expect(far.code).toBe(0);
+  });
+
+  it("sends --header's Authorization and no other key", async () => {
+    const gateway = await startGateway(answer);
+    const proxy = startProxy(gateway.url, {
+      args: ['-H', 'Authorization: Bearer ${MY_KEY}', '--header', 'X-Team: blue'],
+      env: { MY_KEY: 'from-the-header-1234' },
+    });
+    await proxy.request(1, 'ping');
+    expect(gateway.received[0]?.headers).toMatchObject({
+      authorization: 'Bearer from-the-header-1234',
+      'x-team': 'blue',
+    });
+  });
+
+  it('writes the log to --log-file too, for the user alone', async () => {
+    const { mkdtempSync, readFileSync, rmSync, statSync } = await import('node:fs');
+    const { tmpdir } = await import('node:os');
+    const folder = mkdtempSync(`${tmpdir()}/latchkey-`);
+    try {
+      const gateway = await startGateway(answer);
+      const proxy = startProxy(gateway.url, { args: ['--log-file', `${folder}/log`] });
+      await proxy.request(1, 'ping');
+      await proxy.end();
+      expect(readFileSync(`${folder}/log`, 'utf8')).toBe(proxy.stderr);
+      expect(proxy.stderr).not.toContain(TEST_KEY);
+      expect(statSync(`${folder}/log`).mode & 0o777).toBe(0o600);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});

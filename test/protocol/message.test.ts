@@ -1,0 +1,179 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  errorResponse,
+  type Message,
+  type Request,
+  type Response,
+  readMessages,
+  responseBytesFor,
+  type Unusable,
+} from '../../src/protocol/message.ts';
+
+function read(text: string | Buffer): Message | Unusable {
+  const { messages } = readMessages(Buffer.from(text));
+  expect(messages).toHaveLength(1);
+  return messages[0] as Message | Unusable;
+}
+
+describe('readMessages', () => {
+  it('tells requests, notifications, responses and errors apart', () => {
+    expect(read('{"jsonrpc":"2.0","id":1,"method":"ping"}')).toMatchObject({
+      kind: 'request',
+      method: 'ping',
+      id: { raw: '1' },
+    });
+    expect(read('{"jsonrpc":"2.0","method":"notifications/initialized"}').kind).toBe(
+      'notification',
+    );
+    expect(read('{"jsonrpc":"2.0","id":"a","result":{}}')).toMatchObject({
+      kind: 'response',
+      isError: false,
+    });
+    expect(read('{"jsonrpc":"2.0","id":"a","error":{}}')).toMatchObject({
+      kind: 'response',
+      isError: true,
+    });
+    expect(read('{"jsonrpc":"2.0","id":null,"error":{}}')).not.toHaveProperty('id');
+  });
+
+  it('keeps the bytes as they came: order, big numbers, escapes, unknown members', () => {
+    const text =
+      '{"z":1e400,"jsonrpc":"2.0","params":{"n":123456789012345678901234567890,"e":"\\u00e9é😀","d":1.0},"method":"x","id":1}';
+    expect((read(text) as Message).bytes.toString()).toBe(text);
+  });
+
+  it('keeps the digits of an id beyond 2^53, and equals 1.0 with 1 but not with "1"', () => {
+    const id = (token: string) =>
+      (read(`{"jsonrpc":"2.0","id":${token},"method":"x"}`) as Request).id;
+    expect(id('12345678901234567890').raw).toBe('12345678901234567890');
+    expect(id('1.0').key).toBe(id('1').key);
+    expect(id('"1"').key).not.toBe(id('1').key);
+    expect(id('"\\u00e9"').key).toBe(id('"é"').key);
+  });
+
+  it('puts a message that spans lines on one line', () => {
+    const message = read('{\r\n  "jsonrpc": "2.0",\n  "method": "x"\n}\n') as Message;
+    expect(message.bytes.toString()).toBe('{    "jsonrpc": "2.0",   "method": "x" }');
+  });
+
+  it.each([
+    ['{"jsonrpc":"2.0","id":5,"method":', 'not valid JSON'],
+    ['{"jsonrpc":"2.0","id":5,"method":"a\nb"}', 'not valid JSON'],
+    ['{"jsonrpc":"2.0","id":5,"method":"x"} {}', 'not valid JSON'],
+    ['{"id":5,"method":"x"}', '"jsonrpc" is not "2.0"'],
+    ['{"jsonrpc":"1.0","id":5,"method":"x"}', '"jsonrpc" is not "2.0"'],
+    ['{"jsonrpc":"2.0","id":5,"method":7}', '"method" is not a string'],
+    ['{"jsonrpc":"2.0","id":5}', 'neither "method" nor exactly one'],
+    ['{"jsonrpc":"2.0","id":5,"result":1,"error":{}}', 'neither "method" nor exactly one'],
+    ['{"jsonrpc":"2.0","id":5,"error":"no"}', '"error" is not an object'],
+    ['{"jsonrpc":"2.0","id":5,"method":"x","result":1}', 'both "method" and'],
+  ])('says why %s is no message and saves its id', (text, why) => {
+    const unusable = read(text);
+    expect(unusable).toMatchObject({ kind: 'unusable', id: { raw: '5' } });
+    expect((unusable as Unusable).why).toContain(why);
+  });
+
+  it.each([
+    '',
+    'hello',
+    '5',
+    'null',
+    '"x"',
+    '{"jsonrpc":"2.0","id":null,"method":"x"}',
+    '{"jsonrpc":"2.0","id":{},"method":"x"}',
+    '{"jsonrpc":"2.0","id":[1],"result":1}',
+  ])('finds no usable id in %j', (text) => {
+    expect(read(text)).toMatchObject({ kind: 'unusable' });
+    expect(read(text)).not.toHaveProperty('id');
+  });
+
+  it('reads a batch message by message, unusable ones among them', () => {
+    const { messages, isBatch } = readMessages(
+      Buffer.from(
+        '[ {"jsonrpc":"2.0","id":1,"method":"a"} , 7, {"id":2}, {"jsonrpc":"2.0","method":"b"} ]',
+      ),
+    );
+    expect(isBatch).toBe(true);
+    expect(messages.map(({ kind }) => kind)).toEqual([
+      'request',
+      'unusable',
+      'unusable',
+      'notification',
+    ]);
+    expect((messages[0] as Message).bytes.toString()).toBe('{"jsonrpc":"2.0","id":1,"method":"a"}');
+  });
+
+  it('replaces what is not UTF-8, drops a byte order mark', () => {
+    const bad = Buffer.concat([
+      Buffer.from('\ufeff{"jsonrpc":"2.0","method":"'),
+      Buffer.from([0xff]),
+      Buffer.from('"}'),
+    ]);
+    expect((read(bad) as Message).bytes.toString()).toBe('{"jsonrpc":"2.0","method":"\ufffd"}');
+  });
+
+  it('reads a million open brackets without a crash', () => {
+    expect(read(`{"jsonrpc":"2.0","id":1,"params":${'['.repeat(1_000_000)}`)).toMatchObject({
+      kind: 'unusable',
+      id: { raw: '1' },
+    });
+  });
+
+  it('takes as JSON exactly what JSON.parse takes', () => {
+    const json = fc.json();
+    const broken = fc
+      .tuple(json, fc.nat(), fc.nat({ max: 3 }), fc.string({ maxLength: 3, unit: 'binary' }))
+      .map(([text, at, drop, put]) => {
+        const start = at % (text.length + 1);
+        return text.slice(0, start) + put + text.slice(start + drop);
+      });
+    fc.assert(
+      fc.property(fc.oneof(json, broken), (value) => {
+        const text = `{"jsonrpc":"2.0","method":"x","params":${value}}`;
+        // A value with a brace or comma of its own may end the envelope or add members to it.
+        const [message] = readMessages(Buffer.from(text)).messages;
+        // A lone surrogate has no UTF-8: it arrives replaced.
+        const wellFormed = Buffer.from(text).toString();
+        let parsed: unknown;
+        try {
+          parsed = JSON.parse(wellFormed);
+        } catch {
+          expect(message).toMatchObject({ kind: 'unusable', why: 'not valid JSON' });
+          return;
+        }
+        expect((message as Unusable).why).not.toBe('not valid JSON');
+        if (message?.kind !== 'unusable') {
+          expect(JSON.parse((message as Message).bytes.toString())).toEqual(parsed);
+        }
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it('never throws, whatever the bytes', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        expect(readMessages(Buffer.from(bytes)).messages.length).toBeGreaterThan(0);
+      }),
+      { numRuns: 3000 },
+    );
+  });
+});
+
+describe('responseBytesFor', () => {
+  it("writes the id as the request did when the gateway's JSON rounded it", () => {
+    const response = read('{"result":{"id":3},"id":12345678901234567000,"jsonrpc":"2.0"}');
+    const bytes = responseBytesFor({ raw: '12345678901234567890', key: '' }, response as Response);
+    expect(bytes.toString()).toBe('{"result":{"id":3},"id":12345678901234567890,"jsonrpc":"2.0"}');
+  });
+});
+
+describe('errorResponse', () => {
+  it('answers with the id as it was written', () => {
+    const bytes = errorResponse({ raw: '"\\u00e9"', key: 'sé' }, { code: -1, message: 'no' });
+    expect(bytes.toString()).toBe(
+      '{"jsonrpc":"2.0","id":"\\u00e9","error":{"code":-1,"message":"no"}}',
+    );
+  });
+});

@@ -1,0 +1,22 @@
+import { defineConfig } from 'vitest/config';
+import type { TestModule } from 'vitest/node';
+
+/** Ends the output with one line that CI can read, `N passed, N failed, N skipped`. */
+const count = {
+  onTestRunEnd(modules: readonly TestModule[]): void {
+    const states = modules.flatMap((module) =>
+      [...module.children.allTests()].map((test) => test.result().state),
+    );
+    const of = (state: string) => states.filter((own) => own === state).length;
+    console.log(`${of('passed')} passed, ${of('failed')} failed, ${of('skipped')} skipped`);
+  },
+};
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    reporters: ['default', count],
+  },
+});
