@@ -1,0 +1,278 @@
+import { resolve } from 'node:path';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { EmptyResultSchema, McpError } from '@modelcontextprotocol/sdk/types.js';
+import type { Paint } from '../cli/colour.ts';
+import { type Sandbox, startSandbox } from '../sandbox/sandbox.ts';
+
+export interface DemoOutput {
+  write(text: string): void;
+  paint: Paint;
+  /** Width to wrap at, in columns. */
+  columns: number;
+}
+
+/** What the error contract promises for one failure. */
+interface Promised {
+  code: number;
+  /** `data.reason`; left out for envelopes of the gateway that have none. */
+  reason?: string;
+  /** What the message must name, where that is the proxy's own doing. */
+  names?: string;
+}
+
+// The demo runs from dist/, beside bin/.
+const launcher = resolve(__dirname, '../bin/mcp-latchkey.js');
+const clientInfo = { name: 'mcp-latchkey demo', version: '1.0.0' };
+const bodyLimit = 1_048_576;
+/** Longest wait for one reply, in milliseconds: the demo ends even if the proxy says nothing. */
+const patience = { timeout: 5_000 };
+
+/**
+ * Starts a sandbox and the built proxy, drives it with the official SDK's client over stdio, and
+ * writes what a client would show, for a healthy session and for every documented failure.
+ * Returns true when all of it came out as the error contract says. Leaves no process behind.
+ */
+export async function runDemo({ write, paint, columns }: DemoOutput): Promise<boolean> {
+  const started = performance.now();
+  let passed = 0;
+  let failed = 0;
+
+  /** `tag` stands at the end of the title's line: what the outcome is known by, or its time. */
+  function report(title: string, tag: string, text: string, expected?: string) {
+    if (expected === undefined) passed++;
+    else failed++;
+    const mark = expected === undefined ? paint('green', '✓') : paint('red', '✗');
+    const gap = ' '.repeat(Math.max(1, columns - 2 - title.length - tag.length));
+    write(`${mark} ${paint('bold', title)}${gap}${paint('dim', tag)}\n`);
+    write(wrap(text, columns, 2));
+    if (expected !== undefined) write(paint('red', wrap(`Expected ${expected}`, columns, 2)));
+  }
+
+  function section(title: string) {
+    write(`\n${paint('cyan', title)}\n\n`);
+  }
+
+  /** Runs something that must fail, and compares the error with what was promised. */
+  async function fails(title: string, promised: Promised, attempt: () => Promise<unknown>) {
+    const { code, reason, names } = promised;
+    const expected = [
+      `code ${code}`,
+      reason === undefined ? 'no reason' : `reason ${reason}`,
+      ...(names === undefined ? [] : [`a message that names ${names}`]),
+    ].join(', ');
+    try {
+      report(title, 'no error', JSON.stringify(await attempt()), expected);
+    } catch (error) {
+      const got = whatAClientGets(error);
+      const kept = got.code === code && got.reason === reason && got.message.includes(names ?? '');
+      const tag = `${got.reason ?? ''} ${got.code ?? ''}`.trim();
+      report(title, tag, got.message, kept ? undefined : expected);
+    }
+  }
+
+  async function succeeds(title: string, attempt: () => Promise<string>) {
+    const asked = performance.now();
+    const { text, expected } = await attempt().then(
+      (text) => ({ text, expected: undefined }),
+      (error: unknown) => ({ text: whatAClientGets(error).message, expected: 'this to work' }),
+    );
+    report(title, `${Math.round(performance.now() - asked)} ms`, text, expected);
+  }
+
+  const sandbox = await startSandbox({ bodyLimit });
+  const clients: Client[] = [];
+  try {
+    /** A client, not connected yet, and what connects it: a proxy of its own, over stdio. */
+    function clientFor(url: string, key: string | undefined) {
+      const client = new Client(clientInfo);
+      clients.push(client);
+      const connect = () =>
+        client.connect(
+          new StdioClientTransport({
+            command: process.execPath,
+            args: [launcher, url],
+            env: key === undefined ? {} : { MCP_LATCHKEY_API_KEY: key },
+            stderr: 'ignore',
+          }),
+          patience,
+        );
+      return { client, connect };
+    }
+    const initializeFails = (title: string, promised: Promised, url: string, key?: string) =>
+      fails(title, promised, async () => {
+        const { client, connect } = clientFor(url, key);
+        await connect();
+        return client.getServerVersion();
+      });
+
+    const { url, keys } = sandbox;
+    write(`${paint('bold', 'mcp-latchkey demo')}\n`);
+    write(
+      wrap(
+        "A gateway on this machine, the proxy, and the official SDK's client talking to it over stdio. No network, no stored key.",
+        columns,
+        0,
+      ),
+    );
+
+    section('A healthy session');
+    const { client, connect } = clientFor(url, keys.good);
+    await succeeds('initialize', async () => {
+      await connect();
+      const server = client.getServerVersion();
+      return `Connected to ${server?.name} ${server?.version} through the proxy.`;
+    });
+    await succeeds('tools/list', async () => {
+      const { tools } = await client.listTools(undefined, patience);
+      return `${tools.length} tools: ${tools.map(({ name }) => name).join(', ')}`;
+    });
+    await succeeds('tools/call linear_get_issue', () =>
+      callTool(client, 'linear_get_issue', { id: 'ENG-42' }),
+    );
+    await succeeds('tools/call github_create_issue', async () => {
+      const params = { name: 'github_create_issue', arguments: { repository: 'a/b', title: 'x' } };
+      const result = await client.callTool(params, undefined, patience);
+      if (result.isError !== true) throw new Error('the result lost its isError');
+      return `The tool's own failure passes through untouched: "${textOf(result.content)}"`;
+    });
+
+    section('What the gateway refuses');
+    await fails('A colon in a tool name', { code: -32602 }, () =>
+      callTool(client, 'linear:get_issue', { id: 'ENG-42' }),
+    );
+    await fails(
+      'Credentials of an integration have expired',
+      {
+        code: -32000,
+        reason: 'credentials_unavailable',
+      },
+      () => callTool(client, 'notion_search_pages', { query: 'roadmap' }),
+    );
+    await fails('A method the gateway does not have', { code: -32601 }, () =>
+      client.request({ method: 'resources/list' }, EmptyResultSchema, patience),
+    );
+    await succeeds('An account without integrations', async () => {
+      const empty = clientFor(url, keys.emptyAccount);
+      await empty.connect();
+      const { tools } = await empty.client.listTools(undefined, patience);
+      if (tools.length > 0) throw new Error(`${tools.length} tools were listed`);
+      return 'An empty tools/list is an answer and no error.';
+    });
+
+    section('When the door stays shut');
+    await initializeFails(
+      'No API key',
+      { code: -32010, reason: 'no_api_key', names: 'MCP_LATCHKEY_API_KEY' },
+      url,
+    );
+    const before = sandbox.requests.length;
+    await initializeFails(
+      'A key with a space in it',
+      { code: -32011, reason: 'malformed_api_key', names: 'nothing was sent' },
+      url,
+      'sandbox good key',
+    );
+    if (sandbox.requests.length > before) {
+      report('Nothing was sent', '', 'The gateway received a request', 'none');
+    }
+    await initializeFails(
+      'A revoked key',
+      { code: -32012, reason: 'unauthorized', names: '…0002' },
+      url,
+      keys.revoked,
+    );
+    await initializeFails(
+      'A key whose holder lacks the entitlement',
+      { code: -32013, reason: 'forbidden', names: 'Personal API Key Access' },
+      url,
+      keys.noEntitlement,
+    );
+    await initializeFails(
+      'A wrong path in the URL',
+      { code: -32014, reason: 'wrong_path', names: url },
+      `${sandbox.origin}/mcp`,
+      keys.good,
+    );
+    const nowhere = await urlNobodyListensOn();
+    await initializeFails(
+      'Nobody there',
+      { code: -32019, reason: 'unreachable', names: new URL(nowhere).host },
+      nowhere,
+      keys.good,
+    );
+
+    section('When a request fails, and the session goes on');
+    await fails(
+      'A request over the limit (here 1 MB)',
+      { code: -32016, reason: 'request_too_large', names: '1 MB' },
+      () => callTool(client, 'platform_echo', { text: 'x'.repeat(bodyLimit) }),
+    );
+    sandbox.failNext(100, 503);
+    await fails(
+      'A gateway that is failing',
+      { code: -32018, reason: 'gateway_error', names: 'HTTP 503' },
+      () => callTool(client, 'linear_add_comment', { id: 'ENG-42', text: 'Seen it, too.' }),
+    );
+    sandbox.failNext(0);
+    await succeeds('The next call', () =>
+      callTool(client, 'linear_list_issues', { state: 'todo', assignee: 'grace' }),
+    );
+  } finally {
+    await Promise.all(clients.map((client) => client.close()));
+    await sandbox.close();
+  }
+
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  const verdict =
+    failed === 0
+      ? paint('green', `All ${passed} came out as the error contract says.`)
+      : paint(
+          'red',
+          `${failed} of ${passed + failed} did not come out as the error contract says.`,
+        );
+  write(`\n${verdict} ${paint('dim', `${seconds} s`)}\n`);
+  return failed === 0;
+}
+
+/** Calls a tool and returns the text of its result. Rejects with what the client would be given. */
+async function callTool(client: Client, name: string, args: Record<string, unknown>) {
+  const result = await client.callTool({ name, arguments: args }, undefined, patience);
+  return textOf(result.content);
+}
+
+function textOf(content: unknown): string {
+  const [first] = content as { text?: string }[];
+  return first?.text ?? '';
+}
+
+function whatAClientGets(error: unknown): { message: string; code?: number; reason?: string } {
+  if (!(error instanceof McpError)) return { message: String(error) };
+  const { code, data } = error;
+  const { reason } = (data ?? {}) as { reason?: string };
+  const message = error.message.replace(`MCP error ${code}: `, '');
+  return reason === undefined ? { message, code } : { message, code, reason };
+}
+
+/** A loopback URL whose port was free a moment ago. */
+async function urlNobodyListensOn(): Promise<string> {
+  const gone: Sandbox = await startSandbox();
+  await gone.close();
+  return gone.url;
+}
+
+/** Wraps at spaces and indents. A word longer than a line stays whole, so that links can be copied. */
+function wrap(text: string, columns: number, by: number): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > columns - by) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  lines.push(line);
+  return lines.map((each) => `${' '.repeat(by)}${each}\n`).join('');
+}

@@ -1,0 +1,164 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+
+const root = resolve(import.meta.dirname, '../..');
+const launcher = join(root, 'bin/mcp-latchkey.js');
+const linux = process.platform === 'linux';
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'latchkey-demo-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+function start(command: string, args: string[], extra: NodeJS.ProcessEnv = {}) {
+  const env = { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1', ...extra };
+  const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]).then(
+    ([stdout, stderr, [code]]) => ({ stdout, stderr, code }),
+  );
+  return { child, ended };
+}
+
+/** IDs of the processes whose command line or environment names the text. Linux only. */
+function processesThatName(needle: string): string[] {
+  return readdirSync('/proc')
+    .filter((pid) => /^\d+$/.test(pid))
+    .filter((pid) => {
+      try {
+        return ['cmdline', 'environ'].some((file) =>
+          readFileSync(`/proc/${pid}/${file}`, 'latin1').includes(needle),
+        );
+      } catch {
+        return false;
+      }
+    });
+}
+
+it('comes out as the error contract says, in under ten seconds, and leaves nothing behind', async () => {
+  const home = join(folder, 'home');
+  const temporary = join(folder, 'tmp');
+  mkdirSync(home);
+  mkdirSync(temporary);
+  const places = { HOME: home, USERPROFILE: home, TMPDIR: temporary, TEMP: temporary };
+  const began = performance.now();
+  const { stdout, stderr, code } = await start(process.execPath, [launcher, 'demo'], {
+    ...places,
+    FORCE_COLOR: undefined,
+    MCP_LATCHKEY_API_KEY: 'a-key-of-the-user-that-must-not-be-used',
+  }).ended;
+  expect({ code, stderr, stdout }).toMatchObject({
+    code: 0,
+    stderr: '',
+    stdout: expect.stringMatching(/^All \d+ came out as the error contract says\. [\d.]+ s$/m),
+  });
+  expect(performance.now() - began).toBeLessThan(10_000);
+  for (const outcome of [
+    'no_api_key -32010',
+    'malformed_api_key -32011',
+    'unauthorized -32012',
+    'forbidden -32013',
+    'wrong_path -32014',
+    'request_too_large -32016',
+    'gateway_error -32018',
+    'unreachable -32019',
+    'credentials_unavailable -32000',
+    ' -32601',
+    ' -32602',
+  ]) {
+    expect(stdout).toContain(`${outcome}\n`);
+  }
+  expect(stdout).not.toContain('✗');
+  expect(stdout).not.toContain('\x1b');
+  expect(stdout).not.toMatch(/sandbox-\S+-key-\d{4}/);
+  for (const line of stdout.split('\n').filter((each) => !each.includes('http://'))) {
+    expect(line.length).toBeLessThanOrEqual(80);
+  }
+  expect(readdirSync(home)).toEqual([]);
+  expect(readdirSync(temporary)).toEqual([]);
+  if (linux) expect(processesThatName(home)).toEqual([]);
+}, 20_000);
+
+it.skipIf(!linux)(
+  'is in colour on a terminal, and not under NO_COLOR',
+  async () => {
+    const onTerminal = (extra: NodeJS.ProcessEnv) =>
+      start('script', ['-qec', `'${process.execPath}' '${launcher}' demo`, '/dev/null'], {
+        TERM: 'xterm-256color',
+        ...extra,
+      }).ended;
+    const [coloured, plain] = await Promise.all([
+      onTerminal({ NO_COLOR: undefined }),
+      onTerminal({ NO_COLOR: '1' }),
+    ]);
+    expect(coloured.code).toBe(0);
+    expect(coloured.stdout).toContain('\x1b[32m✓');
+    expect(plain.code).toBe(0);
+    expect(plain.stdout).toContain('✓');
+    expect(plain.stdout).not.toContain('\x1b');
+  },
+  20_000,
+);
+
+it.skipIf(!linux)(
+  'leaves no proxy behind when it is killed',
+  async () => {
+    const { child, ended } = start(process.execPath, [launcher, 'demo'], { HOME: folder });
+    await once(child.stdout, 'data');
+    await expect.poll(() => processesThatName(folder).length).toBeGreaterThan(1);
+    child.kill('SIGKILL');
+    await ended;
+    await expect.poll(() => processesThatName(folder), { timeout: 3000 }).toEqual([]);
+  },
+  20_000,
+);
+
+it.skipIf(!linux)(
+  'ends without a word when nobody reads on',
+  async () => {
+    const pipe = `'${process.execPath}' '${launcher}' demo | head -n 2`;
+    const { stdout, stderr } = await start('sh', ['-c', pipe], { HOME: folder }).ended;
+    expect(stdout).toMatch(/^mcp-latchkey demo\n/);
+    expect(stderr).toBe('');
+    await expect.poll(() => processesThatName(folder), { timeout: 3000 }).toEqual([]);
+  },
+  20_000,
+);
+
+it('marks what came out wrong and exits 1', async () => {
+  mkdirSync(join(folder, 'bin'));
+  cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
+  const broken = join(folder, 'bin/mcp-latchkey.js');
+  // The demo as it is, around a proxy that answers every request with an error of its own.
+  writeFileSync(
+    broken,
+    `if (process.argv[2] === 'demo') require('../dist/main.js');
+     else require('node:readline').createInterface(process.stdin).on('line', (line) => {
+       const { id } = JSON.parse(line);
+       const error = { code: -32012, message: '…0002', data: { reason: 'unauthorized' } };
+       if (id !== undefined) console.log(JSON.stringify({ jsonrpc: '2.0', id, error }));
+     });`,
+  );
+  const { stdout, code } = await start(process.execPath, [broken, 'demo']).ended;
+  expect(code).toBe(1);
+  const marks = [...stdout.matchAll(/^([✓✗]) (.+?) {2,}/gm)].map(([, mark, title]) => [
+    title,
+    mark,
+  ]);
+  const right = marks.filter(([, mark]) => mark === '✓').map(([title]) => title);
+  expect(right).toEqual(['A revoked key']);
+  expect(stdout).toContain(`\n${marks.length - 1} of ${marks.length} did not come out`);
+}, 20_000);
