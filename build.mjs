@@ -12,6 +12,9 @@ const { version } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8
 const entries = [
   'src/cli/main.ts',
   'src/cli/commands.ts',
+  'src/auth/discovery.ts',
+  'src/gateway/certificate.ts',
+  'src/gateway/proxied-route.ts',
   'src/sandbox/sandbox.ts',
   'src/demo/demo.ts',
 ].map((entry) => resolve(root, entry));

@@ -1,5 +1,5 @@
-import { isIPv4 } from 'node:net';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import { isLoopbackHost } from './loopback.ts';
 
 /** What a protected resource says about itself (RFC 9728 §2), validated and fit to show. */
 export interface ResourceMetadata {
@@ -50,19 +50,6 @@ const MAX_TOTAL_MS = 5000;
 const MAX_URL_CHARACTERS = 2048;
 const MAX_NAME_CHARACTERS = 100;
 const MAX_LIST_ENTRIES = 100;
-
-/**
- * Whether a host name, as `URL.hostname` gives it, means this machine: `localhost` and names below
- * it (RFC 6761 §6.3), 127.0.0.0/8 and `[::1]`. Looks nothing up.
- */
-export function isLoopbackHost(hostname: string): boolean {
-  return (
-    /^(?:.+\.)?localhost\.?$/i.test(hostname) ||
-    hostname === '[::1]' ||
-    hostname === '::1' ||
-    (hostname.startsWith('127.') && isIPv4(hostname))
-  );
-}
 
 /**
  * Where to look for the metadata of the resource at `endpoint`, in order: the challenge's

@@ -1,5 +1,6 @@
 import yargs from 'yargs';
 import { demoCommand } from './demo.ts';
+import { explainCommand } from './explain.ts';
 import { PROXY_OPTIONS } from './options.ts';
 import { sandboxCommand } from './sandbox.ts';
 
@@ -13,6 +14,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command('$0 <url>', false, (command) => command.options(PROXY_OPTIONS))
     .command(sandboxCommand)
     .command(demoCommand)
+    .command(explainCommand)
     .version(__VERSION__)
     .help()
     .alias('help', 'h')

@@ -1,4 +1,5 @@
 import { appendFileSync } from 'node:fs';
+import { findKey } from '../auth/key.ts';
 import { wordMisconfiguration } from '../failures/catalogue.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { createLog } from '../log.ts';
@@ -9,7 +10,7 @@ import { type ProxySettings, readProxySettings, UsageError } from './options.ts'
 
 declare const __VERSION__: string;
 
-const COMMANDS = new Set(['sandbox', 'demo', 'help']);
+const COMMANDS = new Set(['demo', 'explain', 'sandbox']);
 
 function main(argv: readonly string[]): void {
   const isCommand = argv[0] !== undefined && COMMANDS.has(argv[0]);
@@ -34,20 +35,18 @@ function runProxy(settings: ProxySettings): void {
   process.stderr.on('error', () => {});
   process.stdout.on('error', () => process.exit(1));
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
-  const { url, headers, keyEnv, keyFile, timeoutMs, connectTimeoutMs } = settings;
   const gateway = new Gateway({
-    url,
-    keySources: { headers, keyEnv, ...(keyFile === undefined ? {} : { keyFile }) },
-    env: process.env,
+    ...settings,
+    keys: { current: () => findKey(settings, process.env), renew: async () => undefined },
     userAgent: `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`,
-    connectTimeoutMs,
-    timeoutMs,
     log,
   });
+  const { url, maxMessageBytes } = settings;
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,
     upstream: gateway,
+    maxMessageBytes,
     log,
   });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -65,12 +64,16 @@ function refuseToStart(why: string): void {
   process.stderr.write(`mcp-latchkey: ${why}. See mcp-latchkey --help.\n`);
   const exit = () => process.exit(2);
   if (process.stdin.isTTY) exit();
-  const lines = new LineReader((line) => {
-    for (const message of readMessages(line).messages) {
-      if (message.kind !== 'request') continue;
-      const error = wordMisconfiguration(why);
-      process.stdout.write(`${errorResponse(message.id, error)}\n`, exit);
-    }
+  const lines = new LineReader({
+    limitBytes: 1024 * 1024,
+    onTooLong: exit,
+    onLine: (line) => {
+      for (const message of readMessages(line).messages) {
+        if (message.kind !== 'request') continue;
+        const error = wordMisconfiguration(why);
+        process.stdout.write(`${errorResponse(message.id, error)}\n`, exit);
+      }
+    },
   });
   process.stdout.on('error', exit);
   process.stdin.on('data', (chunk: Buffer) => lines.push(chunk));

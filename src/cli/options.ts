@@ -1,6 +1,7 @@
 import parseArguments from 'yargs-parser';
 import { KEY_HEADERS } from '../auth/key.ts';
-import { isLoopbackHost } from '../auth/protected-resource-metadata.ts';
+import { isLoopbackHost } from '../auth/loopback.ts';
+import type { RouteOptions } from '../gateway/route.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
 
 /** The command line or the environment says something that cannot be followed. */
@@ -52,6 +53,32 @@ export const PROXY_OPTIONS = {
     requiresArg: true,
     describe: 'longest wait for a connection, in seconds (10)',
   },
+  ca: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'a PEM file of certificate authorities to trust as well',
+  },
+  cert: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'a PEM file: the client certificate to show',
+  },
+  'key-pem': {
+    type: 'string',
+    requiresArg: true,
+    describe: "a PEM file: the client certificate's private key",
+  },
+  'elicit-url': {
+    type: 'string',
+    requiresArg: true,
+    describe:
+      'offer a link to reconnect an integration to clients that can show one: auto, off (auto)',
+  },
+  'max-message-bytes': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'the largest message to carry, either way (67108864)',
+  },
   'log-level': {
     type: 'string',
     requiresArg: true,
@@ -74,8 +101,10 @@ export interface ProxySettings {
   readonly headers: ReadonlyMap<string, string>;
   readonly keyFile?: string;
   readonly keyEnv: string;
+  readonly route: RouteOptions;
   readonly timeoutMs: number;
-  readonly connectTimeoutMs: number;
+  readonly elicitsUrls: boolean;
+  readonly maxMessageBytes: number;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
 }
@@ -133,16 +162,27 @@ function toSettings(
     return value;
   };
   const keyFile = last('key-file');
-  const logFile = last('log-file');
+  const optional = (setting: string, name: OptionName) => {
+    const value = last(name);
+    return value === undefined ? {} : { [setting]: value };
+  };
   return {
     url: endpoint(gateway, last('allow-http') === 'true', last('integrations')),
     headers: headers(all('header'), env),
     ...(keyFile === undefined ? {} : { keyFile }),
     keyEnv: last('key-env') ?? 'MCP_LATCHKEY_API_KEY',
     timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
-    connectTimeoutMs: milliseconds('connect-timeout', last('connect-timeout') ?? '10'),
-    logLevel: logLevel(last('log-level') ?? 'warn'),
-    ...(logFile === undefined ? {} : { logFile }),
+    logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
+    ...optional('logFile', 'log-file'),
+    route: {
+      env,
+      connectTimeoutMs: milliseconds('connect-timeout', last('connect-timeout') ?? '10'),
+      ...optional('caFile', 'ca'),
+      ...optional('certFile', 'cert'),
+      ...optional('certKeyFile', 'key-pem'),
+    },
+    elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
+    maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
   };
 }
 
@@ -237,9 +277,19 @@ function milliseconds(name: OptionName, seconds: string): number {
   return Math.round(value * 1000);
 }
 
-function logLevel(name: string): LogLevel {
-  const level = LOG_LEVELS.find((known) => known === name);
-  if (level === undefined)
-    throw new UsageError(`--log-level wants one of ${LOG_LEVELS.join(', ')}`);
-  return level;
+function bytes(name: OptionName, number: string): number {
+  if (!/^\d{1,10}$/.test(number) || Number(number) < 1024) {
+    throw new UsageError(`--${name} wants a number of bytes, 1024 at least`);
+  }
+  return Number(number);
+}
+
+function oneOf<Choice extends string>(
+  name: OptionName,
+  choices: readonly Choice[],
+  given: string,
+): Choice {
+  const choice = choices.find((known) => known === given);
+  if (choice === undefined) throw new UsageError(`--${name} wants one of ${choices.join(', ')}`);
+  return choice;
 }

@@ -3,6 +3,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { EmptyResultSchema, McpError } from '@modelcontextprotocol/sdk/types.js';
 import type { Paint } from '../cli/colour.ts';
+import { wrapText } from '../cli/wrap-text.ts';
 import { type Sandbox, startSandbox } from '../sandbox/sandbox.ts';
 
 export interface DemoOutput {
@@ -45,8 +46,9 @@ export async function runDemo({ write, paint, columns }: DemoOutput): Promise<bo
     const mark = expected === undefined ? paint('green', '✓') : paint('red', '✗');
     const gap = ' '.repeat(Math.max(1, columns - 2 - title.length - tag.length));
     write(`${mark} ${paint('bold', title)}${gap}${paint('dim', tag)}\n`);
-    write(wrap(text, columns, 2));
-    if (expected !== undefined) write(paint('red', wrap(`Expected ${expected}`, columns, 2)));
+    write(`${wrapText(text, columns, 2)}\n`);
+    if (expected !== undefined)
+      write(paint('red', `${wrapText(`Expected ${expected}`, columns, 2)}\n`));
   }
 
   function section(title: string) {
@@ -108,13 +110,9 @@ export async function runDemo({ write, paint, columns }: DemoOutput): Promise<bo
 
     const { url, keys } = sandbox;
     write(`${paint('bold', 'mcp-latchkey demo')}\n`);
-    write(
-      wrap(
-        "A gateway on this machine, the proxy, and the official SDK's client talking to it over stdio. No network, no stored key.",
-        columns,
-        0,
-      ),
-    );
+    const about =
+      "A gateway on this machine, the proxy, and the official SDK's client talking to it over stdio. No network, no stored key.";
+    write(`${wrapText(about, columns)}\n`);
 
     section('A healthy session');
     const { client, connect } = clientFor(url, keys.good);
@@ -259,20 +257,4 @@ async function urlNobodyListensOn(): Promise<string> {
   const gone: Sandbox = await startSandbox();
   await gone.close();
   return gone.url;
-}
-
-/** Wraps at spaces and indents. A word longer than a line stays whole, so that links can be copied. */
-function wrap(text: string, columns: number, by: number): string {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > columns - by) {
-      lines.push(line);
-      line = word;
-    } else {
-      line = line === '' ? word : `${line} ${word}`;
-    }
-  }
-  lines.push(line);
-  return lines.map((each) => `${' '.repeat(by)}${each}\n`).join('');
 }

@@ -1,4 +1,5 @@
-import type { Failure, UnreachableCause } from './failure.ts';
+import type { Failure, ResourceFacts } from './failure.ts';
+import { TROUBLES, type UnreachableCause } from './unreachable.ts';
 
 /** A JSON-RPC error object (JSON-RPC 2.0 §5.1). */
 export interface RpcError {
@@ -7,14 +8,18 @@ export interface RpcError {
   readonly data: Record<string, unknown>;
 }
 
-interface Entry {
+/** A reason for which a request is not answered by the gateway, and all that is said about it. */
+export interface CatalogueEntry {
   readonly code: number;
+  readonly title: string;
   /** Whether the same request may work later with nothing changed. */
   readonly retryable: boolean;
-  /** What happened: one sentence, without its full stop. */
+  /** What happened, to follow the title and a colon; without a full stop. */
   what(failure: Failure): string;
   /** What to do about it: whole sentences. */
   remedy(failure: Failure): string;
+  /** What it means and what to try, for docs/errors.md and `explain`. Markdown paragraphs. */
+  readonly explanation: readonly string[];
 }
 
 const host = (failure: Failure) => new URL(failure.gateway).host;
@@ -27,169 +32,249 @@ const size = (bytes: number) =>
   bytes < 1024 * 1024
     ? `${Math.round(bytes / 1024)} KB`
     : `${Math.round((bytes / 1024 / 1024) * 10) / 10} MB`;
+const login = (failure: Failure) => `\`npx mcp-latchkey login ${failure.gateway}\``;
+const sentences = (...parts: (string | undefined)[]) =>
+  parts.filter((part) => part !== undefined).join(' ');
 
-const UNREACHABLE: Record<UnreachableCause, { what: string; remedy: string }> = {
-  dns: {
-    what: 'the name could not be resolved',
-    remedy: 'Check the spelling of the host in the URL and that this machine is online.',
-  },
-  refused: {
-    what: 'the connection was refused',
-    remedy: 'Check the host and port in the URL, and that the gateway is running.',
-  },
-  reset: {
-    what: 'the connection was closed before an answer came',
-    remedy: 'Try again; if it stays, a firewall or proxy on the way may be cutting the connection.',
-  },
-  timeout: {
-    what: 'no answer came in time',
-    remedy: 'Check the network or VPN, or allow more time with --timeout or --connect-timeout.',
-  },
-  tls: {
-    what: 'the TLS connection could not be trusted',
-    remedy:
-      'If this machine trusts a private certificate authority, name its certificate in NODE_EXTRA_CA_CERTS.',
-  },
-  proxy: {
-    what: 'the HTTP proxy on the way did not let it through',
-    remedy: 'Check the proxy settings of this machine.',
-  },
-};
-
-/** A command line or environment that cannot be followed: `why`, without a full stop. */
-export function wordMisconfiguration(why: string): RpcError {
-  const hint = "Correct the arguments in the client's config, then restart the client.";
-  return {
-    code: -32005,
-    message: `Misconfigured: ${why}. ${hint}`,
-    data: { reason: 'misconfigured', hint, retryable: false },
-  };
+function newKeyRemedy(failure: Failure): string {
+  const origin = failure.key?.origin;
+  switch (failure.key?.source) {
+    case 'keychain':
+      return `Run ${login(failure)} with a new key; no restart needed.`;
+    case 'key-file':
+      return `Write a new key into ${origin}; no restart needed.`;
+    case 'key-command':
+      return `Make ${origin} print a valid key; no restart needed.`;
+    default:
+      return `Put a new key into ${origin}, or take it out there and run ${login(failure)}; then restart the client.`;
+  }
 }
 
-/** Every way in which a request can fail here, with its code, sentence and remedy. */
+// What the RFC 9728 document knows: where keys are explained, and what this program cannot do.
+function fromResource(resource: ResourceFacts | undefined): string | undefined {
+  if (resource === undefined) return undefined;
+  const { name, documentation, authorizationServers = [], takesHeader } = resource;
+  const issuers = authorizationServers.map((url) => new URL(url).host).join(', ');
+  return (
+    sentences(
+      documentation && `${name ?? 'The gateway'} explains its keys at ${documentation} .`,
+      takesHeader ? undefined : 'It says that it takes no key in the Authorization header.',
+      issuers === ''
+        ? undefined
+        : `It also offers OAuth sign-in (${issuers}), which mcp-latchkey does not do: use an API key.`,
+    ) || undefined
+  );
+}
+
+function wrongPathRemedy({ gateway }: Failure): string {
+  const { origin, pathname } = new URL(gateway);
+  if (pathname === '/v1/mcp')
+    return 'Check the URL: its path is the usual one, so look at the host.';
+  return `Check the URL: the endpoint is usually ${origin}/v1/mcp .`;
+}
+
+/** Every reason for which a request can fail here. */
 export const CATALOGUE = {
   no_api_key: {
     code: -32010,
+    title: 'No API key',
     retryable: false,
     what: (failure) =>
-      failure.detail === undefined
-        ? `No API key (HTTP 401): ${host(failure)} wants an API key and none was found`
-        : `No API key${because(failure)}`,
-    remedy: () =>
-      "Put your key into the environment variable MCP_LATCHKEY_API_KEY in the client's config (or name a file with --key-file), then restart the client.",
+      failure.status === undefined
+        ? (failure.detail ?? 'none was found')
+        : `${host(failure)} wants an API key, and none was found${because(failure)}`,
+    remedy: (failure) =>
+      sentences(
+        `Run ${login(failure)}; no restart needed.`,
+        'Or set MCP_LATCHKEY_API_KEY in the client’s config and restart the client.',
+        fromResource(failure.resource),
+      ),
+    explanation: [
+      'The gateway wants an API key, and no place where mcp-latchkey looks for one has it. It looks, in this order, at an `Authorization` header given with `--header` or `--header-file`, `--key-command`, `--key-file`, the environment variable `MCP_LATCHKEY_API_KEY` (or the one that `--key-env` names), and the OS keychain.',
+      'Get a key from the gateway’s web interface (often Settings › API), then store it with `npx mcp-latchkey login URL`. A running client finds it with its next request. `npx mcp-latchkey status URL` shows where a key would come from.',
+      'A desktop client does not read your shell’s profile: a variable that is set there does not reach it. Set it in the client’s config, under `env`.',
+    ],
   },
   malformed_api_key: {
     code: -32011,
+    title: 'Malformed API key',
     retryable: false,
     what: (failure) =>
-      `Malformed API key: the key ${keyInWords(failure)} holds white space or characters that no key has, so nothing was sent`,
-    remedy: () => 'Copy the key again, whole and alone, then restart the client.',
+      `the key ${keyInWords(failure)} holds white space or characters that no key has, so nothing was sent`,
+    remedy: (failure) => `Copy the key again, whole and alone. ${newKeyRemedy(failure)}`,
+    explanation: [
+      'A key is one word of plain ASCII. This one has a space, a line break, a quote mark or another character in it that cannot be sent, so nothing was sent at all.',
+      'It often means that more than the key was copied, that a placeholder was left in, or that an editor made quotes “curly”.',
+    ],
   },
   unauthorized: {
     code: -32012,
+    title: 'Unauthorized',
     retryable: false,
     what: (failure) =>
-      `Unauthorized (HTTP 401): ${host(failure)} rejected the API key ${keyInWords(failure)}${because(failure)}`,
-    remedy: () =>
-      'The key may be mistyped or revoked: put a new one in its place, then restart the client.',
+      `${host(failure)} rejected the API key ${keyInWords(failure)}${because(failure)}`,
+    remedy: (failure) => sentences(newKeyRemedy(failure), fromResource(failure.resource)),
+    explanation: [
+      'The key reached the gateway, and the gateway does not know it: it was mistyped, revoked, has expired, or belongs to another deployment.',
+      'The message names the place the key came from and its last four characters: compare them with the key you meant. Make a new key if in doubt and put it where the message says.',
+    ],
   },
   forbidden: {
     code: -32013,
+    title: 'Forbidden',
     retryable: false,
     what: (failure) =>
-      `Forbidden (HTTP 403): the API key ${keyInWords(failure)} is valid, but its holder may not use ${host(failure)} with an API key${because(failure)}`,
+      `the API key ${keyInWords(failure)} is valid, but its holder may not use ${host(failure)} with it${because(failure)}`,
     remedy: () =>
       'Ask your admin to enable Personal API Key Access in the settings of one of your groups.',
+    explanation: [
+      'The key is right; a new one will not help. The person it belongs to lacks the entitlement to use API keys.',
+      'An admin of the gateway has to enable *Personal API Key Access* in the settings of one of that person’s groups. After that it works at once, without a restart.',
+    ],
   },
   wrong_path: {
     code: -32014,
+    title: 'Wrong path',
     retryable: false,
-    what: (failure) =>
-      `Wrong path (HTTP ${failure.status}): there is no MCP endpoint at ${failure.gateway}`,
-    remedy: (failure) => {
-      const { origin, pathname } = new URL(failure.gateway);
-      return pathname === '/v1/mcp'
-        ? 'Check the URL: it must be the one of the MCP endpoint.'
-        : `Check the URL: the endpoint is usually ${origin}/v1/mcp.`;
-    },
+    what: (failure) => `there is no MCP endpoint at ${failure.gateway}`,
+    remedy: wrongPathRemedy,
+    explanation: [
+      'A server answered, but not at this path: HTTP 404 or 405. The URL must be that of the MCP endpoint, with its whole path, which is usually `/v1/mcp`.',
+    ],
   },
   not_acceptable: {
     code: -32015,
+    title: 'Not acceptable',
     retryable: false,
     what: (failure) =>
-      `Not acceptable (HTTP 406): ${host(failure)} refused the formats offered, application/json and text/event-stream${because(failure)}`,
+      `${host(failure)} refused the formats offered, application/json and text/event-stream${because(failure)}`,
     remedy: () =>
       'A proxy on the way may be changing the Accept header: check what stands between this machine and the gateway.',
+    explanation: [
+      'mcp-latchkey sends `Accept: application/json, text/event-stream` with every request, as MCP asks. A 406 all the same means that something on the way changes that header, or that the URL leads to something that is no MCP endpoint.',
+    ],
   },
   request_too_large: {
     code: -32016,
+    title: 'Request too large',
     retryable: false,
     what: (failure) =>
-      `Request too large (HTTP 413): ${
-        failure.limitBytes === undefined
-          ? `${host(failure)} does not take a request of this size`
-          : `${host(failure)} takes at most ${size(failure.limitBytes)}`
-      }`,
-    remedy: () => 'Send less in one request.',
+      failure.status === undefined
+        ? `it is larger than ${size(failure.limitBytes ?? 0)}, the most that mcp-latchkey carries in one message`
+        : failure.limitBytes === undefined
+          ? `${host(failure)} does not take a request of this size${because(failure)}`
+          : `${host(failure)} takes at most ${size(failure.limitBytes)} in one request`,
+    remedy: ({ status }) =>
+      status === undefined
+        ? 'Send less in one request, or allow more with --max-message-bytes.'
+        : 'Send less in one request.',
+    explanation: [
+      'The request is larger than the gateway takes. Files passed as arguments are the usual cause: pass a link or a part of it instead.',
+    ],
   },
   rate_limited: {
     code: -32017,
+    title: 'Rate limited',
     retryable: true,
-    what: (failure) =>
-      `Rate limited (HTTP 429): ${host(failure)} takes no more requests for now${because(failure)}`,
+    what: (failure) => `${host(failure)} takes no more requests for now${because(failure)}`,
     remedy: ({ retryAfterSeconds }) =>
       retryAfterSeconds === undefined
         ? 'Wait a little, then try again.'
         : `Wait ${retryAfterSeconds} s, then try again.`,
+    explanation: [
+      'Too many requests came in a short time. mcp-latchkey has already waited and tried again, as long as the gateway asked for no more than 30 s. `data.retryAfter` says how many seconds the gateway wants.',
+    ],
   },
   gateway_error: {
     code: -32018,
+    title: 'Gateway error',
     retryable: true,
-    what: (failure) =>
-      `Gateway error (HTTP ${failure.status}): ${host(failure)} failed${because(failure)}`,
-    remedy: () =>
-      'The fault is at the gateway: try again in a minute, and tell its operator if it stays.',
+    what: (failure) => `${host(failure)} failed${because(failure)}${times(failure)}`,
+    remedy: ({ retryAfterSeconds }) =>
+      `The fault is at the gateway: try again in ${retryAfterSeconds === undefined ? 'a minute' : `${retryAfterSeconds} s`}, and tell its operator if it stays.`,
+    explanation: [
+      'The gateway, or something in front of it, failed: HTTP 5xx. What is safe to repeat has been repeated; `data.attempts` says how often it was tried. A tool call that may have run is not repeated.',
+    ],
   },
   unreachable: {
     code: -32019,
+    title: 'Unreachable',
     retryable: true,
     what: (failure) =>
-      `Unreachable: no answer from ${host(failure)}; ${UNREACHABLE[failure.cause ?? 'reset'].what}${because(failure)}`,
-    remedy: ({ cause = 'reset' }) => UNREACHABLE[cause].remedy,
+      `no answer from ${host(failure)}: ${failure.detail ?? TROUBLES[failure.trouble ?? 'connection-closed'].what}${times(failure)}`,
+    remedy: ({ trouble = 'connection-closed' }) => TROUBLES[trouble].remedy,
+    explanation: [
+      'No HTTP answer came at all. The message says how far it got, and `data.cause` names it: `dns`, `refused`, `reset`, `timeout`, `tls` or `proxy`.',
+    ],
   },
   invalid_response: {
     code: -32009,
+    title: 'Invalid response',
     retryable: false,
     what: (failure) =>
-      `Invalid response: what ${host(failure)} answered is no MCP message${because(failure)}`,
-    remedy: () =>
-      'Check that the URL is the one of the MCP endpoint and that no login page or proxy stands in between.',
+      failure.limitBytes === undefined
+        ? `what ${host(failure)} answered is no MCP message${because(failure)}`
+        : `${host(failure)} answered with a message larger than ${size(failure.limitBytes)}, the most that mcp-latchkey carries`,
+    remedy: ({ limitBytes }) =>
+      limitBytes === undefined
+        ? 'Check that the URL is the one of the MCP endpoint and that no login page or proxy stands in between.'
+        : 'Ask for less, or allow more with --max-message-bytes. The request itself has run.',
+    explanation: [
+      'Something answered with success, but not with the MCP message that was asked for: a web page, broken or truncated JSON, another content type, an answer to another request.',
+      'A web page often means that a single sign-on or a captive portal stands in front of the gateway, or that the URL leads to the web interface instead of the MCP endpoint. Open the URL’s host in a browser on the same machine to see.',
+    ],
   },
   interrupted: {
     code: -32008,
+    title: 'Interrupted',
     retryable: false,
     what: (failure) =>
-      `Interrupted: the connection to ${host(failure)} ended before the reply, and the request may have run${because(failure)}`,
+      `the connection to ${host(failure)} ended before the reply, and the request may have run${because(failure)}`,
     remedy: () =>
       'It was not repeated, the outcome is unknown: check what it did before you try again.',
+    explanation: [
+      'The request was on its way, or running, when the connection ended. Whether it took effect cannot be known from here, so mcp-latchkey does not send it again: a call could otherwise create two tickets or send two mails.',
+      'Look at what the call was to change, then decide. Tools that say in their annotations that they only read, or may safely be repeated, are repeated.',
+    ],
   },
   redirected: {
     code: -32007,
+    title: 'Redirected',
     retryable: false,
     what: (failure) =>
-      `Redirected (HTTP ${failure.status}): ${host(failure)} points to ${failure.location ?? 'another address'}; the API key was not sent there`,
+      `${host(failure)} points to ${failure.location}; the API key was not sent there`,
     remedy: () => "If you trust that address, put it into the client's config as the URL.",
+    explanation: [
+      'The gateway’s URL leads elsewhere. A key is only for the origin it was given for, so it was not sent on. Redirects within the origin that keep the method (307, 308) are followed.',
+    ],
   },
   http_error: {
     code: -32006,
+    title: 'HTTP error',
     retryable: false,
-    what: (failure) =>
-      `HTTP ${failure.status}: ${host(failure)} refused the request${because(failure)}`,
+    what: (failure) => `${host(failure)} refused the request${because(failure)}`,
     remedy: () => "Check the URL and what was asked; the gateway's operator can say more.",
+    explanation: [
+      'The gateway answered with a status that has no reason of its own here. What it said about it stands in the message.',
+    ],
   },
-} satisfies Record<string, Entry>;
+  misconfigured: {
+    code: -32005,
+    title: 'Misconfigured',
+    retryable: false,
+    what: (failure) => failure.detail ?? 'the command line cannot be followed',
+    remedy: () => "Correct the arguments in the client's config, then restart the client.",
+    explanation: [
+      'The command line or the environment in the client’s config says something that cannot be followed: an unknown option, a URL that is none, plain `http://` beyond this machine. The program says so, to the client too, and exits with 2.',
+    ],
+  },
+} satisfies Record<string, CatalogueEntry>;
 
 export type Reason = keyof typeof CATALOGUE;
+
+function times({ attempts = 1 }: Failure): string {
+  return attempts > 1 ? `, tried ${attempts} times` : '';
+}
 
 /**
  * The JSON-RPC error for a failure. `message` is one line, what happened and then what to do,
@@ -197,11 +282,13 @@ export type Reason = keyof typeof CATALOGUE;
  * alone.
  */
 export function wordFailure(failure: Failure): RpcError {
-  const entry: Entry = CATALOGUE[failure.reason];
+  const entry: CatalogueEntry = CATALOGUE[failure.reason];
   const hint = entry.remedy(failure);
+  const cause: UnreachableCause | undefined = failure.trouble && TROUBLES[failure.trouble].cause;
+  const status = failure.status === undefined ? '' : ` (HTTP ${failure.status})`;
   const optional = {
     status: failure.status,
-    cause: failure.cause,
+    cause,
     limitBytes: failure.limitBytes,
     retryAfter: failure.retryAfterSeconds,
     attempts: failure.attempts,
@@ -210,7 +297,7 @@ export function wordFailure(failure: Failure): RpcError {
   };
   return {
     code: entry.code,
-    message: `${entry.what(failure)}. ${hint}`,
+    message: `${entry.title}${status}: ${entry.what(failure)}. ${hint}`,
     data: {
       reason: failure.reason,
       gateway: failure.gateway,
@@ -219,4 +306,21 @@ export function wordFailure(failure: Failure): RpcError {
       ...Object.fromEntries(Object.entries(optional).filter(([, value]) => value !== undefined)),
     },
   };
+}
+
+/** A command line or environment that cannot be followed: `why`, without a full stop. */
+export function wordMisconfiguration(why: string): RpcError {
+  return wordLocal({ reason: 'misconfigured', detail: why });
+}
+
+/** A message from the client that is larger than this program carries. */
+export function wordTooLarge(limitBytes: number): RpcError {
+  return wordLocal({ reason: 'request_too_large', limitBytes });
+}
+
+/** A failure that no gateway has a part in. */
+function wordLocal(failure: Omit<Failure, 'gateway'>): RpcError {
+  const { code, message, data } = wordFailure({ ...failure, gateway: 'https://none.invalid' });
+  const { gateway: _none, ...rest } = data;
+  return { code, message, data: rest };
 }

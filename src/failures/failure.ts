@@ -1,10 +1,15 @@
 import type { Reason } from './catalogue.ts';
-
-/** What kept an HTTP answer from coming at all. */
-export type UnreachableCause = 'dns' | 'refused' | 'reset' | 'timeout' | 'tls' | 'proxy';
+import type { Trouble } from './unreachable.ts';
 
 /** Where the API key came from; `none` when no source had one. */
-export type KeySourceName = 'header' | 'key-file' | 'key-env' | 'none';
+export type KeySourceName =
+  | 'header'
+  | 'header-file'
+  | 'key-command'
+  | 'key-file'
+  | 'key-env'
+  | 'keychain'
+  | 'none';
 
 /**
  * Why a message could not be answered by the gateway. A value: made where it happens, worded in
@@ -23,9 +28,12 @@ export interface Failure {
   };
   /** HTTP status code. */
   readonly status?: number;
-  readonly cause?: UnreachableCause;
+  /** With `unreachable` and `interrupted`: what went wrong on the way. */
+  readonly trouble?: Trouble;
   /** What exactly happened, in words that fit behind a colon; may quote the gateway. */
   readonly detail?: string;
+  /** What the gateway's protected resource metadata (RFC 9728) says of use here. */
+  readonly resource?: ResourceFacts;
   /** Bytes, from a 413's body. */
   readonly limitBytes?: number;
   /** Seconds, from a Retry-After. */
@@ -34,4 +42,15 @@ export interface Failure {
   readonly attempts?: number;
   /** Where a redirect points to. */
   readonly location?: string;
+}
+
+/** Clean and fit to show. */
+export interface ResourceFacts {
+  readonly name?: string;
+  /** A URL. */
+  readonly documentation?: string;
+  /** Issuer URLs of the OAuth authorization servers it offers. */
+  readonly authorizationServers?: readonly string[];
+  /** False where it says that it does not take a Bearer token in the Authorization header. */
+  readonly takesHeader: boolean;
 }

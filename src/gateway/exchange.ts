@@ -1,5 +1,6 @@
 import { createParser, type EventSourceParser } from 'eventsource-parser';
 import type { Dispatcher } from 'undici';
+import { cleanNetworkText } from '../failures/network-text.ts';
 import { type Message, type MessageId, readMessages, type Unusable } from '../protocol/message.ts';
 import type { MessageObserver } from '../protocol/upstream.ts';
 
@@ -12,15 +13,18 @@ export type ExchangeEnd =
   | { readonly kind: 'replied' }
   /** Any 2xx where no reply is due, its body read to the end. */
   | { readonly kind: 'accepted'; readonly isEventStream: boolean }
-  /** Not a 2xx. `body` is at most 64 KiB of it. */
+  /** Not a 2xx. `body` is at most 64 KiB of it; `reply` is an error response found in it. */
   | {
       readonly kind: 'refused';
       readonly status: number;
       readonly headers: Headers;
       readonly body: Buffer;
+      readonly reply?: Message;
     }
   /** A 2xx with a body that is not the reply; `what` says in words what it is instead. */
   | { readonly kind: 'not-mcp'; readonly status: number; readonly what: string }
+  /** A message larger than the limit. */
+  | { readonly kind: 'too-large'; readonly status: number }
   /**
    * The connection failed or the body broke off. `sent`: the request had begun to leave this
    * machine, so it may have run. `status` is there once the answer's head was.
@@ -33,12 +37,14 @@ export type ExchangeEnd =
     }
   | { readonly kind: 'aborted' };
 
-/** Bytes of one message, in either direction, that are the most this program keeps. */
-const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
-
 const MAX_REFUSAL_BYTES = 64 * 1024;
 
 class Aborted extends Error {}
+
+/** An event stream that ended in good order, but without the reply. */
+export class StreamEnded extends Error {
+  override readonly message = 'the event stream ended before the reply';
+}
 
 /** Takes a body's chunks as they come. `end` is only called on a body that is whole. */
 interface BodyReader {
@@ -62,6 +68,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   readonly #awaited: MessageId | undefined;
   readonly #observer: MessageObserver;
+  readonly #maxMessageBytes: number;
   #end!: (end: ExchangeEnd) => void;
   #controller: Dispatcher.DispatchController | undefined;
   #reader: BodyReader | undefined;
@@ -69,10 +76,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #isAborted = false;
   #hasReplied = false;
 
-  /** `awaited` is the id of the request that is sent; without it no reply is due. */
-  constructor(awaited: MessageId | undefined, observer: MessageObserver) {
+  /**
+   * `awaited` is the id of the request that is sent; without it no reply is due. A message of more
+   * than `maxMessageBytes` ends the exchange: it is not kept in memory to find out how long it is.
+   */
+  constructor(awaited: MessageId | undefined, observer: MessageObserver, maxMessageBytes: number) {
     this.#awaited = awaited;
     this.#observer = observer;
+    this.#maxMessageBytes = maxMessageBytes;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -137,19 +148,18 @@ export class Exchange implements Dispatcher.DispatchHandler {
       push: (chunk) => void body.push(chunk),
       end: () => {
         const whole = body.take();
-        const reply =
-          type !== undefined && isJson(type) && answersItself(status) && this.#replyIn(whole);
-        if (reply) return this.#reply(reply);
-        return { kind: 'refused', status, headers: this.headers, body: whole };
+        const found = type !== undefined && isJson(type) ? this.#replyIn(whole) : undefined;
+        const reply = found === undefined ? {} : { reply: found };
+        return { kind: 'refused', status, headers: this.headers, body: whole, ...reply };
       },
     };
   }
 
   #json(status: number): BodyReader {
-    const body = new Collected(MAX_MESSAGE_BYTES);
+    const body = new Collected(this.#maxMessageBytes);
     return {
       push: (chunk) => {
-        if (!body.push(chunk)) this.#giveUp(status, tooLarge());
+        if (!body.push(chunk)) this.#giveUp(status);
       },
       end: () => {
         const what = this.#deliver(body.take());
@@ -161,7 +171,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   #eventStream(status: number): BodyReader {
     const events: EventSourceParser = createParser({
-      maxBufferSize: MAX_MESSAGE_BYTES,
+      maxBufferSize: this.#maxMessageBytes,
       onEvent: ({ id, event, data }) => {
         if (id !== undefined) this.lastEventId = id;
         if (data === '' || (event !== undefined && event !== 'message')) return;
@@ -171,7 +181,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
         this.retryMs = milliseconds;
       },
       onError: ({ type }) => {
-        if (type === 'max-buffer-size-exceeded') this.#giveUp(status, tooLarge());
+        if (type === 'max-buffer-size-exceeded') this.#giveUp(status);
       },
     });
     return {
@@ -181,16 +191,16 @@ export class Exchange implements Dispatcher.DispatchHandler {
       end: () => {
         if (this.#hasReplied) return { kind: 'replied' };
         if (this.#awaited === undefined) return { kind: 'accepted', isEventStream: true };
-        const error = new Error('the event stream ended before the reply');
-        return { kind: 'broken', error, sent: true, status };
+        return { kind: 'broken', error: new StreamEnded(), sent: true, status };
       },
     };
   }
 
   #otherType(status: number, type: string): BodyReader {
+    const body = new Collected(MAX_REFUSAL_BYTES);
     return {
-      push: () => {},
-      end: () => ({ kind: 'not-mcp', status, what: `a body of type ${type}` }),
+      push: (chunk) => void body.push(chunk),
+      end: () => ({ kind: 'not-mcp', status, what: whatItIs(type, body.take()) }),
     };
   }
 
@@ -229,8 +239,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return { kind: 'replied' };
   }
 
-  #giveUp(status: number, what: string): void {
-    this.#end({ kind: 'not-mcp', status, what });
+  #giveUp(status: number): void {
+    this.#end({ kind: 'too-large', status });
     this.abort();
   }
 }
@@ -266,10 +276,12 @@ const DISCARD: BodyReader = {
   end: () => ({ kind: 'accepted', isEventStream: false }),
 };
 
-// A JSON-RPC error that comes with another status is the gateway's own answer. With 401, 403 and
-// 429 the status says more.
-function answersItself(status: number): boolean {
-  return status >= 400 && status !== 401 && status !== 403 && status !== 429;
+/** In words: a web page by its title, anything else by its type. */
+function whatItIs(type: string, body: Buffer): string {
+  if (!type.includes('html')) return `a body of type ${cleanNetworkText(type, 100)}`;
+  const [, title = ''] = /<title[^>]{0,200}>([^<]{0,500})/i.exec(body.toString('utf8')) ?? [];
+  const clean = cleanNetworkText(title.replaceAll('&amp;', '&'), 100);
+  return clean === '' ? 'a web page' : `a web page, “${clean}”`;
 }
 
 function mediaType(headers: Headers): string | undefined {
@@ -280,8 +292,4 @@ function mediaType(headers: Headers): string | undefined {
 
 function isJson(type: string): boolean {
   return type === 'application/json' || type.endsWith('+json');
-}
-
-function tooLarge(): string {
-  return `a message of more than ${MAX_MESSAGE_BYTES / 1024 / 1024} MB`;
 }

@@ -1,17 +1,22 @@
+import { STATUS_CODES } from 'node:http';
 import type { KeyFinding, KeyOrigin } from '../auth/key.ts';
-import type { Failure, UnreachableCause } from '../failures/failure.ts';
+import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { Message } from '../protocol/message.ts';
-import { mayRepeat } from '../protocol/methods.ts';
 import type { ExchangeEnd, Headers } from './exchange.ts';
+import { isBadHttp, retryAfterSeconds } from './retry-policy.ts';
+import { diagnose } from './trouble.ts';
 
-interface Circumstances {
+/** What is known of a request besides how its exchange ended. */
+export interface Circumstances {
   /** The endpoint without its query. */
   readonly gateway: string;
   readonly key: KeyOrigin;
-  readonly message?: Message;
-  /** Whether the request named a session. */
-  readonly inSession?: boolean;
+  readonly connectTimeoutMs: number;
+  readonly timeoutMs: number;
+  readonly maxMessageBytes: number;
+  /** Whether the same message twice would do no more than once. */
+  mayRepeat(): boolean;
+  readonly attempts?: number;
 }
 
 /** Why there is no key to send. */
@@ -24,15 +29,22 @@ export function failureOfKey(
 
 /** Judges an exchange that brought no reply. */
 export function failureOfEnd(end: ExchangeEnd, circumstances: Circumstances): Failure {
-  const { gateway, key } = circumstances;
-  const base = { gateway, key };
+  const { gateway, key, attempts } = circumstances;
+  const base = { gateway, key, ...(attempts === undefined ? {} : { attempts }) };
   switch (end.kind) {
     case 'refused':
-      return { ...base, ...ofStatus(end.status, end.headers, end.body, circumstances) };
+      return { ...base, ...ofStatus(end, circumstances) };
     case 'not-mcp':
       return { ...base, reason: 'invalid_response', status: end.status, detail: end.what };
+    case 'too-large':
+      return {
+        ...base,
+        reason: 'invalid_response',
+        status: end.status,
+        limitBytes: circumstances.maxMessageBytes,
+      };
     case 'broken':
-      return { ...base, ...ofError(end, circumstances.message) };
+      return { ...base, ...ofError(end, circumstances) };
     default:
       return { ...base, reason: 'invalid_response', detail: 'no reply' };
   }
@@ -41,33 +53,30 @@ export function failureOfEnd(end: ExchangeEnd, circumstances: Circumstances): Fa
 type Judgement = Omit<Failure, 'gateway' | 'key'>;
 
 function ofStatus(
-  status: number,
-  headers: Headers,
-  body: Buffer,
-  { gateway, key, inSession }: Circumstances,
+  { status, headers, body }: Extract<ExchangeEnd, { kind: 'refused' }>,
+  { gateway, key }: Circumstances,
 ): Judgement {
   const detail = whatTheBodySays(body, headers);
-  const said = detail === undefined ? {} : { detail };
+  const said = detail === undefined || isEcho(detail, status) ? {} : { detail };
+  const seconds = retryAfterSeconds(headers);
+  const wait = seconds === undefined ? {} : { retryAfterSeconds: seconds };
   if (status >= 300 && status < 400) return { status, ...redirect(headers, gateway) };
-  if (status >= 500) return { reason: 'gateway_error', status, attempts: 1, ...said };
+  if (status >= 500) return { reason: 'gateway_error', status, ...said, ...wait };
   switch (status) {
     case 401:
       if (key.source === 'none') return { reason: 'no_api_key', status };
-      return { reason: 'unauthorized', status, ...withoutEcho(said, 'Unauthorized') };
+      return { reason: 'unauthorized', status, ...said };
     case 403:
-      return { reason: 'forbidden', status, ...withoutEcho(said, 'Forbidden') };
+      return { reason: 'forbidden', status, ...said };
     case 404:
     case 405:
-      if (inSession) {
-        return { reason: 'http_error', status, detail: 'it no longer knows this session' };
-      }
       return { reason: 'wrong_path', status };
     case 406:
       return { reason: 'not_acceptable', status, ...said };
     case 413:
-      return { reason: 'request_too_large', status, ...limitIn(detail) };
+      return { reason: 'request_too_large', status, ...said, ...limitIn(detail) };
     case 429:
-      return { reason: 'rate_limited', status, ...said, ...retryAfter(headers) };
+      return { reason: 'rate_limited', status, ...said, ...wait };
     default:
       return { reason: 'http_error', status, ...said };
   }
@@ -75,63 +84,26 @@ function ofStatus(
 
 function ofError(
   { error, sent, status }: Extract<ExchangeEnd, { kind: 'broken' }>,
-  message: Message | undefined,
+  circumstances: Circumstances,
 ): Judgement {
-  const { cause, detail } = causeOf(error);
-  if (status !== undefined) {
-    return { reason: 'interrupted', status, detail };
+  if (isBadHttp(error)) {
+    const detail = `it is no proper HTTP (${cleanNetworkText(error.message, 100)})`;
+    return { reason: 'invalid_response', detail };
   }
-  if (sent && message?.kind === 'request' && !mayRepeat(message.method)) {
-    return { reason: 'interrupted', cause, detail };
+  const answered = status === undefined ? {} : { status };
+  const { trouble, detail } = diagnose(error, circumstances);
+  const said = detail === undefined ? {} : { detail };
+  if (sent && !circumstances.mayRepeat()) {
+    return { reason: 'interrupted', ...answered, trouble, ...said };
   }
-  return { reason: 'unreachable', cause, detail };
-}
-
-const CAUSES: Readonly<Record<string, UnreachableCause>> = {
-  ENOTFOUND: 'dns',
-  EAI_AGAIN: 'dns',
-  EAI_FAIL: 'dns',
-  ECONNREFUSED: 'refused',
-  EHOSTUNREACH: 'refused',
-  ENETUNREACH: 'refused',
-  EADDRNOTAVAIL: 'refused',
-  EACCES: 'refused',
-  ETIMEDOUT: 'timeout',
-  UND_ERR_CONNECT_TIMEOUT: 'timeout',
-  UND_ERR_HEADERS_TIMEOUT: 'timeout',
-  UND_ERR_BODY_TIMEOUT: 'timeout',
-  DEPTH_ZERO_SELF_SIGNED_CERT: 'tls',
-  SELF_SIGNED_CERT_IN_CHAIN: 'tls',
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'tls',
-  UNABLE_TO_GET_ISSUER_CERT: 'tls',
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'tls',
-  HOSTNAME_MISMATCH: 'tls',
-  EPROTO: 'tls',
-};
-
-function causeOf(error: Error): { cause: UnreachableCause; detail: string } {
-  // Happy eyeballs (RFC 8305) collects one error an address.
-  const first = error instanceof AggregateError ? error.errors[0] : error;
-  const code = (first as NodeJS.ErrnoException).code ?? '';
-  const isTls = /^(?:ERR_TLS|ERR_SSL|CERT)_/.test(code);
-  const cause = CAUSES[code] ?? (isTls ? 'tls' : 'reset');
-  return { cause, detail: cleanNetworkText(first.message || code) };
+  if (status === undefined) return { reason: 'unreachable', trouble, ...said };
+  return { reason: 'invalid_response', status, detail: detail ?? 'the answer broke off' };
 }
 
 function redirect(headers: Headers, gateway: string): Judgement {
   const location = single(headers.location);
   if (location === undefined || !URL.canParse(location, gateway)) return { reason: 'http_error' };
   return { reason: 'redirected', location: cleanNetworkText(new URL(location, gateway).href) };
-}
-
-function retryAfter(headers: Headers): Partial<Judgement> {
-  const value = single(headers['retry-after']);
-  if (value === undefined) return {};
-  // Seconds or an HTTP date (RFC 9110 §10.2.3).
-  const seconds = /^\d{1,9}$/.test(value)
-    ? Number(value)
-    : Math.ceil((Date.parse(value) - Date.now()) / 1000);
-  return Number.isFinite(seconds) ? { retryAfterSeconds: Math.max(0, seconds) } : {};
 }
 
 const UNITS: Readonly<Record<string, number>> = {
@@ -177,8 +149,10 @@ function sentenceIn(json: string): string | undefined {
   return undefined;
 }
 
-function withoutEcho(said: { detail?: string }, word: string): { detail?: string } {
-  return said.detail?.toLowerCase() === word.toLowerCase() ? {} : said;
+/** Whether it only says the status again: "Forbidden", "service unavailable". */
+function isEcho(detail: string, status: number): boolean {
+  const phrase = STATUS_CODES[status]?.toLowerCase();
+  return detail.toLowerCase() === phrase;
 }
 
 function single(value: string | string[] | undefined): string | undefined {

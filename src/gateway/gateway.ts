@@ -1,41 +1,68 @@
-import Pool from 'undici/lib/dispatcher/pool.js';
-import { findKey, type KeyFinding, type KeySources } from '../auth/key.ts';
+import type * as Discovery from '../auth/discovery.ts';
+import type { KeyFinding } from '../auth/key.ts';
+import { explainEnvelope } from '../failures/envelope.ts';
 import type { Failure } from '../failures/failure.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Trouble } from '../failures/unreachable.ts';
 import type { Log } from '../log.ts';
-import { type Message, parseMessage, type Response } from '../protocol/message.ts';
+import {
+  type Message,
+  type Notification,
+  type Request,
+  type Response,
+  readMessages,
+} from '../protocol/message.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
-import { Exchange, type ExchangeEnd, type Headers } from './exchange.ts';
+import { Endpoint, type EndpointOptions } from './endpoint.ts';
+import { Exchange, type ExchangeEnd } from './exchange.ts';
 import { failureOfEnd, failureOfKey } from './failure-of-end.ts';
+import { KnownTools } from './known-tools.ts';
+import { waitBeforeRetry } from './retry-policy.ts';
+import { openRoute, proxyFor } from './route.ts';
 import { ServerStream } from './server-stream.ts';
+import { listChanges, type Session, sessionFrom } from './session.ts';
 
-export interface GatewayOptions {
-  /** The MCP endpoint, its query included. */
-  readonly url: URL;
-  readonly keySources: KeySources;
-  readonly env: NodeJS.ProcessEnv;
-  readonly userAgent: string;
-  readonly connectTimeoutMs: number;
-  /** Longest silence of the gateway while a reply is due; 0 for no limit. */
-  readonly timeoutMs: number;
+/** Where the key comes from. */
+export interface Keys {
+  /** Never rejects. */
+  current(): Promise<KeyFinding>;
+  /** Another key than the one the gateway rejected, if the source has one by now. */
+  renew(rejected: KeyFinding): Promise<KeyFinding | undefined>;
+}
+
+export interface GatewayOptions extends EndpointOptions {
+  readonly keys: Keys;
+  /** Whether expired credentials may be answered with URLElicitationRequired. */
+  readonly elicitsUrls: boolean;
+  readonly maxMessageBytes: number;
   readonly log: Log;
 }
 
-/** What the handshake settled, sent along with everything later. */
-interface Session {
-  readonly id?: string;
-  readonly protocolVersion?: string;
+/** What one `send` is at, so that it can be ended. */
+interface Course {
+  isAborted: boolean;
+  exchange?: Exchange;
+  /** Ends a wait. */
+  wake?: () => void;
 }
+
+const DEFAULT_RESUME_MS = 1_000;
+const MOST_FAILED_RESUMPTIONS = 3;
+const MOST_REDIRECTS = 3;
+const MOST_RENEWALS = 2;
 
 /**
  * A remote MCP endpoint over Streamable HTTP, revisions 2024-11-05 to 2025-11-25: each message is
- * one POST, and a GET stream is kept for what belongs to no request.
+ * one POST, repeated where that is safe; a lost session is begun anew; a GET stream is kept for
+ * what belongs to no request.
  */
 export class Gateway implements Upstream {
   readonly #options: GatewayOptions;
-  readonly #pool: Pool;
-  readonly #path: string;
-  #foundKey: KeyFinding | undefined;
-  #session: Session = {};
+  readonly #endpoint: Endpoint;
+  readonly #tools = new KnownTools();
+  #session: Session | undefined;
+  #renewal: Promise<Failure | undefined> | undefined;
+  #discovery: ReturnType<typeof Discovery.discoverResource> | undefined;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
   /** The handshake's message that is on its way: what comes later waits for it. */
@@ -43,8 +70,7 @@ export class Gateway implements Upstream {
 
   constructor(options: GatewayOptions) {
     this.#options = options;
-    this.#path = options.url.pathname + options.url.search;
-    this.#pool = new Pool(options.url.origin, { connect: { timeout: options.connectTimeoutMs } });
+    this.#endpoint = new Endpoint(options);
   }
 
   listen(observer: MessageObserver): void {
@@ -52,39 +78,27 @@ export class Gateway implements Upstream {
   }
 
   send(message: Message, observer: MessageObserver): Sending {
-    let exchange: Exchange | undefined;
-    let isAborted = false;
-    const run = async (before: Promise<unknown> | undefined): Promise<Failure | undefined> => {
-      if (before !== undefined) await before;
-      const key = this.#foundKey ?? (await this.#findKey());
-      if (isAborted) return undefined;
-      if (key.kind === 'unusable') return failureOfKey(this.#displayUrl(), key);
-      const inSession = this.#session.id !== undefined && !isInitialize(message);
-      exchange = this.#post(message, observer, key);
-      const end = await exchange.ended;
-      if (end.kind === 'replied' || end.kind === 'aborted') return undefined;
-      if (message.kind !== 'request' && end.kind === 'accepted') {
-        if (isInitialized(message)) this.#openServerStream();
-        return undefined;
-      }
-      const gateway = this.#displayUrl();
-      return failureOfEnd(end, { gateway, key: key.origin, message, inSession });
-    };
-    const settled = run(this.#mustWaitFor(message));
+    const course: Course = { isAborted: false };
+    const before = this.#mustWaitFor(message);
+    const settled =
+      before === undefined
+        ? this.#deliver(message, observer, course)
+        : before.then(() => this.#deliver(message, observer, course));
     if (isInitialize(message) || isInitialized(message)) this.#holdBack(message.method, settled);
     return {
       settled,
       abort: () => {
-        isAborted = true;
-        exchange?.abort();
+        course.isAborted = true;
+        course.exchange?.abort();
+        course.wake?.();
       },
     };
   }
 
   async close(limitMs: number): Promise<void> {
     this.#serverStream?.close();
-    if (this.#session.id !== undefined) await this.#deleteSession(limitMs);
-    await this.#pool.destroy();
+    if (this.#session?.id !== undefined) await this.#deleteSession(limitMs);
+    await this.#endpoint.close();
   }
 
   // `initialize` names the session and the revision, and `notifications/initialized` must have
@@ -103,140 +117,323 @@ export class Gateway implements Upstream {
     });
   }
 
-  async #findKey(): Promise<KeyFinding> {
-    const key = await findKey(this.#options.keySources, this.#options.env);
-    if (key.kind === 'found' || key.kind === 'in-header') this.#foundKey = key;
-    this.#options.log.debug(`key: ${key.kind}, ${key.origin.origin}`);
-    return key;
+  /** Sends the message, again where that is safe and may help, until it is settled. */
+  async #deliver(
+    message: Message,
+    observer: MessageObserver,
+    course: Course,
+  ): Promise<Failure | undefined> {
+    const start = Date.now();
+    const mayRepeat = () => message.kind === 'request' && this.#tools.mayRepeat(message);
+    let target = this.#endpoint.target;
+    let redirects = 0;
+    let renewals = 0;
+    let hasNewKey = false;
+    for (let attempt = 1; ; ) {
+      const key = await this.#options.keys.current();
+      if (key.kind === 'unusable') return failureOfKey(this.#endpoint.displayUrl, key);
+      const trouble = await this.#endpoint.open();
+      if (trouble !== undefined) return this.#unreachable(trouble, key);
+      if (course.isAborted) return undefined;
+      const session = this.#sessionFor(message);
+      const exchange = this.#exchange(message, observer);
+      course.exchange = exchange;
+      this.#endpoint.post(exchange, target, message.bytes, { key, session });
+      let end = await exchange.ended;
+      if (
+        end.kind === 'broken' &&
+        message.kind === 'request' &&
+        exchange.lastEventId !== undefined
+      ) {
+        end = await this.#resume(exchange, end, message, observer, course);
+      }
+      if (course.isAborted || end.kind === 'replied' || end.kind === 'aborted') return undefined;
+      if (message.kind !== 'request' && end.kind === 'accepted') {
+        if (isInitialized(message)) this.#initialized(message);
+        return undefined;
+      }
+      if (end.kind === 'refused' && end.status === 401 && !hasNewKey) {
+        hasNewKey = (await this.#options.keys.renew(key)) !== undefined;
+        if (hasNewKey) continue;
+      }
+      if (session?.id !== undefined && isLostSession(end) && renewals < MOST_RENEWALS) {
+        renewals++;
+        const failure = await this.#renewSession(session);
+        if (failure !== undefined) return failure;
+        continue;
+      }
+      const redirected = redirectWithin(this.#options.url.origin, target, end);
+      if (redirected !== undefined && redirects < MOST_REDIRECTS) {
+        redirects++;
+        target = redirected;
+        // 308 is for good (RFC 9110 §15.4.9).
+        if (end.kind === 'refused' && end.status === 308) this.#endpoint.target = target;
+        continue;
+      }
+      if (await this.#endpoint.trustSystemAfter(end)) continue;
+      if (message.kind === 'request' && end.kind === 'refused' && end.reply && says(end)) {
+        observer.onMessage(this.#read(message, end.reply, exchange));
+        return undefined;
+      }
+      const waitMs = waitBeforeRetry({ end, attempt, elapsedMs: Date.now() - start, mayRepeat });
+      if (waitMs === undefined) return this.#failure(end, key, mayRepeat, attempt);
+      this.#options.log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
+      await pause(waitMs, course);
+      if (course.isAborted) return undefined;
+      attempt++;
+    }
   }
 
-  #post(message: Message, observer: MessageObserver, key: KeyFinding): Exchange {
-    if (isInitialize(message)) {
-      this.#endServerStream();
-      this.#session = {};
-    }
-    const awaited = message.kind === 'request' ? message.id : undefined;
-    const exchange: Exchange = new Exchange(
-      awaited,
-      isInitialize(message)
-        ? {
-            congested: () => observer.congested(),
-            onMessage: (received) => {
-              if (received.kind === 'response' && received.id?.key === awaited?.key) {
-                this.#learnSession(exchange.headers, received);
-              }
-              observer.onMessage(received);
-            },
-          }
-        : observer,
-    );
-    const headers = this.#headers(key, 'application/json, text/event-stream');
-    headers.push('content-type', 'application/json');
-    this.#dispatch('POST', headers, exchange, message.bytes, this.#options.timeoutMs);
+  /** What a message is sent in: `initialize` begins a session and is sent in none. */
+  #sessionFor(message: Message): Session | undefined {
+    if (isInitialize(message)) this.#forgetSession();
+    return this.#session;
+  }
+
+  #exchange(message: Message, observer: MessageObserver): Exchange {
+    const { maxMessageBytes } = this.#options;
+    if (message.kind !== 'request') return new Exchange(undefined, observer, maxMessageBytes);
+    const reading: MessageObserver = {
+      congested: () => observer.congested(),
+      onMessage: (received) => observer.onMessage(this.#read(message, received, exchange)),
+    };
+    const exchange: Exchange = new Exchange(message.id, reading, maxMessageBytes);
     return exchange;
   }
 
-  #dispatch(
-    method: 'POST' | 'GET' | 'DELETE',
-    headers: string[],
-    exchange: Exchange,
-    body: Buffer | null,
-    timeoutMs: number,
-  ): void {
-    this.#pool.dispatch(
-      {
-        path: this.#path,
-        method,
-        headers,
-        body,
-        headersTimeout: timeoutMs,
-        bodyTimeout: timeoutMs,
-      },
-      exchange,
+  /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
+  #read(request: Request, received: Message, exchange: Exchange): Message {
+    if (received.kind !== 'response' || received.id?.key !== request.id.key) return received;
+    if (received.isError) return this.#explained(request, received);
+    if (request.method === 'initialize') this.#learnSession(request, received, exchange);
+    if (request.method === 'tools/list') this.#rememberTools(request, received);
+    return received;
+  }
+
+  #explained(request: Request, error: Response): Response {
+    const session = this.#session;
+    return explainEnvelope(error, request, {
+      toolNames: () => this.#tools.names(),
+      elicitsUrls: this.#options.elicitsUrls && session?.clientElicitsUrls === true,
+    });
+  }
+
+  #rememberTools(request: Request, reply: Response): void {
+    this.#tools.remember(request, reply);
+    // A list with a tool in it is longer than that.
+    if (reply.bytes.length > 256 || this.#tools.names().length > 0) return;
+    const filter = this.#options.url.searchParams.get('integrations');
+    this.#options.log.warn(
+      filter === null
+        ? 'the gateway offers no tools: the account has no integrations connected'
+        : `the gateway offers no tools: the integration filter '${cleanNetworkText(filter)}' matches nothing that the account can reach`,
     );
   }
 
-  #headers(key: KeyFinding, accept: string): string[] {
-    const { id, protocolVersion } = this.#session;
-    const headers = ['accept', accept, 'user-agent', this.#options.userAgent];
-    for (const [name, value] of this.#options.keySources.headers) headers.push(name, value);
-    if (key.kind === 'found') headers.push('authorization', `Bearer ${key.key}`);
-    if (protocolVersion !== undefined) headers.push('mcp-protocol-version', protocolVersion);
-    if (id !== undefined) headers.push('mcp-session-id', id);
-    return headers;
+  #learnSession(initialize: Request, reply: Response, { headers }: Exchange): void {
+    const session = sessionFrom(initialize, headers, reply);
+    this.#session = session;
+    const { id, protocolVersion = 'unknown' } = session;
+    const kind = id === undefined ? 'without a session' : 'with a session';
+    this.#options.log.info(`initialized, revision ${protocolVersion}, ${kind}`);
   }
 
-  #learnSession(headers: Headers, reply: Response): void {
-    if (reply.isError) return;
-    const { result } = parseMessage(reply);
-    const version = isRecord(result) ? result.protocolVersion : undefined;
-    const id = headers['mcp-session-id'];
-    this.#session = {
-      // Both go into request headers: what is not visible ASCII must not get there.
-      ...(typeof id === 'string' && VISIBLE_ASCII.test(id) ? { id } : {}),
-      ...(typeof version === 'string' && VISIBLE_ASCII.test(version)
-        ? { protocolVersion: version }
-        : {}),
-    };
-    this.#options.log.info(
-      `initialized, revision ${this.#session.protocolVersion ?? 'unknown'}, ${
-        this.#session.id === undefined ? 'without a session' : 'with a session'
-      }`,
-    );
+  #forgetSession(): void {
+    this.#serverStream?.close();
+    this.#serverStream = undefined;
+    this.#session = undefined;
+  }
+
+  #initialized(notification: Notification): void {
+    if (this.#session !== undefined) this.#session.initialized = notification;
+    this.#openServerStream();
+  }
+
+  /**
+   * Shakes hands anew with the client's own messages, once for all that lost the session (MCP
+   * 2025-11-25, Transports §Session Management, 4). Resolves with why it failed.
+   */
+  #renewSession(lost: Session): Promise<Failure | undefined> {
+    if (this.#renewal !== undefined) return this.#renewal;
+    if (this.#session !== lost) return Promise.resolve(undefined);
+    const renewal = this.#shakeHandsAnew(lost).finally(() => {
+      this.#renewal = undefined;
+    });
+    this.#renewal = renewal;
+    this.#holdBack('initialize', renewal);
+    return renewal;
+  }
+
+  async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
+    this.#options.log.info('the gateway no longer knows the session: initializing anew');
+    const failure = await this.#deliver(lost.initialize, SILENT, { isAborted: false });
+    const renewed = this.#session as Session | undefined;
+    if (failure !== undefined || renewed === undefined) {
+      // What comes next tries again.
+      this.#session = lost;
+      return failure;
+    }
+    if (lost.initialized !== undefined) {
+      await this.#deliver(lost.initialized, SILENT, { isAborted: false });
+    }
+    for (const bytes of listChanges(lost, renewed)) {
+      for (const message of readMessages(bytes).messages) {
+        if (message.kind !== 'unusable') this.#serverMessages?.onMessage(message);
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * Goes on with an event stream that broke off, from its last event (MCP 2025-11-25, Transports
+   * §Resumability and Redelivery). Resolves with how that ended; with `broken` when it cannot be.
+   */
+  async #resume(
+    first: Exchange,
+    broken: ExchangeEnd,
+    request: Request,
+    observer: MessageObserver,
+    course: Course,
+  ): Promise<ExchangeEnd> {
+    let { lastEventId, retryMs = DEFAULT_RESUME_MS } = first;
+    for (let failures = 0; failures < MOST_FAILED_RESUMPTIONS; ) {
+      await pause(retryMs, course);
+      const key = await this.#options.keys.current();
+      if (course.isAborted) return { kind: 'aborted' };
+      this.#options.log.debug('going on with an event stream that broke off');
+      const exchange = this.#exchange(request, observer);
+      course.exchange = exchange;
+      this.#endpoint.get(exchange, lastEventId, { key, session: this.#session });
+      const end = await exchange.ended;
+      if (end.kind === 'replied' || end.kind === 'aborted') return end;
+      if (end.kind !== 'broken') return broken;
+      // Closing without the reply is how a gateway lets its clients poll (MCP 2025-11-25,
+      // Transports §Sending Messages to the Server, 6): no failure.
+      failures = end.status === undefined ? failures + 1 : 0;
+      lastEventId = exchange.lastEventId ?? lastEventId;
+      retryMs = exchange.retryMs ?? retryMs;
+    }
+    return broken;
   }
 
   #openServerStream(): void {
     const observer = this.#serverMessages;
     if (observer === undefined) return;
-    this.#endServerStream();
+    this.#serverStream?.close();
     this.#serverStream = new ServerStream({
       log: this.#options.log,
-      open: (lastEventId) => {
-        const exchange = new Exchange(undefined, observer);
-        const key = this.#foundKey;
-        const headers = this.#headers(key ?? NO_KEY, 'text/event-stream');
-        if (lastEventId !== undefined) headers.push('last-event-id', lastEventId);
-        this.#dispatch('GET', headers, exchange, null, 0);
+      open: async (lastEventId) => {
+        const key = await this.#options.keys.current();
+        const exchange = new Exchange(undefined, observer, this.#options.maxMessageBytes);
+        this.#endpoint.get(exchange, lastEventId, { key, session: this.#session });
         return exchange;
       },
-      describe: (end) =>
-        failureOfEnd(end, { gateway: this.#displayUrl(), key: (this.#foundKey ?? NO_KEY).origin }),
+      describe: async (end) =>
+        this.#failure(end, await this.#options.keys.current(), () => true, 1),
     });
   }
 
-  #endServerStream(): void {
-    this.#serverStream?.close();
-    this.#serverStream = undefined;
-  }
-
   async #deleteSession(limitMs: number): Promise<void> {
-    const exchange = new Exchange(undefined, { onMessage: () => {}, congested: () => undefined });
-    const headers = this.#headers(this.#foundKey ?? NO_KEY, 'application/json');
-    this.#dispatch('DELETE', headers, exchange, null, limitMs);
+    const exchange = new Exchange(undefined, SILENT, this.#options.maxMessageBytes);
     const timer = setTimeout(() => exchange.abort(), limitMs);
-    const end: ExchangeEnd = await exchange.ended;
+    const key = await this.#options.keys.current();
+    this.#endpoint.delete(exchange, limitMs, { key, session: this.#session });
+    const end = await exchange.ended;
     clearTimeout(timer);
     this.#options.log.debug(`session ended: ${end.kind}`);
   }
 
-  #displayUrl(): string {
-    return this.#options.url.origin + this.#options.url.pathname;
+  async #failure(
+    end: ExchangeEnd,
+    key: KeyFinding,
+    mayRepeat: () => boolean,
+    attempts: number,
+  ): Promise<Failure> {
+    const { route, timeoutMs } = this.#options;
+    const failure = failureOfEnd(end, {
+      gateway: this.#endpoint.displayUrl,
+      key: key.origin,
+      connectTimeoutMs: route.connectTimeoutMs,
+      timeoutMs,
+      maxMessageBytes: this.#options.maxMessageBytes,
+      mayRepeat,
+      attempts,
+    });
+    return { ...failure, ...(await this.#certificate(failure)), ...(await this.#explain(end)) };
+  }
+
+  /** Whose certificate it is that was not trusted. */
+  async #certificate({ trouble, detail }: Failure): Promise<Partial<Failure>> {
+    const { url, route } = this.#options;
+    const isNameless = trouble?.startsWith('certificate-') && detail === undefined;
+    if (!isNameless || proxyFor(url.protocol, route.env) !== undefined) return {};
+    const { describeCertificate } = await import('./certificate.ts');
+    const described = await describeCertificate(url, trouble as Trouble, route.connectTimeoutMs);
+    return described === undefined ? {} : { detail: described };
+  }
+
+  /** What a 401 or 403 says in its challenge, and what the metadata behind a 401 adds. */
+  async #explain(end: ExchangeEnd): Promise<Partial<Failure>> {
+    if (end.kind !== 'refused' || (end.status !== 401 && end.status !== 403)) return {};
+    const { challengeIn, challengeInWords, discoverResource } = await import(
+      '../auth/discovery.ts'
+    );
+    const challenge = challengeIn(end.headers['www-authenticate']);
+    const detail = challengeInWords(challenge);
+    const said = detail === undefined ? {} : { detail };
+    if (end.status === 403) return said;
+    this.#discovery ??= discoverResource(this.#options.url, challenge, (origin) =>
+      openRoute(origin, this.#options.route),
+    );
+    const resource = await this.#discovery;
+    if (!('why' in resource)) return { ...said, resource };
+    this.#options.log.info(`no protected resource metadata: ${resource.why}`);
+    return said;
+  }
+
+  #unreachable(trouble: Trouble, key: KeyFinding): Failure {
+    const gateway = this.#endpoint.displayUrl;
+    return { reason: 'unreachable', gateway, key: key.origin, trouble };
   }
 }
 
-const NO_KEY: KeyFinding = { kind: 'none', origin: { source: 'none', origin: 'no source' } };
+const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };
 
-// What a session id may be made of (MCP 2025-11-25, Transports §Session Management, 1).
-const VISIBLE_ASCII = /^[\x21-\x7e]{1,1024}$/;
-
-function isInitialize(message: Message): message is Extract<Message, { kind: 'request' }> {
+function isInitialize(message: Message): message is Request {
   return message.kind === 'request' && message.method === 'initialize';
 }
 
-function isInitialized(message: Message): message is Extract<Message, { kind: 'notification' }> {
+function isInitialized(message: Message): message is Notification {
   return message.kind === 'notification' && message.method === 'notifications/initialized';
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
+/** 404, or a 400 that names the session (MCP 2025-11-25, Transports §Session Management, 2 and 3). */
+function isLostSession(end: ExchangeEnd): boolean {
+  if (end.kind !== 'refused') return false;
+  return end.status === 404 || (end.status === 400 && /session/i.test(end.body.toString('utf8')));
+}
+
+// A JSON-RPC error that comes with another status is the gateway's own answer. With 401, 403 and
+// 429 the status says more.
+function says({ status }: { status: number }): boolean {
+  return status >= 400 && status !== 401 && status !== 403 && status !== 429;
+}
+
+/** Path and query of a redirect that keeps the method and the origin (RFC 9110 §15.4.8, §15.4.9). */
+function redirectWithin(origin: string, target: string, end: ExchangeEnd): string | undefined {
+  if (end.kind !== 'refused' || (end.status !== 307 && end.status !== 308)) return undefined;
+  const { location } = end.headers;
+  if (typeof location !== 'string' || !URL.canParse(location, origin + target)) return undefined;
+  const url = new URL(location, origin + target);
+  return url.origin === origin ? url.pathname + url.search : undefined;
+}
+
+function pause(milliseconds: number, course: Course): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    course.wake = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+  });
 }

@@ -17,7 +17,7 @@ export interface Request {
   readonly method: string;
 }
 
-interface Notification {
+export interface Notification {
   readonly kind: 'notification';
   readonly bytes: Buffer;
   readonly method: string;
@@ -71,10 +71,9 @@ export function readMessages(input: Buffer): ReadResult {
   const bytes = asUtf8(input);
   const start = skipWhitespace(bytes, 0);
   if (bytes[start] === OPEN_BRACKET) return readBatch(bytes, start);
-  const envelope = scanEnvelope(bytes, start);
-  if (envelope.end >= 0 && skipWhitespace(bytes, envelope.end) !== bytes.length) {
-    envelope.end = -1;
-  }
+  const { spans, end } = scanMembers(bytes, start, ENVELOPE);
+  const isWhole = end >= 0 && skipWhitespace(bytes, end) === bytes.length;
+  const envelope = { spans, end: isWhole ? end : -1 };
   return { messages: [toMessage(bytes, start, envelope)], isBatch: false };
 }
 
@@ -85,7 +84,7 @@ function readBatch(bytes: Buffer, start: number): ReadResult {
     return { messages: [{ kind: 'unusable', why: 'an empty batch' }], isBatch: true };
   }
   for (;;) {
-    const envelope = scanEnvelope(bytes, at);
+    const envelope = scanMembers(bytes, at, ENVELOPE);
     const notAnObject = envelope.end < 0 && bytes[at] !== OPEN_BRACE ? endOfValue(bytes, at) : -1;
     messages.push(toMessage(bytes, at, envelope));
     const end = notAnObject >= 0 ? notAnObject : envelope.end;
@@ -102,6 +101,27 @@ function readBatch(bytes: Buffer, start: number): ReadResult {
   return { messages, isBatch: true };
 }
 
+/**
+ * The id of a request of which only the beginning and the end are known; undefined when it cannot
+ * be found there or when it is no request. Most clients write it early, the TypeScript SDK last.
+ */
+export function salvageRequestId(head: Buffer, tail: Buffer): MessageId | undefined {
+  const { spans } = scanMembers(head, skipWhitespace(head, 0), ENVELOPE);
+  const end = END_OF_REQUEST.exec(tail.toString('latin1'));
+  if (spans.method === undefined && !end?.[0].includes('"method"')) return undefined;
+  if (spans.id !== undefined) return readId(head, spans.id);
+  const raw = end?.[1];
+  if (raw === undefined) return undefined;
+  const bytes = Buffer.from(raw, 'latin1');
+  return endOfValue(bytes, 0) === bytes.length
+    ? readId(bytes, { start: 0, end: bytes.length })
+    : undefined;
+}
+
+// Behind `params`, which is what makes a request large, there are only short members.
+const END_OF_REQUEST =
+  /"id"\s*:\s*("[^"\\]{0,200}"|-?\d{1,200})\s*(?:,\s*"(?:jsonrpc|method)"\s*:\s*"[^"\\]{0,200}"\s*){0,2}\}\s*$/;
+
 /** The whole message as a value. Only for messages that `readMessages` has accepted. */
 export function parseMessage(message: Message): Record<string, unknown> {
   return JSON.parse(message.bytes.toString('utf8'));
@@ -113,13 +133,41 @@ export function parseMessage(message: Message): Record<string, unknown> {
  */
 export function responseBytesFor(request: MessageId, response: Response): Buffer {
   if (response.id === undefined || response.id.raw === request.raw) return response.bytes;
-  const { id } = scanEnvelope(response.bytes, skipWhitespace(response.bytes, 0));
-  if (id === undefined) return response.bytes;
-  return Buffer.concat([
-    response.bytes.subarray(0, id.start),
-    Buffer.from(request.raw),
-    response.bytes.subarray(id.end),
-  ]);
+  return withReplaced(response.bytes, membersOf(response).id, request.raw);
+}
+
+/**
+ * The response with another `message` in its error, everything else as it came; or, where `error`
+ * has a `code`, with another error altogether.
+ */
+export function withError(
+  response: Response,
+  error: { readonly message: string; readonly code?: number; readonly data?: unknown },
+): Response {
+  const { bytes } = response;
+  const old = membersOf(response).error;
+  if (old === undefined) return response;
+  if (error.code !== undefined) {
+    return { ...response, bytes: withReplaced(bytes, old, JSON.stringify(error)) };
+  }
+  const { message } = scanMembers(bytes, old.start, ['message']).spans;
+  if (message !== undefined) {
+    return { ...response, bytes: withReplaced(bytes, message, JSON.stringify(error.message)) };
+  }
+  const isEmpty = bytes[skipWhitespace(bytes, old.start + 1)] === CLOSE_BRACE;
+  const member = `"message":${JSON.stringify(error.message)}${isEmpty ? '' : ','}`;
+  const start = old.start + 1;
+  return { ...response, bytes: withReplaced(bytes, { start, end: start }, member) };
+}
+
+function membersOf({ bytes }: Message): Envelope['spans'] {
+  return scanMembers(bytes, skipWhitespace(bytes, 0), ENVELOPE).spans;
+}
+
+function withReplaced(bytes: Buffer, span: Span | undefined, json: string): Buffer {
+  if (span === undefined) return bytes;
+  const { start, end } = span;
+  return Buffer.concat([bytes.subarray(0, start), Buffer.from(json), bytes.subarray(end)]);
 }
 
 /** One line of an error response to `id` (JSON-RPC 2.0 §5.1). */
@@ -151,36 +199,36 @@ interface Span {
   readonly end: number;
 }
 
-interface Envelope {
-  id?: Span;
-  method?: Span;
-  jsonrpc?: Span;
-  result?: Span;
-  error?: Span;
-  /** Where the object ends; -1 when it is not a JSON object or breaks off. */
-  end: number;
+interface Members<Name extends string> {
+  /** The wanted members; of a repeated one the last counts. Those before a break are there too. */
+  readonly spans: { [name in Name]?: Span };
+  /** Where the object ends; -1 when it is no JSON object or breaks off. */
+  readonly end: number;
 }
 
-function toMessage(bytes: Buffer, start: number, envelope: Envelope): Message | Unusable {
-  const id = envelope.id && readId(bytes, envelope.id);
+const ENVELOPE = ['jsonrpc', 'id', 'method', 'result', 'error'] as const;
+
+type Envelope = Members<(typeof ENVELOPE)[number]>;
+
+function toMessage(bytes: Buffer, start: number, { spans, end }: Envelope): Message | Unusable {
+  const { jsonrpc, method, result, error } = spans;
+  const id = spans.id && readId(bytes, spans.id);
   const saved = id === undefined ? {} : { id };
-  if (envelope.end < 0) {
-    const why = bytes[start] === OPEN_BRACE ? 'not valid JSON' : 'not a JSON object';
-    return { kind: 'unusable', why, ...saved };
-  }
   const unusable = (why: string): Unusable => ({ kind: 'unusable', why, ...saved });
-  if (envelope.jsonrpc === undefined || text(bytes, envelope.jsonrpc) !== '"2.0"') {
+  if (end < 0) {
+    return unusable(bytes[start] === OPEN_BRACE ? 'not valid JSON' : 'not a JSON object');
+  }
+  if (jsonrpc === undefined || text(bytes, jsonrpc) !== '"2.0"') {
     return unusable('"jsonrpc" is not "2.0"');
   }
-  const own = onOneLine(bytes.subarray(start, envelope.end));
-  const { method, result, error } = envelope;
+  const own = onOneLine(bytes.subarray(start, end));
   if (method !== undefined) {
     if (bytes[method.start] !== QUOTE) return unusable('"method" is not a string');
     if (result !== undefined || error !== undefined) {
       return unusable('it has both "method" and "result" or "error"');
     }
     const name: string = JSON.parse(text(bytes, method));
-    if (envelope.id === undefined) return { kind: 'notification', bytes: own, method: name };
+    if (spans.id === undefined) return { kind: 'notification', bytes: own, method: name };
     if (id === undefined) return unusable('"id" is neither a string nor a number');
     return { kind: 'request', bytes: own, id, method: name };
   }
@@ -191,9 +239,9 @@ function toMessage(bytes: Buffer, start: number, envelope: Envelope): Message | 
     return unusable('"error" is not an object');
   }
   if (id === undefined) {
-    const unanswerable =
-      error !== undefined && (envelope.id === undefined || text(bytes, envelope.id) === 'null');
-    if (!unanswerable) return unusable('it is a response without a usable "id"');
+    const isUnanswerable =
+      error !== undefined && (spans.id === undefined || text(bytes, spans.id) === 'null');
+    if (!isUnanswerable) return unusable('it is a response without a usable "id"');
   }
   return { kind: 'response', bytes: own, isError: error !== undefined, ...saved };
 }
@@ -210,47 +258,39 @@ function text(bytes: Buffer, span: Span): string {
   return bytes.toString('utf8', span.start, span.end);
 }
 
-const ENVELOPE_MEMBERS = new Set(['id', 'method', 'jsonrpc', 'result', 'error']);
-
-/** The envelope's members, those before a break too. Of a repeated member the last one counts. */
-function scanEnvelope(bytes: Buffer, start: number): Envelope {
-  const envelope: Envelope = { end: -1 };
-  if (bytes[start] !== OPEN_BRACE) return envelope;
+function scanMembers<Name extends string>(
+  bytes: Buffer,
+  start: number,
+  names: readonly Name[],
+): Members<Name> {
+  const spans: { [name in Name]?: Span } = {};
+  if (bytes[start] !== OPEN_BRACE) return { spans, end: -1 };
   let at = skipWhitespace(bytes, start + 1);
-  if (bytes[at] === CLOSE_BRACE) {
-    envelope.end = at + 1;
-    return envelope;
-  }
+  if (bytes[at] === CLOSE_BRACE) return { spans, end: at + 1 };
   for (;;) {
     const keyEnd = endOfString(bytes, at);
-    if (keyEnd < 0) return envelope;
-    const key = memberName(bytes, at, keyEnd);
+    if (keyEnd < 0) return { spans, end: -1 };
+    const name = names[names.indexOf(memberName(bytes, at, keyEnd) as Name)];
     at = skipWhitespace(bytes, keyEnd);
-    if (bytes[at] !== COLON) return envelope;
+    if (bytes[at] !== COLON) return { spans, end: -1 };
     const valueStart = skipWhitespace(bytes, at + 1);
     const valueEnd = endOfValue(bytes, valueStart);
-    if (valueEnd < 0) return envelope;
-    if (key !== undefined) envelope[key] = { start: valueStart, end: valueEnd };
+    if (valueEnd < 0) return { spans, end: -1 };
+    if (name !== undefined) spans[name] = { start: valueStart, end: valueEnd };
     at = skipWhitespace(bytes, valueEnd);
-    if (bytes[at] === CLOSE_BRACE) {
-      envelope.end = at + 1;
-      return envelope;
-    }
-    if (bytes[at] !== COMMA) return envelope;
+    if (bytes[at] === CLOSE_BRACE) return { spans, end: at + 1 };
+    if (bytes[at] !== COMMA) return { spans, end: -1 };
     at = skipWhitespace(bytes, at + 1);
   }
 }
 
-function memberName(
-  bytes: Buffer,
-  start: number,
-  end: number,
-): Exclude<keyof Envelope, 'end'> | undefined {
+const LONGEST_NAME = 'jsonrpc'.length;
+
+function memberName(bytes: Buffer, start: number, end: number): string {
   // "\u0069d" is "id" too, in at most six bytes a character.
-  if (end - start > 2 + 6 * 'jsonrpc'.length) return undefined;
+  if (end - start > 2 + 6 * LONGEST_NAME) return '';
   const raw = bytes.toString('latin1', start + 1, end - 1);
-  const name = raw.includes('\\') ? JSON.parse(`"${raw}"`) : raw;
-  return ENVELOPE_MEMBERS.has(name) ? name : undefined;
+  return raw.includes('\\') ? JSON.parse(`"${raw}"`) : raw;
 }
 
 function isWhitespace(byte: number | undefined): boolean {

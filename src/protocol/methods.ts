@@ -8,9 +8,10 @@ const REPEATABLE = new Set([
   'resources/templates/list',
   'resources/read',
   'completion/complete',
+  'server/discover',
 ]);
 
 /** Whether asking twice does no more than asking once, by the definition of the method. */
-export function mayRepeat(method: string): boolean {
+export function mayRepeatMethod(method: string): boolean {
   return REPEATABLE.has(method);
 }

@@ -1,5 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
-import { CATALOGUE, wordFailure } from '../failures/catalogue.ts';
+import { CATALOGUE, wordFailure, wordTooLarge } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Log } from '../log.ts';
@@ -10,6 +10,7 @@ import {
   type Request,
   readMessages,
   responseBytesFor,
+  salvageRequestId,
   type Unusable,
 } from '../protocol/message.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
@@ -37,6 +38,14 @@ interface InFlight {
   sending?: Sending;
 }
 
+export interface StdioProxyOptions {
+  readonly input: Readable;
+  readonly output: Writable;
+  readonly upstream: Upstream;
+  readonly maxMessageBytes: number;
+  readonly log: Log;
+}
+
 /**
  * The stdio side: reads the client's messages from `input`, sends each upstream and writes what
  * comes back to `output`, one message a line. Every request gets exactly one reply with its id; a
@@ -46,23 +55,29 @@ export class StdioProxy {
   readonly #input: Readable;
   readonly #writer: MessageWriter;
   readonly #upstream: Upstream;
+  readonly #maxMessageBytes: number;
   readonly #log: Log;
   readonly #inFlight = new Set<InFlight>();
   readonly #sendings = new Set<Sending>();
   #stopping: Promise<void> | undefined;
   #onIdle: (() => void) | undefined;
 
-  constructor(options: { input: Readable; output: Writable; upstream: Upstream; log: Log }) {
+  constructor(options: StdioProxyOptions) {
     this.#input = options.input;
     this.#writer = new MessageWriter(options.output);
     this.#upstream = options.upstream;
+    this.#maxMessageBytes = options.maxMessageBytes;
     this.#log = options.log;
     this.#upstream.listen(this.#observer(undefined));
   }
 
   /** Runs until the client closes `input` and all is answered. Never rejects. */
   async run(): Promise<void> {
-    const lines = new LineReader((line) => this.#fromClient(line));
+    const lines = new LineReader({
+      limitBytes: this.#maxMessageBytes,
+      onLine: (line) => this.#fromClient(line),
+      onTooLong: (head, tail) => this.#tooLong(head, tail),
+    });
     await new Promise<void>((resolve) => {
       this.#input.on('data', (chunk: Buffer) => lines.push(chunk));
       this.#input.once('end', () => lines.end());
@@ -111,6 +126,13 @@ export class StdioProxy {
     // (MCP 2025-03-26, Base Protocol §Batching; JSON-RPC 2.0 §6).
     const replies = new BatchReplies(messages, (reply) => this.#write(reply));
     for (const message of messages) this.#take(message, (reply) => replies.add(reply));
+  }
+
+  #tooLong(head: Buffer, tail: Buffer): void {
+    const error = wordTooLarge(this.#maxMessageBytes);
+    this.#log.warn(`a message from the client is not sent: ${error.message}`);
+    const id = salvageRequestId(head, tail);
+    if (id !== undefined) this.#write(errorResponse(id, error));
   }
 
   #take(message: Message | Unusable, answer: Answer): void {

@@ -4,9 +4,9 @@ import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { isLoopbackHost } from '../../src/auth/loopback.ts';
 import {
   fetchMetadata,
-  isLoopbackHost,
   type MetadataGet,
   metadataUrls,
   validateMetadata,

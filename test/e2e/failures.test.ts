@@ -7,6 +7,8 @@ interface Case {
   name: string;
   respond: Respond;
   method?: string;
+  /** The URL's path; /v1/mcp without. */
+  target?: string;
   env?: Record<string, string>;
   code: number;
   reason: string;
@@ -27,7 +29,7 @@ const cases: Case[] = [
     env: { MCP_LATCHKEY_API_KEY: '' },
     code: -32010,
     reason: 'no_api_key',
-    says: [/HTTP 401.*wants an API key/, /MCP_LATCHKEY_API_KEY/],
+    says: [/HTTP 401.*wants an API key/, /mcp-latchkey login http.*MCP_LATCHKEY_API_KEY/],
     data: { status: 401, keySource: 'none', retryable: false },
   },
   {
@@ -43,7 +45,7 @@ const cases: Case[] = [
     respond: status(401, '{"error":"Unauthorized"}'),
     code: -32012,
     reason: 'unauthorized',
-    says: [/HTTP 401.*rejected the API key.*…cdef/, /new one/],
+    says: [/HTTP 401.*rejected the API key.*…cdef/, /Put a new key.*mcp-latchkey login/],
     data: { status: 401, keySource: 'key-env' },
   },
   {
@@ -95,8 +97,8 @@ const cases: Case[] = [
     respond: status(503, '<html>down</html>', { 'content-type': 'text/html' }),
     code: -32018,
     reason: 'gateway_error',
-    says: [/HTTP 503.*failed\./, /try again/],
-    data: { status: 503, retryable: true },
+    says: [/HTTP 503.*failed, tried 3 times\./, /try again/],
+    data: { status: 503, retryable: true, attempts: 3 },
   },
   {
     name: 'a redirect to another origin',
@@ -116,10 +118,12 @@ const cases: Case[] = [
   {
     name: 'an HTML page',
     respond: (_, response) =>
-      response.writeHead(200, { 'content-type': 'text/html' }).end('<html>Log in</html>'),
+      response
+        .writeHead(200, { 'content-type': 'text/html; charset=utf-8' })
+        .end('<html><title>\n Sign &amp; in\u202e </title>Log in</html>'),
     code: -32009,
     reason: 'invalid_response',
-    says: [/a body of type text\/html/, /login page/],
+    says: [/a web page, “Sign & in”/, /login page/],
   },
   {
     name: 'broken JSON',
@@ -162,6 +166,43 @@ const cases: Case[] = [
     says: [/may have run/, /not repeated/],
   },
   {
+    name: 'an answer that is cut in the middle',
+    respond: (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': 100 });
+      response.write('{"jsonrpc":"2.0",', () => response.destroy());
+    },
+    code: -32009,
+    reason: 'invalid_response',
+    says: [/the answer broke off/, /Check/],
+  },
+  {
+    name: 'a plain 404 where the URL has no path of an endpoint',
+    target: '/',
+    respond: status(404),
+    code: -32014,
+    reason: 'wrong_path',
+    says: [/no MCP endpoint/, /usually http:\/\/127.0.0.1:\d+\/v1\/mcp/],
+  },
+  {
+    name: 'a 401 with a challenge that says why',
+    respond: status(401, '', {
+      'www-authenticate':
+        'Basic realm="x", Bearer realm="a", error="invalid_token", error_description="The key \\"k\\" expired"',
+    }),
+    code: -32012,
+    reason: 'unauthorized',
+    says: [/rejected the API key.*: The key "k" expired/, /new key/],
+  },
+  {
+    name: 'a 403 with a challenge that names the scope',
+    respond: status(403, '', {
+      'www-authenticate': 'Bearer error="insufficient_scope", scope="tools:call"',
+    }),
+    code: -32013,
+    reason: 'forbidden',
+    says: [/it lacks the scope tools:call/, /admin/],
+  },
+  {
     name: 'a connection that is cut before the answer, for a request that may be repeated',
     respond: (_, response) => response.destroy(),
     code: -32019,
@@ -173,17 +214,18 @@ const cases: Case[] = [
 
 it.each(cases)(
   'answers $name with the reason $reason, and the next request works',
-  async ({ respond, method = 'tools/list', env = {}, code, reason, says, data }) => {
+  async ({ respond, method = 'tools/list', target, env = {}, code, reason, says, data }) => {
     let isMended = false;
     const gateway = await startGateway((received, response) => {
       (isMended ? answer : respond)(received, response);
     });
-    const proxy = startProxy(gateway.url, { env });
+    const url = target === undefined ? gateway.url : new URL(target, gateway.url).href;
+    const proxy = startProxy(url, { env });
     const reply = await proxy.request('failing', method);
     expect(reply).toMatchObject({
       jsonrpc: '2.0',
       id: 'failing',
-      error: { code, data: { reason, gateway: gateway.url, hint: expect.any(String), ...data } },
+      error: { code, data: { reason, gateway: url, hint: expect.any(String), ...data } },
     });
     const { message } = reply.error as { message: string };
     expect(message).toMatch(says[0]);
@@ -223,21 +265,26 @@ it('answers silence with unreachable, cause timeout, after --timeout', async () 
 });
 
 it('answers a server that speaks no HTTP', async () => {
-  const server = createServer((socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n'));
+  const server = createServer((socket) => {
+    socket.once('data', () => socket.end('SSH-2.0-OpenSSH_9.2\r\n'));
+  });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   try {
     const { port } = server.address() as { port: number };
     const proxy = startProxy(`http://127.0.0.1:${port}/v1/mcp`);
     const { error } = await proxy.request(1, 'tools/list');
-    expect(error).toMatchObject({ data: { reason: 'unreachable' } });
+    expect(error).toMatchObject({
+      message: expect.stringContaining('no proper HTTP'),
+      data: { reason: 'invalid_response' },
+    });
   } finally {
     server.close();
   }
 });
 
-it("passes on the gateway's own error untouched, whatever the HTTP status", async () => {
+it("passes on the gateway's own error, whatever the HTTP status", async () => {
   const gateway = await startGateway(({ message }, response) => {
-    const error = { code: -32601, message: 'Method not found', data: { a: [1.5] } };
+    const error = { code: -32603, message: 'Upstream failed', data: { a: [1.5] } };
     const body = JSON.stringify({ jsonrpc: '2.0', id: message.id, error });
     response.writeHead(400, { 'content-type': 'application/json' }).end(body);
   });
@@ -245,7 +292,7 @@ it("passes on the gateway's own error untouched, whatever the HTTP status", asyn
   expect(await proxy.request(1, 'resources/list')).toEqual({
     jsonrpc: '2.0',
     id: 1,
-    error: { code: -32601, message: 'Method not found', data: { a: [1.5] } },
+    error: { code: -32603, message: 'Upstream failed', data: { a: [1.5] } },
   });
 });
 

@@ -4,7 +4,13 @@ import { LineReader } from '../../src/proxy/line-reader.ts';
 
 function linesOf(chunks: readonly Uint8Array[]): string[] {
   const lines: string[] = [];
-  const reader = new LineReader((line) => lines.push(line.toString('latin1')));
+  const reader = new LineReader({
+    limitBytes: 1_000_000,
+    onLine: (line) => lines.push(line.toString('latin1')),
+    onTooLong: () => {
+      throw new Error('too long');
+    },
+  });
   for (const chunk of chunks) reader.push(Buffer.from(chunk));
   reader.end();
   return lines;
@@ -39,11 +45,26 @@ it('gives the last line although nothing ends it', () => {
 
 it('joins a line of many chunks once: 64 MB in 4 KB pieces', () => {
   const piece = Buffer.alloc(4096, 0x61);
-  let length = 0;
-  const reader = new LineReader((line) => {
-    length = line.length;
+  const lengths: number[] = [];
+  const reader = new LineReader({
+    limitBytes: 64 * 1024 * 1024,
+    onLine: (line) => lengths.push(line.length),
+    onTooLong: () => lengths.push(-1),
   });
   for (let count = 0; count < 16_384; count++) reader.push(piece);
   reader.push(Buffer.from('\n'));
-  expect(length).toBe(64 * 1024 * 1024);
+  expect(lengths).toEqual([64 * 1024 * 1024]);
+});
+
+it('keeps the ends of a line over the limit, and reads on behind it', () => {
+  const seen: string[] = [];
+  const reader = new LineReader({
+    limitBytes: 10_000,
+    onLine: (line) => seen.push(line.toString()),
+    onTooLong: (head, tail) => seen.push(`${head.length}:${head}…${tail.length}:${tail}`),
+  });
+  const long = `<${'a'.repeat(30_000)}>`;
+  for (let at = 0; at < long.length; at += 999) reader.push(Buffer.from(long.slice(at, at + 999)));
+  reader.push(Buffer.from('\nnext\n'));
+  expect(seen).toEqual([`4096:<${'a'.repeat(4095)}…4096:${'a'.repeat(4095)}>`, 'next']);
 });

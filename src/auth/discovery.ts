@@ -1,0 +1,102 @@
+import type { Dispatcher } from 'undici';
+import type { ResourceFacts } from '../failures/failure.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import { type BearerChallenge, bearerChallenge, parseChallenges } from './challenge.ts';
+import {
+  fetchMetadata,
+  type MetadataGet,
+  metadataUrls,
+  type ResourceMetadata,
+} from './protected-resource-metadata.ts';
+
+/** Opens connections to an origin; closed again by whoever asked for them. */
+export type OpenRoute = (origin: string) => Dispatcher | Promise<Dispatcher>;
+
+/** The Bearer challenge in the `WWW-Authenticate` header or headers of an answer. */
+export function challengeIn(header: string | string[] | undefined): BearerChallenge | undefined {
+  return bearerChallenge(parseChallenges(header === undefined ? [] : [header].flat()));
+}
+
+/** What a challenge says in words, fit to show; undefined when it says nothing of use. */
+export function challengeInWords(challenge: BearerChallenge | undefined): string | undefined {
+  const { error, errorDescription, scope } = challenge ?? {};
+  if (errorDescription !== undefined) return cleanNetworkText(errorDescription) || undefined;
+  if (error === 'insufficient_scope' && scope !== undefined) {
+    return `it lacks the scope ${cleanNetworkText(scope, 200)}`;
+  }
+  // invalid_token is what a 401 says anyway (RFC 6750 §3.1).
+  if (error === undefined || error === 'invalid_token') return undefined;
+  return cleanNetworkText(error, 100) || undefined;
+}
+
+/**
+ * What the gateway's protected resource metadata (RFC 9728) says of use to someone whose key was
+ * rejected. Fetched without the key, in 5 s at most. Never rejects; `why` is fit for a log line.
+ */
+export async function discoverResource(
+  endpoint: URL,
+  challenge: BearerChallenge | undefined,
+  openRoute: OpenRoute,
+): Promise<ResourceFacts | { readonly why: string }> {
+  const urls = metadataUrls(endpoint, challenge?.resourceMetadata);
+  const found = await fetchMetadata(urls, endpoint, (url, limits) => get(url, limits, openRoute));
+  return 'why' in found ? found : facts(found);
+}
+
+function facts(metadata: ResourceMetadata): ResourceFacts {
+  const { resourceName, resourceDocumentation, authorizationServers } = metadata;
+  return {
+    ...(resourceName === undefined ? {} : { name: resourceName }),
+    ...(resourceDocumentation === undefined ? {} : { documentation: resourceDocumentation }),
+    ...(authorizationServers === undefined ? {} : { authorizationServers }),
+    takesHeader: metadata.bearerMethodsSupported?.includes('header') ?? true,
+  };
+}
+
+type Answer = Awaited<ReturnType<MetadataGet>>;
+
+/** One GET with no header but `Accept`; the body is read up to `maxBytes` and one more. */
+async function get(
+  url: URL,
+  { maxBytes, timeoutMs, signal }: Parameters<MetadataGet>[1],
+  openRoute: OpenRoute,
+): Promise<Answer> {
+  const dispatcher = await openRoute(url.origin);
+  try {
+    return await new Promise<Answer>((resolve, reject) => {
+      const answer = { status: 0, contentType: '' };
+      const chunks: Buffer[] = [];
+      let length = 0;
+      const finish = () => resolve({ ...answer, body: Buffer.concat(chunks) });
+      signal.addEventListener('abort', () => reject(new Error('no answer in time')));
+      dispatcher.dispatch(
+        {
+          origin: url.origin,
+          path: url.pathname + url.search,
+          method: 'GET',
+          headers: ['accept', 'application/json'],
+          headersTimeout: timeoutMs,
+          bodyTimeout: timeoutMs,
+        },
+        {
+          onRequestStart() {},
+          onResponseStart(_, status, headers) {
+            answer.status = status;
+            answer.contentType = String(headers['content-type'] ?? '');
+          },
+          onResponseData(controller, chunk) {
+            chunks.push(chunk);
+            length += chunk.length;
+            if (length <= maxBytes) return;
+            finish();
+            controller.abort(new Error('too long'));
+          },
+          onResponseEnd: finish,
+          onResponseError: (_, error) => reject(error),
+        },
+      );
+    });
+  } finally {
+    void dispatcher.destroy();
+  }
+}

@@ -1,0 +1,110 @@
+import { randomUUID } from 'node:crypto';
+import { isLoopbackHost } from '../auth/loopback.ts';
+import { parseMessage, type Request, type Response, withError } from '../protocol/message.ts';
+import { nearestNames } from './nearest-name.ts';
+import { cleanNetworkText } from './network-text.ts';
+
+/** JSON-RPC 2.0 §5.1. */
+const METHOD_NOT_FOUND = -32601;
+const INVALID_PARAMS = -32602;
+/** MCP 2025-11-25, Elicitation §URL Elicitation Required Error. */
+const URL_ELICITATION_REQUIRED = -32042;
+
+export interface EnvelopeContext {
+  /** The tools of the last `tools/list`; asked for only when a tool is unknown. */
+  toolNames(): readonly string[];
+  /** Whether the client can be shown a link. */
+  readonly elicitsUrls: boolean;
+}
+
+interface GatewayError {
+  readonly code?: unknown;
+  readonly message?: unknown;
+  readonly data?: unknown;
+}
+
+/**
+ * The gateway's own error with what mends it added to `message`, because many clients show nothing
+ * else. `code` and `data` stay as they came, to the byte; an error there is nothing to say about
+ * is the same bytes as before. Expired credentials become URLElicitationRequired where the client
+ * can show a link.
+ */
+export function explainEnvelope(
+  reply: Response,
+  request: Request,
+  context: EnvelopeContext,
+): Response {
+  const error = parseMessage(reply).error as GatewayError;
+  const said = typeof error.message === 'string' ? cleanNetworkText(error.message) : '';
+  const link = reconnectLink(error);
+  if (context.elicitsUrls && link?.url !== undefined) {
+    return withError(reply, {
+      code: URL_ELICITATION_REQUIRED,
+      message: sentence(said, link.hint),
+      data: {
+        ...(error.data as object),
+        elicitations: [
+          { mode: 'url', elicitationId: randomUUID(), url: link.url.href, message: said },
+        ],
+      },
+    });
+  }
+  const hint = link?.hint ?? hintFor(error, request, context);
+  return hint === undefined ? reply : withError(reply, { message: sentence(said, hint) });
+}
+
+/** What the gateway says of credentials that it has no more (its page on errors). */
+function reconnectLink({ data }: GatewayError): { hint: string; url?: URL } | undefined {
+  if (typeof data !== 'object' || data === null) return undefined;
+  const { reason, hint } = data as { reason?: unknown; hint?: unknown };
+  if (reason !== 'credentials_unavailable' || typeof hint !== 'string') return undefined;
+  const clean = cleanNetworkText(hint);
+  const url = /https?:\/\/[^\s"'<>]+/i.exec(clean)?.[0]?.replace(/[.,;:!?)\]]+$/, '');
+  return { hint: clean, ...(url !== undefined && isSafeLink(url) ? { url: new URL(url) } : {}) };
+}
+
+function isSafeLink(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, username, password } = new URL(text);
+  if (username !== '' || password !== '') return false;
+  return protocol === 'https:' || isLoopbackHost(hostname);
+}
+
+function hintFor(
+  { code }: GatewayError,
+  request: Request,
+  { toolNames }: EnvelopeContext,
+): string | undefined {
+  if (request.method === 'tools/call' && (code === INVALID_PARAMS || code === METHOD_NOT_FOUND)) {
+    return unknownToolHint(calledTool(request), toolNames());
+  }
+  if (code !== METHOD_NOT_FOUND) return undefined;
+  return `The gateway does not support the method ${cleanNetworkText(request.method, 100)}.`;
+}
+
+function unknownToolHint(name: string, known: readonly string[]): string | undefined {
+  // A tool that is in the list was called with the wrong arguments.
+  if (name === '' || known.includes(name)) return undefined;
+  const clean = cleanNetworkText(name, 100);
+  const near = nearestNames(name, known).map((near) => cleanNetworkText(near, 100));
+  if (near.length > 0) {
+    return `There is no tool ${clean}: did you mean ${near.join(' or ')}?`;
+  }
+  const underscored = name.replace(/[:/.]/, '_');
+  if (known.length === 0 && underscored !== name) {
+    return `Tool names have one underscore behind the integration: did you mean ${cleanNetworkText(underscored, 100)}?`;
+  }
+  return known.length === 0
+    ? undefined
+    : `There is no tool ${clean} for this account: tools/list names those there are.`;
+}
+
+function calledTool(request: Request): string {
+  const { params } = parseMessage(request) as { params?: { name?: unknown } | null };
+  return typeof params?.name === 'string' ? params.name : '';
+}
+
+function sentence(said: string, hint: string): string {
+  if (said === '') return hint;
+  return `${/[.!?…]$/.test(said) ? said : `${said}.`} ${hint}`;
+}

@@ -1,0 +1,65 @@
+import { isIP } from 'node:net';
+import { connect, type PeerCertificate } from 'node:tls';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Trouble } from '../failures/unreachable.ts';
+
+/**
+ * What is wrong with the certificate of `url`'s host, naming it: for a `Trouble` that a failed
+ * connection has shown, whose error does not say whose certificate it was. Connects once more and
+ * sends nothing. Undefined when that fails or takes longer than `limitMs`. Never rejects.
+ */
+export async function describeCertificate(
+  url: URL,
+  trouble: Trouble,
+  limitMs: number,
+): Promise<string | undefined> {
+  const certificate = await peerCertificate(url, limitMs);
+  if (certificate === undefined) return undefined;
+  const subject = `its certificate, for ${nameIn(certificate.subject)},`;
+  const issuer = nameIn(certificate.issuer);
+  switch (trouble) {
+    case 'certificate-expired': {
+      const [start, end] = [new Date(certificate.valid_from), new Date(certificate.valid_to)];
+      return start.getTime() > Date.now()
+        ? `${subject} is not valid before ${day(start)}`
+        : `${subject} expired on ${day(end)}`;
+    }
+    case 'certificate-self-signed':
+      return `${subject} is self-signed`;
+    case 'certificate-unknown-issuer':
+      return `${subject} was issued by ${issuer}, which this machine does not trust`;
+    default:
+      return undefined;
+  }
+}
+
+function peerCertificate(url: URL, limitMs: number): Promise<PeerCertificate | undefined> {
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  return new Promise((resolve) => {
+    const socket = connect({
+      host,
+      port: Number(url.port || 443),
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+      // To look at it: nothing is sent, and the socket is closed at once.
+      rejectUnauthorized: false,
+      timeout: limitMs,
+    });
+    const finish = (certificate?: PeerCertificate) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(certificate?.subject === undefined ? undefined : certificate);
+    };
+    const timer = setTimeout(finish, limitMs);
+    socket.once('secureConnect', () => finish(socket.getPeerCertificate()));
+    socket.once('error', () => finish());
+  });
+}
+
+function nameIn(name: PeerCertificate['subject']): string {
+  const [text] = [name.CN ?? name.O ?? name.OU].flat();
+  return cleanNetworkText(String(text ?? 'no name'), 100) || 'no name';
+}
+
+function day(date: Date): string {
+  return Number.isNaN(date.getTime()) ? 'an unknown day' : date.toISOString().slice(0, 10);
+}

@@ -1,0 +1,146 @@
+import type { Dispatcher } from 'undici';
+import type { KeyFinding } from '../auth/key.ts';
+import type { Trouble } from '../failures/unreachable.ts';
+import type { Exchange, ExchangeEnd } from './exchange.ts';
+import { hasSystemCertificates, openRoute, type RouteOptions } from './route.ts';
+import type { Session } from './session.ts';
+
+export interface EndpointOptions {
+  /** The MCP endpoint, its query included. */
+  readonly url: URL;
+  /** What the user's config adds to each request; names in lower case. */
+  readonly headers: ReadonlyMap<string, string>;
+  readonly userAgent: string;
+  readonly route: RouteOptions;
+  /** Longest silence of the gateway while a reply is due, in milliseconds; 0 for no limit. */
+  readonly timeoutMs: number;
+}
+
+/** Who sends a request: decides the headers that tell. */
+export interface Sender {
+  readonly key: KeyFinding;
+  readonly session: Session | undefined;
+}
+
+const BOTH_FORMATS = 'application/json, text/event-stream';
+
+// A field value in ASCII (RFC 9110 §5.5): an event id that is none cannot be sent back.
+const FIELD_VALUE = /^[\x20-\x7e]*$/;
+
+/** The HTTP side of one MCP endpoint: where it is, how to get there, what each request carries. */
+export class Endpoint {
+  /** Without the query, which may hold secrets. */
+  readonly displayUrl: string;
+  /** Path and query; changed by a permanent redirect. */
+  target: string;
+  readonly #options: EndpointOptions;
+  #dispatcher: Dispatcher | undefined;
+  #trustsSystem = false;
+
+  constructor(options: EndpointOptions) {
+    const { origin, pathname, search } = options.url;
+    this.#options = options;
+    this.displayUrl = origin + pathname;
+    this.target = pathname + search;
+  }
+
+  /**
+   * Opens the way there, once. Undefined when it is open; resolves with the trouble when it cannot
+   * be opened, and may be tried again then.
+   */
+  open(): Promise<Trouble | undefined> | undefined {
+    return this.#dispatcher === undefined ? this.#open() : undefined;
+  }
+
+  async #open(): Promise<Trouble | undefined> {
+    const { url, route } = this.#options;
+    try {
+      const dispatcher = await openRoute(url.origin, {
+        ...route,
+        trustsSystem: this.#trustsSystem,
+      });
+      this.#dispatcher ??= dispatcher;
+      return undefined;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).syscall === 'open' || isPemError(error)
+        ? 'certificate-file'
+        : 'proxy-invalid';
+    }
+  }
+
+  /** POSTs a message. */
+  post(exchange: Exchange, target: string, body: Buffer, sender: Sender): void {
+    const headers = ['content-type', 'application/json', ...this.#headers(BOTH_FORMATS, sender)];
+    this.#dispatch(exchange, 'POST', target, headers, this.#options.timeoutMs, body);
+  }
+
+  /** Opens an event stream, after `lastEventId` where one is given. It may be silent for ever. */
+  get(exchange: Exchange, lastEventId: string | undefined, sender: Sender): void {
+    const headers = this.#headers('text/event-stream', sender);
+    if (lastEventId !== undefined && FIELD_VALUE.test(lastEventId)) {
+      headers.push('last-event-id', lastEventId);
+    }
+    this.#dispatch(exchange, 'GET', this.target, headers, 0);
+  }
+
+  /** Ends a session. */
+  delete(exchange: Exchange, limitMs: number, sender: Sender): void {
+    const headers = this.#headers(BOTH_FORMATS, sender);
+    this.#dispatch(exchange, 'DELETE', this.target, headers, limitMs);
+  }
+
+  /**
+   * After a certificate of an unknown issuer: trusts the operating system's store too, from the
+   * next `open` on. False when that cannot help. Not from the start, since reading the store takes
+   * its time and few need it.
+   */
+  async trustSystemAfter(end: ExchangeEnd): Promise<boolean> {
+    if (end.kind !== 'broken' || this.#trustsSystem || !hasSystemCertificates()) return false;
+    if (!UNKNOWN_ISSUER.has((end.error as NodeJS.ErrnoException).code ?? '')) return false;
+    this.#trustsSystem = true;
+    await this.close();
+    this.#dispatcher = undefined;
+    return true;
+  }
+
+  /** Closes every connection. */
+  async close(): Promise<void> {
+    await this.#dispatcher?.destroy();
+  }
+
+  #headers(accept: string, { key, session }: Sender): string[] {
+    const { headers: own, userAgent } = this.#options;
+    const headers = ['accept', accept];
+    if (!own.has('user-agent')) headers.push('user-agent', userAgent);
+    for (const [name, value] of own) headers.push(name, value);
+    if (key.kind === 'found') headers.push('authorization', `Bearer ${key.key}`);
+    const { id, protocolVersion } = session ?? {};
+    if (protocolVersion !== undefined) headers.push('mcp-protocol-version', protocolVersion);
+    if (id !== undefined) headers.push('mcp-session-id', id);
+    return headers;
+  }
+
+  #dispatch(
+    exchange: Exchange,
+    method: 'POST' | 'GET' | 'DELETE',
+    path: string,
+    headers: string[],
+    timeoutMs: number,
+    body: Buffer | null = null,
+  ): void {
+    const { origin } = this.#options.url;
+    const timeouts = { headersTimeout: timeoutMs, bodyTimeout: timeoutMs };
+    this.#dispatcher?.dispatch({ origin, method, path, headers, body, ...timeouts }, exchange);
+  }
+}
+
+const UNKNOWN_ISSUER = new Set([
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+]);
+
+function isPemError(error: unknown): boolean {
+  return /^ERR_OSSL/.test((error as NodeJS.ErrnoException).code ?? '');
+}

@@ -1,0 +1,27 @@
+import connect from 'undici/lib/api/api-connect.js';
+import Dispatcher from 'undici/lib/dispatcher/dispatcher.js';
+import EnvHttpProxyAgent from 'undici/lib/dispatcher/env-http-proxy-agent.js';
+import Pool from 'undici/lib/dispatcher/pool.js';
+import type { ConnectSettings } from './route.ts';
+
+// undici's main entry gives its dispatchers their methods; of its parts this one is needed.
+Object.assign(Dispatcher.prototype, { connect });
+
+/**
+ * Connections through an HTTP proxy: CONNECT for https, absolute URLs for plain http (RFC 9110
+ * §9.3.6, RFC 9112 §3.2.2). `NO_PROXY` and `no_proxy` are honoured. Throws when `proxy` is no URL.
+ */
+export function openProxiedRoute(proxy: string, settings: ConnectSettings): Dispatcher {
+  const { timeout, ca } = settings;
+  return new EnvHttpProxyAgent({
+    httpProxy: proxy,
+    httpsProxy: proxy,
+    proxyTunnel: false,
+    connect: settings,
+    requestTls: settings,
+    proxyTls: { timeout, ...(ca === undefined ? {} : { ca }) },
+    // A proxy that never answers CONNECT would otherwise be waited for for five minutes.
+    clientFactory: (origin: URL, options: object) =>
+      new Pool(origin, { ...options, headersTimeout: timeout }),
+  });
+}

@@ -1,0 +1,68 @@
+import type { ExchangeEnd, Headers } from './exchange.ts';
+
+const MOST_ATTEMPTS = 3;
+const LONGEST_MS = 30_000;
+const FIRST_BACKOFF_MS = 500;
+const LONGEST_BACKOFF_MS = 8_000;
+
+/** What is known when an attempt has failed. */
+export interface FailedAttempt {
+  readonly end: ExchangeEnd;
+  /** 1 for the first. */
+  readonly attempt: number;
+  /** Milliseconds since the first attempt began. */
+  readonly elapsedMs: number;
+  /** Whether the same message twice does no more than once. Asked only when it matters. */
+  mayRepeat(): boolean;
+}
+
+/**
+ * Milliseconds to wait before the next attempt, or undefined when there must be none. A message
+ * that may have been processed is repeated only when that does no harm; one that certainly was not
+ * (no connection, 429, 503 with Retry-After) always. At most three attempts in 30 s, with full
+ * jitter, or as long as Retry-After asks.
+ */
+export function waitBeforeRetry({ end, attempt, elapsedMs, mayRepeat }: FailedAttempt) {
+  if (attempt >= MOST_ATTEMPTS || !mayPass(end)) return undefined;
+  if (!wasNotProcessed(end) && !mayRepeat()) return undefined;
+  const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));
+  const askedSeconds = end.kind === 'refused' ? retryAfterSeconds(end.headers) : undefined;
+  const waitMs = askedSeconds === undefined ? Math.random() * backoffMs : askedSeconds * 1000;
+  return elapsedMs + waitMs <= LONGEST_MS ? waitMs : undefined;
+}
+
+/** Seconds from a `Retry-After`, a number or a date (RFC 9110 §10.2.3); undefined without one. */
+export function retryAfterSeconds(headers: Headers): number | undefined {
+  const value = headers['retry-after'];
+  if (typeof value !== 'string') return undefined;
+  const seconds = /^\d{1,9}$/.test(value)
+    ? Number(value)
+    : Math.ceil((Date.parse(value) - Date.now()) / 1000);
+  return Number.isFinite(seconds) ? Math.max(0, seconds) : undefined;
+}
+
+/** Whether it may be over the next time. */
+function mayPass(end: ExchangeEnd): boolean {
+  if (end.kind === 'broken') {
+    const { code = '' } = end.error as NodeJS.ErrnoException;
+    return !LASTING.test(code) && !isBadHttp(end.error);
+  }
+  if (end.kind !== 'refused') return false;
+  return end.status === 429 || (end.status >= 500 && end.status !== 501);
+}
+
+// Certificates and proxies' refusals stay as they are.
+const LASTING =
+  /^(?:ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO|UND_ERR_(?:ABORTED|INVALID_ARG|PRX_TLS))/;
+
+/** Whether the peer does not keep to HTTP, or has headers without end. */
+export function isBadHttp(error: Error): boolean {
+  const { name, code } = error as NodeJS.ErrnoException;
+  return name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW';
+}
+
+function wasNotProcessed(end: ExchangeEnd): boolean {
+  if (end.kind === 'broken') return !end.sent;
+  if (end.kind !== 'refused') return false;
+  return end.status === 429 || (end.status === 503 && end.headers['retry-after'] !== undefined);
+}

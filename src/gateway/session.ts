@@ -1,0 +1,64 @@
+import {
+  type Notification,
+  parseMessage,
+  type Request,
+  type Response,
+} from '../protocol/message.ts';
+import type { Headers } from './exchange.ts';
+
+/** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
+export interface Session {
+  /** `Mcp-Session-Id`, to be sent along with everything later. */
+  readonly id?: string;
+  /** The negotiated revision, sent as `MCP-Protocol-Version`. */
+  readonly protocolVersion?: string;
+  /** The client's own messages, to shake hands anew when the session is lost. */
+  readonly initialize: Request;
+  initialized?: Notification;
+  /** Whether the client can show a link (MCP 2025-11-25, Elicitation §Capabilities). */
+  readonly clientElicitsUrls: boolean;
+  /** The gateway's capabilities, by name. */
+  readonly capabilities: Readonly<Record<string, unknown>>;
+}
+
+// What a session id may be made of (MCP 2025-11-25, Transports §Session Management, 1). Id and
+// revision go into request headers: nothing else may get there.
+const VISIBLE_ASCII = /^[\x21-\x7e]{1,1024}$/;
+
+/** The session that a successful reply to `initialize`, and the headers it came with, begin. */
+export function sessionFrom(initialize: Request, headers: Headers, reply: Response): Session {
+  const result = asRecord(parseMessage(reply).result);
+  const params = asRecord(parseMessage(initialize).params);
+  const { elicitation } = asRecord(params.capabilities);
+  const id = headers['mcp-session-id'];
+  const version = result.protocolVersion;
+  return {
+    initialize,
+    clientElicitsUrls: asRecord(elicitation).url !== undefined,
+    capabilities: asRecord(result.capabilities),
+    ...(isVisibleAscii(id) ? { id } : {}),
+    ...(isVisibleAscii(version) ? { protocolVersion: version } : {}),
+  };
+}
+
+/**
+ * The notifications that tell a client what a new session changed: a `list_changed` for each list
+ * that the gateway said it would announce changes of, and whose capability is another now.
+ */
+export function listChanges(before: Session, after: Session): Buffer[] {
+  return ['tools', 'prompts', 'resources']
+    .filter((name) => {
+      const promised = asRecord(before.capabilities[name]).listChanged === true;
+      const [old, now] = [before.capabilities[name], after.capabilities[name]];
+      return promised && JSON.stringify(old) !== JSON.stringify(now);
+    })
+    .map((name) => Buffer.from(`{"jsonrpc":"2.0","method":"notifications/${name}/list_changed"}`));
+}
+
+function isVisibleAscii(value: unknown): value is string {
+  return typeof value === 'string' && VISIBLE_ASCII.test(value);
+}
+
+function asRecord(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}

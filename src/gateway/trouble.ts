@@ -1,0 +1,107 @@
+import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Trouble } from '../failures/unreachable.ts';
+import { StreamEnded } from './exchange.ts';
+
+/** What went wrong, and its exact words where there is more to say than the trouble itself. */
+export interface Diagnosis {
+  readonly trouble: Trouble;
+  readonly detail?: string;
+}
+
+const TROUBLE_BY_CODE: Readonly<Record<string, Trouble>> = {
+  ENOTFOUND: 'name-not-found',
+  EAI_AGAIN: 'name-lookup-failed',
+  EAI_FAIL: 'name-lookup-failed',
+  ECONNREFUSED: 'connection-refused',
+  EHOSTUNREACH: 'no-route',
+  ENETUNREACH: 'no-route',
+  EADDRNOTAVAIL: 'no-route',
+  EACCES: 'no-route',
+  CERT_HAS_EXPIRED: 'certificate-expired',
+  CERT_NOT_YET_VALID: 'certificate-expired',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'certificate-self-signed',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'certificate-wrong-host',
+  HOSTNAME_MISMATCH: 'certificate-wrong-host',
+  SELF_SIGNED_CERT_IN_CHAIN: 'certificate-unknown-issuer',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'certificate-unknown-issuer',
+  UNABLE_TO_GET_ISSUER_CERT: 'certificate-unknown-issuer',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'certificate-unknown-issuer',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'not-tls',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'not-tls',
+};
+
+/** The settings that an error is judged by. */
+interface Settings {
+  /** The endpoint. */
+  readonly gateway: string;
+  readonly connectTimeoutMs: number;
+  readonly timeoutMs: number;
+}
+
+/** Says what an error of the connection means. */
+export function diagnose(error: Error, settings: Settings): Diagnosis {
+  // Happy eyeballs (RFC 8305) collects one error an address.
+  const first: Error = error instanceof AggregateError ? error.errors[0] : error;
+  const {
+    code = '',
+    address,
+    port,
+    hostname,
+  } = first as NodeJS.ErrnoException & {
+    address?: string;
+    port?: number;
+    hostname?: string;
+  };
+  const { connectTimeoutMs, timeoutMs } = settings;
+  const { host, hostname: own, port: ownPort, protocol } = new URL(settings.gateway);
+  const answer = /^Proxy (?:response|Authentication Required) \((\d+)\)/.exec(first.message)?.[1];
+  if (answer === '407') return { trouble: 'proxy-wants-credentials' };
+  if (answer !== undefined) {
+    return {
+      trouble: 'proxy-refused',
+      detail: `the HTTP proxy of this machine answered ${answer}`,
+    };
+  }
+  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
+    const detail = `no connection came about within ${seconds(connectTimeoutMs)}`;
+    return { trouble: 'connect-timeout', detail };
+  }
+  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') {
+    const detail = `it is connected, but was silent for ${seconds(timeoutMs)}`;
+    return { trouble: 'answer-timeout', detail };
+  }
+  const expectedPort = ownPort || (protocol === 'https:' ? '443' : '80');
+  const isElsewhere =
+    (port !== undefined && String(port) !== expectedPort) ||
+    (hostname !== undefined && hostname !== own);
+  if (isElsewhere) {
+    const proxy = hostname ?? `${address}:${port}`;
+    return {
+      trouble: 'proxy-unreachable',
+      detail: `the HTTP proxy ${cleanNetworkText(proxy)} of this machine does not answer (${code})`,
+    };
+  }
+  const known = TROUBLE_BY_CODE[code];
+  if (known === 'connection-refused' && address !== undefined && own !== address) {
+    return { trouble: known, detail: `the connection to ${host} (${address}) was refused` };
+  }
+  if (known === 'certificate-wrong-host') {
+    const names = cleanNetworkText(certificateNames(first), 100);
+    return { trouble: known, detail: `its certificate is for ${names}, not for ${own}` };
+  }
+  if (known !== undefined) return { trouble: known };
+  if (/^(?:ERR_TLS|ERR_SSL|CERT_)|^EPROTO$/.test(code)) {
+    return { trouble: 'tls-failed', detail: `the TLS handshake failed (${code})` };
+  }
+  if (first instanceof StreamEnded) return { trouble: 'connection-closed', detail: first.message };
+  return { trouble: 'connection-closed' };
+}
+
+function certificateNames(error: Error): string {
+  const { cert } = error as { cert?: { subjectaltname?: string; subject?: { CN?: string } } };
+  return cert?.subjectaltname?.replaceAll('DNS:', '') ?? cert?.subject?.CN ?? 'another host';
+}
+
+function seconds(milliseconds: number): string {
+  return `${Math.round(milliseconds / 100) / 10} s`;
+}

@@ -1,0 +1,97 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+export interface Certificate {
+  key: Buffer;
+  cert: Buffer;
+}
+
+/** Certificates made by openssl in a folder of their own, deleted by `remove`. */
+export class CertificateAuthority {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'latchkey-ca-'));
+  readonly certFile = join(this.#folder, 'ca.pem');
+  readonly #keyFile = join(this.#folder, 'ca.key');
+  #count = 0;
+
+  constructor() {
+    this.#selfSigned('/CN=Test Authority', this.certFile, this.#keyFile);
+  }
+
+  /** Issued by this authority. `days` may be negative: expired. */
+  issue(
+    names: string,
+    { days = 2, subject = 'gateway.test' } = {},
+  ): Certificate & { files: string[] } {
+    const [key, request, cert] = ['key', 'csr', 'pem'].map((end) =>
+      join(this.#folder, `${this.#count}.${end}`),
+    ) as [string, string, string];
+    this.#count++;
+    openssl(
+      'req',
+      ...NEW_KEY,
+      '-keyout',
+      key,
+      '-out',
+      request,
+      '-subj',
+      `/CN=${subject}`,
+      '-addext',
+      `subjectAltName=${names}`,
+    );
+    openssl(
+      'x509',
+      '-req',
+      '-in',
+      request,
+      '-CA',
+      this.certFile,
+      '-CAkey',
+      this.#keyFile,
+      '-CAcreateserial',
+      '-days',
+      String(days),
+      '-copy_extensions',
+      'copy',
+      '-out',
+      cert,
+    );
+    return { key: readFileSync(key), cert: readFileSync(cert), files: [cert, key] };
+  }
+
+  /** Issued by itself. */
+  selfSigned(): Certificate {
+    const [key, cert] = [join(this.#folder, 'self.key'), join(this.#folder, 'self.pem')];
+    this.#selfSigned('/CN=self.test', cert, key);
+    return { key: readFileSync(key), cert: readFileSync(cert) };
+  }
+
+  remove(): void {
+    rmSync(this.#folder, { recursive: true });
+  }
+
+  #selfSigned(subject: string, cert: string, key: string): void {
+    openssl(
+      'req',
+      '-x509',
+      ...NEW_KEY,
+      '-keyout',
+      key,
+      '-out',
+      cert,
+      '-subj',
+      subject,
+      '-days',
+      '2',
+      '-addext',
+      'subjectAltName=DNS:localhost,IP:127.0.0.1',
+    );
+  }
+}
+
+const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+
+function openssl(...args: string[]): void {
+  execFileSync('openssl', args, { stdio: 'pipe' });
+}
