@@ -7,12 +7,15 @@ import { build } from 'esbuild';
 const root = import.meta.dirname;
 const { version } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8'));
 
-// Each file that is imported with import() is a bundle of its own, so that the proxy's start-up
-// reads nothing that a healthy session never uses.
+// Each file that is imported with import(), or run as a program, is a bundle of its own, so that
+// the proxy's start-up reads nothing that a healthy session never uses.
 const entries = [
   'src/cli/main.ts',
   'src/cli/commands.ts',
   'src/auth/discovery.ts',
+  'src/auth/key-command.ts',
+  'src/auth/keychain.ts',
+  'src/auth/keychain-child.ts',
   'src/gateway/certificate.ts',
   'src/gateway/proxied-route.ts',
   'src/sandbox/sandbox.ts',
@@ -57,6 +60,8 @@ await build({
   platform: 'node',
   target: 'node20',
   format: 'cjs',
+  // A native module, installed where it can be.
+  external: ['keytar'],
   minify: true,
   keepNames: true,
   legalComments: 'linked',
