@@ -20,6 +20,7 @@ const entries = [
   'src/gateway/proxied-route.ts',
   'src/sandbox/sandbox.ts',
   'src/demo/demo.ts',
+  'src/install/install.ts',
 ].map((entry) => resolve(root, entry));
 
 /** @type {import('esbuild').Plugin} */
@@ -69,6 +70,8 @@ await build({
   define: { __VERSION__: JSON.stringify(version), 'import.meta.url': 'bundleUrl' },
   // yargs and yargs-parser are ES modules that ask where they are.
   banner: { js: "const bundleUrl=require('node:url').pathToFileURL(__filename).href;" },
+  // Its main file is UMD, whose require() esbuild cannot follow.
+  alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
   plugins: [separateBundles, withoutHttp2],
   logLevel: 'warning',
 });

@@ -1,6 +1,7 @@
 import yargs from 'yargs';
 import { demoCommand } from './demo.ts';
 import { explainCommand } from './explain.ts';
+import { installCommand, uninstallCommand } from './install.ts';
 import { loginCommand } from './login.ts';
 import { logoutCommand } from './logout.ts';
 import { PROXY_OPTIONS, UsageError, withQuotes } from './options.ts';
@@ -21,6 +22,8 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(sandboxCommand)
     .command(demoCommand)
     .command(explainCommand)
+    .command(installCommand)
+    .command(uninstallCommand)
     .version(__VERSION__)
     .help()
     .alias('help', 'h')

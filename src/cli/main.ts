@@ -13,10 +13,12 @@ declare const __VERSION__: string;
 const COMMANDS = new Set([
   'demo',
   'explain',
+  'install',
   'login',
   'logout',
   'sandbox',
   'status',
+  'uninstall',
 ]);
 
 function main(argv: readonly string[]): void {
