@@ -84,7 +84,11 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     expect(logout.stdout).toContain('Removed');
     const after = startProxy(gateway.url, { env: { ...service.env, ...NO_ENV_KEY } });
     expect(await after.request(1, 'tools/list')).toMatchObject({
-      error: { code: -32010, data: { reason: 'no_api_key', keySource: 'none' } },
+      error: {
+        code: -32010,
+        message: expect.stringContaining(`mcp-latchkey login ${gateway.url}`),
+        data: { reason: 'no_api_key', keySource: 'none' },
+      },
     });
     expect((await runToEnd(['logout', gateway.url], '', service.env)).code).toBe(1);
   });
@@ -302,6 +306,21 @@ describe('without a keychain', () => {
         /there is no D-Bus session; .*--key-command, --key-file or --key-env\. Nothing was stored\./,
       );
       expect(gateway.received).toHaveLength(1);
+    },
+  );
+
+  it.runIf(process.platform === 'linux')(
+    'says with a 401 why the keychain could not be asked',
+    async () => {
+      const gateway = await startKeyedGateway();
+      const env = { ...NO_ENV_KEY, DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nonexistent/bus' };
+      const { error } = await startProxy(gateway.url, { env }).request(1, 'tools/list');
+      expect(error).toMatchObject({
+        message: expect.stringMatching(
+          /none was found: .*there is no D-Bus session; .*--key-command.*MCP_LATCHKEY_API_KEY/,
+        ),
+        data: { reason: 'no_api_key', keySource: 'none' },
+      });
     },
   );
 
