@@ -92,7 +92,7 @@ export class ServerStream {
     }
     this.#options.log.debug(`the gateway's own stream ended, again in ${this.#waitMs} ms`);
     this.#timer = setTimeout(() => void this.#open(), this.#waitMs);
-    this.#waitMs = Math.min(Math.max(this.#waitMs, SHORTEST_WAIT_MS) * 2, LONGEST_WAIT_MS);
+    this.#waitMs = Math.min(Math.max(this.#waitMs * 2, SHORTEST_WAIT_MS), LONGEST_WAIT_MS);
   }
 
   #remember(exchange: Exchange | undefined): void {

@@ -39,27 +39,38 @@ async function faultyGateway(fault: (received: Received, response: ServerRespons
 const reason = (reply: Json) => (reply.error as { data?: Json } | undefined)?.data?.reason;
 
 describe('a request that may have run', () => {
-  it.each(Object.keys(faults))(
-    'is repeated after %s only when its method allows it',
-    async (name) => {
-      const gateway = await faultyGateway((_, response) => faults[name]?.(response));
-      const proxy = startProxy(gateway.url);
-      const all = ['initialize', ...REPEATABLE, ...NOT_REPEATABLE];
-      const replies = await Promise.all(all.map((method) => proxy.request(method, method)));
-      const outcomes = all.map((method, at) => [
-        method,
-        gateway.count(method),
-        reason(replies[at] as Json),
-      ]);
-      const expected = /\d/.test(name) ? 'gateway_error' : 'interrupted';
-      expect(outcomes).toEqual([
-        ['initialize', 2, undefined],
-        ...REPEATABLE.map((method) => [method, 2, undefined]),
-        ...NOT_REPEATABLE.map((method) => [method, 1, expected]),
-      ]);
-      expect(proxy.messages).toHaveLength(all.length);
-    },
-  );
+  it('is repeated after a 5xx or a broken connection only when its method allows it', async () => {
+    const gateway = await faultyGateway(({ message }, response) => {
+      const [fault] = String(message.id).split(': ') as [string];
+      faults[fault]?.(response);
+    });
+    const proxy = startProxy(gateway.url);
+    const outcomes = Object.keys(faults).flatMap((fault) =>
+      [...REPEATABLE, ...NOT_REPEATABLE].map(async (method) => {
+        const id = `${fault}: ${method}`;
+        const reply = await proxy.request(id, method);
+        return [id, gateway.count(id), reason(reply)];
+      }),
+    );
+    expect(await Promise.all(outcomes)).toEqual(
+      Object.keys(faults).flatMap((fault) => [
+        ...REPEATABLE.map((method) => [`${fault}: ${method}`, 2, undefined]),
+        ...NOT_REPEATABLE.map((method) => [
+          `${fault}: ${method}`,
+          1,
+          /\d/.test(fault) ? 'gateway_error' : 'interrupted',
+        ]),
+      ]),
+    );
+    expect(proxy.messages).toHaveLength(outcomes.length);
+  });
+
+  it('is repeated when it is initialize', async () => {
+    const gateway = await faultyGateway((_, response) => response.writeHead(502).end());
+    const proxy = startProxy(gateway.url);
+    expect(await proxy.request(1, 'initialize')).toHaveProperty('result');
+    expect(gateway.count(1)).toBe(2);
+  });
 
   it('is a tools/call: repeated only for tools whose annotations say so', async () => {
     const hints: Record<string, Json> = {
