@@ -24,24 +24,24 @@ export interface Sender {
 
 const BOTH_FORMATS = 'application/json, text/event-stream';
 
-// A field value in ASCII (RFC 9110 §5.5): an event id that is none cannot be sent back.
-const FIELD_VALUE = /^[\x20-\x7e]*$/;
-
 /** The HTTP side of one MCP endpoint: where it is, how to get there, what each request carries. */
 export class Endpoint {
   /** Without the query, which may hold secrets. */
   readonly displayUrl: string;
   /** Path and query; changed by a permanent redirect. */
   target: string;
+  /** Where the session was begun, should a redirect have led elsewhere. */
+  sessionTarget: string;
   readonly #options: EndpointOptions;
   #dispatcher: Dispatcher | undefined;
-  #trustsSystem = false;
+  #trustingSystem: Promise<boolean> | undefined;
 
   constructor(options: EndpointOptions) {
     const { origin, pathname, search } = options.url;
     this.#options = options;
     this.displayUrl = origin + pathname;
     this.target = pathname + search;
+    this.sessionTarget = this.target;
   }
 
   /**
@@ -55,10 +55,7 @@ export class Endpoint {
   async #open(): Promise<Trouble | undefined> {
     const { url, route } = this.#options;
     try {
-      const dispatcher = await openRoute(url.origin, {
-        ...route,
-        trustsSystem: this.#trustsSystem,
-      });
+      const dispatcher = await openRoute(url.origin, route);
       this.#dispatcher ??= dispatcher;
       return undefined;
     } catch (error) {
@@ -75,31 +72,40 @@ export class Endpoint {
   }
 
   /** Opens an event stream, after `lastEventId` where one is given. It may be silent for ever. */
-  get(exchange: Exchange, lastEventId: string | undefined, sender: Sender): void {
+  get(exchange: Exchange, target: string, lastEventId: string | undefined, sender: Sender): void {
     const headers = this.#headers('text/event-stream', sender);
-    if (lastEventId !== undefined && FIELD_VALUE.test(lastEventId)) {
-      headers.push('last-event-id', lastEventId);
-    }
-    this.#dispatch(exchange, 'GET', this.target, headers, 0);
+    if (lastEventId !== undefined) headers.push('last-event-id', lastEventId);
+    exchange.lastEventId = lastEventId;
+    this.#dispatch(exchange, 'GET', target, headers, 0);
   }
 
   /** Ends a session. */
   delete(exchange: Exchange, limitMs: number, sender: Sender): void {
     const headers = this.#headers(BOTH_FORMATS, sender);
-    this.#dispatch(exchange, 'DELETE', this.target, headers, limitMs);
+    this.#dispatch(exchange, 'DELETE', this.sessionTarget, headers, limitMs);
   }
 
   /**
-   * After a certificate of an unknown issuer: trusts the operating system's store too, from the
-   * next `open` on. False when that cannot help. Not from the start, since reading the store takes
-   * its time and few need it.
+   * After a certificate of an unknown issuer: trusts the operating system's store too, from now on
+   * and for all that failed at the same time. False when that cannot help. Not from the start,
+   * since reading the store takes its time and few need it.
    */
   async trustSystemAfter(end: ExchangeEnd): Promise<boolean> {
-    if (end.kind !== 'broken' || this.#trustsSystem || !hasSystemCertificates()) return false;
+    if (end.kind !== 'broken' || !hasSystemCertificates()) return false;
     if (!UNKNOWN_ISSUER.has((end.error as NodeJS.ErrnoException).code ?? '')) return false;
-    this.#trustsSystem = true;
-    await this.close();
-    this.#dispatcher = undefined;
+    this.#trustingSystem ??= this.#trustSystem();
+    return this.#trustingSystem;
+  }
+
+  async #trustSystem(): Promise<boolean> {
+    const { url, route } = this.#options;
+    const before = this.#dispatcher;
+    try {
+      this.#dispatcher = await openRoute(url.origin, { ...route, trustsSystem: true });
+    } catch {
+      return false;
+    }
+    void before?.close();
     return true;
   }
 

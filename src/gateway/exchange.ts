@@ -1,17 +1,27 @@
-import { createParser, type EventSourceParser } from 'eventsource-parser';
+import type { Transform } from 'node:stream';
+import { createParser } from 'eventsource-parser';
 import type { Dispatcher } from 'undici';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { type Message, type MessageId, readMessages, type Unusable } from '../protocol/message.ts';
 import type { MessageObserver } from '../protocol/upstream.ts';
+import { Collected } from './collected.ts';
+import { type ContentCoding, contentCoding, openDecoder } from './content-coding.ts';
+import { EventBlocks } from './event-blocks.ts';
 
 /** Names in lower case. */
 export type Headers = Readonly<Record<string, string | string[] | undefined>>;
+
+/**
+ * What an exchange is to bring: the reply to the request with this id, the word that a message was
+ * accepted, or what comes on an event stream until it ends.
+ */
+export type Due = MessageId | 'acceptance' | 'stream';
 
 /** How an exchange came out: facts of the wire, to be judged by the gateway. */
 export type ExchangeEnd =
   /** The reply was given to the observer. More messages may follow on an event stream. */
   | { readonly kind: 'replied' }
-  /** Any 2xx where no reply is due, its body read to the end. */
+  /** A 2xx where no reply is due; of an event stream that was due, its end. */
   | { readonly kind: 'accepted'; readonly isEventStream: boolean }
   /** Not a 2xx. `body` is at most 64 KiB of it; `reply` is an error response found in it. */
   | {
@@ -38,6 +48,15 @@ export type ExchangeEnd =
   | { readonly kind: 'aborted' };
 
 const MAX_REFUSAL_BYTES = 64 * 1024;
+/** What the fields' names and the id of an event may take besides the message itself. */
+const EVENT_FRAMING_BYTES = 64 * 1024;
+// A field value (RFC 9110 §5.5), byte for byte.
+const EVENT_ID = /^(?! )[\x20-\x7e\x80-\xff]{1,4096}(?<! )$/;
+/** What `retry:` may ask for: no busy loop, and no more than a timer can count. */
+const SHORTEST_RETRY_MS = 100;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** How long an event stream may stay open behind the reply. */
+const LINGER_MS = 10_000;
 
 class Aborted extends Error {}
 
@@ -46,42 +65,59 @@ export class StreamEnded extends Error {
   override readonly message = 'the event stream ended before the reply';
 }
 
-/** Takes a body's chunks as they come. `end` is only called on a body that is whole. */
+/** Takes a body's chunks as they come. */
 interface BodyReader {
   push(chunk: Buffer): void;
+  /** The body is whole. */
   end(): ExchangeEnd;
+  /** The body broke off. Undefined unless it has brought what was due all the same. */
+  salvage(): ExchangeEnd | undefined;
+}
+
+/** What can be made to wait. */
+interface Source {
+  pause(): unknown;
+  resume(): unknown;
 }
 
 /**
  * One HTTP request to the gateway and what comes back on it (MCP 2025-11-25, Transports §Streamable
  * HTTP): the handler for undici's `dispatch`. `ended` never rejects, and settles exactly once: for
- * a request as soon as the reply is there.
+ * a request as soon as the reply is there, for a notification with the head of the answer.
  */
 export class Exchange implements Dispatcher.DispatchHandler {
   readonly ended: Promise<ExchangeEnd>;
   /** Empty until the answer's head is there. */
   headers: Headers = {};
-  /** The newest event id on an event stream (WHATWG HTML §9.2.6). */
+  /**
+   * The newest event id on an event stream (WHATWG HTML §9.2.6). Undefined when there is none, or
+   * when it is one that no header can carry.
+   */
   lastEventId: string | undefined;
   /** Milliseconds that an event stream asked to wait before it is opened again. */
   retryMs: number | undefined;
 
-  readonly #awaited: MessageId | undefined;
+  readonly #due: Due;
   readonly #observer: MessageObserver;
   readonly #maxMessageBytes: number;
   #end!: (end: ExchangeEnd) => void;
   #controller: Dispatcher.DispatchController | undefined;
   #reader: BodyReader | undefined;
+  #coding: ContentCoding | undefined;
+  #decoder: Transform | undefined;
+  /** Why the connection broke while the decoder was still at work. */
+  #error: Error | undefined;
   #status: number | undefined;
   #isAborted = false;
   #hasReplied = false;
+  #linger: NodeJS.Timeout | undefined;
 
   /**
-   * `awaited` is the id of the request that is sent; without it no reply is due. A message of more
-   * than `maxMessageBytes` ends the exchange: it is not kept in memory to find out how long it is.
+   * A message of more than `maxMessageBytes` ends the exchange: it is not kept in memory to find
+   * out how long it is.
    */
-  constructor(awaited: MessageId | undefined, observer: MessageObserver, maxMessageBytes: number) {
-    this.#awaited = awaited;
+  constructor(due: Due, observer: MessageObserver, maxMessageBytes: number) {
+    this.#due = due;
     this.#observer = observer;
     this.#maxMessageBytes = maxMessageBytes;
     this.ended = new Promise((resolve) => {
@@ -91,10 +127,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   /** Ends it now: nothing more reaches the observer. */
   abort(): void {
-    if (this.#isAborted) return;
-    this.#isAborted = true;
-    this.#end({ kind: 'aborted' });
-    this.#controller?.abort(new Aborted());
+    this.#finish({ kind: 'aborted' });
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -108,50 +141,105 @@ export class Exchange implements Dispatcher.DispatchHandler {
     headers: Headers,
   ): void {
     // 1xx heads announce the real one (RFC 9110 §15.2).
-    if (status < 200) return;
+    if (status < 200 || this.#isAborted) return;
     this.#status = status;
     this.headers = headers;
     this.#reader = this.#readerFor(status, mediaType(headers));
+    if (isSuccess(status) && this.#due === 'acceptance') {
+      this.#end({ kind: 'accepted', isEventStream: false });
+    }
+    const coding = contentCoding(headers);
+    if (typeof coding !== 'object') this.#coding = coding;
+    else {
+      const words = cleanNetworkText(coding.unknown, 100);
+      this.#undecodable(`a body in the coding ${words}, which was not asked for`);
+    }
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#isAborted) return;
-    this.#reader?.push(chunk);
-    const congested = this.#observer.congested();
-    if (congested === undefined) return;
+    if (this.#isAborted || this.#reader === undefined) return;
+    if (this.#coding === undefined) {
+      this.#push(chunk, controller);
+      return;
+    }
+    this.#decoder ??= this.#openDecoder(this.#coding, chunk);
+    if (this.#decoder.write(chunk)) return;
     controller.pause();
-    void congested.then(() => controller.resume());
+    this.#decoder.once('drain', () => controller.resume());
   }
 
   onResponseEnd(): void {
-    if (this.#isAborted || this.#reader === undefined) return;
-    this.#end(this.#reader.end());
+    if (this.#decoder === undefined) this.#bodyEnded();
+    else this.#decoder.end();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#error = error;
+    // What came before the error may hold the reply.
+    if (this.#decoder === undefined) this.#bodyEnded();
+    else this.#decoder.end();
+  }
+
+  #push(chunk: Buffer, source: Source): void {
+    this.#reader?.push(chunk);
+    const congested = this.#observer.congested();
+    if (congested === undefined) return;
+    source.pause();
+    void congested.then(() => source.resume());
+  }
+
+  #openDecoder(coding: ContentCoding, first: Buffer): Transform {
+    const decoder = openDecoder(coding, first);
+    decoder.on('data', (chunk: Buffer) => {
+      if (!this.#isAborted) this.#push(chunk, decoder);
+    });
+    decoder.on('end', () => this.#bodyEnded());
+    decoder.on('error', () => {
+      if (this.#error !== undefined) this.#bodyEnded();
+      else this.#undecodable(`a body whose ${coding} compression is broken`);
+    });
+    return decoder;
+  }
+
+  /** It is whole, or broke off with `#error`. */
+  #bodyEnded(): void {
+    clearTimeout(this.#linger);
+    if (this.#isAborted) return;
+    const error = this.#error;
+    const end = error === undefined ? this.#reader?.end() : this.#reader?.salvage();
     const sent = this.#controller !== undefined;
     const status = this.#status === undefined ? {} : { status: this.#status };
-    this.#end({ kind: 'broken', error, sent, ...status });
+    this.#end(end ?? { kind: 'broken', error: error ?? new StreamEnded(), sent, ...status });
+  }
+
+  #undecodable(what: string): void {
+    const status = this.#status as number;
+    const refused = isSuccess(status) ? undefined : this.#reader?.salvage();
+    this.#finish(refused ?? { kind: 'not-mcp', status, what });
   }
 
   #readerFor(status: number, type: string | undefined): BodyReader {
-    if (status < 200 || status >= 300) return this.#refusal(status, type);
+    if (!isSuccess(status)) return this.#refusal(status, type);
     if (type === 'text/event-stream') return this.#eventStream(status);
-    if (this.#awaited === undefined) return DISCARD;
+    if (typeof this.#due === 'string') return this.#discard();
     if (type === undefined || isJson(type)) return this.#json(status);
     return this.#otherType(status, type);
   }
 
   #refusal(status: number, type: string | undefined): BodyReader {
     const body = new Collected(MAX_REFUSAL_BYTES);
+    const end = (): ExchangeEnd => {
+      const whole = body.take();
+      const found = type !== undefined && isJson(type) ? this.#replyIn(whole) : undefined;
+      const reply = found === undefined ? {} : { reply: found };
+      return { kind: 'refused', status, headers: this.headers, body: whole, ...reply };
+    };
     return {
-      push: (chunk) => void body.push(chunk),
-      end: () => {
-        const whole = body.take();
-        const found = type !== undefined && isJson(type) ? this.#replyIn(whole) : undefined;
-        const reply = found === undefined ? {} : { reply: found };
-        return { kind: 'refused', status, headers: this.headers, body: whole, ...reply };
+      push: (chunk) => {
+        if (!body.push(chunk)) this.#finish(end());
       },
+      end,
+      salvage: end,
     };
   }
 
@@ -159,48 +247,78 @@ export class Exchange implements Dispatcher.DispatchHandler {
     const body = new Collected(this.#maxMessageBytes);
     return {
       push: (chunk) => {
-        if (!body.push(chunk)) this.#giveUp(status);
+        if (!body.push(chunk)) this.#finish({ kind: 'too-large', status });
       },
       end: () => {
         const what = this.#deliver(body.take());
-        if (this.#hasReplied) return { kind: 'replied' };
-        return { kind: 'not-mcp', status, what };
+        return this.#hasReplied ? { kind: 'replied' } : { kind: 'not-mcp', status, what };
+      },
+      salvage: () => {
+        const bytes = body.take();
+        if (this.#replyIn(bytes) === undefined) return undefined;
+        this.#deliver(bytes);
+        return { kind: 'replied' };
       },
     };
   }
 
   #eventStream(status: number): BodyReader {
-    const events: EventSourceParser = createParser({
-      maxBufferSize: this.#maxMessageBytes,
+    const tooLarge = () => this.#finish({ kind: 'too-large', status });
+    const events = createParser({
       onEvent: ({ id, event, data }) => {
-        if (id !== undefined) this.lastEventId = id;
+        if (this.#isAborted) return;
+        if (id !== undefined) this.lastEventId = EVENT_ID.test(id) ? id : undefined;
         if (data === '' || (event !== undefined && event !== 'message')) return;
-        if (!this.#isAborted) this.#deliver(Buffer.from(data, 'latin1'));
+        if (data.length > this.#maxMessageBytes) tooLarge();
+        else this.#deliver(Buffer.from(data, 'latin1'));
+        // A gateway should end the stream behind the reply (MCP 2025-11-25, Transports §Sending
+        // Messages to the Server, 6); where it does not, each request would cost a connection.
+        if (this.#hasReplied) this.#linger ??= setTimeout(() => this.abort(), LINGER_MS).unref();
       },
       onRetry: (milliseconds) => {
-        this.retryMs = milliseconds;
-      },
-      onError: ({ type }) => {
-        if (type === 'max-buffer-size-exceeded') this.#giveUp(status);
+        this.retryMs = Math.min(Math.max(milliseconds, SHORTEST_RETRY_MS), LONGEST_TIMER_MS);
       },
     });
+    const blocks = new EventBlocks(this.#maxMessageBytes + EVENT_FRAMING_BYTES, events.feed);
     return {
-      // Each byte as one character: nothing is decoded, no character can be split between two
-      // chunks, and 20 MB of text costs one byte a character.
-      push: (chunk) => events.feed(chunk.toString('latin1')),
+      push: (chunk) => {
+        if (!blocks.push(chunk)) tooLarge();
+      },
       end: () => {
         if (this.#hasReplied) return { kind: 'replied' };
-        if (this.#awaited === undefined) return { kind: 'accepted', isEventStream: true };
+        if (this.#due === 'stream') return { kind: 'accepted', isEventStream: true };
         return { kind: 'broken', error: new StreamEnded(), sent: true, status };
       },
+      salvage: () => undefined,
     };
   }
 
   #otherType(status: number, type: string): BodyReader {
     const body = new Collected(MAX_REFUSAL_BYTES);
+    const end = (): ExchangeEnd => ({
+      kind: 'not-mcp',
+      status,
+      what: whatItIs(type, body.take()),
+    });
     return {
-      push: (chunk) => void body.push(chunk),
-      end: () => ({ kind: 'not-mcp', status, what: whatItIs(type, body.take()) }),
+      push: (chunk) => {
+        if (!body.push(chunk)) this.#finish(end());
+      },
+      end,
+      salvage: () => undefined,
+    };
+  }
+
+  #discard(): BodyReader {
+    const end = (): ExchangeEnd => ({ kind: 'accepted', isEventStream: false });
+    let length = 0;
+    return {
+      push: (chunk) => {
+        length += chunk.length;
+        if (length > MAX_REFUSAL_BYTES) this.#finish(end());
+      },
+      end,
+      salvage: end,
     };
   }
 
@@ -216,7 +334,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #deliverOne(message: Message | Unusable): string {
     if (message.kind === 'unusable') return `a body that is no message (${message.why})`;
     if (this.#isReply(message)) {
-      this.#end(this.#reply(message));
+      this.#reply(message);
       return 'the reply';
     }
     this.#observer.onMessage(message);
@@ -224,8 +342,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #isReply(message: Message | Unusable): boolean {
-    if (message.kind !== 'response' || this.#awaited === undefined) return false;
-    return message.id?.key === this.#awaited.key;
+    if (message.kind !== 'response' || typeof this.#due === 'string') return false;
+    return message.id?.key === this.#due.key;
   }
 
   #replyIn(bytes: Buffer): Message | undefined {
@@ -233,48 +351,22 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return messages.find((message): message is Message => this.#isReply(message));
   }
 
-  #reply(reply: Message): ExchangeEnd {
+  #reply(reply: Message): void {
     this.#hasReplied = true;
     this.#observer.onMessage(reply);
-    return { kind: 'replied' };
+    this.#end({ kind: 'replied' });
   }
 
-  #giveUp(status: number): void {
-    this.#end({ kind: 'too-large', status });
-    this.abort();
-  }
-}
-
-/** Collects chunks up to a limit; what exceeds it is dropped. */
-class Collected {
-  #chunks: Buffer[] = [];
-  #length = 0;
-  readonly #limit: number;
-
-  constructor(limitBytes: number) {
-    this.#limit = limitBytes;
-  }
-
-  /** False once the limit is exceeded. */
-  push(chunk: Buffer): boolean {
-    this.#length += chunk.length;
-    if (this.#length > this.#limit) return false;
-    this.#chunks.push(chunk);
-    return true;
-  }
-
-  take(): Buffer {
-    const whole =
-      this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
-    this.#chunks = [];
-    return whole;
+  /** Settles with `end` and reads no further. */
+  #finish(end: ExchangeEnd): void {
+    clearTimeout(this.#linger);
+    this.#end(end);
+    if (this.#isAborted) return;
+    this.#isAborted = true;
+    this.#controller?.abort(new Aborted());
+    this.#decoder?.destroy();
   }
 }
-
-const DISCARD: BodyReader = {
-  push: () => {},
-  end: () => ({ kind: 'accepted', isEventStream: false }),
-};
 
 /** In words: a web page by its title, anything else by its type. */
 function whatItIs(type: string, body: Buffer): string {
@@ -282,6 +374,10 @@ function whatItIs(type: string, body: Buffer): string {
   const [, title = ''] = /<title[^>]{0,200}>([^<]{0,500})/i.exec(body.toString('utf8')) ?? [];
   const clean = cleanNetworkText(title.replaceAll('&amp;', '&'), 100);
   return clean === '' ? 'a web page' : `a web page, “${clean}”`;
+}
+
+function isSuccess(status: number): boolean {
+  return status >= 200 && status < 300;
 }
 
 function mediaType(headers: Headers): string | undefined {

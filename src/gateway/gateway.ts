@@ -17,7 +17,7 @@ import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange, type ExchangeEnd } from './exchange.ts';
 import { failureOfEnd, failureOfKey } from './failure-of-end.ts';
 import { KnownTools } from './known-tools.ts';
-import { waitBeforeRetry } from './retry-policy.ts';
+import { mayPass, waitBeforeRetry } from './retry-policy.ts';
 import { openRoute, proxyFor } from './route.ts';
 import { ServerStream } from './server-stream.ts';
 import { listChanges, type Session, sessionFrom } from './session.ts';
@@ -40,10 +40,23 @@ export interface GatewayOptions extends EndpointOptions {
 
 /** What one `send` is at, so that it can be ended. */
 interface Course {
-  isAborted: boolean;
+  /** Nothing new is begun for it. */
+  isOver: boolean;
+  /** It renews the session, so it must not wait for that. */
+  readonly isRenewal?: true;
   exchange?: Exchange;
   /** Ends a wait. */
   wake?: () => void;
+}
+
+/** What going on with a request's event stream takes. */
+interface ResumptionContext {
+  readonly observer: MessageObserver;
+  readonly course: Course;
+  /** The one that the request was sent in. */
+  readonly session: Session | undefined;
+  /** Where the request was sent. */
+  readonly target: string;
 }
 
 const DEFAULT_RESUME_MS = 1_000;
@@ -78,19 +91,23 @@ export class Gateway implements Upstream {
   }
 
   send(message: Message, observer: MessageObserver): Sending {
-    const course: Course = { isAborted: false };
+    const course: Course = { isOver: false };
     const before = this.#mustWaitFor(message);
     const settled =
       before === undefined
         ? this.#deliver(message, observer, course)
         : before.then(() => this.#deliver(message, observer, course));
     if (isInitialize(message) || isInitialized(message)) this.#holdBack(message.method, settled);
+    const cease = () => {
+      course.isOver = true;
+      course.wake?.();
+    };
     return {
       settled,
+      cease,
       abort: () => {
-        course.isAborted = true;
+        cease();
         course.exchange?.abort();
-        course.wake?.();
       },
     };
   }
@@ -110,9 +127,10 @@ export class Gateway implements Upstream {
   }
 
   #holdBack(method: string, settled: Promise<unknown>): void {
-    const handshake = { method, settled };
+    const before = this.#handshake?.settled;
+    const handshake = { method, settled: Promise.all([before, settled]) };
     this.#handshake = handshake;
-    void settled.then(() => {
+    void handshake.settled.then(() => {
       if (this.#handshake === handshake) this.#handshake = undefined;
     });
   }
@@ -129,25 +147,24 @@ export class Gateway implements Upstream {
     let redirects = 0;
     let renewals = 0;
     let hasNewKey = false;
+    let hasNewTrust = false;
     for (let attempt = 1; ; ) {
       const key = await this.#options.keys.current();
       if (key.kind === 'unusable') return failureOfKey(this.#endpoint.displayUrl, key);
       const trouble = await this.#endpoint.open();
       if (trouble !== undefined) return this.#unreachable(trouble, key);
-      if (course.isAborted) return undefined;
+      if (course.isRenewal !== true) await this.#renewal;
+      if (course.isOver) return undefined;
       const session = this.#sessionFor(message);
       const exchange = this.#exchange(message, observer);
       course.exchange = exchange;
       this.#endpoint.post(exchange, target, message.bytes, { key, session });
       let end = await exchange.ended;
-      if (
-        end.kind === 'broken' &&
-        message.kind === 'request' &&
-        exchange.lastEventId !== undefined
-      ) {
-        end = await this.#resume(exchange, end, message, observer, course);
+      if (end.kind === 'broken' && message.kind === 'request') {
+        end = await this.#resume(exchange, end, message, { observer, course, session, target });
       }
-      if (course.isAborted || end.kind === 'replied' || end.kind === 'aborted') return undefined;
+      if (end.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
+      if (course.isOver || end.kind === 'replied' || end.kind === 'aborted') return undefined;
       if (message.kind !== 'request' && end.kind === 'accepted') {
         if (isInitialized(message)) this.#initialized(message);
         return undefined;
@@ -156,7 +173,10 @@ export class Gateway implements Upstream {
         hasNewKey = (await this.#options.keys.renew(key)) !== undefined;
         if (hasNewKey) continue;
       }
-      if (session?.id !== undefined && isLostSession(end) && renewals < MOST_RENEWALS) {
+      if (session?.id !== undefined && isLostSession(end)) {
+        if (course.isRenewal === true || renewals === MOST_RENEWALS) {
+          return this.#sessionFailure('it forgets its sessions as soon as they are begun');
+        }
         renewals++;
         const failure = await this.#renewSession(session);
         if (failure !== undefined) return failure;
@@ -170,7 +190,10 @@ export class Gateway implements Upstream {
         if (end.kind === 'refused' && end.status === 308) this.#endpoint.target = target;
         continue;
       }
-      if (await this.#endpoint.trustSystemAfter(end)) continue;
+      if (!hasNewTrust) {
+        hasNewTrust = await this.#endpoint.trustSystemAfter(end);
+        if (hasNewTrust) continue;
+      }
       if (message.kind === 'request' && end.kind === 'refused' && end.reply && says(end)) {
         observer.onMessage(this.#read(message, end.reply, exchange));
         return undefined;
@@ -179,7 +202,7 @@ export class Gateway implements Upstream {
       if (waitMs === undefined) return this.#failure(end, key, mayRepeat, attempt);
       this.#options.log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
       await pause(waitMs, course);
-      if (course.isAborted) return undefined;
+      if (course.isOver) return undefined;
       attempt++;
     }
   }
@@ -192,7 +215,7 @@ export class Gateway implements Upstream {
 
   #exchange(message: Message, observer: MessageObserver): Exchange {
     const { maxMessageBytes } = this.#options;
-    if (message.kind !== 'request') return new Exchange(undefined, observer, maxMessageBytes);
+    if (message.kind !== 'request') return new Exchange('acceptance', observer, maxMessageBytes);
     const reading: MessageObserver = {
       congested: () => observer.congested(),
       onMessage: (received) => observer.onMessage(this.#read(message, received, exchange)),
@@ -212,10 +235,17 @@ export class Gateway implements Upstream {
 
   #explained(request: Request, error: Response): Response {
     const session = this.#session;
-    return explainEnvelope(error, request, {
-      toolNames: () => this.#tools.names(),
-      elicitsUrls: this.#options.elicitsUrls && session?.clientElicitsUrls === true,
-    });
+    try {
+      return explainEnvelope(error, request, {
+        toolNames: () => this.#tools.names(),
+        elicitsUrls: this.#options.elicitsUrls && session?.clientElicitsUrls === true,
+      });
+    } catch (tooDeep) {
+      // JSON.stringify recurses, unlike JSON.parse: an error whose data has thousands of levels
+      // stays as it came.
+      if (!(tooDeep instanceof RangeError)) throw tooDeep;
+      return error;
+    }
   }
 
   #rememberTools(request: Request, reply: Response): void {
@@ -266,15 +296,18 @@ export class Gateway implements Upstream {
 
   async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
     this.#options.log.info('the gateway no longer knows the session: initializing anew');
-    const failure = await this.#deliver(lost.initialize, SILENT, { isAborted: false });
+    const renew = (message: Message) =>
+      this.#deliver(message, SILENT, { isOver: false, isRenewal: true });
+    let failure = await renew(lost.initialize);
     const renewed = this.#session as Session | undefined;
+    if (renewed === undefined) {
+      failure ??= this.#sessionFailure('it lost the session and refuses to begin another');
+    }
+    if (lost.initialized !== undefined) failure ??= await renew(lost.initialized);
     if (failure !== undefined || renewed === undefined) {
       // What comes next tries again.
       this.#session = lost;
       return failure;
-    }
-    if (lost.initialized !== undefined) {
-      await this.#deliver(lost.initialized, SILENT, { isAborted: false });
     }
     for (const bytes of listChanges(lost, renewed)) {
       for (const message of readMessages(bytes).messages) {
@@ -292,25 +325,24 @@ export class Gateway implements Upstream {
     first: Exchange,
     broken: ExchangeEnd,
     request: Request,
-    observer: MessageObserver,
-    course: Course,
+    { observer, course, session, target }: ResumptionContext,
   ): Promise<ExchangeEnd> {
     let { lastEventId, retryMs = DEFAULT_RESUME_MS } = first;
-    for (let failures = 0; failures < MOST_FAILED_RESUMPTIONS; ) {
+    for (let failures = 0; lastEventId !== undefined && failures < MOST_FAILED_RESUMPTIONS; ) {
       await pause(retryMs, course);
       const key = await this.#options.keys.current();
-      if (course.isAborted) return { kind: 'aborted' };
+      if (course.isOver) return { kind: 'aborted' };
       this.#options.log.debug('going on with an event stream that broke off');
       const exchange = this.#exchange(request, observer);
       course.exchange = exchange;
-      this.#endpoint.get(exchange, lastEventId, { key, session: this.#session });
+      this.#endpoint.get(exchange, target, lastEventId, { key, session });
       const end = await exchange.ended;
       if (end.kind === 'replied' || end.kind === 'aborted') return end;
-      if (end.kind !== 'broken') return broken;
+      if (!mayPass(end)) return broken;
       // Closing without the reply is how a gateway lets its clients poll (MCP 2025-11-25,
       // Transports §Sending Messages to the Server, 6): no failure.
-      failures = end.status === undefined ? failures + 1 : 0;
-      lastEventId = exchange.lastEventId ?? lastEventId;
+      failures = end.kind === 'broken' && end.status !== undefined ? 0 : failures + 1;
+      lastEventId = exchange.lastEventId;
       retryMs = exchange.retryMs ?? retryMs;
     }
     return broken;
@@ -319,14 +351,19 @@ export class Gateway implements Upstream {
   #openServerStream(): void {
     const observer = this.#serverMessages;
     if (observer === undefined) return;
+    const session = this.#session;
     this.#serverStream?.close();
     this.#serverStream = new ServerStream({
       log: this.#options.log,
       open: async (lastEventId) => {
         const key = await this.#options.keys.current();
-        const exchange = new Exchange(undefined, observer, this.#options.maxMessageBytes);
-        this.#endpoint.get(exchange, lastEventId, { key, session: this.#session });
+        const exchange = new Exchange('stream', observer, this.#options.maxMessageBytes);
+        const target = this.#endpoint.sessionTarget;
+        this.#endpoint.get(exchange, target, lastEventId, { key, session });
         return exchange;
+      },
+      onRefused: (end) => {
+        if (session?.id !== undefined && isLostSession(end)) void this.#renewSession(session);
       },
       describe: async (end) =>
         this.#failure(end, await this.#options.keys.current(), () => true, 1),
@@ -334,7 +371,7 @@ export class Gateway implements Upstream {
   }
 
   async #deleteSession(limitMs: number): Promise<void> {
-    const exchange = new Exchange(undefined, SILENT, this.#options.maxMessageBytes);
+    const exchange = new Exchange('acceptance', SILENT, this.#options.maxMessageBytes);
     const timer = setTimeout(() => exchange.abort(), limitMs);
     const key = await this.#options.keys.current();
     this.#endpoint.delete(exchange, limitMs, { key, session: this.#session });
@@ -391,6 +428,10 @@ export class Gateway implements Upstream {
     return said;
   }
 
+  #sessionFailure(detail: string): Failure {
+    return { reason: 'gateway_error', gateway: this.#endpoint.displayUrl, detail };
+  }
+
   #unreachable(trouble: Trouble, key: KeyFinding): Failure {
     const gateway = this.#endpoint.displayUrl;
     return { reason: 'unreachable', gateway, key: key.origin, trouble };
@@ -407,10 +448,14 @@ function isInitialized(message: Message): message is Notification {
   return message.kind === 'notification' && message.method === 'notifications/initialized';
 }
 
-/** 404, or a 400 that names the session (MCP 2025-11-25, Transports §Session Management, 2 and 3). */
+/**
+ * 404, or a 400 that names the session (MCP 2025-11-25, Transports §Session Management, 2 and 3).
+ * A 404 with the reply is about what was asked for, unless it names the session too.
+ */
 function isLostSession(end: ExchangeEnd): boolean {
-  if (end.kind !== 'refused') return false;
-  return end.status === 404 || (end.status === 400 && /session/i.test(end.body.toString('utf8')));
+  if (end.kind !== 'refused' || (end.status !== 404 && end.status !== 400)) return false;
+  const namesSession = /session/i.test(end.body.toString('utf8'));
+  return namesSession || (end.status === 404 && end.reply === undefined);
 }
 
 // A JSON-RPC error that comes with another status is the gateway's own answer. With 401, 403 and
@@ -425,10 +470,13 @@ function redirectWithin(origin: string, target: string, end: ExchangeEnd): strin
   const { location } = end.headers;
   if (typeof location !== 'string' || !URL.canParse(location, origin + target)) return undefined;
   const url = new URL(location, origin + target);
-  return url.origin === origin ? url.pathname + url.search : undefined;
+  // Not `origin` alone, which a blob: URL borrows from the URL inside it.
+  const isWithin = url.origin === origin && /^https?:$/.test(url.protocol);
+  return isWithin ? url.pathname + url.search : undefined;
 }
 
 function pause(milliseconds: number, course: Course): Promise<void> {
+  if (course.isOver) return Promise.resolve();
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);
     course.wake = () => {

@@ -4,8 +4,19 @@ import EnvHttpProxyAgent from 'undici/lib/dispatcher/env-http-proxy-agent.js';
 import Pool from 'undici/lib/dispatcher/pool.js';
 import type { ConnectSettings } from './route.ts';
 
-// undici's main entry gives its dispatchers their methods; of its parts this one is needed.
-Object.assign(Dispatcher.prototype, { connect });
+// undici's main entry gives its dispatchers their methods; of its parts this one is needed. An
+// error with the code UND_ERR_SOCKET, as when the proxy hangs up on a CONNECT, would have undici
+// connect again at once, for ever (client.js, onError), so it gets another.
+Object.assign(Dispatcher.prototype, {
+  connect(this: Dispatcher, options: Dispatcher.ConnectOptions) {
+    return connect.call(this, options).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'UND_ERR_SOCKET') throw error;
+      throw Object.assign(new Error('the proxy hung up', { cause: error }), {
+        code: 'ERR_PROXY_HUNG_UP',
+      });
+    });
+  },
+});
 
 /**
  * Connections through an HTTP proxy: CONNECT for https, absolute URLs for plain http (RFC 9110

@@ -35,14 +35,17 @@ export function waitBeforeRetry({ end, attempt, elapsedMs, mayRepeat }: FailedAt
 export function retryAfterSeconds(headers: Headers): number | undefined {
   const value = headers['retry-after'];
   if (typeof value !== 'string') return undefined;
-  const seconds = /^\d{1,9}$/.test(value)
-    ? Number(value)
-    : Math.ceil((Date.parse(value) - Date.now()) / 1000);
+  if (/^\d{1,9}$/.test(value)) return Number(value);
+  // Date.parse alone takes "soon 5" for a day in May.
+  if (!HTTP_DATE.test(value)) return undefined;
+  const seconds = Math.ceil((Date.parse(value) - Date.now()) / 1000);
   return Number.isFinite(seconds) ? Math.max(0, seconds) : undefined;
 }
 
+const HTTP_DATE = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\w*,? .*\d\d:\d\d:\d\d/;
+
 /** Whether it may be over the next time. */
-function mayPass(end: ExchangeEnd): boolean {
+export function mayPass(end: ExchangeEnd): boolean {
   if (end.kind === 'broken') {
     const { code = '' } = end.error as NodeJS.ErrnoException;
     return !LASTING.test(code) && !isBadHttp(end.error);
@@ -58,11 +61,13 @@ const LASTING =
 /** Whether the peer does not keep to HTTP, or has headers without end. */
 export function isBadHttp(error: Error): boolean {
   const { name, code } = error as NodeJS.ErrnoException;
+  // A chunked body that breaks off is cut short, not badly made.
+  if (code === 'HPE_INVALID_EOF_STATE') return false;
   return name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW';
 }
 
 function wasNotProcessed(end: ExchangeEnd): boolean {
   if (end.kind === 'broken') return !end.sent;
   if (end.kind !== 'refused') return false;
-  return end.status === 429 || (end.status === 503 && end.headers['retry-after'] !== undefined);
+  return end.status === 429 || (end.status === 503 && retryAfterSeconds(end.headers) !== undefined);
 }

@@ -2,6 +2,7 @@ import { wordFailure } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
 import type { Log } from '../log.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
+import { mayPass } from './retry-policy.ts';
 
 const SHORTEST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 30_000;
@@ -13,6 +14,8 @@ export interface ServerStreamOptions {
   readonly log: Log;
   /** Sends the GET; `lastEventId` goes into `Last-Event-ID`. */
   open(lastEventId: string | undefined): Promise<Exchange>;
+  /** Told when the gateway refuses to open a stream again that was open before. */
+  onRefused(end: ExchangeEnd): void;
   /** Why a stream could not be opened, for the log. */
   describe(end: ExchangeEnd): Promise<Failure>;
 }
@@ -20,8 +23,8 @@ export interface ServerStreamOptions {
 /**
  * The GET stream of a session, for messages that belong to no request (MCP 2025-11-25, Transports
  * §Listening for Messages from the Server). It is opened again when it ends, after its last event,
- * until `close`; at once when the machine has slept. A gateway that has none (404, 405, 501) is
- * left in peace.
+ * until `close`; at once when the machine has slept. A gateway that has none (404, 405, 501) or
+ * refuses it from the start is left in peace.
  */
 export class ServerStream {
   readonly #options: ServerStreamOptions;
@@ -30,6 +33,7 @@ export class ServerStream {
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
   #wasEverOpen = false;
+  #hasWarned = false;
   #lastEventId: string | undefined;
   #waitMs = SHORTEST_WAIT_MS;
 
@@ -54,52 +58,58 @@ export class ServerStream {
   #wakeUp(): void {
     this.#options.log.debug('the machine has slept');
     clearTimeout(this.#timer);
+    this.#wasEverOpen ||= this.#exchange?.headers['content-type'] !== undefined;
     this.#remember(this.#exchange);
     this.#exchange?.abort();
     void this.#open();
   }
 
   async #open(): Promise<void> {
+    this.#exchange = undefined;
     const exchange = await this.#options.open(this.#lastEventId);
-    if (this.#isClosed) {
+    // Closed meanwhile, or opened a second time by `#wakeUp`.
+    if (this.#isClosed || this.#exchange !== undefined) {
       exchange.abort();
       return;
     }
     this.#exchange = exchange;
     const end = await exchange.ended;
-    if (!this.#isClosed && this.#exchange === exchange && end.kind !== 'aborted') {
-      this.#onEnd(exchange, end);
-    }
+    if (!this.#isClosed && this.#exchange === exchange) this.#onEnd(exchange, end);
   }
 
   #onEnd(exchange: Exchange, end: ExchangeEnd): void {
-    const wasOpen = end.kind === 'accepted' ? end.isEventStream : isBrokenStream(end);
-    if (wasOpen) {
+    if (wasOpen(end)) {
       this.#wasEverOpen = true;
       this.#remember(exchange);
-      this.#waitMs = exchange.retryMs ?? SHORTEST_WAIT_MS;
-    } else if (!this.#wasEverOpen || isAbsence(end)) {
-      if (!isAbsence(end)) void this.#warn(end);
+      // What is too large now will be so again, after a longer wait each time.
+      if (end.kind === 'too-large') void this.#warnOnce(end);
+      else this.#waitMs = exchange.retryMs ?? SHORTEST_WAIT_MS;
+    } else if (this.#wasEverOpen) this.#options.onRefused(end);
+    else if (!isAbsence(end)) void this.#warnOnce(end);
+    if (!this.#wasEverOpen && !mayPass(end)) {
       clearInterval(this.#clock);
       return;
     }
     this.#options.log.debug(`the gateway's own stream ended, again in ${this.#waitMs} ms`);
     this.#timer = setTimeout(() => void this.#open(), this.#waitMs);
-    this.#waitMs = Math.min(Math.max(this.#waitMs, SHORTEST_WAIT_MS) * 2, LONGEST_WAIT_MS);
+    this.#waitMs = Math.min(Math.max(this.#waitMs * 2, SHORTEST_WAIT_MS), LONGEST_WAIT_MS);
   }
 
   #remember(exchange: Exchange | undefined): void {
-    this.#lastEventId = exchange?.lastEventId ?? this.#lastEventId;
+    if (exchange !== undefined) this.#lastEventId = exchange.lastEventId;
   }
 
-  async #warn(end: ExchangeEnd): Promise<void> {
+  async #warnOnce(end: ExchangeEnd): Promise<void> {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
     const { message } = wordFailure(await this.#options.describe(end));
     this.#options.log.warn(`no stream for the gateway's own messages: ${message}`);
   }
 }
 
-function isBrokenStream(end: ExchangeEnd): boolean {
-  return end.kind === 'broken' && end.status === 200;
+function wasOpen(end: ExchangeEnd): boolean {
+  if (end.kind === 'accepted') return end.isEventStream;
+  return end.kind === 'too-large' || (end.kind === 'broken' && end.status === 200);
 }
 
 function isAbsence(end: ExchangeEnd): boolean {

@@ -49,10 +49,18 @@ export function listChanges(before: Session, after: Session): Buffer[] {
   return ['tools', 'prompts', 'resources']
     .filter((name) => {
       const promised = asRecord(before.capabilities[name]).listChanged === true;
-      const [old, now] = [before.capabilities[name], after.capabilities[name]];
-      return promised && JSON.stringify(old) !== JSON.stringify(now);
+      return promised && inJson(before.capabilities[name]) !== inJson(after.capabilities[name]);
     })
     .map((name) => Buffer.from(`{"jsonrpc":"2.0","method":"notifications/${name}/list_changed"}`));
+}
+
+function inJson(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? '';
+  } catch {
+    // JSON.stringify recurses, unlike JSON.parse: thousands of levels are too much for it.
+    return 'too deep';
+  }
 }
 
 function isVisibleAscii(value: unknown): value is string {

@@ -62,6 +62,9 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
       detail: `the HTTP proxy of this machine answered ${answer}`,
     };
   }
+  if (code === 'ERR_PROXY_HUNG_UP') {
+    return { trouble: 'proxy-refused', detail: 'the HTTP proxy of this machine hung up' };
+  }
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
     const detail = `no connection came about within ${seconds(connectTimeoutMs)}`;
     return { trouble: 'connect-timeout', detail };

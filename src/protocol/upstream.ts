@@ -15,6 +15,8 @@ export interface Sending {
    * anything else was accepted. Undefined as well after `abort`.
    */
   readonly settled: Promise<Failure | undefined>;
+  /** Lets what is under way end by itself, but begins nothing new for it: no further attempt. */
+  cease(): void;
   /** Ends it now: nothing more of it reaches the observer. */
   abort(): void;
 }

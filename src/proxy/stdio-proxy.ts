@@ -163,6 +163,7 @@ export class StdioProxy {
     const id = (params as { requestId?: unknown } | undefined)?.requestId;
     const key = typeof id === 'string' ? `s${id}` : `n${id}`;
     const cancelled = this.#requestInFlight(key);
+    cancelled?.sending?.cease();
     if (cancelled !== undefined) this.#answer(cancelled, undefined);
     const cancellation = this.#send(notification, this.#observer(undefined));
     const end = () => {

@@ -32,8 +32,8 @@ export interface LoopbackGateway {
   close(): Promise<void>;
 }
 
-/** A real HTTP server on loopback that answers as the test says. */
-export async function startGateway(respond: Respond): Promise<LoopbackGateway> {
+/** A real HTTP server on loopback that answers as the test says; `port` 0 for any that is free. */
+export async function startGateway(respond: Respond, port = 0): Promise<LoopbackGateway> {
   const received: Received[] = [];
   const waiting = new Set<() => void>();
   const server = createServer(async (request, response) => {
@@ -45,16 +45,16 @@ export async function startGateway(respond: Respond): Promise<LoopbackGateway> {
     for (const wake of waiting) wake();
     respond(entry, response);
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   const close = async () => {
     server.closeAllConnections();
     if (server.listening) await new Promise((resolve) => server.close(resolve));
   };
   onTestFinished(close);
-  const { port } = server.address() as AddressInfo;
+  const address = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}/v1/mcp`,
+    url: `http://127.0.0.1:${address.port}/v1/mcp`,
     received,
     close,
     request: async (fits) => {

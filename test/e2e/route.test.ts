@@ -213,6 +213,22 @@ describe('an HTTP proxy in the environment', () => {
     expect(message).toMatch(words);
   });
 
+  it('that hangs up is named, and asked three times', async () => {
+    let connections = 0;
+    const server = createTcpServer((socket) => {
+      connections++;
+      socket.once('data', () => socket.end());
+    });
+    const port = await listen(server);
+    const running = startProxy('https://gateway.example/v1/mcp', {
+      env: { HTTPS_PROXY: `127.0.0.1:${port}` },
+    });
+    const { message, data } = await failure(running);
+    expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 3 });
+    expect(message).toMatch(/the HTTP proxy of this machine hung up, tried 3 times\. Ask/);
+    expect(connections).toBe(3);
+  });
+
   it('that is not there is named as what does not answer', async () => {
     const gone = createTcpServer();
     const port = await listen(gone);

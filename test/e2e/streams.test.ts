@@ -1,0 +1,236 @@
+import type { ServerResponse } from 'node:http';
+import { describe, expect, it } from 'vitest';
+import { answer, type Received, startGateway } from './loopback-gateway.ts';
+import { type Json, type RunningProxy, startProxy } from './running-proxy.ts';
+
+const event = (message: Json, id?: string) =>
+  `${id === undefined ? '' : `id: ${id}\n`}data: ${JSON.stringify({ jsonrpc: '2.0', ...message })}\n\n`;
+const progress = (n: number) => ({ method: 'notifications/progress', params: { progress: n } });
+const progressSeen = (proxy: RunningProxy) =>
+  proxy.messages.flatMap(
+    ({ params }) => (params as { progress?: number } | undefined)?.progress ?? [],
+  );
+
+/** Writes the head of an event stream and these bytes. */
+function stream(response: ServerResponse, bytes: string): ServerResponse {
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  response.write(bytes);
+  return response;
+}
+
+/** Ends the response once what was written to it has left, in a way that no HTTP allows. */
+const cut = (response: ServerResponse) =>
+  void response.write('', () => response.socket?.destroySoon());
+
+const of = (received: readonly Received[], wanted: string) =>
+  received.filter(({ method }) => method === wanted);
+
+describe('an event stream that breaks before the reply', () => {
+  it('is gone on with after its last event, after the time it asked for, and nothing comes twice', async () => {
+    const times: number[] = [];
+    const gateway = await startGateway(({ method, message, headers }, response) => {
+      times.push(performance.now());
+      if (method === 'POST') {
+        cut(
+          stream(
+            response,
+            `retry: 400\n${event(progress(1), 'e-1')}${event(progress(2), 'e-2')}id: e-3\ndata: {"half`,
+          ),
+        );
+        id = message.id;
+        return;
+      }
+      const last = headers['last-event-id'];
+      if (last === 'e-2') cut(stream(response, event(progress(3), 'e-3')));
+      else stream(response, event(progress(4), 'e-4') + event({ id, result: {} }, 'e-5')).end();
+    });
+    let id: unknown;
+    const proxy = startProxy(gateway.url);
+    expect(await proxy.request(1, 'tools/call', { name: 'x' })).toHaveProperty('result');
+    expect(progressSeen(proxy)).toEqual([1, 2, 3, 4]);
+    expect(of(gateway.received, 'POST')).toHaveLength(1);
+    expect(of(gateway.received, 'GET').map(({ headers }) => headers['last-event-id'])).toEqual([
+      'e-2',
+      'e-3',
+    ]);
+    const waits = times.slice(1).map((time, at) => time - (times[at] as number));
+    for (const wait of waits) expect(wait).toBeGreaterThanOrEqual(395);
+    for (const wait of waits) expect(wait).toBeLessThan(1_500);
+  });
+
+  it('is gone on with in its session, with the key, also after a clean end', async () => {
+    const gateway = await startGateway((received, response) => {
+      response.setHeader('Mcp-Session-Id', 's-1');
+      const { method, message, headers } = received;
+      if (message.method === 'tools/call') {
+        stream(response, `id: 7 é\nretry: 100\ndata:\n\n`).end();
+      } else if (method === 'GET' && headers['last-event-id'] !== undefined) {
+        stream(response, event({ id: 1, result: {} })).end();
+      } else answer(received, response);
+    });
+    const proxy = startProxy(gateway.url);
+    await proxy.initialize();
+    expect(await proxy.request(1, 'tools/call', { name: 'x' })).toHaveProperty('result');
+    const { headers } = await gateway.request(({ headers }) => 'last-event-id' in headers);
+    expect(headers).toMatchObject({
+      'mcp-session-id': 's-1',
+      'mcp-protocol-version': '2025-06-18',
+      accept: 'text/event-stream',
+      authorization: expect.stringMatching(/^Bearer /),
+      // The bytes of the id as they came: UTF-8, which node:http shows as Latin-1.
+      'last-event-id': Buffer.from('7 é').toString('latin1'),
+    });
+  });
+
+  it('is gone on with when the gateway is away for a moment', async () => {
+    let refusals = 0;
+    const gateway = await startGateway(({ method }, response) => {
+      if (method === 'POST') cut(stream(response, `retry: 100\n${event(progress(1), 'e-1')}`));
+      else if (refusals++ < 2) response.writeHead(503).end();
+      else stream(response, event({ id: 1, result: {} })).end();
+    });
+    const proxy = startProxy(gateway.url);
+    expect(await proxy.request(1, 'tools/call', { name: 'x' })).toHaveProperty('result');
+    expect(of(gateway.received, 'POST')).toHaveLength(1);
+  });
+
+  it.each([
+    ['the gateway does not go on with it', `retry: 100\n${event(progress(1), 'e-1')}`, 1],
+    ['it has no event ids', event(progress(1)), 0],
+    ['its last event id is none that a header can carry', event(progress(1), 'e\u0001'), 0],
+    ['its last event took the id back', `${event(progress(1), 'e-1')}id\ndata:\n\n`, 0],
+  ])('is interrupted for a call and repeated for a list where %s', async (_, bytes, gets) => {
+    const outcome = async (method: string) => {
+      let posts = 0;
+      const gateway = await startGateway((received, response) => {
+        if (received.method === 'GET') response.writeHead(405).end();
+        else if (posts++ === 0) cut(stream(response, bytes));
+        else answer(received, response);
+      });
+      const { error } = await startProxy(gateway.url).request(1, method, { name: 'x' });
+      const { reason } = (error as { data: Json } | undefined)?.data ?? {};
+      return { reason, posts, gets: of(gateway.received, 'GET').length };
+    };
+    const outcomes = await Promise.all(['tools/call', 'tools/list'].map(outcome));
+    expect(outcomes).toEqual([
+      { reason: 'interrupted', posts: 1, gets },
+      { reason: undefined, posts: 2, gets },
+    ]);
+  });
+
+  it('waits no longer than the client does', async () => {
+    const gateway = await startGateway(({ method, message }, response) => {
+      if (method === 'GET') response.writeHead(500).end();
+      else if (message.id === undefined) response.writeHead(202).end();
+      else cut(stream(response, `retry: 99999999999999\n${event(progress(1), 'e-1')}`));
+    });
+    const proxy = startProxy(gateway.url);
+    proxy.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'x' } });
+    await proxy.message(({ method }) => method === 'notifications/progress');
+    proxy.notify('notifications/cancelled', { requestId: 1 });
+    const start = performance.now();
+    expect(await proxy.end()).toBe(0);
+    expect(performance.now() - start).toBeLessThan(2_000);
+    // A timer for that long would have fired at once.
+    expect(of(gateway.received, 'GET')).toHaveLength(0);
+    expect(proxy.messages).toHaveLength(1);
+  });
+});
+
+it('a notification answered with a stream that stays open holds nothing up', async () => {
+  const gateway = await startGateway((received, response) => {
+    if (received.message.method === 'notifications/initialized') {
+      stream(response, event({ method: 'notifications/hello' }));
+    } else answer(received, response);
+  });
+  const proxy = startProxy(gateway.url);
+  await proxy.initialize();
+  expect(await proxy.request(1, 'tools/list')).toHaveProperty('result');
+  await proxy.message(({ method }) => method === 'notifications/hello');
+});
+
+describe('the GET stream', () => {
+  /** A gateway whose GET stream does, the n-th time, what `streams` says. */
+  async function gatewayWithStreams(
+    streams: ((response: ServerResponse, received: Received) => void)[],
+  ) {
+    const times: number[] = [];
+    const gateway = await startGateway((received, response) => {
+      if (received.method !== 'GET') return answer(received, response);
+      times.push(performance.now());
+      const next = streams[times.length - 1];
+      if (next === undefined) stream(response, ': open\n\n');
+      else next(response, received);
+    });
+    return { ...gateway, times, gets: () => of(gateway.received, 'GET') };
+  }
+
+  it('is opened again after its last event, and nothing comes twice', async () => {
+    const gateway = await gatewayWithStreams([
+      (response) =>
+        cut(stream(response, `retry: 200\n${event(progress(1), 'a')}${event(progress(2), 'b')}`)),
+      (response) => stream(response, event(progress(3), 'c')).end(),
+      (response) => stream(response, event(progress(4))).end(),
+      (response) => stream(response, event(progress(5))),
+    ]);
+    const proxy = startProxy(gateway.url);
+    await proxy.initialize();
+    await proxy.until(() => progressSeen(proxy).length === 5);
+    expect(progressSeen(proxy)).toEqual([1, 2, 3, 4, 5]);
+    expect(gateway.gets().map(({ headers }) => headers['last-event-id'])).toEqual([
+      undefined,
+      'b',
+      'c',
+      'c',
+    ]);
+    const [first, second, third] = gateway.times as [number, number, number];
+    expect(second - first).toBeGreaterThanOrEqual(195);
+    expect(third - second).toBeGreaterThanOrEqual(900);
+  });
+
+  it('is opened again, later each time, while the gateway is away, without noise', async () => {
+    const gateway = await gatewayWithStreams([
+      (response) => cut(stream(response, 'retry: 100\n\n')),
+      (response) => response.writeHead(503).end(),
+      (response) => void response.socket?.resetAndDestroy(),
+    ]);
+    const proxy = startProxy(gateway.url);
+    await proxy.initialize();
+    while (gateway.times.length < 4) {
+      const known = gateway.times.length;
+      await gateway.request(() => gateway.times.length > known);
+    }
+    const waits = gateway.times.slice(1).map((time, at) => time - (gateway.times[at] as number));
+    expect(waits[0]).toBeLessThan(900);
+    expect(waits[1]).toBeGreaterThan(900);
+    expect(waits[2]).toBeGreaterThan((waits[1] as number) * 1.5);
+    expect(proxy.stderr).not.toMatch(/ warn| error/);
+  });
+
+  it('is opened later when the gateway cannot at first, with one warning', async () => {
+    const gateway = await gatewayWithStreams([
+      (response) => response.writeHead(503).end(),
+      (response) => stream(response, event(progress(1))),
+    ]);
+    const proxy = startProxy(gateway.url);
+    await proxy.initialize();
+    await proxy.until(() => progressSeen(proxy).length === 1);
+    expect(proxy.stderr.match(/ warn: /g)).toHaveLength(1);
+    expect(proxy.stderr).toContain("no stream for the gateway's own messages");
+  });
+
+  it.each([400, 403])(
+    'is not asked for again when it is refused with %i at first',
+    async (status) => {
+      const gateway = await gatewayWithStreams([
+        (response) => response.writeHead(status).end(),
+        (response) => response.writeHead(status).end(),
+      ]);
+      const proxy = startProxy(gateway.url);
+      await proxy.initialize();
+      await proxy.until(() => proxy.stderr.includes("no stream for the gateway's own"));
+      expect(await proxy.end()).toBe(0);
+      expect(gateway.gets()).toHaveLength(1);
+    },
+  );
+});
