@@ -28,6 +28,15 @@ const scenarios = {
     await client.callTool({ name: 'test_client_elicitation_defaults', arguments: {} });
   },
 
+  // The reply comes on the stream that the proxy opens anew after the server has closed the first.
+  'sse-retry': async (client) => {
+    await client.listTools();
+    // Who cancels before the server asks it to come back has nothing to come back for.
+    const options = mistaken ? { signal: AbortSignal.timeout(200) } : {};
+    const call = client.callTool({ name: 'test_reconnection', arguments: {} }, undefined, options);
+    await (mistaken ? call.catch(() => {}) : call);
+  },
+
   'json-schema-2020-12-preservation': async (client) => {
     const { tools } = await client.listTools();
     const schema = { ...tools.find(({ name }) => name !== 'json_schema_echo').inputSchema };

@@ -21,6 +21,14 @@ const scenarios = [
     ),
   },
   {
+    scenario: 'sse-retry',
+    judgedBy: [
+      'client-sse-graceful-reconnect',
+      'client-sse-retry-timing',
+      'client-sse-last-event-id',
+    ],
+  },
+  {
     scenario: 'json-schema-2020-12-preservation',
     judgedBy: [
       'json-schema-2020-12-client-tool-found',
