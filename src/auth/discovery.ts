@@ -56,7 +56,7 @@ function facts(metadata: ResourceMetadata): ResourceFacts {
 type Answer = Awaited<ReturnType<MetadataGet>>;
 
 /** One GET with no header but `Accept`; the body is read up to `maxBytes` and one more. */
-async function get(
+export async function get(
   url: URL,
   { maxBytes, timeoutMs, signal }: Parameters<MetadataGet>[1],
   openRoute: OpenRoute,

@@ -58,13 +58,17 @@ function trialOf(failure: Failure): KeyTrial {
   return { outcome: failure.reason === 'forbidden' ? 'forbidden' : 'failed', failure };
 }
 
-async function exchange(
+/** No id may come twice in a session (MCP 2025-11-25, Overview §Requests). */
+let lastId = 0;
+
+/** Sends a request. Resolves with the reply, an error response too. Never rejects. */
+export async function exchange(
   upstream: Upstream,
   method: string,
   params: object,
 ): Promise<{ failure: Failure } | { reply: Response }> {
   let reply: Response | undefined;
-  const message = messageFrom({ jsonrpc: '2.0', id: 1, method, params });
+  const message = messageFrom({ jsonrpc: '2.0', id: ++lastId, method, params });
   const failure = await upstream.send(message, {
     onMessage: (received) => {
       if (received.kind === 'response') reply = received;
@@ -74,9 +78,10 @@ async function exchange(
   return failure === undefined ? { reply: reply as Response } : { failure };
 }
 
-async function notifyInitialized(upstream: Upstream): Promise<void> {
+/** Ends the handshake. Resolves with why it could not be sent. Never rejects. */
+export async function notifyInitialized(upstream: Upstream): Promise<Failure | undefined> {
   const message = messageFrom({ jsonrpc: '2.0', method: 'notifications/initialized' });
-  await upstream.send(message, { onMessage: () => {}, congested: () => undefined }).settled;
+  return upstream.send(message, { onMessage: () => {}, congested: () => undefined }).settled;
 }
 
 function messageFrom(value: object): Message {

@@ -33,8 +33,6 @@ export type KeyFinding =
       /** The request goes out as it is, for gateways that need no key. */
       readonly kind: 'none';
       readonly origin: KeyOrigin;
-      /** Why the keychain could not be asked, in words that fit behind a colon. */
-      readonly keychainTrouble?: string;
     }
   | {
       readonly kind: 'unusable';
@@ -173,7 +171,7 @@ async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<Key
     const { isAbsent, words } = result.trouble;
     // Where there is no keychain at all, none may be needed. Who names an account needs it.
     if (!isAbsent || account !== undefined) return noKey(origin, words);
-    return { kind: 'none', origin: NO_ORIGIN, keychainTrouble: words };
+    return { kind: 'none', origin: { ...NO_ORIGIN, keychainTrouble: words } };
   }
   if (result.value !== null) return usableKey(result.value, sources, origin);
   if (account === undefined) return { kind: 'none', origin: NO_ORIGIN };

@@ -1,5 +1,6 @@
 import yargs from 'yargs';
 import { demoCommand } from './demo.ts';
+import { doctorCommand } from './doctor.ts';
 import { explainCommand } from './explain.ts';
 import { installCommand, uninstallCommand } from './install.ts';
 import { loginCommand } from './login.ts';
@@ -19,6 +20,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(loginCommand)
     .command(logoutCommand)
     .command(statusCommand)
+    .command(doctorCommand)
     .command(sandboxCommand)
     .command(demoCommand)
     .command(explainCommand)

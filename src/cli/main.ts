@@ -12,6 +12,7 @@ declare const __VERSION__: string;
 
 const COMMANDS = new Set([
   'demo',
+  'doctor',
   'explain',
   'install',
   'login',

@@ -23,7 +23,8 @@ export interface CatalogueEntry {
 }
 
 const host = (failure: Failure) => new URL(failure.gateway).host;
-const because = (failure: Failure) => (failure.detail === undefined ? '' : `: ${failure.detail}`);
+const because = ({ detail }: { detail?: string | undefined }) =>
+  detail === undefined ? '' : `: ${detail}`;
 const keyInWords = ({ key }: Failure) => {
   const origin = key?.origin ?? 'the configuration';
   return key?.tail === undefined ? `from ${origin}` : `from ${origin} (…${key.tail})`;
@@ -60,8 +61,8 @@ function firstKeyRemedy(failure: Failure): string {
       return `Mend that, or run ${login(failure)} with the same --account; no restart needed.`;
     default:
       // Without a keychain there is nothing that login could store into.
-      return failure.status !== undefined && failure.detail !== undefined
-        ? 'Or set MCP_LATCHKEY_API_KEY in the client’s config and restart the client.'
+      return failure.key?.keychainTrouble !== undefined
+        ? 'Set MCP_LATCHKEY_API_KEY in the client’s config and restart the client.'
         : `Run ${login(failure)}; no restart needed. Or set MCP_LATCHKEY_API_KEY in the client’s config and restart the client.`;
   }
 }
@@ -98,7 +99,7 @@ export const CATALOGUE = {
     what: (failure) =>
       failure.status === undefined
         ? (failure.detail ?? 'none was found')
-        : `${host(failure)} wants an API key, and none was found${because(failure)}`,
+        : `${host(failure)} wants an API key, and none was found${because({ detail: failure.key?.keychainTrouble ?? failure.detail })}`,
     remedy: (failure) => sentences(firstKeyRemedy(failure), fromResource(failure.resource)),
     explanation: [
       'The gateway wants an API key, and no place where mcp-latchkey looks for one has it. It looks, in this order, at an `Authorization` header given with `--header` or `--header-file`, `--key-command`, `--key-file`, the environment variable `MCP_LATCHKEY_API_KEY` (or the one that `--key-env` names), and the OS keychain.',

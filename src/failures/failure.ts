@@ -25,6 +25,8 @@ export interface Failure {
     readonly origin: string;
     /** The key's last four characters, only when it is at least 16 long. */
     readonly tail?: string;
+    /** With `none`: why the keychain could not be asked, in words that fit behind a colon. */
+    readonly keychainTrouble?: string;
   };
   /** HTTP status code. */
   readonly status?: number;

@@ -55,11 +55,13 @@ function peerCertificate(url: URL, limitMs: number): Promise<PeerCertificate | u
   });
 }
 
-function nameIn(name: PeerCertificate['subject']): string {
+/** The name of a certificate's subject or issuer, fit to show. */
+export function nameIn(name: PeerCertificate['subject']): string {
   const [text] = [name.CN ?? name.O ?? name.OU].flat();
   return cleanNetworkText(String(text ?? 'no name'), 100) || 'no name';
 }
 
-function day(date: Date): string {
+/** `2026-01-31`. */
+export function day(date: Date): string {
   return Number.isNaN(date.getTime()) ? 'an unknown day' : date.toISOString().slice(0, 10);
 }

@@ -64,11 +64,7 @@ function ofStatus(
   if (status >= 500) return { reason: 'gateway_error', status, ...said, ...wait };
   switch (status) {
     case 401:
-      if (key.kind === 'none') {
-        const { keychainTrouble } = key;
-        const why = keychainTrouble === undefined ? {} : { detail: keychainTrouble };
-        return { reason: 'no_api_key', status, ...why };
-      }
+      if (key.kind === 'none') return { reason: 'no_api_key', status };
       return { reason: 'unauthorized', status, ...said };
     case 403:
       return { reason: 'forbidden', status, ...said };

@@ -17,7 +17,7 @@ import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange, type ExchangeEnd } from './exchange.ts';
 import { failureOfEnd, failureOfKey } from './failure-of-end.ts';
 import { KnownTools } from './known-tools.ts';
-import { mayPass, waitBeforeRetry } from './retry-policy.ts';
+import { mayPass, RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
 import { openRoute, proxyFor } from './route.ts';
 import { ServerStream } from './server-stream.ts';
 import { listChanges, type Session, sessionFrom } from './session.ts';
@@ -35,6 +35,8 @@ export interface GatewayOptions extends EndpointOptions {
   /** Whether expired credentials may be answered with URLElicitationRequired. */
   readonly elicitsUrls: boolean;
   readonly maxMessageBytes: number;
+  /** Milliseconds after the first attempt in which another may begin (30,000). */
+  readonly retryLimitMs?: number;
   readonly log: Log;
 }
 
@@ -198,7 +200,9 @@ export class Gateway implements Upstream {
         observer.onMessage(this.#read(message, end.reply, exchange));
         return undefined;
       }
-      const waitMs = waitBeforeRetry({ end, attempt, elapsedMs: Date.now() - start, mayRepeat });
+      const { retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
+      const elapsedMs = Date.now() - start;
+      const waitMs = waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat });
       if (waitMs === undefined) return this.#failure(end, key, mayRepeat, attempt);
       this.#options.log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
       await pause(waitMs, course);

@@ -1,7 +1,8 @@
 import type { ExchangeEnd, Headers } from './exchange.ts';
 
 const MOST_ATTEMPTS = 3;
-const LONGEST_MS = 30_000;
+/** How long after the first attempt another may begin, unless something else is asked for. */
+export const RETRY_LIMIT_MS = 30_000;
 const FIRST_BACKOFF_MS = 500;
 const LONGEST_BACKOFF_MS = 8_000;
 
@@ -12,6 +13,8 @@ export interface FailedAttempt {
   readonly attempt: number;
   /** Milliseconds since the first attempt began. */
   readonly elapsedMs: number;
+  /** Milliseconds after the first attempt in which another may begin. */
+  readonly limitMs: number;
   /** Whether the same message twice does no more than once. Asked only when it matters. */
   mayRepeat(): boolean;
 }
@@ -19,16 +22,16 @@ export interface FailedAttempt {
 /**
  * Milliseconds to wait before the next attempt, or undefined when there must be none. A message
  * that may have been processed is repeated only when that does no harm; one that certainly was not
- * (no connection, 429, 503 with Retry-After) always. At most three attempts in 30 s, with full
+ * (no connection, 429, 503 with Retry-After) always. At most three attempts in `limitMs`, with full
  * jitter, or as long as Retry-After asks.
  */
-export function waitBeforeRetry({ end, attempt, elapsedMs, mayRepeat }: FailedAttempt) {
+export function waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat }: FailedAttempt) {
   if (attempt >= MOST_ATTEMPTS || !mayPass(end)) return undefined;
   if (!wasNotProcessed(end) && !mayRepeat()) return undefined;
   const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));
   const askedSeconds = end.kind === 'refused' ? retryAfterSeconds(end.headers) : undefined;
   const waitMs = askedSeconds === undefined ? Math.random() * backoffMs : askedSeconds * 1000;
-  return elapsedMs + waitMs <= LONGEST_MS ? waitMs : undefined;
+  return elapsedMs + waitMs <= limitMs ? waitMs : undefined;
 }
 
 /** Seconds from a `Retry-After`, a number or a date (RFC 9110 §10.2.3); undefined without one. */

@@ -22,6 +22,7 @@ import { copyPackage, dataFolder, lastingNode, pinnedScript } from './pinned-cop
 
 export { proxyWords } from './entry.ts';
 export { type Handshake, tryEntry } from './handshake.ts';
+export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
 export { EntryError, nameForGateway };
 
 /** It cannot be done. The message says why and what to do, without a full stop. */

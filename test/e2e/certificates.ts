@@ -61,10 +61,10 @@ export class CertificateAuthority {
   }
 
   /** Issued by itself. */
-  selfSigned(): Certificate {
+  selfSigned(): Certificate & { files: string[] } {
     const [key, cert] = [join(this.#folder, 'self.key'), join(this.#folder, 'self.pem')];
     this.#selfSigned('/CN=self.test', cert, key);
-    return { key: readFileSync(key), cert: readFileSync(cert) };
+    return { key: readFileSync(key), cert: readFileSync(cert), files: [cert, key] };
   }
 
   remove(): void {

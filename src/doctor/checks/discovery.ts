@@ -1,0 +1,112 @@
+import { challengeIn, get } from '../../auth/discovery.ts';
+import {
+  fetchMetadata,
+  metadataUrls,
+  type ResourceMetadata,
+} from '../../auth/protected-resource-metadata.ts';
+import { cleanNetworkText } from '../../failures/network-text.ts';
+import { openRoute } from '../../gateway/route.ts';
+import { type Answer, type Examination, hasConnected } from '../examination.ts';
+import type { Finding } from '../finding.ts';
+import type { WireRequest } from '../wire.ts';
+
+/** What the gateway says to someone without a key, and what its metadata adds. */
+export async function checkDiscovery(examination: Examination): Promise<Finding[]> {
+  const contact = await examination.contact();
+  const posted = contact.requests.findLast(({ method }) => method === 'POST');
+  if (!hasConnected(contact) || posted?.status === undefined) {
+    const line = 'there is no answer';
+    return [{ check: 'discovery', name: 'challenge', status: 'skipped', line }];
+  }
+  const challenge = challengeIn(posted.headers['www-authenticate']);
+  const metadata = await metadataFinding(examination, challenge?.resourceMetadata);
+  return [challengeFinding(contact, posted, challenge !== undefined), metadata];
+}
+
+function challengeFinding(
+  { failure }: Answer,
+  { status = 0, startMs, headMs }: WireRequest,
+  isBearer: boolean,
+): Finding {
+  const base = {
+    check: 'discovery',
+    name: 'challenge',
+    ...(headMs === undefined ? {} : { ms: headMs - startMs }),
+    details: { status, bearer: isBearer },
+  } as const;
+  if (status === 401) {
+    const line = isBearer
+      ? 'without a key: HTTP 401 with a Bearer challenge'
+      : 'without a key: HTTP 401, but no Bearer challenge';
+    return { ...base, status: isBearer ? 'ok' : 'warn', line };
+  }
+  if (failure === undefined) return { ...base, status: 'ok', line: 'none: no key is wanted' };
+  return { ...base, status: 'warn', line: `none: without a key it answers HTTP ${status}` };
+}
+
+async function metadataFinding(
+  { settings, wire, displayUrl }: Examination,
+  challengeUrl: string | undefined,
+): Promise<Finding> {
+  const base = { check: 'discovery', name: 'metadata' } as const;
+  const { url, route } = settings;
+  const resources: string[] = [];
+  const start = performance.now();
+  const { value: found } = await wire.watch('metadata', () =>
+    fetchMetadata(metadataUrls(url, challengeUrl), url, async (from, limits) => {
+      const answer = await get(from, limits, (origin) => openRoute(origin, route));
+      if (answer.status === 200) resources.push(...resourceIn(answer.body));
+      return answer;
+    }),
+  );
+  const ms = performance.now() - start;
+  if (!('why' in found)) return { ...base, ...aboutThis(found, displayUrl), ms };
+  const [other] = resources;
+  if (other === undefined) {
+    const details = { why: found.why };
+    return {
+      ...base,
+      status: 'skipped',
+      line: 'the gateway has none that can be used',
+      ms,
+      details,
+    };
+  }
+  return {
+    ...base,
+    status: 'warn',
+    line: `it is about another resource, ${other}`,
+    ms,
+    details: { resource: other, why: found.why },
+    problem: {
+      sentence: `The metadata of ${url.host} is about another resource, ${other}, not about ${displayUrl}.`,
+      remedy: `If you trust that address, use it as the URL; if not, the gateway's operator must set \`resource\` to ${displayUrl} .`,
+    },
+  };
+}
+
+function aboutThis(
+  { resource, resourceName, bearerMethodsSupported }: ResourceMetadata,
+  displayUrl: string,
+): Pick<Finding, 'status' | 'line' | 'details'> {
+  const takesHeader = bearerMethodsSupported?.includes('header') ?? true;
+  const about =
+    resource === displayUrl ? 'about this URL' : `about ${resource}, which it is part of`;
+  const name = resourceName === undefined ? '' : ` (${resourceName})`;
+  return {
+    status: takesHeader ? 'ok' : 'warn',
+    line: takesHeader ? `${about}${name}` : `${about}; it says that it takes no key in a header`,
+    details: { resource, ...(resourceName === undefined ? {} : { name: resourceName }) },
+  };
+}
+
+/** The resource that a document names, fit to show: for one that was not accepted. */
+function resourceIn(body: Uint8Array): string[] {
+  try {
+    const { resource } = JSON.parse(new TextDecoder().decode(body)) as { resource?: unknown };
+    const clean = typeof resource === 'string' ? cleanNetworkText(resource, 200) : '';
+    return clean === '' ? [] : [clean];
+  } catch {
+    return [];
+  }
+}

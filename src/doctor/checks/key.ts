@@ -1,0 +1,54 @@
+import type { KeyFinding } from '../../auth/key.ts';
+import { failureOfKey } from '../../gateway/failure-of-end.ts';
+import { type Examination, isWaitedFor } from '../examination.ts';
+import { count, type Finding, problemOf } from '../finding.ts';
+
+/** What people leave in a config where a key should be, and what a client has not filled in. */
+const PLACEHOLDER = /^(?:<.*>|\$\{.*\}|\$\w+|%\w+%|x{4,}|\.{3,}|your[-_ ].*)$/i;
+
+/** Where the key comes from, and its shape. Never the key. */
+export async function checkKey(examination: Examination): Promise<Finding> {
+  const [key, contact] = await Promise.all([examination.key(), examination.contact()]);
+  const { finding } = key;
+  const { source, origin, tail, keychainTrouble } = finding.origin;
+  const ms = isWaitedFor(key) ? { ms: key.endMs - key.startMs } : {};
+  const base = { check: 'key', name: 'key', ...ms } as const;
+  if (examination.keyHolder !== undefined) {
+    const line = `${examination.keyHolder} fills it in itself, so it is not known here`;
+    return { ...base, status: 'skipped', line };
+  }
+  const details = { source, ...(tail === undefined ? {} : { tail }) };
+  switch (finding.kind) {
+    case 'found':
+    case 'in-header': {
+      const end = tail === undefined ? '' : ` (…${tail})`;
+      const shape = finding.kind === 'found' ? shapeOf(finding) : undefined;
+      const line = `from ${origin}${end}${shape === undefined ? '' : `: ${shape.words}`}`;
+      return { ...base, status: shape?.isOdd ? 'warn' : 'ok', line, details };
+    }
+    case 'unusable': {
+      const failure = failureOfKey(examination.displayUrl, finding);
+      const line = finding.detail ?? `from ${origin}: it holds characters that no key has`;
+      return { ...base, status: 'fail', line, details, problem: problemOf(failure) };
+    }
+    case 'none': {
+      const why = keychainTrouble === undefined ? '' : `: ${keychainTrouble}`;
+      const known = { ...details, ...(keychainTrouble === undefined ? {} : { keychainTrouble }) };
+      const { failure } = contact;
+      if (failure?.reason !== 'no_api_key') {
+        const line =
+          failure === undefined ? 'none was found, and none is needed' : 'none was found';
+        return { ...base, status: 'skipped', line: `${line}${why}`, details: known };
+      }
+      const problem = problemOf({ ...failure, key: finding.origin });
+      return { ...base, status: 'fail', line: `none was found${why}`, details: known, problem };
+    }
+  }
+}
+
+function shapeOf({ key, keyHeader }: Extract<KeyFinding, { kind: 'found' }>) {
+  const header = keyHeader === undefined ? '' : `, sent in ${keyHeader}`;
+  return PLACEHOLDER.test(key)
+    ? { isOdd: true, words: 'it looks like a placeholder' }
+    : { isOdd: false, words: `${count(key.length, 'character')}${header}` };
+}

@@ -1,0 +1,73 @@
+import { release } from 'node:os';
+import type { Examination } from '../examination.ts';
+import { duration, type Finding } from '../finding.ts';
+
+declare const __VERSION__: string;
+
+const SYSTEMS: Readonly<Record<string, string>> = {
+  darwin: 'macOS',
+  linux: 'Linux',
+  win32: 'Windows',
+};
+
+/** A clock that is further off makes certificates and sign-ins fail. */
+const MOST_SKEW_MS = 2 * 60_000;
+
+/** What runs here. */
+export async function checkMachine(): Promise<Finding> {
+  const system = SYSTEMS[process.platform] ?? process.platform;
+  return {
+    check: 'machine',
+    name: 'machine',
+    status: 'ok',
+    line: `Node.js ${process.versions.node}, mcp-latchkey ${__VERSION__}, ${system} ${process.arch}`,
+    details: {
+      node: process.versions.node,
+      program: __VERSION__,
+      platform: process.platform,
+      release: release(),
+      architecture: process.arch,
+    },
+  };
+}
+
+/** How far this machine's clock is from the gateway's, by its `Date` (RFC 9110 §6.6.1). */
+export async function checkClock(examination: Examination): Promise<Finding> {
+  const base = { check: 'machine', name: 'clock' } as const;
+  const { requests } = await examination.contact();
+  const dated = requests.find(({ headers }) => !Number.isNaN(Date.parse(headers.date ?? '')));
+  if (dated === undefined) {
+    const line = 'nothing from the gateway to compare it with';
+    return { ...base, status: 'skipped', line };
+  }
+  const { headers, sentMs = 0, headMs = 0 } = dated;
+  const own = examination.startedAt.getTime() + (sentMs + headMs) / 2;
+  // The date is cut to the second.
+  const skewMs = own - (Date.parse(headers.date ?? '') + 500);
+  const details = { skewSeconds: Math.round(skewMs / 1000) };
+  if (Math.abs(skewMs) <= MOST_SKEW_MS) {
+    const seconds = Math.abs(details.skewSeconds);
+    const line = seconds <= 1 ? "agrees with the gateway's" : `${seconds} s from the gateway's`;
+    return { ...base, status: 'ok', line, details };
+  }
+  const off = `${inWords(Math.abs(skewMs))} ${skewMs > 0 ? 'ahead of' : 'behind'} the gateway's`;
+  return {
+    ...base,
+    status: 'warn',
+    line: off,
+    details,
+    problem: {
+      sentence: `This machine's clock is ${off}.`,
+      remedy: 'Set the clock of this machine, best by its automatic time.',
+    },
+  };
+}
+
+function inWords(ms: number): string {
+  const minutes = ms / 60_000;
+  if (minutes < 1) return duration(ms);
+  if (minutes < 120) return `${Math.round(minutes)} minutes`;
+  return minutes < 48 * 60
+    ? `${Math.round(minutes / 60)} hours`
+    : `${Math.round(minutes / 60 / 24)} days`;
+}

@@ -1,0 +1,196 @@
+import { notifyInitialized } from '../../auth/key-trial.ts';
+import { cleanNetworkText } from '../../failures/network-text.ts';
+import { parseMessage } from '../../protocol/message.ts';
+import type { Answer, Examination } from '../examination.ts';
+import { count, type Finding, problemOf } from '../finding.ts';
+
+/** A list may go on for ever. */
+const MOST_PAGES = 50;
+const MOST_MS = 5_000;
+const MOST_NAMES = 4;
+
+const METHOD_NOT_FOUND = -32601;
+
+interface Envelope {
+  readonly result?: Readonly<Record<string, unknown>> | null;
+  readonly error?: { readonly code?: unknown; readonly message?: unknown } | null;
+}
+
+/** MCP itself: the handshake, a ping, and what there is to use. */
+export async function checkProtocol(examination: Examination): Promise<Finding[]> {
+  const door = await examination.door();
+  if ('skipped' in door || door.failure !== undefined) {
+    const line = 'the door is shut';
+    return [{ check: 'protocol', name: 'initialize', status: 'skipped', line }];
+  }
+  const hello = helloFinding(examination, door);
+  const failure = await notifyInitialized(examination.gateway);
+  const findings = [failure === undefined ? hello : { ...hello, ...failed(failure) }];
+  // One after the other, on the connection that is open: others would cost more than they save.
+  for (const check of [ping, tools, prompts]) {
+    const next = await check(examination);
+    findings.push(next);
+    if (next.problem?.reason === 'unreachable') break;
+  }
+  return findings;
+}
+
+function helloFinding(examination: Examination, answer: Answer): Finding {
+  const base = { check: 'protocol', name: 'initialize', ...msOf(answer) } as const;
+  const { result, error } = envelopeOf(answer);
+  if (error) return { ...base, ...refused(examination, 'initialize', error) };
+  const posted = answer.requests.findLast(({ method }) => method === 'POST');
+  const { headers = {} } = posted ?? {};
+  const { protocolVersion, serverInfo } = result ?? {};
+  const { name, version } = (serverInfo ?? {}) as { name?: unknown; version?: unknown };
+  const revision = cleanNetworkText(String(protocolVersion ?? ''), 40);
+  const isStream = /^text\/event-stream/i.test(headers['content-type'] ?? '');
+  const hasSession = headers['mcp-session-id'] !== undefined;
+  const parts = [
+    revision === '' ? 'names no revision' : `MCP ${revision}`,
+    `replies as ${isStream ? 'event streams' : 'JSON'}`,
+    hasSession ? 'with a session' : 'no session',
+  ];
+  return {
+    ...base,
+    status: revision === '' ? 'warn' : 'ok',
+    line: parts.join(', '),
+    details: {
+      protocolVersion: revision,
+      server: cleanNetworkText(`${name ?? ''} ${version ?? ''}`, 100),
+      replies: isStream ? 'event stream' : 'JSON',
+      session: hasSession,
+    },
+  };
+}
+
+async function ping(examination: Examination): Promise<Finding> {
+  const answer = await examination.ask(examination.gateway, 'ping', {});
+  const base = { check: 'protocol', name: 'ping', ...msOf(answer) } as const;
+  if (answer.failure) return { ...base, ...failed(answer.failure) };
+  const { error } = envelopeOf(answer);
+  if (error) return { ...base, status: 'warn', line: `answered with an error: ${saidIn(error)}` };
+  return { ...base, status: 'ok', line: 'answered' };
+}
+
+async function tools(examination: Examination): Promise<Finding> {
+  const before = examination.logged.length;
+  const { names, hasMore, answer } = await list(examination, 'tools/list', 'tools');
+  const base = { check: 'protocol', name: 'tools', ...msOf(answer) } as const;
+  if (answer.failure) return { ...base, ...failed(answer.failure) };
+  const { error } = envelopeOf(answer);
+  if (error) return { ...base, ...refused(examination, 'tools/list', error) };
+  const byIntegration = numbersBy(names.map(integrationOf));
+  const details = {
+    tools: names.length,
+    integrations: byIntegration.map(([name, number]) => `${name} ${number}`),
+  };
+  if (names.length > 0) {
+    const shown = details.integrations.slice(0, MOST_NAMES).join(', ');
+    const others = byIntegration.length - MOST_NAMES;
+    const line = [
+      `${hasMore ? 'more than ' : ''}${count(names.length, 'tool')}: ${shown}`,
+      ...(others > 0 ? [`and ${others} more`] : []),
+    ].join(', ');
+    return { ...base, status: 'ok', line, details };
+  }
+  const { settings, logged } = examination;
+  const isFiltered = settings.url.searchParams.has('integrations');
+  // What the proxy makes of it.
+  const warning = logged.slice(before).find(({ level }) => level === 'warn')?.line;
+  return {
+    ...base,
+    status: 'fail',
+    line: 'there are none',
+    details,
+    problem: {
+      sentence: `No tools: ${warning ?? 'the gateway offers none'}.`,
+      remedy: isFiltered
+        ? 'Correct the integrations in --integrations or in the URL, or leave them out. Each must be written exactly as the gateway does.'
+        : "Connect an integration in the gateway's web interface, or use the key of an account that has one.",
+    },
+  };
+}
+
+async function prompts(examination: Examination): Promise<Finding> {
+  const { names, hasMore, answer } = await list(examination, 'prompts/list', 'prompts');
+  const base = { check: 'protocol', name: 'prompts', ...msOf(answer) } as const;
+  if (answer.failure) return { ...base, ...failed(answer.failure) };
+  const { error } = envelopeOf(answer);
+  if (error?.code === METHOD_NOT_FOUND) {
+    return { ...base, status: 'ok', line: 'none: the gateway has no prompts' };
+  }
+  if (error) return { ...base, status: 'warn', line: `answered with an error: ${saidIn(error)}` };
+  const line = `${hasMore ? 'more than ' : ''}${count(names.length, 'prompt')}`;
+  return { ...base, status: 'ok', line, details: { prompts: names.length } };
+}
+
+/** The names in a list, page by page, and the last answer, or the one that failed. */
+async function list(
+  examination: Examination,
+  method: string,
+  member: string,
+): Promise<{ names: string[]; hasMore: boolean; answer: Answer }> {
+  const names: string[] = [];
+  const start = performance.now();
+  let cursor: unknown;
+  for (let page = 1; ; page++) {
+    const params = typeof cursor === 'string' ? { cursor } : {};
+    const answer = await examination.ask(examination.gateway, method, params);
+    const { result } = envelopeOf(answer);
+    const entries = result?.[member];
+    for (const entry of Array.isArray(entries) ? entries : []) {
+      names.push(String((entry as { name?: unknown } | null)?.name ?? ''));
+    }
+    cursor = result?.nextCursor;
+    const hasMore = typeof cursor === 'string';
+    const isLong = page === MOST_PAGES || performance.now() - start > MOST_MS;
+    if (!hasMore || isLong) return { names, hasMore, answer };
+  }
+}
+
+/** `linear` for `linear_get_issue`: the gateway's tools have one underscore behind it. */
+function integrationOf(tool: string): string {
+  const end = tool.indexOf('_');
+  return (end > 0 ? cleanNetworkText(tool.slice(0, end), 40) : '') || 'other';
+}
+
+/** Each word and how often it is there, the most frequent first. */
+function numbersBy(words: readonly string[]): (readonly [string, number])[] {
+  const numbers = new Map<string, number>();
+  for (const word of words) numbers.set(word, (numbers.get(word) ?? 0) + 1);
+  return [...numbers].sort((a, b) => b[1] - a[1]);
+}
+
+function envelopeOf({ reply }: Answer): Envelope {
+  return reply === undefined ? {} : parseMessage(reply);
+}
+
+function saidIn({ message, code }: NonNullable<Envelope['error']>): string {
+  const said = cleanNetworkText(String(message ?? ''), 200).replace(/\.$/, '');
+  return said || `code ${String(code)}`;
+}
+
+function failed(failure: NonNullable<Answer['failure']>) {
+  const problem = problemOf(failure);
+  const line = problem.sentence.split(': ', 1)[0] ?? '';
+  return { status: 'fail', line, problem } as const;
+}
+
+/** An error of the gateway's own, which the proxy passes on. */
+function refused({ settings }: Examination, method: string, error: NonNullable<Envelope['error']>) {
+  const said = saidIn(error);
+  return {
+    status: 'fail',
+    line: `answered with an error: ${said}`,
+    problem: {
+      sentence: `${settings.url.host} answered ${method} with an error of its own: ${said}.`,
+      remedy: "The gateway's operator can say more: send them this report.",
+    },
+  } as const;
+}
+
+function msOf({ requests }: Answer): { ms?: number } {
+  const { startMs, endMs } = requests.at(-1) ?? {};
+  return startMs === undefined || endMs === undefined ? {} : { ms: endMs - startMs };
+}

@@ -1,0 +1,146 @@
+import { isIP } from 'node:net';
+import type { PeerCertificate } from 'node:tls';
+import type { Failure } from '../../failures/failure.ts';
+import { cleanNetworkText } from '../../failures/network-text.ts';
+import { TROUBLES } from '../../failures/unreachable.ts';
+import { day, nameIn } from '../../gateway/certificate.ts';
+import { proxyFor } from '../../gateway/route.ts';
+import { type Answer, type Examination, hasConnected, type Probe } from '../examination.ts';
+import { type Detail, duration, type Finding, hundredths, problemOf } from '../finding.ts';
+
+const FEW_DAYS = 14;
+const DAY_MS = 24 * 60 * 60_000;
+
+type Step = 'proxy' | 'dns' | 'tcp' | 'tls';
+
+/** The way to the gateway: an HTTP proxy or none, the name, a connection, TLS. */
+export async function checkRoute(examination: Examination): Promise<Finding[]> {
+  const [contact, probe] = await Promise.all([examination.contact(), examination.probe()]);
+  const lost = hasConnected(contact) ? undefined : contact.failure;
+  const failed = lost && stepOf(lost, probe);
+  const judged = (finding: Finding): Finding => {
+    if (lost === undefined || finding.name !== failed) return finding;
+    const { trouble = 'connection-closed', detail = TROUBLES[trouble].what } = lost;
+    return { ...finding, status: 'fail', line: detail, problem: problemOf(lost) };
+  };
+  return [
+    proxyFinding(examination),
+    dnsFinding(examination, probe),
+    tcpFinding(probe),
+    tlsFinding(examination, contact, probe),
+  ].map(judged);
+}
+
+/** Where on the way the connection that the proxy wanted got lost. */
+function stepOf({ trouble }: Failure, probe: Probe): Step {
+  if (trouble?.startsWith('proxy-')) return 'proxy';
+  if (trouble?.startsWith('name-')) return 'dns';
+  if (trouble !== undefined && TROUBLES[trouble].cause === 'tls') return 'tls';
+  if ('skipped' in probe) return 'proxy';
+  // Whoever connects and gets no further has TLS before him.
+  if (probe.tls !== undefined) return 'tls';
+  return probe.addresses.length === 0 ? 'dns' : 'tcp';
+}
+
+function proxyFinding(examination: Examination): Finding {
+  const { settings, env, wire } = examination;
+  const base = { check: 'route', name: 'proxy', status: 'ok' } as const;
+  const scheme = settings.url.protocol.slice(0, -1);
+  const names = [`${scheme}_proxy`, `${scheme}_proxy`.toUpperCase()];
+  const variable = names.find((name) => env[name] !== undefined) ?? '';
+  const proxy = proxyFor(settings.url.protocol, env);
+  if (proxy === undefined) {
+    const line = `none: ${names[1]} is not set`;
+    return { ...base, line, details: { used: false } };
+  }
+  const host = URL.canParse(proxy) ? new URL(proxy).host : 'unknown';
+  // Where no connection was tried, the proxy's URL is what kept it from that.
+  const used = wire.connections.length === 0 || examination.isProxied();
+  const line = used
+    ? `through ${host}, which ${variable} names`
+    : `none: ${variable} names one, but NO_PROXY exempts this host`;
+  return { ...base, line, details: { used, variable, proxy: host } };
+}
+
+function dnsFinding({ settings }: Examination, probe: Probe): Finding {
+  const base = { check: 'route', name: 'dns' } as const;
+  if ('skipped' in probe) return { ...base, status: 'skipped', line: probe.skipped };
+  const { hostname } = settings.url;
+  const { addresses, lookupMs: ms, lookupCode } = probe;
+  if (addresses.includes(hostname.replace(/^\[(.*)\]$/, '$1'))) {
+    return { ...base, status: 'skipped', line: 'the URL has an address, not a name' };
+  }
+  if (lookupCode !== undefined) {
+    return { ...base, status: 'warn', line: `the name was not found (${lookupCode})`, ms };
+  }
+  const [v4, v6] = [4, 6].map((family) => addresses.filter((own) => isIP(own) === family).length);
+  const line = `addresses: ${v4} IPv4, ${v6} IPv6`;
+  return { ...base, status: 'ok', line, ms, details: { addresses } };
+}
+
+function tcpFinding(probe: Probe): Finding {
+  const base = { check: 'route', name: 'tcp' } as const;
+  if ('skipped' in probe) return { ...base, status: 'skipped', line: probe.skipped };
+  const { reached } = probe;
+  if (reached.length === 0) return { ...base, status: 'skipped', line: 'there is no address' };
+  const times = reached.flatMap(({ connectMs }) => connectMs ?? []);
+  const line = reached
+    .map(({ family, connectMs, code = '' }) =>
+      connectMs === undefined
+        ? `IPv${family} fails (${code})`
+        : `IPv${family} connects in ${duration(connectMs)}`,
+    )
+    .join(', ');
+  return {
+    ...base,
+    status: times.length === reached.length ? 'ok' : 'warn',
+    line,
+    ...(times.length === 0 ? {} : { ms: Math.min(...times) }),
+    details: Object.fromEntries(
+      reached.map(({ family, connectMs, code }): [string, Detail] => [
+        `ipv${family}`,
+        connectMs === undefined ? (code ?? '') : hundredths(connectMs),
+      ]),
+    ),
+  };
+}
+
+function tlsFinding({ settings, wire }: Examination, contact: Answer, probe: Probe): Finding {
+  const base = { check: 'route', name: 'tls' } as const;
+  if (settings.url.protocol === 'http:') {
+    return { ...base, status: 'skipped', line: 'the URL begins with http://' };
+  }
+  const probed = 'skipped' in probe ? undefined : probe.tls;
+  const ms = probed === undefined ? {} : { ms: probed.ms };
+  const own = wire.connections.find(({ tls }) => tls !== undefined)?.tls;
+  const { protocol, certificate } = own ?? probed ?? {};
+  if (protocol === undefined || certificate?.subject === undefined) {
+    if (probed?.code !== undefined) {
+      return { ...base, ...ms, status: 'warn', line: `the handshake failed (${probed.code})` };
+    }
+    return { ...base, status: 'skipped', line: 'there is no connection' };
+  }
+  const daysLeft = Math.floor((Date.parse(certificate.valid_to) - Date.now()) / DAY_MS);
+  const details = detailsOf(protocol, certificate, daysLeft);
+  const left = `${daysLeft} ${daysLeft === 1 ? 'day' : 'days'} left`;
+  return {
+    ...base,
+    ...ms,
+    status: daysLeft < FEW_DAYS && contact.failure?.trouble === undefined ? 'warn' : 'ok',
+    line: `${protocol.replace('v', ' ')}, for ${details.subject} by ${details.issuer}, ${left}`,
+    details,
+  };
+}
+
+function detailsOf(protocol: string, certificate: PeerCertificate, daysLeft: number) {
+  const { subject, issuer, subjectaltname, valid_from, valid_to } = certificate;
+  return {
+    protocol,
+    subject: nameIn(subject),
+    issuer: nameIn(issuer),
+    names: cleanNetworkText(subjectaltname ?? '', 300),
+    validFrom: day(new Date(valid_from)),
+    validTo: day(new Date(valid_to)),
+    daysLeft,
+  };
+}

@@ -1,0 +1,87 @@
+import type { Examination } from '../examination.ts';
+import { count, duration, type Finding, hundredths } from '../finding.ts';
+
+const PINGS = 10;
+/** No further ping begins after that, so that a slow gateway is not asked for a minute. */
+const MOST_MS = 3_000;
+/** A client feels that with every call. */
+const SLOW_MS = 1_000;
+
+/** How long a request takes once the connection is there. */
+export async function checkSpeed(
+  examination: Examination,
+  earlier: readonly Finding[],
+): Promise<Finding> {
+  const base = { check: 'speed', name: 'speed' } as const;
+  const pinged = earlier.find(({ name }) => name === 'ping');
+  if (pinged?.status !== 'ok') {
+    return { ...base, status: 'skipped', line: 'there is no ping to measure' };
+  }
+  const firstBytes: number[] = [];
+  const totals: number[] = [];
+  const start = performance.now();
+  for (let n = 0; n < PINGS && (n === 0 || performance.now() - start < MOST_MS); n++) {
+    const { requests } = await examination.ask(examination.gateway, 'ping', {}, `ping ${n + 1}`);
+    const { startMs, headMs, endMs, status } = requests.at(-1) ?? {};
+    if (startMs === undefined || headMs === undefined || endMs === undefined) continue;
+    if (status !== 200) continue;
+    firstBytes.push(headMs - startMs);
+    totals.push(endMs - startMs);
+  }
+  const ms = performance.now() - start;
+  if (totals.length === 0) return { ...base, status: 'warn', line: 'no ping came back', ms };
+  const p50Ms = median(totals);
+  const { connectMs, tlsMs } = await connectionTimes(examination);
+  const details = {
+    ...(connectMs === undefined ? {} : { connectMs: hundredths(connectMs) }),
+    ...(tlsMs === undefined ? {} : { tlsMs: hundredths(tlsMs) }),
+    firstByteMs: hundredths(median(firstBytes)),
+    totalMs: hundredths(p50Ms),
+    slowestMs: hundredths(Math.max(...totals)),
+    pings: totals.length,
+  };
+  const line = `a ping takes ${duration(p50Ms)}, the median of ${totals.length}`;
+  if (p50Ms < SLOW_MS) return { ...base, status: 'ok', line, ms, details };
+  const isFar = (connectMs ?? 0) > p50Ms / 4;
+  const took = duration(connectMs ?? 0);
+  return {
+    ...base,
+    status: 'warn',
+    line,
+    ms,
+    details,
+    problem: {
+      sentence: `${examination.settings.url.host} is slow: it answers a ping in ${duration(p50Ms)} (the median of ${count(totals.length, 'ping')}), ${
+        isFar
+          ? `and a connection alone takes ${took}, so the time goes by on the way`
+          : 'and the time goes by at the gateway, not on the way'
+      }.`,
+      remedy: isFar
+        ? 'Check the network of this machine: VPN, Wi-Fi, and the distance to the gateway.'
+        : "Tell the gateway's operator, with this report: nothing on this machine makes it faster.",
+    },
+  };
+}
+
+/** Of the probe, or, through an HTTP proxy, of the whole way to the gateway. */
+async function connectionTimes(
+  examination: Examination,
+): Promise<{ connectMs?: number; tlsMs?: number }> {
+  const probe = await examination.probe();
+  if (!('skipped' in probe)) {
+    const times = probe.reached.flatMap(({ connectMs }) => connectMs ?? []);
+    return {
+      ...(times.length === 0 ? {} : { connectMs: Math.min(...times) }),
+      ...(probe.tls === undefined ? {} : { tlsMs: probe.tls.ms }),
+    };
+  }
+  const opened = examination.wire.connections.findLast(({ endMs }) => endMs !== undefined);
+  return opened?.endMs === undefined ? {} : { connectMs: opened.endMs - opened.startMs };
+}
+
+function median(numbers: readonly number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  const [low = 0, high = 0] = [sorted[Math.ceil(middle) - 1], sorted[Math.floor(middle)]];
+  return (low + high) / 2;
+}

@@ -1,0 +1,221 @@
+import { realpathSync } from 'node:fs';
+import { homedir, hostname, userInfo } from 'node:os';
+import type { ProxySettings } from '../cli/options.ts';
+import { wordMisconfiguration } from '../failures/catalogue.ts';
+import { proxyFor } from '../gateway/route.ts';
+import { checkDiscovery } from './checks/discovery.ts';
+import { checkDoor } from './checks/door.ts';
+import { checkKey } from './checks/key.ts';
+import { checkClock, checkMachine } from './checks/machine.ts';
+import { checkProtocol } from './checks/protocol.ts';
+import { checkRoute } from './checks/route.ts';
+import { checkSpeed } from './checks/speed.ts';
+import { checkUrl } from './checks/url.ts';
+import { Examination, isWaitedFor } from './examination.ts';
+import { type Finding, hundredths, problemIn } from './finding.ts';
+import { Redaction } from './redaction.ts';
+import { type ConfiguredIn, type GatewayReport, type TimelineEntry, verdictOn } from './report.ts';
+import type { WireRequest } from './wire.ts';
+
+type Check = (
+  examination: Examination,
+  earlier: readonly Finding[],
+) => Promise<Finding | readonly Finding[]>;
+
+/** In the order in which they are shown, with what is being done meanwhile. */
+const STEPS: readonly (readonly [doing: string, check: Check])[] = [
+  ['looking at this machine', checkMachine],
+  ['asking the gateway for the time', checkClock],
+  ['reading the URL', checkUrl],
+  ['going the way to the gateway', checkRoute],
+  ['asking what the gateway wants', checkDiscovery],
+  ['looking for the key', checkKey],
+  ['trying the key', checkDoor],
+  ['talking MCP', checkProtocol],
+  ['measuring ten pings', checkSpeed],
+];
+
+/** A gateway to examine, as the proxy would be started for it. */
+export interface Target {
+  /** Or why the command line cannot be followed. */
+  readonly settings: ProxySettings | { readonly why: string };
+  readonly env: NodeJS.ProcessEnv;
+  readonly configuredIn?: ConfiguredIn;
+  /** Who has the key, where it is not known here. */
+  readonly keyHolder?: string;
+}
+
+export interface Listener {
+  /** What is being done, in words that fit before an ellipsis. */
+  onProgress(doing: string): void;
+  onFinding(finding: Finding): void;
+}
+
+/**
+ * Examines a gateway: runs the checks in their order, each on what the earlier ones have learned.
+ * No key is in what it reports; with `redacts`, nothing else that is private either. Takes 15 s at
+ * most for a gateway that is dead, unless the settings allow more. Never rejects.
+ */
+export async function examine(
+  target: Target,
+  redacts: boolean,
+  { onProgress, onFinding }: Listener,
+): Promise<GatewayReport> {
+  const { settings, env, configuredIn, keyHolder } = target;
+  if ('why' in settings) return misconfigured(target, settings.why, redacts, onFinding);
+  const { url } = settings;
+  const redaction = redactionFor(env, redacts, settings);
+  const examination = new Examination(settings, env, keyHolder);
+  examination.begin();
+  void examination.key().then(({ finding }) => {
+    if (finding.kind === 'found') redaction.hide(finding.key);
+  });
+  const findings: Finding[] = [];
+  const masked: Finding[] = [];
+  for (const [doing, check] of STEPS) {
+    onProgress(doing);
+    for (const finding of [await check(examination, findings)].flat()) {
+      findings.push(finding);
+      if (finding.name === 'dns') redaction.show((finding.details?.addresses ?? []) as string[]);
+      const shown = redaction.maskAll(inHundredths(finding));
+      masked.push(shown);
+      onFinding(shown);
+    }
+  }
+  const ms = examination.wire.now();
+  onProgress('closing the connections');
+  const timeline = await timelineOf(examination);
+  await examination.close();
+  return {
+    url: examination.displayUrl,
+    ...(configuredIn === undefined ? {} : { configuredIn: redaction.maskAll(configuredIn) }),
+    startedAt: examination.startedAt.toISOString(),
+    ms: hundredths(ms),
+    verdict: verdictOn(url.host, masked),
+    findings: masked,
+    timeline,
+    log: redaction.maskAll(examination.logged.map(({ level, line }) => `${level}: ${line}`)),
+  };
+}
+
+function misconfigured(
+  { configuredIn, env }: Target,
+  why: string,
+  redacts: boolean,
+  onFinding: Listener['onFinding'],
+): GatewayReport {
+  const redaction = redactionFor(env, redacts);
+  const finding: Finding = redaction.maskAll({
+    check: 'url',
+    name: 'url',
+    status: 'fail',
+    line: why,
+    problem: problemIn(wordMisconfiguration(why)),
+  });
+  onFinding(finding);
+  return {
+    ...(configuredIn === undefined ? {} : { configuredIn: redaction.maskAll(configuredIn) }),
+    startedAt: new Date().toISOString(),
+    ms: 0,
+    verdict: verdictOn('', [finding]),
+    findings: [finding],
+    timeline: [],
+    log: [],
+  };
+}
+
+async function timelineOf(examination: Examination): Promise<TimelineEntry[]> {
+  const [probe, key] = await Promise.all([examination.probe(), examination.key()]);
+  const entries: TimelineEntry[] = [
+    ...('skipped' in probe ? [] : probe.steps),
+    ...(isWaitedFor(key) ? [{ label: 'finding the key', ...key }] : []),
+    ...examination.wire.requests.flatMap(timelineEntry),
+  ];
+  return entries
+    .sort((a, b) => a.startMs - b.startMs)
+    .map((entry) => {
+      const { connectedMs, firstByteMs } = entry;
+      return {
+        label: entry.label,
+        startMs: hundredths(entry.startMs),
+        ...(connectedMs === undefined ? {} : { connectedMs: hundredths(connectedMs) }),
+        ...(firstByteMs === undefined ? {} : { firstByteMs: hundredths(firstByteMs) }),
+        endMs: hundredths(entry.endMs),
+      };
+    });
+}
+
+function timelineEntry(request: WireRequest): TimelineEntry[] {
+  const { label, method, startMs, connection, headMs, endMs } = request;
+  // The tunnel through an HTTP proxy is part of the connection.
+  if (endMs === undefined || method === 'CONNECT') return [];
+  return [
+    {
+      label: method === 'GET' ? 'metadata' : label,
+      startMs,
+      ...(connection?.endMs === undefined ? {} : { connectedMs: connection.endMs }),
+      ...(headMs === undefined ? {} : { firstByteMs: headMs }),
+      endMs,
+    },
+  ];
+}
+
+/**
+ * What is private on this machine and, where they are given, with these settings. Without `redacts`
+ * it is but the keys.
+ */
+export function redactionFor(
+  env: NodeJS.ProcessEnv,
+  redacts: boolean,
+  settings?: ProxySettings,
+): Redaction {
+  const homes = [env.HOME, env.USERPROFILE, homedir()].flatMap((home) =>
+    home === undefined ? [] : [home, realPath(home)],
+  );
+  const proxies = ['http:', 'https:'].flatMap((scheme) => {
+    const proxy = proxyFor(scheme, env);
+    return proxy !== undefined && URL.canParse(proxy) ? [new URL(proxy)] : [];
+  });
+  const parameters = [...(settings?.url.searchParams ?? [])].filter(
+    ([name]) => name !== 'integrations',
+  );
+  return new Redaction({
+    gatewayHost: settings?.url.hostname.replace(/^\[(.*)\]$/, '$1') ?? '',
+    secrets: [
+      // With and without the scheme before it.
+      ...[...(settings?.headers.values() ?? [])].flatMap((value) => [
+        value,
+        value.replace(/^\w+\s+/, ''),
+      ]),
+      ...parameters.map(([, value]) => value),
+      ...proxies.map(({ password }) => password),
+    ],
+    keysOnly: !redacts,
+    homes: [...new Set(homes)].sort((a, b) => b.length - a.length),
+    userName: userName(),
+    // One that is a common word is found in too many sentences.
+    machines: [hostname()].filter((name) => /[-.\d]/.test(name)),
+    proxies: proxies.map((proxy) => proxy.hostname),
+  });
+}
+
+/** Empty where the system has none, as in some containers. */
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return '';
+  }
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+function inHundredths(finding: Finding): Finding {
+  return finding.ms === undefined ? finding : { ...finding, ms: hundredths(finding.ms) };
+}

@@ -1,0 +1,141 @@
+import { isIP } from 'node:net';
+import { isLoopbackHost } from '../auth/loopback.ts';
+
+/** What is private in a report, besides what can be told by its look. */
+export interface Private {
+  /** Nothing but the secrets is to be masked. */
+  readonly keysOnly: boolean;
+  /** The gateway's host name: the one that is shown. */
+  readonly gatewayHost: string;
+  /** Keys and the like, to be shown nowhere. */
+  readonly secrets: readonly string[];
+  readonly homes: readonly string[];
+  readonly userName: string;
+  /** Names of this machine. */
+  readonly machines: readonly string[];
+  /** Host names of HTTP proxies. */
+  readonly proxies: readonly string[];
+}
+
+/** The last part of words that look like a host name and are the name of a file. */
+const FILE_ENDINGS = new Set(
+  'cmd cjs crt exe html js json key log md mjs node pem service so toml ts txt yaml yml'.split(' '),
+);
+
+// Wider than the rules for names (RFC 1123 §2.1), so that nothing gets by for an odd character.
+const HOST_NAME = /(?<![\p{L}\p{N}_])(?:[\p{L}\p{N}_][\p{L}\p{N}_-]*\.)+\p{L}[\p{L}\p{N}_-]+/gu;
+const ADDRESS =
+  /(?<![\w:.])(?:[\da-f]{0,4}:){2,7}[\da-f]{0,4}(?:%\w+)?(?![\w:])|(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)/gi;
+
+/**
+ * Takes out of texts what is nobody's business: keys, user names, home folders, and every host name
+ * and IP address but the gateway's. The same host gets the same number throughout.
+ */
+export class Redaction {
+  readonly #private: Private;
+  readonly #secrets: string[];
+  /** Addresses of the gateway. */
+  readonly #shown = new Set<string>();
+  readonly #names = new Map<string, string>();
+
+  constructor(own: Private) {
+    this.#private = own;
+    this.#secrets = [...own.secrets];
+  }
+
+  /** Hides a key that was found. */
+  hide(secret: string): void {
+    this.#secrets.push(secret);
+  }
+
+  /** Lets these addresses be seen: they are the gateway's. */
+  show(addresses: readonly string[]): void {
+    for (const address of addresses) this.#shown.add(address);
+  }
+
+  mask(text: string): string {
+    const { keysOnly, homes, userName, machines, proxies } = this.#private;
+    let masked = text;
+    for (const secret of this.#secrets) {
+      if (secret.length >= 4) masked = masked.replaceAll(secret, '[key]');
+    }
+    if (keysOnly) return masked;
+    for (const home of homes) {
+      // Of a home that is `/`, nothing tells.
+      if (home.length > 1) masked = masked.replaceAll(home, '~');
+    }
+    if (userName !== '') {
+      const name = escaped(userName);
+      masked = masked.replace(
+        new RegExp(`(?<=[\\\\/@])${name}(?![\\w-])|(?<![\\w-])${name}(?=@)`, 'g'),
+        '[user]',
+      );
+    }
+    for (const proxy of proxies)
+      masked = replaceWord(masked, proxy, () => this.#named(proxy, 'proxy'));
+    for (const machine of machines) {
+      masked = replaceWord(masked, machine, () => this.#named(machine, 'this machine'));
+    }
+    return masked
+      .replace(HOST_NAME, (name) => (this.#isPublic(name) ? name : this.#numbered(name, 'host')))
+      .replace(ADDRESS, (found) => this.#address(found));
+  }
+
+  /** `mask`, for every string in a JSON value. */
+  maskAll<Value>(value: Value): Value {
+    if (typeof value === 'string') return this.mask(value) as Value;
+    if (Array.isArray(value)) return value.map((own) => this.maskAll(own)) as Value;
+    if (typeof value !== 'object' || value === null) return value;
+    const members = Object.entries(value).map(([name, own]) => [name, this.maskAll(own)]);
+    return Object.fromEntries(members) as Value;
+  }
+
+  /** The gateway's own name and what can be read from it, and names of files. */
+  #isPublic(name: string): boolean {
+    const lower = name.toLowerCase();
+    const { gatewayHost } = this.#private;
+    const isParent = gatewayHost.toLowerCase().endsWith(`.${lower}`);
+    const ending = lower.slice(lower.lastIndexOf('.') + 1);
+    return (
+      lower === gatewayHost.toLowerCase() ||
+      isParent ||
+      isLoopbackHost(lower) ||
+      FILE_ENDINGS.has(ending)
+    );
+  }
+
+  #address(found: string): string {
+    const bare = found.replace(/%.*$/, '');
+    if (isIP(bare) === 0 || isLoopbackHost(bare) || bare === this.#private.gatewayHost)
+      return found;
+    return this.#shown.has(bare) ? found : this.#numbered(bare, 'address');
+  }
+
+  #numbered(name: string, kind: string): string {
+    const lower = name.toLowerCase();
+    const known = this.#names.get(lower);
+    if (known !== undefined) return known;
+    const number =
+      [...this.#names.values()].filter((own) => own.startsWith(`[${kind}-`)).length + 1;
+    return this.#named(lower, `${kind}-${number}`);
+  }
+
+  #named(name: string, label: string): string {
+    this.#names.set(name.toLowerCase(), `[${label}]`);
+    return `[${label}]`;
+  }
+}
+
+function replaceWord(text: string, word: string, by: () => string): string {
+  if (word === '' || isLoopbackHost(word)) return text;
+  const name = escaped(word);
+  // `proxy` is a name, and a word in sentences about one.
+  const pattern = /[-.\d]/.test(word)
+    ? `(?<![\\w.-])${name}(?![\\w-]|\\.\\w)`
+    : `(?<=(?:through|HTTP proxy) |//)${name}(?![\\w-])|(?<![\\w.-])${name}(?=:\\d)`;
+  return text.replace(new RegExp(pattern, 'gi'), by);
+}
+
+function escaped(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
+}

@@ -1,0 +1,97 @@
+import type { Paint } from '../cli/colour.ts';
+import { wrapText } from '../cli/wrap-text.ts';
+import { duration, type Finding, type Status } from './finding.ts';
+import type { ConfiguredIn, GatewayReport } from './report.ts';
+
+/** How a report is shown on a terminal or in a file. */
+export interface TextStyle {
+  readonly paint: Paint;
+  /** Width to keep to. */
+  readonly columns: number;
+}
+
+const MARKS: Readonly<Record<Status, readonly [mark: string, style: Parameters<Paint>[0]]>> = {
+  ok: ['✓', 'green'],
+  warn: ['!', 'yellow'],
+  fail: ['✗', 'red'],
+  skipped: ['–', 'dim'],
+};
+
+const NAME_COLUMNS = 12;
+const INDENT = 2 + NAME_COLUMNS;
+const TIME_COLUMNS = 9;
+
+/** Which gateway it is about; `url` as the user gave it may be long, so it is not cut. */
+export function headingText(
+  url: string | undefined,
+  configuredIn: ConfiguredIn | undefined,
+  { paint }: TextStyle,
+): string {
+  if (configuredIn === undefined) return `${paint('bold', `mcp-latchkey doctor ${url ?? ''}`)}\n\n`;
+  const { client, entry, file } = configuredIn;
+  return `${paint('bold', `${client}: ${entry}`)}\n${url === undefined ? '' : `${url}\n`}${paint('dim', file)}\n\n`;
+}
+
+/** One line, or as many as its text needs: mark, name, text, and the time at the right. */
+export function findingText(finding: Finding, { paint, columns }: TextStyle): string {
+  const { status, name, line, ms } = finding;
+  const [mark, style] = MARKS[status];
+  const width = columns - INDENT - TIME_COLUMNS;
+  const text = status === 'skipped' ? `skipped: ${line}` : line;
+  const [first = '', ...rest] = wrapText(text, width).split('\n');
+  const time = ms === undefined ? '' : duration(ms);
+  const gap = ' '.repeat(Math.max(1, columns - INDENT - first.length - time.length));
+  const shown = status === 'skipped' ? paint('dim', first) : first;
+  return [
+    `${paint(style, mark)} ${name.padEnd(NAME_COLUMNS)}${shown}${time === '' ? '' : `${gap}${paint('dim', time)}`}`,
+    ...rest.map((own) => ' '.repeat(INDENT) + (status === 'skipped' ? paint('dim', own) : own)),
+  ]
+    .map((own) => `${own}\n`)
+    .join('');
+}
+
+/** The bar chart of the speeds and the verdict, behind the findings. */
+export function conclusionText(report: GatewayReport, style: TextStyle): string {
+  const { paint, columns } = style;
+  const { healthy, sentence, remedy } = report.verdict;
+  const [mark, colour] = MARKS[healthy ? 'ok' : 'fail'];
+  const [first = '', ...rest] = wrapText(sentence, columns - 2).split('\n');
+  const lines = [
+    `${paint(colour, mark)} ${paint('bold', first)}`,
+    ...rest.map((line) => `  ${paint('bold', line)}`),
+    ...(remedy === undefined
+      ? []
+      : ['', paint('bold', '  What to do:'), wrapText(remedy, columns, 2)]),
+  ];
+  return `${chartText(report.findings, style)}\n${lines.map((line) => `${line}\n`).join('')}`;
+}
+
+const BAR_COLUMNS = 40;
+const EIGHTHS = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+
+/** The times that the speed check found, as rows of a chart, in the order in which they are shown. */
+export function speedRows(findings: readonly Finding[]): (readonly [label: string, ms: number])[] {
+  const { details = {} } = findings.find(({ name }) => name === 'speed') ?? {};
+  const { pings = 0 } = details;
+  const rows = [
+    ['connect', details.connectMs],
+    ['TLS', details.tlsMs],
+    ['ping: first byte', details.firstByteMs],
+    ['ping: total', details.totalMs],
+    [`slowest of ${pings}`, details.slowestMs],
+  ] as const;
+  return rows.flatMap(([label, ms]) => (typeof ms === 'number' ? [[label, ms] as const] : []));
+}
+
+function chartText(findings: readonly Finding[], { paint, columns }: TextStyle): string {
+  const rows = speedRows(findings);
+  const longest = Math.max(...rows.map(([, ms]) => ms));
+  const width = Math.min(BAR_COLUMNS, columns - 30);
+  return rows
+    .map(([label, ms], index) => {
+      const eighths = Math.max(1, Math.round((ms / longest) * width * 8));
+      const bar = `${'█'.repeat(eighths >> 3)}${EIGHTHS[eighths & 7]}`;
+      return `${index === 0 ? '\n' : ''}  ${label.padEnd(17)} ${paint('cyan', bar.padEnd(width))} ${duration(ms).padStart(8)}\n`;
+    })
+    .join('');
+}

@@ -1,0 +1,48 @@
+import { describe, expect, it } from 'vitest';
+import type { Finding } from '../../src/doctor/finding.ts';
+import { verdictOn } from '../../src/doctor/report.ts';
+
+const problem = (sentence: string) => ({ problem: { sentence, remedy: `Mend: ${sentence}` } });
+const ok: Finding = { check: 'door', name: 'door', status: 'ok', line: 'opens' };
+const note: Finding = { check: 'route', name: 'tls', status: 'warn', line: '3 days left' };
+const slow: Finding = { ...note, check: 'speed', name: 'speed', ...problem('It is slow.') };
+const clock: Finding = { ...note, check: 'machine', name: 'clock', ...problem('It is late.') };
+const shut: Finding = { ...ok, status: 'fail', ...problem('It is shut.') };
+const empty: Finding = { ...shut, check: 'protocol', name: 'tools', ...problem('None.') };
+
+describe('verdictOn', () => {
+  it('is the first failure, whatever else works badly', () => {
+    expect(verdictOn('h', [clock, note, shut, empty, slow])).toEqual({
+      healthy: false,
+      sentence: 'It is shut.',
+      remedy: 'Mend: It is shut.',
+      finding: 'door',
+      check: 'door',
+    });
+  });
+
+  it('is the first thing to mend where all works', () => {
+    expect(verdictOn('h', [clock, note, ok, slow])).toMatchObject({
+      healthy: false,
+      sentence: 'It works, but: It is late.',
+      finding: 'clock',
+    });
+  });
+
+  it('is good where there are only notes', () => {
+    const tools: Finding = { ...ok, name: 'tools', line: '3 tools: linear 3' };
+    const speed: Finding = { ...ok, name: 'speed', line: 'a ping takes 1 ms, the median of 10' };
+    expect(verdictOn('h', [note, ok, tools, speed])).toEqual({
+      healthy: true,
+      sentence: 'All is well: h has 3 tools, and a ping takes 1 ms.',
+    });
+  });
+
+  it('says so where the key is not known here', () => {
+    const { healthy, sentence } = verdictOn('h', [{ ...ok, status: 'skipped' }]);
+    expect({ healthy, sentence }).toMatchObject({
+      healthy: true,
+      sentence: expect.stringContaining('without the key, the rest could not be tried'),
+    });
+  });
+});

@@ -1,0 +1,479 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
+import {
+  type AddressInfo,
+  connect,
+  createServer as createTcpServer,
+  type Server,
+  type Socket,
+} from 'node:net';
+import { setTimeout } from 'node:timers/promises';
+import { createServer as createTlsServer } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { sandboxKeys } from '../../src/sandbox/accounts.ts';
+import { type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
+import { type Certificate, CertificateAuthority } from './certificates.ts';
+import { diagnosis, finding, health } from './doctor-run.ts';
+import { newKey, startKeyedGateway } from './keyed-gateway.ts';
+import { answer, type Received, sendJson, startGateway } from './loopback-gateway.ts';
+import { program } from './running-proxy.ts';
+
+const GOOD = { MCP_LATCHKEY_API_KEY: sandboxKeys.good };
+
+async function sandbox(options: SandboxOptions = {}) {
+  const running = await startSandbox(options);
+  onTestFinished(() => running.close());
+  return running;
+}
+
+async function listen(server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+/** A port of 127.0.0.1 that nothing listens on. */
+async function deadPort(): Promise<number> {
+  const server = createTcpServer();
+  const port = await listen(server);
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+const TOOLS = { tools: [{ name: 'linear_get_issue', inputSchema: { type: 'object' } }] };
+
+/** As a plain MCP server, with a tool. */
+function answerWithTool(received: Received, response: Parameters<typeof answer>[1]): void {
+  answer(received, response, received.message.method === 'tools/list' ? TOOLS : undefined);
+}
+
+describe('a way that leads nowhere', () => {
+  it('names a dead port; with the gateway running there, all is well', async () => {
+    const port = await deadPort();
+    const url = `http://127.0.0.1:${port}/v1/mcp`;
+    const dead = await diagnosis(url, { env: GOOD });
+    expect(dead.verdict).toMatchObject({
+      finding: 'tcp',
+      reason: 'unreachable',
+      cause: 'refused',
+      sentence: expect.stringContaining('the connection was refused'),
+      remedy: expect.stringContaining('that the gateway is running'),
+    });
+    await sandbox({ port });
+    await health(url, { env: GOOD });
+  });
+
+  it('names a host that does not exist; with the right one, all is well', async () => {
+    const dead = await diagnosis('https://no-such-host.invalid/v1/mcp', { env: GOOD });
+    expect(dead.verdict).toMatchObject({ finding: 'dns', reason: 'unreachable', cause: 'dns' });
+    expect(dead.verdict.remedy).toMatch(/Check the spelling of the host|online/);
+    await health((await sandbox()).url, { env: GOOD });
+  });
+
+  // Together, since each takes ten seconds.
+  it('names a black hole and a gateway that says nothing, each within 15 s; awake, all is well', async () => {
+    const { url, child } = await startSandboxProgram();
+    child.kill('SIGSTOP');
+    const sockets = await fillQueue(Number(new URL(url).port));
+    const silent = createTcpServer(() => {});
+    const silentUrl = `http://127.0.0.1:${await listen(silent)}/v1/mcp`;
+    const start = performance.now();
+    const [lost, mute] = await Promise.all([
+      diagnosis(url, { env: GOOD }),
+      diagnosis(silentUrl, { env: GOOD }),
+    ]);
+    expect(performance.now() - start).toBeLessThan(15_000);
+    expect(lost.verdict).toMatchObject({ finding: 'tcp', reason: 'unreachable', cause: 'timeout' });
+    expect(lost.verdict.sentence).toContain('no connection came about within 10 s');
+    expect(lost.verdict.remedy).toMatch(/network, VPN and firewall/);
+    expect(mute.verdict).toMatchObject({
+      finding: 'door',
+      reason: 'unreachable',
+      cause: 'timeout',
+    });
+    expect(mute.verdict.sentence).toContain('it is connected, but was silent for 10 s');
+    expect(mute.verdict.remedy).toContain('--timeout SECONDS');
+    child.kill('SIGCONT');
+    for (const socket of sockets) socket.destroy();
+    await health(url, { env: GOOD });
+  });
+
+  it('waits longer with --timeout, as its remedy says', async () => {
+    const { url } = await startGateway(async (received, response) => {
+      if (received.message.method === 'initialize') await setTimeout(1_600);
+      answerWithTool(received, response);
+    });
+    const impatient = await diagnosis(url, { env: GOOD, args: ['--timeout', '0.5'] });
+    expect(impatient.verdict).toMatchObject({ reason: 'unreachable', cause: 'timeout' });
+    await health(url, { env: GOOD, args: ['--timeout', '5'] });
+  });
+});
+
+/** The built sandbox, in a process of its own. */
+async function startSandboxProgram(): Promise<{ url: string; child: ChildProcess }> {
+  const child = spawn(process.execPath, [program, 'sandbox', '--port', '0']);
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let shown = '';
+  const url = await new Promise<string>((resolve) => {
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      shown += text;
+      const [found] = /http:\/\/127\.0\.0\.1:\d+\/v1\/mcp/.exec(shown) ?? [];
+      if (found !== undefined) resolve(found);
+    });
+  });
+  return { url, child };
+}
+
+/**
+ * Connects to the port of a process that is stopped until its queue is full: all that come later
+ * get no answer at all.
+ */
+async function fillQueue(port: number): Promise<Socket[]> {
+  const sockets: Socket[] = [];
+  onTestFinished(() => sockets.forEach((socket) => void socket.destroy()));
+  for (;;) {
+    const batch = Array.from({ length: 64 }, () =>
+      connect(port, '127.0.0.1').on('error', () => {}),
+    );
+    sockets.push(...batch);
+    const connected = Promise.all(batch.map((socket) => once(socket, 'connect')));
+    const isFull = await Promise.race([connected.then(() => false), setTimeout(500, true)]);
+    if (isFull) return sockets;
+  }
+}
+
+describe('TLS', () => {
+  let authority: CertificateAuthority;
+  beforeAll(() => {
+    authority = new CertificateAuthority();
+  });
+  afterAll(() => authority.remove());
+
+  /** A gateway behind TLS, and a key for it. */
+  async function secureGateway(certificate: Certificate) {
+    const gateway = await startKeyedGateway();
+    const key = newKey();
+    gateway.accepted.add(key);
+    const { port: inner } = new URL(gateway.url);
+    const server = createTlsServer(certificate, (socket) => {
+      const upstream = connect(Number(inner), '127.0.0.1');
+      socket.pipe(upstream).pipe(socket);
+      upstream.on('error', () => socket.destroy());
+      socket.on('error', () => upstream.destroy());
+    });
+    const port = await listen(server);
+    const env = { MCP_LATCHKEY_API_KEY: key };
+    return { url: `https://127.0.0.1:${port}/v1/mcp`, port, env, server };
+  }
+  const trusted = () => ['--ca', authority.certFile];
+
+  it('names an expired certificate; with a new one, all is well', async () => {
+    const names = 'DNS:localhost,IP:127.0.0.1';
+    const { url, env, server } = await secureGateway(authority.issue(names, { days: -1 }));
+    const expired = await diagnosis(url, { env, args: trusted() });
+    expect(expired.verdict).toMatchObject({ finding: 'tls', reason: 'unreachable', cause: 'tls' });
+    expect(expired.verdict.sentence).toMatch(
+      /its certificate, for .*, expired on 20\d\d-\d\d-\d\d/,
+    );
+    expect(expired.verdict.remedy).toContain('must renew the certificate');
+    expect(finding(expired, 'tls')?.details).toMatchObject({ issuer: 'Test Authority' });
+    server.setSecureContext(authority.issue(names));
+    const mended = await health(url, { env, args: trusted() });
+    expect(finding(mended, 'tls')).toMatchObject({
+      status: 'warn',
+      details: { protocol: 'TLSv1.3', daysLeft: 1 },
+    });
+  });
+
+  it('names a self-signed certificate; with --ca, all is well', async () => {
+    const certificate = authority.selfSigned();
+    const { url, env } = await secureGateway(certificate);
+    const { verdict } = await diagnosis(url, { env });
+    expect(verdict).toMatchObject({ finding: 'tls', reason: 'unreachable', cause: 'tls' });
+    expect(verdict.sentence).toContain('is self-signed');
+    expect(verdict.remedy).toContain('--ca FILE');
+    await health(url, { env, args: ['--ca', String(certificate.files[0])] });
+  });
+
+  it('names an issuer that is not trusted; with --ca, all is well', async () => {
+    const { url, env } = await secureGateway(authority.issue('IP:127.0.0.1'));
+    const { verdict } = await diagnosis(url, { env });
+    expect(verdict).toMatchObject({ finding: 'tls', cause: 'tls' });
+    expect(verdict.sentence).toContain('was issued by Test Authority');
+    await health(url, { env, args: trusted() });
+  });
+
+  it('names a certificate for another host; with that host in the URL, all is well', async () => {
+    const { url, env } = await secureGateway(authority.issue('DNS:localhost'));
+    const { verdict } = await diagnosis(url, { env, args: trusted() });
+    expect(verdict).toMatchObject({ finding: 'tls', cause: 'tls' });
+    expect(verdict.sentence).toContain('its certificate is for localhost, not for 127.0.0.1');
+    expect(verdict.remedy).toContain('it must be one that the certificate names');
+    await health(url.replace('127.0.0.1', 'localhost'), { env, args: trusted() });
+  });
+
+  it('names a port that speaks plain http; with http://, all is well', async () => {
+    const { url } = await sandbox();
+    const { verdict } = await diagnosis(url.replace('http:', 'https:'), { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'tls', cause: 'tls' });
+    expect(verdict.remedy).toContain('http://');
+    await health(url, { env: GOOD });
+  });
+
+  it('names a certificate file that cannot be read; without it, all is well', async () => {
+    const { url } = await sandbox();
+    const { verdict } = await diagnosis(url, { env: GOOD, args: ['--ca', '/no/such.pem'] });
+    expect(verdict).toMatchObject({ finding: 'tls', cause: 'tls' });
+    expect(verdict.remedy).toContain('--ca');
+    await health(url, { env: GOOD });
+  });
+
+  it.each([403, 407])(
+    'names an HTTP proxy in the way that answers %i; with NO_PROXY, all is well',
+    async (status) => {
+      const proxy = createHttpServer();
+      proxy.on('connect', (_, socket) => socket.end(`HTTP/1.1 ${status} No\r\n\r\n`));
+      const HTTPS_PROXY = `http://127.0.0.1:${await listen(proxy)}`;
+      const { url, env } = await secureGateway(authority.issue('IP:127.0.0.1'));
+      const args = trusted();
+      const stopped = await diagnosis(url, { env: { ...env, HTTPS_PROXY }, args });
+      expect(stopped.verdict).toMatchObject({ finding: 'proxy', cause: 'proxy' });
+      expect(stopped.verdict.remedy).toContain(status === 407 ? 'HTTPS_PROXY' : 'NO_PROXY');
+      expect(finding(stopped, 'dns')).toMatchObject({
+        status: 'skipped',
+        line: 'the HTTP proxy does that',
+      });
+      const NO_PROXY = '127.0.0.1';
+      const mended = await health(url, { env: { ...env, HTTPS_PROXY, NO_PROXY }, args });
+      expect(finding(mended, 'proxy')?.line).toContain('NO_PROXY exempts this host');
+    },
+  );
+
+  it('goes through an HTTP proxy that lets it, and says so', async () => {
+    const proxy = createHttpServer();
+    proxy.on('connect', (request, socket) => {
+      const upstream = connect(Number(request.url?.split(':')[1]), '127.0.0.1', () => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\n');
+        socket.pipe(upstream).pipe(socket);
+      });
+      upstream.on('error', () => socket.destroy());
+      socket.on('error', () => upstream.destroy());
+    });
+    const https_proxy = `127.0.0.1:${await listen(proxy)}`;
+    const { url, env } = await secureGateway(authority.issue('IP:127.0.0.1'));
+    const well = await health(url, { env: { ...env, https_proxy }, args: trusted() });
+    expect(finding(well, 'proxy')).toMatchObject({
+      line: `through ${https_proxy}, which https_proxy names`,
+    });
+    expect(finding(well, 'tls')?.details).toMatchObject({ protocol: 'TLSv1.3' });
+  });
+});
+
+it('names an HTTP proxy that is not there; with NO_PROXY, all is well', async () => {
+  const { url } = await sandbox();
+  const env = { ...GOOD, HTTP_PROXY: `http://127.0.0.1:${await deadPort()}` };
+  const { verdict } = await diagnosis(url, { env });
+  expect(verdict).toMatchObject({ finding: 'proxy', cause: 'proxy' });
+  expect(verdict.sentence).toContain('the HTTP proxy 127.0.0.1:');
+  await health(url, { env: { ...env, NO_PROXY: '127.0.0.1' } });
+});
+
+describe('a server that is no gateway', () => {
+  it('names a wrong path; with the path that it proposes, all is well', async () => {
+    const { url, origin } = await sandbox();
+    const { verdict } = await diagnosis(`${origin}/mcp`, { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'door', reason: 'wrong_path' });
+    expect(verdict.remedy).toContain(url);
+    await health(url, { env: GOOD });
+  });
+
+  it('names a web page in place of MCP; with the URL of the endpoint, all is well', async () => {
+    const { url } = await startGateway((received, response) => {
+      if (received.target === '/v1/mcp') return answerWithTool(received, response);
+      response.writeHead(200, { 'content-type': 'text/html' });
+      response.end('<html><title>Sign in to Acme</title></html>');
+    });
+    const { verdict } = await diagnosis(url.replace('/v1/mcp', '/app'), { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'door', reason: 'invalid_response' });
+    expect(verdict.sentence).toContain('a web page, “Sign in to Acme”');
+    expect(verdict.remedy).toContain('Check that the URL is the one of the MCP endpoint');
+    await health(url, { env: GOOD });
+  });
+
+  it('names something that changes the Accept header; with that gone, all is well', async () => {
+    let isChanged = true;
+    const { url } = await startGateway((received, response) => {
+      if (isChanged && received.method === 'POST') response.writeHead(406).end();
+      else answerWithTool(received, response);
+    });
+    const { verdict } = await diagnosis(url, { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'door', reason: 'not_acceptable' });
+    isChanged = false;
+    await health(url, { env: GOOD });
+  });
+});
+
+describe('the key', () => {
+  it('names a missing key; with one in the environment, all is well', async () => {
+    const { url } = await sandbox();
+    const { verdict } = await diagnosis(url);
+    expect(verdict).toMatchObject({ finding: 'key', reason: 'no_api_key' });
+    expect(verdict.remedy).toContain('MCP_LATCHKEY_API_KEY');
+    await health(url, { env: GOOD });
+  });
+
+  it('names the keychain that is missing, and proposes what works without it', async () => {
+    const { url } = await sandbox();
+    const without = await diagnosis(url, {
+      env: { DBUS_SESSION_BUS_ADDRESS: 'unix:path=/no/such/bus' },
+    });
+    expect(without.verdict).toMatchObject({ finding: 'key', reason: 'no_api_key' });
+    expect(without.verdict.sentence).toMatch(/the keychain cannot be reached/);
+    expect(without.verdict.remedy).toMatch(/^Set MCP_LATCHKEY_API_KEY/);
+    expect(finding(without, 'key')?.details?.keychainTrouble).toContain('--key-file');
+    await health(url, { env: GOOD });
+  });
+
+  it('names a revoked key by its source and end; with another, all is well', async () => {
+    const { url, keys } = await sandbox();
+    const { verdict } = await diagnosis(url, { env: { MCP_LATCHKEY_API_KEY: keys.revoked } });
+    expect(verdict).toMatchObject({ finding: 'door', reason: 'unauthorized' });
+    expect(verdict.sentence).toContain('the environment variable MCP_LATCHKEY_API_KEY (…0002)');
+    expect(verdict.remedy).toContain('Put a new key into');
+    await health(url, { env: GOOD });
+  });
+
+  it('names a malformed key, and sends nothing of it; copied whole, all is well', async () => {
+    const { url, requests } = await sandbox();
+    const malformed = `${sandboxKeys.good} and more`;
+    const { verdict } = await diagnosis(url, { env: { MCP_LATCHKEY_API_KEY: malformed } });
+    expect(verdict).toMatchObject({ finding: 'key', reason: 'malformed_api_key' });
+    expect(verdict.remedy).toContain('Copy the key again, whole and alone.');
+    expect(requests.every(({ headers }) => headers.authorization === undefined)).toBe(true);
+    await health(url, { env: GOOD });
+  });
+
+  it('names an entitlement that is missing; once it is granted, all is well', async () => {
+    let isEntitled = false;
+    const { url } = await startGateway((received, response) => {
+      if (isEntitled || received.headers.authorization === undefined) {
+        return answerWithTool(received, response);
+      }
+      response.writeHead(403, { 'content-type': 'application/json' }).end('{"error":"Forbidden"}');
+    });
+    const { verdict } = await diagnosis(url, { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'door', reason: 'forbidden' });
+    expect(verdict.remedy).toContain('Personal API Key Access');
+    isEntitled = true;
+    await health(url, { env: GOOD });
+  });
+
+  it('finds a placeholder where the key should be', async () => {
+    const { url } = await sandbox();
+    const env = { MCP_LATCHKEY_API_KEY: 'YOUR_API_KEY' };
+    const report = await diagnosis(url, { env });
+    expect(report.verdict).toMatchObject({ reason: 'unauthorized' });
+    expect(finding(report, 'key')).toMatchObject({
+      status: 'warn',
+      line: expect.stringContaining('it looks like a placeholder'),
+    });
+  });
+});
+
+describe('a gateway that answers', () => {
+  it('names metadata that is about another resource; with that as URL, all is well', async () => {
+    const { url: other } = await sandbox();
+    const { url } = await startGateway((received, response) => {
+      if (received.target.startsWith('/.well-known/')) sendJson(response, { resource: other });
+      else answerWithTool(received, response);
+    });
+    const { verdict } = await diagnosis(url, { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'metadata' });
+    expect(verdict.sentence).toContain(`about another resource, ${other}, not about ${url}`);
+    expect(verdict.remedy).toContain('use it as the URL');
+    await health(other, { env: GOOD });
+  });
+
+  it('names an account without tools; with the key of another, all is well', async () => {
+    const { url, keys } = await sandbox();
+    const { verdict } = await diagnosis(url, { env: { MCP_LATCHKEY_API_KEY: keys.emptyAccount } });
+    expect(verdict).toMatchObject({ finding: 'tools' });
+    expect(verdict.sentence).toContain('the account has no integrations connected');
+    expect(verdict.remedy).toContain('the key of an account that has one');
+    await health(url, { env: GOOD });
+  });
+
+  it('names a filter that matches no tool; without it, all is well', async () => {
+    const { url } = await sandbox();
+    const { verdict } = await diagnosis(url, { env: GOOD, args: ['--integrations', 'lineer'] });
+    expect(verdict).toMatchObject({ finding: 'tools' });
+    expect(verdict.sentence).toContain("the integration filter 'lineer' matches nothing");
+    expect(verdict.remedy).toContain('--integrations');
+    const mended = await health(url, { env: GOOD, args: ['--integrations', 'linear'] });
+    expect(finding(mended, 'tools')?.details).toEqual({ tools: 3, integrations: ['linear 3'] });
+  });
+
+  it('names a slow gateway, and that it is not the network; faster, all is well', async () => {
+    let isSlow = true;
+    const { url } = await startGateway(async (received, response) => {
+      if (isSlow && received.message.method === 'ping') await setTimeout(1_050);
+      answerWithTool(received, response);
+    });
+    const { verdict } = await diagnosis(url, { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'speed', check: 'speed' });
+    expect(verdict.sentence).toMatch(/It works, but: .* is slow: it answers a ping in 1\.\d+ s/);
+    expect(verdict.sentence).toContain('at the gateway, not on the way');
+    expect(verdict.remedy).toContain("Tell the gateway's operator");
+    isSlow = false;
+    await health(url, { env: GOOD });
+  });
+
+  it('names a clock that is off; once it is right, all is well', async () => {
+    let offMs = 3 * 60 * 60_000;
+    const { url } = await startGateway((received, response) => {
+      response.setHeader('date', new Date(Date.now() - offMs).toUTCString());
+      answerWithTool(received, response);
+    });
+    const { verdict } = await diagnosis(url, { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'clock' });
+    expect(verdict.sentence).toContain("This machine's clock is 3 hours ahead of the gateway's");
+    expect(verdict.remedy).toContain('Set the clock');
+    offMs = 0;
+    await health(url, { env: GOOD });
+  });
+
+  it('names an error of the gateway, with what it said', async () => {
+    const { url } = await startGateway((received, response) => {
+      if (received.message.method !== 'initialize') return answerWithTool(received, response);
+      const error = { code: -32603, message: 'The vault is sealed.' };
+      sendJson(response, { jsonrpc: '2.0', id: received.message.id, error });
+    });
+    const { verdict } = await diagnosis(url, { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'initialize' });
+    expect(verdict.sentence).toMatch(
+      /answered initialize with an error .*: The vault is sealed\.$/,
+    );
+  });
+
+  it('tries again what mends itself, and says how often it was tried where it does not', async () => {
+    const { url, failNext } = await sandbox({ fail: { count: 2, status: 503 } });
+    await health(url, { env: GOOD });
+    failNext(1_000);
+    const { verdict } = await diagnosis(url, { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'door', reason: 'gateway_error' });
+    expect(verdict.sentence).toContain('tried 3 times');
+  });
+
+  it('names a list of tools that breaks off', async () => {
+    const { url } = await startGateway((received, response) => {
+      if (received.message.method !== 'tools/list') return answer(received, response);
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': '1000' });
+      response.write('{"jsonrpc":"2.0",', () => response.destroy());
+    });
+    const { verdict } = await diagnosis(url, { env: GOOD });
+    expect(verdict).toMatchObject({ finding: 'tools', reason: 'invalid_response' });
+  });
+});

@@ -1,0 +1,363 @@
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { sandboxKeys } from '../../src/sandbox/accounts.ts';
+import { type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
+import { diagnosis, doctorReport, finding, health } from './doctor-run.ts';
+import { newKey, startKeyedGateway } from './keyed-gateway.ts';
+import { answer, sendJson, startGateway } from './loopback-gateway.ts';
+import { expectNoSecret, type Json, program, runToEnd, secret } from './running-proxy.ts';
+import {
+  missingForSecretService,
+  type SecretService,
+  startSecretService,
+} from './secret-service.ts';
+import { startOnTerminal } from './terminal.ts';
+
+const GOOD = { MCP_LATCHKEY_API_KEY: sandboxKeys.good };
+const missing = await missingForSecretService();
+
+async function sandbox(options: SandboxOptions = {}) {
+  const running = await startSandbox(options);
+  onTestFinished(() => running.close());
+  return running;
+}
+
+function makeFolder(name: string): string {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), name)));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+describe('a healthy gateway', () => {
+  it('is found so by every check, within two seconds', async () => {
+    const { url } = await sandbox();
+    const report = await health(url, { env: GOOD });
+    expect(report.ms).toBeLessThan(2_000);
+    expect(report.findings.map(({ name, status }) => `${name} ${status}`)).toEqual([
+      ...['machine ok', 'clock ok', 'url ok', 'proxy ok', 'dns skipped', 'tcp ok', 'tls skipped'],
+      ...['challenge ok', 'metadata ok', 'key ok', 'door ok', 'initialize ok', 'ping ok'],
+      ...['tools ok', 'prompts ok', 'speed ok'],
+    ]);
+    expect(report.url).toBe(url);
+    expect(finding(report, 'tools')?.details).toMatchObject({ tools: 10 });
+    expect(finding(report, 'speed')?.details).toMatchObject({ pings: 10 });
+    const [, pings] = [
+      report.timeline,
+      report.timeline.filter(({ label }) => /^ping \d/.test(label)),
+    ];
+    expect(pings).toHaveLength(10);
+    for (const { startMs, firstByteMs = 0, endMs, connectedMs } of pings) {
+      expect(startMs <= firstByteMs && firstByteMs <= endMs).toBe(true);
+      // They are warm.
+      expect(connectedMs).toBeUndefined();
+    }
+  });
+
+  it('is described: revision, server, event streams, a session', async () => {
+    const { url, requests } = await sandbox({ sessions: true, sse: true });
+    const report = await health(url, { env: GOOD });
+    expect(finding(report, 'initialize')).toMatchObject({
+      line: 'MCP 2025-11-25, replies as event streams, with a session',
+      details: { protocolVersion: '2025-11-25', server: 'mcp-latchkey sandbox 1.0.0' },
+    });
+    // Every id once, and the session is ended.
+    const ids = requests.flatMap(({ body }) => (body as { id?: number } | undefined)?.id ?? []);
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(requests.at(-1)?.method).toBe('DELETE');
+  });
+
+  it('needs no key where the gateway wants none', async () => {
+    const { url } = await startGateway((received, response) =>
+      answer(
+        received,
+        response,
+        received.message.method === 'tools/list' ? { tools: [{ name: 'echo' }] } : undefined,
+      ),
+    );
+    const report = await health(url);
+    expect(finding(report, 'key')?.line).toMatch(/^none was found, and none is needed/);
+  });
+
+  it('is told in lines of 80 columns, without colours or movement where there is no terminal', async () => {
+    const { url } = await sandbox();
+    const { code, stdout, stderr } = await runToEnd(['doctor', url], '', GOOD);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).not.toMatch(/\x1b|\r/);
+    for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    expect(stdout).toMatch(/^✓ door {8}opens with the key: HTTP 200/m);
+    expect(stdout).toMatch(/^ {2}ping: total +█/m);
+    expect(stdout).toMatch(/\n\n✓ All is well: 127\.0\.0\.1:\d+ has 10 tools, and a ping takes/);
+  });
+});
+
+describe('on a terminal', () => {
+  it('says what it is doing, and takes that away again', async () => {
+    const { url } = await sandbox({ latencyMs: 50 });
+    const terminal = startOnTerminal(`'${process.execPath}' '${program}' doctor ${url}`, GOOD);
+    expect(await terminal.exited).toBe(0);
+    expect(terminal.shown).toContain('measuring ten pings …\r\x1b[K');
+    expect(terminal.shown).toContain('\x1b[32m✓\x1b[39m door');
+    const lines = terminal.shown.split('\n').map((line) => line.split('\x1b[K').at(-1) ?? '');
+    expect(lines.filter((line) => /…$/.test(line.trim()))).toEqual([]);
+  });
+
+  it('uses no colour under NO_COLOR', async () => {
+    const { url } = await sandbox();
+    const env = { ...GOOD, NO_COLOR: '1' };
+    const terminal = startOnTerminal(`'${process.execPath}' '${program}' doctor ${url}`, env);
+    expect(await terminal.exited).toBe(0);
+    expect(terminal.shown).toContain('✓ door');
+    expect(terminal.shown).not.toContain('\x1b[32m');
+  });
+});
+
+describe('--json', () => {
+  const page = readFileSync(new URL('../../docs/doctor.md', import.meta.url), 'utf8');
+  const [, schema = ''] = /```json\n(\{\n {2}"\$schema[\s\S]*?\n)```/.exec(page) ?? [];
+  const validate = new AjvJsonSchemaValidator().getValidator(JSON.parse(schema));
+
+  it('keeps to the schema in docs/doctor.md, healthy or not', async () => {
+    const { url, origin, keys } = await sandbox();
+    for (const [words, env] of [
+      [[url], GOOD],
+      [[url], { MCP_LATCHKEY_API_KEY: keys.revoked }],
+      [[`${origin}/elsewhere`], GOOD],
+      [['https://127.0.0.1:1/v1/mcp'], GOOD],
+      [[], { HOME: makeFolder('home-') }],
+    ] as const) {
+      const { report } = await doctorReport([...words], { env });
+      expect(validate(report)).toMatchObject({ valid: true });
+      expect(validate({ ...report, healthy: 'yes' })).toMatchObject({ valid: false });
+    }
+  });
+});
+
+describe('a command line that cannot be followed', () => {
+  it.each([
+    [['http://gateway.example/v1/mcp'], /plain http: the API key would be readable/],
+    [['gateway'], /is no URL that starts with https:/],
+    [['https://gateway.example/v1/mcp', '--frob'], /unknown option --frob/],
+    [['https://gateway.example/v1/mcp', '--timeout', 'soon'], /--timeout wants seconds/],
+  ])('ends with 2: %s', async (words, message) => {
+    const { code, stdout, stderr } = await runToEnd(['doctor', ...words]);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(message);
+  });
+});
+
+describe.skipIf(missing !== undefined)(
+  `with a keychain${missing ? ` (no ${missing})` : ''}`,
+  () => {
+    it('takes the key from it; says that it is locked', async () => {
+      const service: SecretService = await startSecretService();
+      onTestFinished(() => service.stop());
+      const gateway = await startKeyedGateway();
+      const key = newKey();
+      gateway.accepted.add(key);
+      await runToEnd(['login', gateway.url], key, service.env);
+      const report = await health(gateway.url, { env: service.env });
+      expect(finding(report, 'key')).toMatchObject({ details: { source: 'keychain' } });
+      await service.lock();
+      const locked = await diagnosis(gateway.url, { env: service.env });
+      expect(locked.verdict).toMatchObject({ finding: 'key', reason: 'no_api_key' });
+      expect(locked.verdict.sentence).toContain('the keychain is locked');
+      expect(finding(locked, 'door')).toMatchObject({ line: 'there is no key to send' });
+    });
+  },
+);
+
+describe('what is private', () => {
+  it('keeps keys out of everything, also where the gateway repeats them', async () => {
+    const key = secret('an-echoed-key-0123456789');
+    const { url } = await startGateway((received, response) => {
+      const said = received.headers.authorization ?? 'no key';
+      if (received.message.method === 'initialize') {
+        const serverInfo = { name: said, version: said };
+        answer(received, response, { protocolVersion: said, capabilities: {}, serverInfo });
+      } else if (received.message.method === 'tools/list') {
+        answer(received, response, { tools: [{ name: `${said}_x` }] });
+      } else if (received.message.id !== undefined) {
+        const error = { code: -32603, message: said };
+        sendJson(response, { jsonrpc: '2.0', id: received.message.id, error });
+      } else answer(received, response);
+    });
+    const file = join(makeFolder('report-'), 'report.html');
+    for (const words of [[], ['--no-redact'], ['--json'], ['--json', '--no-redact']]) {
+      const env = { MCP_LATCHKEY_API_KEY: key };
+      const { stdout } = await runToEnd(['doctor', url, ...words, '--report', file], '', env);
+      expect(stdout).toContain('[key]');
+      expectNoSecret(readFileSync(file, 'utf8'));
+    }
+    await runToEnd(['doctor', url, '-H', `X-Api-Key: ${key}`]);
+  });
+
+  it('masks homes and other hosts than the gateway; --no-redact shows them', async () => {
+    const HOME = makeFolder('ada-lovelace-');
+    const keyFile = join(HOME, 'the.key');
+    writeFileSync(keyFile, sandboxKeys.good, { mode: 0o600 });
+    const { url } = await startGateway((received, response) => {
+      if (received.target.startsWith('/.well-known/')) {
+        sendJson(response, { resource: 'https://intranet-7.corp.example/mcp' });
+      } else {
+        response.writeHead(502, { 'content-type': 'application/json' });
+        response.end('{"error":"db.corp.example at 10.11.12.13 or fd00::17 refused"}');
+      }
+    });
+    const env = { HOME, HTTPS_PROXY: 'http://ada:hunter22@proxy.corp.example:3128' };
+    const args = [url, '--key-file', keyFile];
+    const masked = JSON.stringify(await diagnosis(url, { env, args: args.slice(1) }));
+    expect(masked).toContain('the file ~/the.key');
+    expect(masked).toContain('https://[host-1]/mcp');
+    expect(masked).toContain('[host-2] at [address-1] or [address-2] refused');
+    for (const word of [HOME, 'corp.example', '10.11.12.13', 'fd00::17', 'hunter22']) {
+      expect(masked).not.toContain(word);
+    }
+    const text = await runToEnd(['doctor', ...args], '', env);
+    expect(text.stdout).toContain('--no-redact shows them.');
+    const shown = JSON.stringify(
+      await diagnosis(url, { env, args: [...args.slice(1), '--no-redact'] }),
+    );
+    for (const word of [keyFile, 'intranet-7.corp.example', '10.11.12.13', 'fd00::17']) {
+      expect(shown).toContain(word);
+    }
+    expect(shown).not.toContain('hunter22');
+  });
+
+  it('masks the HTTP proxy of this machine', async () => {
+    const env = { ...GOOD, HTTPS_PROXY: 'http://proxy.no-such-corp.invalid:3128' };
+    const report = await diagnosis('https://gateway.example/v1/mcp', { env });
+    expect(report.verdict).toMatchObject({ finding: 'proxy', cause: 'proxy' });
+    expect(report.verdict.sentence).toContain('the HTTP proxy [proxy] of this machine');
+    expect(finding(report, 'proxy')?.line).toContain('the HTTP proxy [proxy]');
+    expect(JSON.stringify(report)).not.toContain('no-such-corp');
+  });
+});
+
+describe('--report', () => {
+  it('writes a page for the user alone, with everything that the gateway said escaped', async () => {
+    const hostile = `<img src=x onerror=alert(1)>"'&</style><script>alert(2)</script>`;
+    const { url } = await startGateway((received, response) => {
+      if (received.message.method !== 'initialize') return answer(received, response);
+      const error = { code: -32603, message: hostile };
+      sendJson(response, { jsonrpc: '2.0', id: received.message.id, error });
+    });
+    const file = join(makeFolder('report-'), 'report.html');
+    writeFileSync(file, 'what was there before', { mode: 0o644 });
+    const { code, stderr } = await runToEnd(['doctor', url, '--report', file], '', GOOD);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: `The report is in ${file}\n` });
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const page = readFileSync(file, 'utf8');
+    expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;&lt;/style&gt;');
+    expect(page).not.toMatch(/<script|<img|<link(?! rel="icon" href="data:,")|@import|url\(/i);
+  });
+
+  it('says that the file cannot be written, and fails', async () => {
+    const { url } = await sandbox();
+    const file = '/no/such/folder/report.html';
+    const { code, stderr } = await runToEnd(['doctor', url, '--report', file], '', GOOD);
+    expect(code).toBe(1);
+    expect(stderr).toContain('cannot be written (ENOENT)');
+  });
+});
+
+describe('without a URL', () => {
+  /** Where a client keeps its config below this home. */
+  async function configOf(home: string, client: string): Promise<string> {
+    const { stdout } = await runToEnd(['install', '--list', '--json'], '', { HOME: home });
+    const file = String((JSON.parse(stdout) as Json[]).find((own) => own.client === client)?.file);
+    expect(file.startsWith(home)).toBe(true);
+    mkdirSync(client === 'claude-code' ? join(home, '.claude') : dirname(file), {
+      recursive: true,
+    });
+    return file;
+  }
+
+  it('says that there is nothing to examine, and how to go on', async () => {
+    const { code, stdout } = await runToEnd(['doctor'], '', { HOME: makeFolder('home-') });
+    expect(code).toBe(1);
+    expect(stdout.replaceAll('\n', ' ')).toMatch(
+      /No client that is installed here has mcp-latchkey .*`npx mcp-latchkey install <client> <url>`.*`npx mcp-latchkey doctor <url>`/,
+    );
+  });
+
+  it.each(['claude-desktop', 'cursor', 'vscode', 'windsurf', 'claude-code', 'codex'])(
+    'examines what `install` wrote for %s',
+    async (client) => {
+      const HOME = makeFolder('home-');
+      const file = await configOf(HOME, client);
+      const { url } = await sandbox();
+      const keyFile = join(HOME, 'key');
+      writeFileSync(keyFile, sandboxKeys.linearOnly, { mode: 0o600 });
+      const words = ['install', client, url, '--key-file', keyFile, '--no-verify'];
+      expect(await runToEnd(words, '', { HOME })).toMatchObject({ code: 0 });
+      expect(existsSync(file)).toBe(true);
+      const { code, report } = await doctorReport([], { env: { HOME } });
+      expect(code).toBe(0);
+      expect(report.gateways).toHaveLength(1);
+      const [gateway] = report.gateways;
+      expect(gateway).toMatchObject({
+        url,
+        verdict: { healthy: true },
+        configuredIn: { entry: 'local-gateway', file: file.replace(HOME, '~') },
+      });
+      expect(finding(gateway as NonNullable<typeof gateway>, 'tools')?.line).toBe(
+        '3 tools: linear 3',
+      );
+    },
+  );
+
+  it('examines several in turn, each by its own options and variables', async () => {
+    const HOME = makeFolder('home-');
+    const { url, keys } = await sandbox();
+    const entry = (args: string[], env: Json = {}) => ({
+      command: 'npx',
+      args: ['-y', 'mcp-latchkey@0', ...args],
+      env,
+    });
+    const cursor = {
+      other: { command: 'npx', args: ['-y', 'some-server', url] },
+      works: entry([url, '--key-env', 'MY_KEY'], { MY_KEY: keys.good }),
+      'wrong-key': entry([url], { MCP_LATCHKEY_API_KEY: keys.revoked }),
+      'wrong-option': entry([url, '--frobnicate']),
+    };
+    writeFileSync(await configOf(HOME, 'cursor'), JSON.stringify({ mcpServers: cursor }));
+    const vscode = { asks: entry([url], { MCP_LATCHKEY_API_KEY: '${input:key}' }) };
+    writeFileSync(await configOf(HOME, 'vscode'), JSON.stringify({ servers: vscode }));
+    writeFileSync(await configOf(HOME, 'codex'), '[mcp_servers\n');
+
+    const { code, report } = await doctorReport([], { env: { HOME } });
+    expect(code).toBe(1);
+    const verdicts = report.gateways.map(({ configuredIn, verdict }) => [
+      configuredIn?.entry,
+      verdict.healthy,
+      verdict.reason,
+    ]);
+    expect(verdicts).toEqual([
+      ['works', true, undefined],
+      ['wrong-key', false, 'unauthorized'],
+      ['wrong-option', false, 'misconfigured'],
+      ['asks', true, undefined],
+    ]);
+    expect(report.gateways[3]?.verdict.sentence).toContain('without the key, the rest');
+    expect(report.unread).toEqual([
+      { client: 'Codex', file: '~/.codex/config.toml', why: expect.any(String) },
+    ]);
+
+    const { stdout } = await runToEnd(['doctor'], '', { HOME });
+    expect(stdout).toMatch(/^Cursor: works\nhttp:.*\n~\/\.cursor\/mcp\.json\n\n✓ machine/);
+    expect(stdout).toContain('\nCursor: wrong-key\n');
+    expect(stdout).toContain('Codex: ~/.codex/config.toml cannot be read');
+  });
+});
