@@ -1,7 +1,7 @@
 import type { ExchangeEnd, Headers } from './exchange.ts';
 
 const MOST_ATTEMPTS = 3;
-const LONGEST_MS = 30_000;
+const LONGEST_S = 30;
 const FIRST_BACKOFF_MS = 500;
 const LONGEST_BACKOFF_MS = 8_000;
 
@@ -28,7 +28,8 @@ export function waitBeforeRetry({ end, attempt, elapsedMs, mayRepeat }: FailedAt
   const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));
   const askedSeconds = end.kind === 'refused' ? retryAfterSeconds(end.headers) : undefined;
   const waitMs = askedSeconds === undefined ? Math.random() * backoffMs : askedSeconds * 1000;
-  return elapsedMs + waitMs <= LONGEST_MS ? waitMs : undefined;
+  // In whole seconds, so that a Retry-After of 30 is not too long by the time that it took to come.
+  return Math.floor((elapsedMs + waitMs) / 1000) <= LONGEST_S ? waitMs : undefined;
 }
 
 /** Seconds from a `Retry-After`, a number or a date (RFC 9110 §10.2.3); undefined without one. */
