@@ -7,16 +7,20 @@ import { build } from 'esbuild';
 const root = import.meta.dirname;
 const { version } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8'));
 
-// Each file that is imported with import() is a bundle of its own, so that the proxy's start-up
-// reads nothing that a healthy session never uses.
+// Each file that is imported with import(), or run as a program, is a bundle of its own, so that
+// the proxy's start-up reads nothing that a healthy session never uses.
 const entries = [
   'src/cli/main.ts',
   'src/cli/commands.ts',
   'src/auth/discovery.ts',
+  'src/auth/key-command.ts',
+  'src/auth/keychain.ts',
+  'src/auth/keychain-child.ts',
   'src/gateway/certificate.ts',
   'src/gateway/proxied-route.ts',
   'src/sandbox/sandbox.ts',
   'src/demo/demo.ts',
+  'src/install/install.ts',
 ].map((entry) => resolve(root, entry));
 
 /** @type {import('esbuild').Plugin} */
@@ -57,6 +61,8 @@ await build({
   platform: 'node',
   target: 'node20',
   format: 'cjs',
+  // A native module, installed where it can be.
+  external: ['keytar'],
   minify: true,
   keepNames: true,
   legalComments: 'linked',
@@ -64,6 +70,8 @@ await build({
   define: { __VERSION__: JSON.stringify(version), 'import.meta.url': 'bundleUrl' },
   // yargs and yargs-parser are ES modules that ask where they are.
   banner: { js: "const bundleUrl=require('node:url').pathToFileURL(__filename).href;" },
+  // Its main file is UMD, whose require() esbuild cannot follow.
+  alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
   plugins: [separateBundles, withoutHttp2],
   logLevel: 'warning',
 });

@@ -1,84 +1,203 @@
-import { readFile } from 'node:fs/promises';
-import type { Failure, KeySourceName } from '../failures/failure.ts';
+import type { Failure } from '../failures/failure.ts';
+import type { Log } from '../log.ts';
+import { isPipe, readPrivateFile, UnreadableFile } from './key-file.ts';
 
-/** Where a key may come from, as the command line gave it. First hit wins, in this order. */
+/** Where a key may come from, as the command line gave it. */
 export interface KeySources {
-  /** Headers given by `--header`, names in lower case. */
+  /** The endpoint: the keychain holds keys for its origin and path. */
+  readonly url: URL;
+  /** Headers given by `--header` and `--header-file`, names in lower case. */
   readonly headers: ReadonlyMap<string, string>;
+  /** The names of those that `--header-file` gave. */
+  readonly fileHeaders: ReadonlySet<string>;
+  readonly keyCommand?: string;
   readonly keyFile?: string;
   readonly keyEnv: string;
+  /** The header that takes the key, bare, in lower case; without it, `Authorization: Bearer`. */
+  readonly keyHeader?: string;
+  /** The account in the keychain, when one was named. */
+  readonly account?: string;
 }
 
 /** A key that was found, or the reason why there is none to send. */
 export type KeyFinding =
-  | { readonly kind: 'found'; readonly key: string; readonly origin: KeyOrigin }
+  | {
+      readonly kind: 'found';
+      readonly key: string;
+      /** As in `KeySources`. */
+      readonly keyHeader?: string;
+      readonly origin: KeyOrigin;
+    }
   | { readonly kind: 'in-header'; readonly origin: KeyOrigin }
-  | { readonly kind: 'none'; readonly origin: KeyOrigin }
+  | {
+      /** The request goes out as it is, for gateways that need no key. */
+      readonly kind: 'none';
+      readonly origin: KeyOrigin;
+      /** Why the keychain could not be asked, in words that fit behind a colon. */
+      readonly keychainTrouble?: string;
+    }
   | {
       readonly kind: 'unusable';
       readonly reason: 'malformed_api_key' | 'no_api_key';
+      /** In words that fit behind a colon. */
       readonly detail?: string;
       readonly origin: KeyOrigin;
     };
 
 export type KeyOrigin = NonNullable<Failure['key']>;
 
-/** The headers that carry a key, when a client's config gives one by `--header`. */
-export const KEY_HEADERS: readonly string[] = ['authorization', 'x-api-key'];
+/** The name of the entry that is used when none is asked for by `--account`. */
+export const DEFAULT_ACCOUNT = 'default';
 
-const BEARER = /^bearer\s+/i;
+const BEARER = /^bearer(?:\s+|$)/i;
 
 // Keys are opaque: what a field value may hold (RFC 9110 §5.5), less white space.
 const SENDABLE_KEY = /^[\x21-\x7e]+$/;
 
-/** Looks for the key. Reads `--key-file` anew each time. Never throws. */
-export async function findKey(sources: KeySources, env: NodeJS.ProcessEnv): Promise<KeyFinding> {
-  for (const name of KEY_HEADERS) {
-    const value = sources.headers.get(name);
-    if (value === undefined) continue;
-    const key = value.replace(BEARER, '');
-    const origin = `the header ${name}`;
-    const isBearer = name !== 'authorization' || BEARER.test(value);
-    // Other schemes have parameters (RFC 9110 §11.4); a Bearer token is one word (RFC 6750 §2.1).
-    if (!(isBearer ? SENDABLE_KEY : /^[\x20-\x7e]+$/).test(key)) {
-      return {
-        kind: 'unusable',
-        reason: 'malformed_api_key',
-        origin: { source: 'header', origin },
-      };
-    }
-    return { kind: 'in-header', origin: describe('header', origin, key) };
+/** The headers, in lower case, that carry the key when a client's config gives one by `--header`. */
+export function keyHeaderNames(keyHeader: string | undefined): readonly string[] {
+  return keyHeader === undefined ? ['authorization', 'x-api-key'] : [keyHeader];
+}
+
+/**
+ * The key in what a user pasted, without the white space around it and a `Bearer ` before it;
+ * undefined when the rest cannot be sent: it is empty, or holds white space, control characters or
+ * characters beyond ASCII.
+ */
+export function sendableKey(text: string): string | undefined {
+  const key = text.trim().replace(BEARER, '');
+  return SENDABLE_KEY.test(key) ? key : undefined;
+}
+
+/** The header that carries the key, as `[name, value]`; `[]` when there is none to add. */
+export function headerOfKey(finding: KeyFinding): [name: string, value: string] | [] {
+  if (finding.kind !== 'found') return [];
+  const { key, keyHeader } = finding;
+  return keyHeader === undefined ? ['authorization', `Bearer ${key}`] : [keyHeader, key];
+}
+
+/**
+ * Where the key is taken from: the first of these sources that is given, whether or not it turns
+ * out to have a key.
+ */
+export function chosenOrigin(sources: KeySources, env: NodeJS.ProcessEnv): KeyOrigin {
+  const header = keyHeaderNames(sources.keyHeader).find((name) => sources.headers.has(name));
+  if (header !== undefined) {
+    return sources.fileHeaders.has(header)
+      ? { source: 'header-file', origin: `the header ${header} in the file of --header-file` }
+      : { source: 'header', origin: `the header ${header}` };
+  }
+  if (sources.keyCommand !== undefined) {
+    return { source: 'key-command', origin: 'the command of --key-command' };
   }
   if (sources.keyFile !== undefined) {
-    const origin = describe('key-file', `the file ${sources.keyFile}`);
-    let text: string;
-    try {
-      text = await readFile(sources.keyFile, 'utf8');
-    } catch (error) {
-      const detail = `the file ${sources.keyFile} cannot be read (${(error as NodeJS.ErrnoException).code})`;
-      return { kind: 'unusable', reason: 'no_api_key', detail, origin };
-    }
-    if (text.trim() === '') {
-      const detail = `the file ${sources.keyFile} is empty`;
-      return { kind: 'unusable', reason: 'no_api_key', detail, origin };
-    }
-    return usableKey(text, 'key-file', origin.origin);
+    return { source: 'key-file', origin: `the file ${sources.keyFile}` };
   }
-  const fromEnv = env[sources.keyEnv];
-  if (fromEnv !== undefined && fromEnv.trim() !== '') {
-    return usableKey(fromEnv, 'key-env', `the environment variable ${sources.keyEnv}`);
+  if ((env[sources.keyEnv] ?? '').trim() !== '') {
+    return { source: 'key-env', origin: `the environment variable ${sources.keyEnv}` };
   }
-  return { kind: 'none', origin: { source: 'none', origin: 'no source' } };
+  const { account = DEFAULT_ACCOUNT } = sources;
+  const name = account === DEFAULT_ACCOUNT ? '' : ` (account ${account})`;
+  return { source: 'keychain', origin: `the keychain${name}` };
 }
 
-function usableKey(text: string, source: KeySourceName, origin: string): KeyFinding {
-  const key = text.trim().replace(BEARER, '');
-  if (!SENDABLE_KEY.test(key)) {
-    return { kind: 'unusable', reason: 'malformed_api_key', origin: { source, origin } };
+/**
+ * Looks for the key where `chosenOrigin` says, anew each time. Takes as long as the source does, at
+ * most 10 s. What a key command writes to stderr goes to `log`. Never rejects.
+ */
+export async function findKey(
+  sources: KeySources,
+  env: NodeJS.ProcessEnv,
+  log: Log,
+): Promise<KeyFinding> {
+  const origin = chosenOrigin(sources, env);
+  switch (origin.source) {
+    case 'key-command':
+      return fromCommand(sources, origin, log);
+    case 'key-file':
+      return fromFile(sources, origin);
+    case 'key-env':
+      return usableKey(env[sources.keyEnv] ?? '', sources, origin);
+    case 'keychain':
+      return fromKeychain(sources, origin);
+    default:
+      return inHeader(sources, origin);
   }
-  return { kind: 'found', key, origin: describe(source, origin, key) };
 }
 
-function describe(source: KeySourceName, origin: string, key = ''): KeyOrigin {
-  return key.length >= 16 ? { source, origin, tail: key.slice(-4) } : { source, origin };
+function inHeader(sources: KeySources, origin: KeyOrigin): KeyFinding {
+  const { headers, keyHeader } = sources;
+  const name = keyHeaderNames(keyHeader).find((own) => headers.has(own)) as string;
+  const value = headers.get(name) as string;
+  const key = value.replace(BEARER, '');
+  const isBearer = name !== 'authorization' || BEARER.test(value);
+  // Other schemes have parameters (RFC 9110 §11.4); a Bearer token is one word (RFC 6750 §2.1).
+  if (!(isBearer ? SENDABLE_KEY : /^[\x20-\x7e]+$/).test(key)) {
+    return { kind: 'unusable', reason: 'malformed_api_key', origin };
+  }
+  return { kind: 'in-header', origin: { ...origin, ...tailOf(key) } };
+}
+
+async function fromCommand(sources: KeySources, origin: KeyOrigin, log: Log): Promise<KeyFinding> {
+  const { runKeyCommand } = await import('./key-command.ts');
+  const result = await runKeyCommand(sources.keyCommand ?? '', log);
+  if ('trouble' in result) return noKey(origin, result.trouble);
+  return usableKey(result.text, sources, origin);
+}
+
+async function fromFile(sources: KeySources, origin: KeyOrigin): Promise<KeyFinding> {
+  const file = sources.keyFile ?? '';
+  let text: string;
+  try {
+    if (isPipe(file)) {
+      const { readPipe } = await import('./key-command.ts');
+      const result = await readPipe(file);
+      if ('trouble' in result) return noKey(origin, result.trouble);
+      text = result.text;
+    } else {
+      text = readPrivateFile(file);
+    }
+  } catch (error) {
+    if (error instanceof UnreadableFile) return noKey(origin, error.message);
+    throw error;
+  }
+  if (text.trim() === '') return noKey(origin, `the file ${file} is empty`);
+  return usableKey(text, sources, origin);
+}
+
+async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<KeyFinding> {
+  const { account } = sources;
+  const { readKeyOnce } = await import('./keychain.ts');
+  const result = await readKeyOnce(sources.url, account ?? DEFAULT_ACCOUNT);
+  if ('trouble' in result) {
+    const { isAbsent, words } = result.trouble;
+    // Where there is no keychain at all, none may be needed. Who names an account needs it.
+    if (!isAbsent || account !== undefined) return noKey(origin, words);
+    return { kind: 'none', origin: NO_ORIGIN, keychainTrouble: words };
+  }
+  if (result.value !== null) return usableKey(result.value, sources, origin);
+  if (account === undefined) return { kind: 'none', origin: NO_ORIGIN };
+  return noKey(origin, `the keychain holds no key for the account ${account}`);
+}
+
+const NO_ORIGIN: KeyOrigin = { source: 'none', origin: 'no source' };
+
+/** `{ tail }` with the key's last four characters when it is at least 16 long, else `{}`. */
+export function tailOf(key: string): { tail?: string } {
+  return key.length >= 16 ? { tail: key.slice(-4) } : {};
+}
+
+function noKey(origin: KeyOrigin, detail: string): KeyFinding {
+  return { kind: 'unusable', reason: 'no_api_key', detail, origin };
+}
+
+function usableKey(text: string, { keyHeader }: KeySources, origin: KeyOrigin): KeyFinding {
+  const key = sendableKey(text);
+  if (key === undefined) return { kind: 'unusable', reason: 'malformed_api_key', origin };
+  return {
+    kind: 'found',
+    key,
+    ...(keyHeader === undefined ? {} : { keyHeader }),
+    origin: { ...origin, ...tailOf(key) },
+  };
 }

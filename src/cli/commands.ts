@@ -1,20 +1,29 @@
 import yargs from 'yargs';
 import { demoCommand } from './demo.ts';
 import { explainCommand } from './explain.ts';
-import { PROXY_OPTIONS } from './options.ts';
+import { installCommand, uninstallCommand } from './install.ts';
+import { loginCommand } from './login.ts';
+import { logoutCommand } from './logout.ts';
+import { PROXY_OPTIONS, UsageError, withQuotes } from './options.ts';
 import { sandboxCommand } from './sandbox.ts';
+import { statusCommand } from './status.ts';
 
 declare const __VERSION__: string;
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
-  const parser = yargs([...argv])
+  const parser = yargs(withQuotes(argv))
     .scriptName('mcp-latchkey')
     .usage('$0 <url> [options]\n\nThe stdio side of a remote MCP gateway, for a client’s config.')
     .command('$0 <url>', false, (command) => command.options(PROXY_OPTIONS))
+    .command(loginCommand)
+    .command(logoutCommand)
+    .command(statusCommand)
     .command(sandboxCommand)
     .command(demoCommand)
     .command(explainCommand)
+    .command(installCommand)
+    .command(uninstallCommand)
     .version(__VERSION__)
     .help()
     .alias('help', 'h')
@@ -22,9 +31,22 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .demandCommand(1)
     .wrap(Math.min(100, process.stdout.columns ?? 80))
     .fail((message, error) => {
-      if (message === null) throw error;
-      process.stderr.write(`mcp-latchkey: ${message}. See mcp-latchkey --help.\n`);
+      if (message === null && !(error instanceof UsageError)) throw error;
+      const why = unknownWords(message ?? error.message, argv);
+      process.stderr.write(`mcp-latchkey: ${why}. See mcp-latchkey --help.\n`);
       process.exit(2);
     });
   await parser.parseAsync();
+}
+
+/** yargs quotes every word that it does not know. One that is no option may be a key. */
+function unknownWords(message: string, argv: readonly string[]): string {
+  const [, list] = /^Unknown arguments?: (.*)$/s.exec(message) ?? [];
+  if (list === undefined) return message;
+  const isOption = (name: string) =>
+    argv.some((word) => /^--?/.test(word) && word.replace(/^--?/, '').split('=', 1)[0] === name);
+  const options = [...new Set(list.split(', ').filter(isOption))];
+  return options.length === 0
+    ? 'one word too many, not shown here; a key is never given on the command line'
+    : `unknown option ${options.map((name) => `${name.length === 1 ? '-' : '--'}${name}`).join(', ')}`;
 }

@@ -1,16 +1,25 @@
 import { appendFileSync } from 'node:fs';
-import { findKey } from '../auth/key.ts';
+import { KeyRing } from '../auth/key-ring.ts';
 import { wordMisconfiguration } from '../failures/catalogue.ts';
-import { Gateway } from '../gateway/gateway.ts';
 import { createLog } from '../log.ts';
 import { errorResponse, readMessages } from '../protocol/message.ts';
 import { LineReader } from '../proxy/line-reader.ts';
 import { StdioProxy } from '../proxy/stdio-proxy.ts';
+import { openGateway } from './open-gateway.ts';
 import { type ProxySettings, readProxySettings, UsageError } from './options.ts';
 
 declare const __VERSION__: string;
 
-const COMMANDS = new Set(['demo', 'explain', 'sandbox']);
+const COMMANDS = new Set([
+  'demo',
+  'explain',
+  'install',
+  'login',
+  'logout',
+  'sandbox',
+  'status',
+  'uninstall',
+]);
 
 function main(argv: readonly string[]): void {
   const isCommand = argv[0] !== undefined && COMMANDS.has(argv[0]);
@@ -35,13 +44,8 @@ function runProxy(settings: ProxySettings): void {
   process.stderr.on('error', () => {});
   process.stdout.on('error', () => process.exit(1));
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
-  const gateway = new Gateway({
-    ...settings,
-    keys: { current: () => findKey(settings, process.env), renew: async () => undefined },
-    userAgent: `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`,
-    log,
-  });
   const { url, maxMessageBytes } = settings;
+  const gateway = openGateway(settings, new KeyRing(settings, process.env, log), log);
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,

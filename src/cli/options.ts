@@ -1,5 +1,6 @@
 import parseArguments from 'yargs-parser';
-import { KEY_HEADERS } from '../auth/key.ts';
+import { type KeySources, keyHeaderNames } from '../auth/key.ts';
+import { readPrivateFile, UnreadableFile } from '../auth/key-file.ts';
 import { isLoopbackHost } from '../auth/loopback.ts';
 import type { RouteOptions } from '../gateway/route.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
@@ -24,6 +25,16 @@ export const PROXY_OPTIONS = {
     requiresArg: true,
     describe: "a header to send, 'Name: value'; ${VAR} stands for an environment variable",
   },
+  'header-file': {
+    type: 'string',
+    requiresArg: true,
+    describe: "a file of headers to send, 'Name: value' on each line",
+  },
+  'key-command': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'a command that prints the API key',
+  },
   'key-file': {
     type: 'string',
     requiresArg: true,
@@ -33,6 +44,16 @@ export const PROXY_OPTIONS = {
     type: 'string',
     requiresArg: true,
     describe: 'the environment variable that holds the API key (MCP_LATCHKEY_API_KEY)',
+  },
+  account: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'which of several keys for one gateway to take from the keychain (default)',
+  },
+  'key-header': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'send the key bare in this header, such as x-api-key, not in Authorization',
   },
   integrations: {
     type: 'string',
@@ -94,13 +115,8 @@ export const PROXY_OPTIONS = {
 type OptionName = keyof typeof PROXY_OPTIONS;
 const OPTION_NAMES = Object.keys(PROXY_OPTIONS) as OptionName[];
 
-export interface ProxySettings {
-  /** The endpoint, with the integration filter in its query. */
-  readonly url: URL;
-  /** Names in lower case. */
-  readonly headers: ReadonlyMap<string, string>;
-  readonly keyFile?: string;
-  readonly keyEnv: string;
+/** `url` has the integration filter in its query. */
+export interface ProxySettings extends KeySources {
   readonly route: RouteOptions;
   readonly timeoutMs: number;
   readonly elicitsUrls: boolean;
@@ -121,7 +137,7 @@ const BUILT_IN_GATEWAYS: Readonly<Record<string, string>> = {
 export function readProxySettings(argv: readonly string[], env: NodeJS.ProcessEnv): ProxySettings {
   const names = (type: Option['type']) =>
     OPTION_NAMES.filter((name) => PROXY_OPTIONS[name].type === type);
-  const { argv: parsed, error } = parseArguments.detailed([...argv], {
+  const { argv: parsed, error } = parseArguments.detailed(withQuotes(argv), {
     string: names('string'),
     boolean: names('boolean'),
     alias: { header: 'H' },
@@ -141,12 +157,27 @@ export function readProxySettings(argv: readonly string[], env: NodeJS.ProcessEn
   }
   const [url, ...rest] = positionals.map(String);
   if (url === undefined) throw new UsageError('the URL of the gateway is missing');
-  if (rest.length > 0) throw new UsageError(`one URL only, but got also: ${rest.join(' ')}`);
+  if (rest.length > 0) throw new UsageError(ONE_URL_ONLY);
   return toSettings(url, given, env);
 }
 
+/**
+ * The command line so that a value which begins and ends with a quote keeps both: yargs-parser (22)
+ * takes them off in `--name='a' and 'b'`, and leaves them in `--name "'a' and 'b'"`.
+ */
+export function withQuotes(argv: readonly string[]): string[] {
+  return argv.flatMap((word) => {
+    const [, name, value] = /^(--[\w-]+)=(["'].*)$/s.exec(word) ?? [];
+    return name === undefined || value === undefined ? [word] : [name, value];
+  });
+}
+
+// The other word may be a key, so it is not quoted.
+const ONE_URL_ONLY =
+  'one URL only, and no key: what stands here can be read by every program on this machine';
+
 /** Settings from a URL or built-in name and the options that were given, by name. Throws UsageError. */
-function toSettings(
+export function toSettings(
   gateway: string,
   given: Readonly<Record<string, unknown>>,
   env: NodeJS.ProcessEnv,
@@ -161,19 +192,30 @@ function toSettings(
     if (value === '') throw new UsageError(`--${name} needs a value`);
     return value;
   };
-  const keyFile = last('key-file');
   const optional = (setting: string, name: OptionName) => {
     const value = last(name);
     return value === undefined ? {} : { [setting]: value };
   };
+  const keyCommand = last('key-command');
+  const keyFile = last('key-file');
+  const logFile = last('log-file');
+  const keyHeader = keyHeaderName(last('key-header'));
+  const account = accountName(last('account'));
+  const headersIn = (lines: readonly string[]) => headers(lines, env, keyHeaderNames(keyHeader));
+  const fileHeaders = headersIn(linesOf(last('header-file')));
+  const ownHeaders = headersIn(all('header'));
   return {
     url: endpoint(gateway, last('allow-http') === 'true', last('integrations')),
-    headers: headers(all('header'), env),
+    headers: new Map([...fileHeaders, ...ownHeaders]),
+    fileHeaders: new Set([...fileHeaders.keys()].filter((name) => !ownHeaders.has(name))),
+    ...(keyCommand === undefined ? {} : { keyCommand }),
     ...(keyFile === undefined ? {} : { keyFile }),
     keyEnv: last('key-env') ?? 'MCP_LATCHKEY_API_KEY',
+    ...(keyHeader === undefined ? {} : { keyHeader }),
+    ...(account === undefined ? {} : { account }),
     timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
-    logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
-    ...optional('logFile', 'log-file'),
+    elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
+    maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
     route: {
       env,
       connectTimeoutMs: milliseconds('connect-timeout', last('connect-timeout') ?? '10'),
@@ -181,8 +223,8 @@ function toSettings(
       ...optional('certFile', 'cert'),
       ...optional('certKeyFile', 'key-pem'),
     },
-    elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
-    maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
+    logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
+    ...(logFile === undefined ? {} : { logFile }),
   };
 }
 
@@ -244,12 +286,49 @@ const OWN_HEADERS = new Set([
   'upgrade',
 ]);
 
-function headers(lines: readonly string[], env: NodeJS.ProcessEnv): ReadonlyMap<string, string> {
+const HEADER_NAME = /^[!#$%&'*+.^_`|~\w-]+$/;
+
+function keyHeaderName(given: string | undefined): string | undefined {
+  const name = given?.toLowerCase();
+  if (name === undefined) return undefined;
+  if (!HEADER_NAME.test(name)) throw new UsageError("--key-header wants a header's name");
+  if (OWN_HEADERS.has(name) || name === 'host') {
+    throw new UsageError(`the header ${name} cannot take the key`);
+  }
+  return name;
+}
+
+function accountName(given: string | undefined): string | undefined {
+  if (given === undefined) return undefined;
+  if (given.trim() !== given || given.length > 100 || /\p{Cc}/u.test(given)) {
+    throw new UsageError('--account wants a name of at most 100 characters');
+  }
+  return given;
+}
+
+/** The lines of a file of headers, less the empty ones and those that begin with `#`. */
+function linesOf(path: string | undefined): string[] {
+  if (path === undefined) return [];
+  try {
+    return readPrivateFile(path)
+      .split('\n')
+      .filter((line) => !/^\s*(?:#|$)/.test(line));
+  } catch (error) {
+    throw error instanceof UnreadableFile ? new UsageError(error.message) : error;
+  }
+}
+
+/** `carriers`: the names of those that carry a key. */
+function headers(
+  lines: readonly string[],
+  env: NodeJS.ProcessEnv,
+  carriers: readonly string[],
+): ReadonlyMap<string, string> {
   const result = new Map<string, string>();
   for (const line of lines) {
     const [, name, template] = /^\s*([!#$%&'*+.^_`|~\w-]+)\s*:(.*)$/s.exec(line) ?? [];
     if (name === undefined || template === undefined) {
-      throw new UsageError("--header wants 'Name: value'");
+      throw new UsageError("a header must be written 'Name: value'");
     }
     const key = name.toLowerCase();
     if (OWN_HEADERS.has(key)) throw new UsageError(`the header ${key} cannot be set`);
@@ -263,7 +342,7 @@ function headers(lines: readonly string[], env: NodeJS.ProcessEnv): ReadonlyMap<
       })
       .trim();
     // A key with characters that cannot be sent is a malformed_api_key, said to the client.
-    if (!KEY_HEADERS.includes(key) && !/^[\t\x20-\x7e]*$/.test(value)) {
+    if (!carriers.includes(key) && !/^[\t\x20-\x7e]*$/.test(value)) {
       throw new UsageError(`the header ${key} has characters that cannot be sent`);
     }
     result.set(key, value);

@@ -18,7 +18,7 @@ interface Promised {
   code: number;
   /** `data.reason`; left out for envelopes of the gateway that have none. */
   reason?: string;
-  /** What the message must name, where that is the proxy's own doing. */
+  /** What the message must name. */
   names?: string;
 }
 
@@ -136,7 +136,7 @@ export async function runDemo({ write, paint, columns }: DemoOutput): Promise<bo
     });
 
     section('What the gateway refuses');
-    await fails('A colon in a tool name', { code: -32602 }, () =>
+    await fails('A colon in a tool name', { code: -32602, names: 'linear_get_issue' }, () =>
       callTool(client, 'linear:get_issue', { id: 'ENG-42' }),
     );
     await fails(
@@ -144,10 +144,11 @@ export async function runDemo({ write, paint, columns }: DemoOutput): Promise<bo
       {
         code: -32000,
         reason: 'credentials_unavailable',
+        names: `${sandbox.frontend}/settings/integrations`,
       },
       () => callTool(client, 'notion_search_pages', { query: 'roadmap' }),
     );
-    await fails('A method the gateway does not have', { code: -32601 }, () =>
+    await fails('A method it does not have', { code: -32601, names: 'resources/list' }, () =>
       client.request({ method: 'resources/list' }, EmptyResultSchema, patience),
     );
     await succeeds('An account without integrations', async () => {

@@ -50,6 +50,22 @@ function newKeyRemedy(failure: Failure): string {
   }
 }
 
+function firstKeyRemedy(failure: Failure): string {
+  const { source, origin } = failure.key ?? {};
+  switch (source) {
+    case 'key-file':
+    case 'key-command':
+      return `Mend ${origin}; no restart needed.`;
+    case 'keychain':
+      return `Mend that, or run ${login(failure)} with the same --account; no restart needed.`;
+    default:
+      // Without a keychain there is nothing that login could store into.
+      return failure.status !== undefined && failure.detail !== undefined
+        ? 'Or set MCP_LATCHKEY_API_KEY in the client’s config and restart the client.'
+        : `Run ${login(failure)}; no restart needed. Or set MCP_LATCHKEY_API_KEY in the client’s config and restart the client.`;
+  }
+}
+
 // What the RFC 9728 document knows: where keys are explained, and what this program cannot do.
 function fromResource(resource: ResourceFacts | undefined): string | undefined {
   if (resource === undefined) return undefined;
@@ -83,12 +99,7 @@ export const CATALOGUE = {
       failure.status === undefined
         ? (failure.detail ?? 'none was found')
         : `${host(failure)} wants an API key, and none was found${because(failure)}`,
-    remedy: (failure) =>
-      sentences(
-        `Run ${login(failure)}; no restart needed.`,
-        'Or set MCP_LATCHKEY_API_KEY in the client’s config and restart the client.',
-        fromResource(failure.resource),
-      ),
+    remedy: (failure) => sentences(firstKeyRemedy(failure), fromResource(failure.resource)),
     explanation: [
       'The gateway wants an API key, and no place where mcp-latchkey looks for one has it. It looks, in this order, at an `Authorization` header given with `--header` or `--header-file`, `--key-command`, `--key-file`, the environment variable `MCP_LATCHKEY_API_KEY` (or the one that `--key-env` names), and the OS keychain.',
       'Get a key from the gateway’s web interface (often Settings › API), then store it with `npx mcp-latchkey login URL`. A running client finds it with its next request. `npx mcp-latchkey status URL` shows where a key would come from.',

@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici';
-import type { KeyFinding } from '../auth/key.ts';
+import { headerOfKey, type KeyFinding } from '../auth/key.ts';
 import type { Trouble } from '../failures/unreachable.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
 import { hasSystemCertificates, openRoute, type RouteOptions } from './route.ts';
@@ -119,7 +119,7 @@ export class Endpoint {
     const headers = ['accept', accept];
     if (!own.has('user-agent')) headers.push('user-agent', userAgent);
     for (const [name, value] of own) headers.push(name, value);
-    if (key.kind === 'found') headers.push('authorization', `Bearer ${key.key}`);
+    headers.push(...headerOfKey(key));
     const { id, protocolVersion } = session ?? {};
     if (protocolVersion !== undefined) headers.push('mcp-protocol-version', protocolVersion);
     if (id !== undefined) headers.push('mcp-session-id', id);

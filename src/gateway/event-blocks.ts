@@ -12,6 +12,8 @@ export class EventBlocks {
   readonly #held: Collected;
   readonly #onBlocks: (text: string) => void;
   #last: number | undefined;
+  /** Whether CR was among the bytes held: few streams have it, and a 20 MB event is long to search. */
+  #hasCr = false;
 
   /**
    * `onBlocks` gets each byte as one character, line ends as LF: nothing is decoded, no character
@@ -26,15 +28,24 @@ export class EventBlocks {
   push(chunk: Buffer): boolean {
     const end = endOfLastBlock(chunk, this.#last);
     this.#last = chunk.at(-1) ?? this.#last;
+    this.#hasCr ||= chunk.includes(CR);
     if (end === 0) return this.#held.push(chunk);
     if (!this.#held.push(chunk.subarray(0, end))) return false;
-    this.#onBlocks(this.#held.take().toString('latin1').replace(/\r\n?/g, '\n'));
-    return this.#held.push(chunk.subarray(end));
+    const text = this.#held.take().toString('latin1');
+    this.#onBlocks(this.#hasCr ? text.replace(/\r\n?/g, '\n') : text);
+    const rest = chunk.subarray(end);
+    this.#hasCr = rest.includes(CR);
+    return this.#held.push(rest);
   }
 }
 
 /** Behind the last line end that follows another; 0 when there is none. `before` the chunk came this byte. */
 function endOfLastBlock(chunk: Buffer, before: number | undefined): number {
+  if (before !== CR && !chunk.includes(CR)) {
+    const at = chunk.lastIndexOf('\n\n');
+    if (at >= 0) return at + 2;
+    return before === LF && chunk[0] === LF ? 1 : 0;
+  }
   for (let at = chunk.length - 1; at >= 0; at--) {
     const byte = chunk[at] as number;
     if (byte !== LF && byte !== CR) continue;

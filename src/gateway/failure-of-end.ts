@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http';
-import type { KeyFinding, KeyOrigin } from '../auth/key.ts';
+import type { KeyFinding } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { ExchangeEnd, Headers } from './exchange.ts';
@@ -10,7 +10,7 @@ import { diagnose } from './trouble.ts';
 export interface Circumstances {
   /** The endpoint without its query. */
   readonly gateway: string;
-  readonly key: KeyOrigin;
+  readonly key: KeyFinding;
   readonly connectTimeoutMs: number;
   readonly timeoutMs: number;
   readonly maxMessageBytes: number;
@@ -30,7 +30,7 @@ export function failureOfKey(
 /** Judges an exchange that brought no reply. */
 export function failureOfEnd(end: ExchangeEnd, circumstances: Circumstances): Failure {
   const { gateway, key, attempts } = circumstances;
-  const base = { gateway, key, ...(attempts === undefined ? {} : { attempts }) };
+  const base = { gateway, key: key.origin, ...(attempts === undefined ? {} : { attempts }) };
   switch (end.kind) {
     case 'refused':
       return { ...base, ...ofStatus(end, circumstances) };
@@ -64,7 +64,11 @@ function ofStatus(
   if (status >= 500) return { reason: 'gateway_error', status, ...said, ...wait };
   switch (status) {
     case 401:
-      if (key.source === 'none') return { reason: 'no_api_key', status };
+      if (key.kind === 'none') {
+        const { keychainTrouble } = key;
+        const why = keychainTrouble === undefined ? {} : { detail: keychainTrouble };
+        return { reason: 'no_api_key', status, ...why };
+      }
       return { reason: 'unauthorized', status, ...said };
     case 403:
       return { reason: 'forbidden', status, ...said };

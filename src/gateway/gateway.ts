@@ -389,7 +389,7 @@ export class Gateway implements Upstream {
     const { route, timeoutMs } = this.#options;
     const failure = failureOfEnd(end, {
       gateway: this.#endpoint.displayUrl,
-      key: key.origin,
+      key,
       connectTimeoutMs: route.connectTimeoutMs,
       timeoutMs,
       maxMessageBytes: this.#options.maxMessageBytes,

@@ -43,7 +43,7 @@ export class KnownTools {
 }
 
 /** A request's `params`, {} where it has none. */
-export function paramsOf(request: Request): Record<string, unknown> {
+function paramsOf(request: Request): Record<string, unknown> {
   const { params } = parseMessage(request);
   return typeof params === 'object' && params !== null ? (params as Record<string, unknown>) : {};
 }

@@ -10,20 +10,20 @@ const COPY_LIMIT_BYTES = 16 * 1024;
 export class MessageWriter {
   readonly #output: Writable;
   #drained: Promise<void> | undefined;
+  #isCollecting = false;
 
   constructor(output: Writable) {
     this.#output = output;
   }
 
   write(message: Buffer): void {
+    this.#collect();
     let flowing: boolean;
     if (message.length < COPY_LIMIT_BYTES) {
       flowing = this.#output.write(Buffer.concat([message, LF]));
     } else {
-      this.#output.cork();
       this.#output.write(message);
       flowing = this.#output.write(LF);
-      this.#output.uncork();
     }
     if (!flowing && this.#drained === undefined) {
       this.#drained = new Promise((resolve) => {
@@ -33,6 +33,18 @@ export class MessageWriter {
         });
       });
     }
+  }
+
+  // What is written within one turn of the event loop leaves in one system call: with 64 replies
+  // at a time the calls were a fifth of all time.
+  #collect(): void {
+    if (this.#isCollecting) return;
+    this.#isCollecting = true;
+    this.#output.cork();
+    setImmediate(() => {
+      this.#isCollecting = false;
+      this.#output.uncork();
+    });
   }
 
   /** Resolves when more may be written; undefined when that is now. */

@@ -29,7 +29,7 @@ const cases: Case[] = [
     env: { MCP_LATCHKEY_API_KEY: '' },
     code: -32010,
     reason: 'no_api_key',
-    says: [/HTTP 401.*wants an API key/, /mcp-latchkey login http.*MCP_LATCHKEY_API_KEY/],
+    says: [/HTTP 401.*wants an API key, and none was found/, /MCP_LATCHKEY_API_KEY/],
     data: { status: 401, keySource: 'none', retryable: false },
   },
   {

@@ -1,12 +1,27 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished } from 'vitest';
 
-const program = fileURLToPath(new URL('../../bin/mcp-latchkey.js', import.meta.url));
+/** The built program's launcher. */
+export const program = fileURLToPath(new URL('../../bin/mcp-latchkey.js', import.meta.url));
 
-/** The key that the tests' gateways expect. Nothing that the program writes may hold it. */
+/** The key that the tests' gateways expect. */
 export const TEST_KEY = 'e2e-secret-key-0123456789abcdef';
+
+const secrets = new Set([TEST_KEY]);
+
+/** Marks `key` as one that nothing that the program writes may hold; returns it. */
+export function secret(key: string): string {
+  secrets.add(key);
+  return key;
+}
+
+/** Fails when `text` holds a key of any test's. */
+export function expectNoSecret(text: string): void {
+  for (const key of secrets) expect(text.includes(key), 'a key was written').toBe(false);
+}
 
 export type Json = Record<string, unknown>;
 
@@ -22,8 +37,8 @@ export class RunningProxy {
   #partial: string[] = [];
   readonly #waiting = new Set<() => void>();
 
-  constructor(args: readonly string[], env: Record<string, string>) {
-    this.child = spawn(process.execPath, [program, ...args], {
+  constructor(args: readonly string[], env: Record<string, string>, script = program) {
+    this.child = spawn(process.execPath, [script, ...args], {
       env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
     });
     this.exited = new Promise((resolve) => {
@@ -108,7 +123,7 @@ export class RunningProxy {
   expectClean(): void {
     expect(this.#partial.join('').slice(0, 200)).toBe('');
     for (const message of this.messages) expect(message.jsonrpc).toBe('2.0');
-    expect((this.#stdout + this.stderr).includes(TEST_KEY), 'the key was written').toBe(false);
+    expectNoSecret(this.#stdout + this.stderr);
   }
 }
 
@@ -118,16 +133,20 @@ export class RunningProxy {
  */
 export function startProxy(
   url: string,
-  { args = [], env = {} }: { args?: string[]; env?: Record<string, string> } = {},
+  {
+    args = [],
+    env = {},
+    script,
+  }: { args?: string[]; env?: Record<string, string>; script?: string } = {},
 ): RunningProxy {
-  const proxy = new RunningProxy([url, '--log-level', 'debug', ...args], {
-    MCP_LATCHKEY_API_KEY: TEST_KEY,
-    ...env,
-  });
+  const allArgs = [url, '--log-level', 'debug', ...args];
+  const proxy = new RunningProxy(allArgs, { MCP_LATCHKEY_API_KEY: TEST_KEY, ...env }, script);
   onTestFinished(async () => {
     proxy.child.kill('SIGKILL');
     await proxy.exited;
     proxy.expectClean();
+    const logFile = args[args.indexOf('--log-file') + 1];
+    if (logFile !== undefined && existsSync(logFile)) expectNoSecret(readFileSync(logFile, 'utf8'));
   });
   return proxy;
 }
@@ -152,5 +171,6 @@ export async function runToEnd(
   child.stdin.on('error', () => {});
   child.stdin.end(input);
   const [code, signal] = await once(child, 'close');
+  expectNoSecret(output.stdout + output.stderr);
   return { code: code ?? signal, ...output };
 }

@@ -16,6 +16,15 @@ function read(text: string | Buffer): Message | Unusable {
   return messages[0] as Message | Unusable;
 }
 
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 describe('readMessages', () => {
   it('tells requests, notifications, responses and errors apart', () => {
     expect(read('{"jsonrpc":"2.0","id":1,"method":"ping"}')).toMatchObject({
@@ -148,6 +157,34 @@ describe('readMessages', () => {
         }
       }),
       { numRuns: 3000 },
+    );
+  });
+
+  it('does so in long strings too, wherever in them something is', () => {
+    const special = fc.constantFrom(
+      '"',
+      '\\',
+      '\\n',
+      '\\u00e9',
+      '\u0000',
+      '\n',
+      '\u001f',
+      ' ',
+      'é',
+      '😀',
+    );
+    const at = fc.nat({ max: 120 });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(at, special)), at, fc.nat({ max: 7 }), (parts, end, shift) => {
+        const string =
+          parts.map(([plain, put]) => 'a'.repeat(plain) + put).join('') + 'a'.repeat(end);
+        const text = `{"jsonrpc":"2.0","method":"x","params":["${string}"]}`;
+        // At every alignment in memory.
+        const bytes = Buffer.from(' '.repeat(shift) + text).subarray(shift);
+        const [message] = readMessages(bytes).messages;
+        expect(message?.kind === 'notification').toBe(isJson(text));
+      }),
+      { numRuns: 2000 },
     );
   });
 

@@ -1,0 +1,360 @@
+/**
+ * `npm run bench`: mcp-latchkey against its peers and against the floor, in one run.
+ *
+ * Plain modules with JSDoc types: they run on Node 20 as they are, without a build of their own.
+ */
+import { execFileSync, fork } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { programs as allPrograms, key, latchkey, version } from './programs.mjs';
+import { measurements as allMeasurements, NotAvailable, npm } from './rows.mjs';
+import { direct, keep, killAll, start, Wrong } from './session.mjs';
+
+const help = `npm run bench -- [options]
+  --only a,b       these measurements: ${allMeasurements.map(({ name }) => name).join(', ')}
+  --programs a,b   these programs: ${allPrograms.map(({ name }) => name).join(', ')}, direct
+  --baseline file  also measure this build of mcp-latchkey, in the same run, as "baseline"
+  --quick          fewer rounds
+  --reply sse      the server answers every call with an event stream (default: json)
+  --json           every sample, as JSON`;
+
+const oneWayMs = 40;
+const us = 'mcp-latchkey';
+
+/** @type {ReturnType<typeof readOptions>} */
+const options = readOptions();
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        only: { type: 'string' },
+        programs: { type: 'string' },
+        baseline: { type: 'string' },
+        quick: { type: 'boolean', default: false },
+        reply: { type: 'string', default: 'json' },
+        json: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    });
+    return values;
+  } catch (error) {
+    stop(`${error instanceof Error ? error.message : error}\n\n${help}`);
+  }
+}
+
+/** @param {string} message @returns {never} */
+function stop(message) {
+  process.stderr.write(`${message}\n`);
+  process.exit(2);
+}
+
+/**
+ * The ones that were asked for, in the order that they have here.
+ * @template T
+ * @param {string | undefined} names @param {T[]} all @param {(one: T) => string[]} namesOf
+ * @returns {T[]}
+ */
+function pick(names, all, namesOf) {
+  if (names === undefined) return all;
+  const wanted = names.split(',');
+  const unknown = wanted.find((name) => !all.some((one) => namesOf(one).includes(name)));
+  if (unknown !== undefined) stop(`There is no "${unknown}".\n\n${help}`);
+  return all.filter((one) => namesOf(one).some((name) => wanted.includes(name)));
+}
+
+if (options.help) {
+  process.stdout.write(`${help}\n`);
+  process.exit(0);
+}
+const measurements = pick(options.only, allMeasurements, ({ name, rows }) => [
+  name,
+  ...rows.map(({ key }) => key),
+]);
+const contestants = pick(
+  options.programs,
+  [...allPrograms, { name: 'direct', entry: '', args: () => [] }],
+  ({ name }) => [name],
+);
+if (options.baseline !== undefined) {
+  contestants.push(latchkey('baseline', resolve(options.baseline)));
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'latchkey-bench-'));
+process.on('exit', () => {
+  killAll();
+  rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+});
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
+  process.on(signal, () => process.exit(1));
+}
+
+/**
+ * Starts one of the benchmark's own processes, and waits until it is ready.
+ * @param {string} file @param {string[]} args
+ */
+async function startOwn(file, args) {
+  const child = keep(fork(fileURLToPath(new URL(file, import.meta.url)), args));
+  child.once('exit', (code) => stop(`${file} ended with ${code}`));
+  const next = () => new Promise((resolve) => child.once('message', resolve));
+  const { ready } = await next();
+  return {
+    ready,
+    /** @param {string} command */
+    ask: (command) => {
+      const answer = next();
+      child.send(command);
+      return answer;
+    },
+  };
+}
+
+/** A certificate for 127.0.0.1, made for this run. @returns {string | undefined} why there is none */
+function makeCertificate() {
+  try {
+    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+    const name = ['-subj', '/CN=bench', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '2'];
+    const files = ['-keyout', join(folder, 'key.pem'), '-out', join(folder, 'cert.pem')];
+    execFileSync('openssl', ['req', '-x509', ...key, ...name, ...files], { stdio: 'ignore' });
+    return undefined;
+  } catch {
+    return 'openssl, which makes the certificate, did not run';
+  }
+}
+
+/** Installs the peers beside this file, unless they are there in the pinned versions. */
+async function installPeers() {
+  const manifest = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
+  const missing = allPrograms.filter(
+    (program) =>
+      program.name in manifest.dependencies &&
+      contestants.includes(program) &&
+      !(existsSync(program.entry) && version(program) === manifest.dependencies[program.name]),
+  );
+  if (missing.length === 0) return;
+  process.stderr.write(`Installing ${missing.map(({ name }) => name).join(', ')} …\n`);
+  const here = fileURLToPath(new URL('.', import.meta.url));
+  await npm(['ci', '--prefix', here, '--no-audit', '--no-fund', '--ignore-scripts']);
+}
+
+await installPeers();
+const withoutTls = makeCertificate();
+const certificate = join(folder, 'cert.pem');
+const server = await startOwn(
+  'server.mjs',
+  withoutTls ? [] : [join(folder, 'key.pem'), certificate],
+);
+const relay = await startOwn('relay.mjs', [`${server.ready.https}`, `${oneWayMs}`]);
+
+/**
+ * A home of their own, so that nothing of the user's is read, and nothing is left behind. Nor any of
+ * Node's own variables: NODE_EXTRA_CA_CERTS with a whole CA bundle costs Node 20 37 ms at each start.
+ */
+const env = {
+  ...Object.fromEntries(
+    Object.entries(process.env).filter(
+      ([name]) => !/^(MCP_LATCHKEY_|npm_|NODE_|SSL_|(https?|all|no)_proxy$)/i.test(name),
+    ),
+  ),
+  ...Object.fromEntries(
+    ['HOME', 'USERPROFILE', 'APPDATA', 'LOCALAPPDATA', 'MCP_REMOTE_CONFIG_DIR', 'TMPDIR']
+      .concat(['XDG_CONFIG_HOME', 'XDG_CACHE_HOME', 'XDG_STATE_HOME', 'XDG_DATA_HOME'])
+      .map((name) => [name, folder]),
+  ),
+};
+
+/** @typedef {{samples: number[], median?: number, failure?: string, notAvailable?: string}} Cell */
+
+/** @type {Record<string, Record<string, Cell>>} by row, then by program */
+const results = {};
+
+/**
+ * One run of one program, within its time limit.
+ * @param {import('./rows.mjs').Measurement} measurement
+ * @param {import('./programs.mjs').Program} program
+ * @returns {Promise<Record<string, number>>}
+ */
+async function runOnce(measurement, program) {
+  /** @type {import('./session.mjs').Session[]} */
+  const sessions = [];
+  const isDirect = program.name === 'direct';
+  if (isDirect && !measurement.direct) throw new NotAvailable('means nothing without a program');
+  /** @param {{tls?: boolean}} [how] */
+  const url = (how) => {
+    const base = how?.tls
+      ? `https://127.0.0.1:${relay.ready.port}/mcp`
+      : `http://127.0.0.1:${server.ready.http}/mcp`;
+    return options.reply === 'sse' ? `${base}?reply=sse` : base;
+  };
+  /** @type {import('./rows.mjs').Bench} */
+  const bench = {
+    env,
+    url,
+    withoutTls,
+    program: isDirect ? undefined : program,
+    server: async (command) => (await server.ask(command)).stats,
+    open: (how) => {
+      const session = isDirect
+        ? direct(url(how), key)
+        : start([program.entry, ...program.args(url(how))], {
+            ...env,
+            ...(how?.withoutKey ? {} : program.env),
+            ...(how?.tls ? { NODE_EXTRA_CA_CERTS: certificate } : {}),
+          });
+      sessions.push(session);
+      return session;
+    },
+  };
+  /** @type {NodeJS.Timeout | undefined} */
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Wrong(`not done after ${measurement.limitMs / 1000} s`));
+      for (const session of sessions) session.kill();
+    }, measurement.limitMs);
+  });
+  const run = measurement.run(bench);
+  run.catch(() => {});
+  try {
+    return /** @type {Record<string, number>} */ (await Promise.race([run, late]));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** @param {number[]} samples @returns {number} */
+function median(samples) {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const at = (/** @type {number} */ index) => /** @type {number} */ (sorted[Math.floor(index)]);
+  return (at((sorted.length - 1) / 2) + at(sorted.length / 2)) / 2;
+}
+
+/** @param {import('./rows.mjs').Measurement} measurement */
+async function measure(measurement) {
+  /** @param {import('./programs.mjs').Program} program @param {boolean} counts */
+  const take = async (program, counts) => {
+    const cells = measurement.rows.map(({ key }) => {
+      results[key] ??= {};
+      results[key][program.name] ??= { samples: [] };
+      return /** @type {Cell} */ (results[key][program.name]);
+    });
+    if (cells.some((cell) => cell.failure ?? cell.notAvailable)) return;
+    try {
+      const figures = await runOnce(measurement, program);
+      if (!counts) return;
+      measurement.rows.forEach(({ key }, index) => {
+        const figure = figures[key];
+        if (figure !== undefined && !Number.isNaN(figure)) cells[index]?.samples.push(figure);
+      });
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      for (const cell of cells) {
+        if (error instanceof NotAvailable) cell.notAvailable = error.message;
+        else cell.failure = error.message;
+      }
+    }
+  };
+  const rounds = options.quick ? measurement.quickRounds : measurement.rounds;
+  for (let round = measurement.warm ? -1 : 0; round < rounds; round++) {
+    if (measurement.together) {
+      await Promise.all(contestants.map((program) => take(program, round >= 0)));
+    } else {
+      for (const program of contestants) await take(program, round >= 0);
+    }
+  }
+  for (const { key } of measurement.rows) {
+    for (const cell of Object.values(results[key] ?? {})) {
+      if (cell.samples.length > 0 && !cell.failure) cell.median = median(cell.samples);
+    }
+  }
+}
+
+for (const measurement of measurements) {
+  const began = performance.now();
+  process.stderr.write(`${measurement.name} … `);
+  await measure(measurement);
+  process.stderr.write(`${Math.round((performance.now() - began) / 1000)} s\n`);
+}
+
+const machine = {
+  node: process.version,
+  platform: `${process.platform} ${process.arch}`,
+  cpu: `${cpus().length} × ${cpus()[0]?.model.trim()}`,
+  versions: Object.fromEntries(
+    contestants.map((program) => [program.name, program.manifest ? version(program) : undefined]),
+  ),
+};
+
+/** @param {number} figure @param {number} [digits] */
+const format = (figure, digits = 0) =>
+  figure.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+/** The table, in Markdown, and below it what went wrong. @returns {string} */
+function table() {
+  const ours = contestants.some(({ name }) => name === us);
+  const others = /** @type {const} */ ({ remote: 'mcp-remote', floor: 'floor' });
+  const compared = /** @type {(keyof typeof others)[]} */ (['remote', 'floor']).filter(
+    (key) => ours && contestants.some(({ name }) => name === others[key]),
+  );
+  /** @type {Set<string>} */
+  const notes = new Set();
+  const lines = [
+    ['', ...contestants.map(({ name }) => name), ...compared.map((key) => `÷ ${others[key]}`)],
+  ];
+  for (const { name: measured, row } of measurements.flatMap(({ name, rows }) =>
+    rows.map((row) => ({ name, row })),
+  )) {
+    const cells = results[row.key] ?? {};
+    if (!Object.values(cells).some((cell) => cell.median !== undefined || cell.failure)) {
+      const reasons = Object.values(cells).map((cell) => cell.notAvailable ?? 'no figure');
+      lines.push([row.label, ...contestants.map(() => 'n/a'), ...compared.map(() => '')]);
+      notes.add(`${measured}: ${[...new Set(reasons)].join('; ')}`);
+      continue;
+    }
+    const figures = contestants.map(({ name }) => {
+      const cell = cells[name];
+      if (cell?.failure !== undefined) notes.add(`${measured}, ${name}: ${cell.failure}`);
+      if (cell?.failure !== undefined) return 'failed';
+      return cell?.median === undefined ? '–' : format(cell.median, row.digits);
+    });
+    const ratios = compared.map((key) => {
+      const own = cells[us]?.median;
+      const other = cells[others[key]]?.median;
+      // What rounds to nothing is no measure for anything.
+      if (own === undefined || other === undefined || other < 0.1) return '';
+      const target = row.target?.[key];
+      const ratio = (own / other).toFixed(2);
+      if (target === undefined) return ratio;
+      const met = row.more ? own / other >= target : own / other <= target;
+      return `${ratio} (${row.more ? '≥' : '≤'} ${target}${met ? '' : ': missed'})`;
+    });
+    lines.push([row.label, ...figures, ...ratios]);
+  }
+  const widths = /** @type {string[]} */ (lines[0]).map((_, column) =>
+    Math.max(...lines.map((line) => line[column]?.length ?? 0)),
+  );
+  /** @param {string} cell @param {number} column */
+  const pad = (cell, column) =>
+    column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0);
+  const [head = '', ...body] = lines.map((line) => `| ${line.map(pad).join(' | ')} |`);
+  const rule = `|${widths.map((width, column) => '-'.repeat(width + 1) + (column === 0 ? '-' : ':')).join('|')}|`;
+  const about = Object.entries(machine.versions)
+    .filter(([, number]) => number)
+    .map(([name, number]) => `${name} ${number}`);
+  return [
+    `Medians. Node ${machine.node}, ${machine.platform}, ${machine.cpu}; ${about.join(', ')}.`,
+    '',
+    head,
+    rule,
+    ...body,
+    ...(notes.size > 0 ? ['', ...[...notes].map((note) => `- ${note}`)] : []),
+  ].join('\n');
+}
+
+const output = options.json ? JSON.stringify({ ...machine, results }, null, 2) : table();
+await new Promise((resolve) => process.stdout.write(`${output}\n`, resolve));
+// What a peer cannot do is a finding; what this program cannot do is a failure.
+process.exit(Object.values(results).some((cells) => cells[us]?.failure !== undefined) ? 1 : 0);

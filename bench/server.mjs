@@ -1,0 +1,164 @@
+/**
+ * The neutral MCP server that every program is measured against: plain node:http and node:https in
+ * a process of its own, no SDK. Started with fork(); reports and obeys over the IPC channel:
+ *   → {ready: {http, https}} once it listens (ports on 127.0.0.1; https is 0 without a certificate)
+ *   ← 'reset'   forget the counts        → {stats}
+ *   ← 'stats'   report the counts so far → {stats}
+ * The URL chooses the habit: /mcp answers with application/json, /mcp?reply=sse with an event
+ * stream. The tools `document` and `burst` always answer with an event stream. Without a Bearer
+ * token, any token, it answers 401.
+ */
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import https from 'node:https';
+import { document, documentCharacters } from './document.mjs';
+
+const [keyFile, certFile] = process.argv.slice(2);
+/** Long enough that no connection is closed for idleness in the middle of a measurement. */
+const keepAliveMs = 600_000;
+/** 1,000 connections may arrive in one instant; the default of 511 makes SYNs wait a second. */
+const backlog = 4096;
+
+const emptyStats = () => ({
+  /** @type {Record<string, number>} */ methods: {},
+  open: 0,
+  peakOpen: 0,
+  /** @type {string | undefined} */ authorization: undefined,
+});
+let stats = emptyStats();
+
+/** @param {string} id @param {string} result */
+const reply = (id, result) => `{"jsonrpc":"2.0","id":${id},"result":${result}}`;
+/** @param {string} text */
+const textResult = (text) => `{"content":[{"type":"text","text":${JSON.stringify(text)}}]}`;
+
+/**
+ * @param {http.IncomingMessage} request @param {http.ServerResponse} response
+ * @param {string} message one JSON-RPC message
+ */
+function send(request, response, message) {
+  if (request.url?.includes('reply=sse')) {
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
+    response.end(`event: message\ndata: ${message}\n\n`);
+    return;
+  }
+  const body = Buffer.from(message);
+  response.writeHead(200, { 'content-type': 'application/json', 'content-length': body.length });
+  response.end(body);
+}
+
+/** @param {http.ServerResponse} response @param {string} id */
+function sendDocument(response, id) {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
+  response.write(`event: message\ndata: {"jsonrpc":"2.0","id":${id},"result":`);
+  response.write('{"content":[{"type":"text","text":"');
+  response.write(document());
+  response.end('"}]}}\n\n');
+}
+
+/** @param {http.ServerResponse} response @param {string} id @param {number} count */
+function sendBurst(response, id, count) {
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
+  for (let n = 0; n < count; n++) {
+    response.write(
+      `event: message\ndata: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":{"n":${n}}}}\n\n`,
+    );
+  }
+  response.end(`event: message\ndata: ${reply(id, textResult(`sent ${count}`))}\n\n`);
+}
+
+/** @param {http.IncomingMessage} request @param {http.ServerResponse} response @param {string} body */
+function answer(request, response, body) {
+  const message = JSON.parse(body);
+  const method = message.method ?? 'response';
+  stats.methods[method] = (stats.methods[method] ?? 0) + 1;
+  stats.authorization = request.headers.authorization;
+  if (message.id === undefined || message.method === undefined) {
+    response.writeHead(202).end();
+    return;
+  }
+  const id = JSON.stringify(message.id);
+  if (method === 'initialize') {
+    const result = {
+      protocolVersion: message.params.protocolVersion,
+      capabilities: { tools: {}, logging: {} },
+      serverInfo: { name: 'bench', version: '1' },
+    };
+    send(request, response, reply(id, JSON.stringify(result)));
+    return;
+  }
+  if (method === 'ping') {
+    send(request, response, reply(id, '{}'));
+    return;
+  }
+  if (method === 'tools/call') {
+    const { name, arguments: args } = message.params;
+    if (name === 'echo') {
+      const message = reply(id, textResult(args.text));
+      if (args.waitMs) setTimeout(send, args.waitMs, request, response, message);
+      else send(request, response, message);
+      return;
+    }
+    if (name === 'document') {
+      sendDocument(response, id);
+      return;
+    }
+    if (name === 'burst') {
+      sendBurst(response, id, args.count);
+      return;
+    }
+  }
+  const error = { code: -32601, message: `The bench server has no ${method}` };
+  send(request, response, `{"jsonrpc":"2.0","id":${id},"error":${JSON.stringify(error)}}`);
+}
+
+/** @param {http.IncomingMessage} request @param {http.ServerResponse} response */
+function handle(request, response) {
+  if (request.method !== 'POST' || !request.url?.startsWith('/mcp')) {
+    response.writeHead(request.url?.startsWith('/mcp') ? 405 : 404, { allow: 'POST' }).end();
+    return;
+  }
+  if (!request.headers.authorization?.startsWith('Bearer ')) {
+    response.writeHead(401, { 'www-authenticate': 'Bearer' }).end();
+    return;
+  }
+  const counted = stats;
+  counted.peakOpen = Math.max(counted.peakOpen, ++counted.open);
+  response.on('close', () => counted.open--);
+  let body = '';
+  request.setEncoding('utf8');
+  request.on('data', (chunk) => {
+    body += chunk;
+  });
+  request.on('end', () => answer(request, response, body));
+}
+
+/** @param {http.Server | https.Server} server @returns {Promise<number>} the port */
+function listen(server) {
+  server.keepAliveTimeout = keepAliveMs;
+  server.requestTimeout = 0;
+  return new Promise((resolve, reject) => {
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', backlog, () => {
+      const address = server.address();
+      resolve(address && typeof address === 'object' ? address.port : 0);
+    });
+  });
+}
+
+process.on('message', (command) => {
+  process.send?.({ stats });
+  if (command === 'reset') stats = emptyStats();
+});
+process.on('disconnect', () => process.exit(0));
+
+const httpPort = await listen(http.createServer(handle));
+const httpsPort =
+  keyFile && certFile
+    ? await listen(
+        https.createServer({ key: readFileSync(keyFile), cert: readFileSync(certFile) }, handle),
+      )
+    : 0;
+// Built now, so that no program pays for it.
+document();
+process.send?.({ ready: { http: httpPort, https: httpsPort, documentCharacters } });

@@ -1,0 +1,64 @@
+import type { Log } from '../log.ts';
+import { findKey, type KeyFinding, type KeySources } from './key.ts';
+
+/** How long after a renewal the source is left alone. */
+const RENEWAL_PAUSE_MS = 2_000;
+
+/** Keeps the key that was found, and asks its source again when the gateway rejects it. */
+export class KeyRing {
+  readonly #look: () => Promise<KeyFinding>;
+  #kept: KeyFinding | undefined;
+  #looking: Promise<KeyFinding> | undefined;
+  #renewedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(sources: KeySources, env: NodeJS.ProcessEnv, log: Log) {
+    this.#look = async () => {
+      const finding = await findKey(sources, env, log);
+      log.debug(`key: ${finding.kind}, ${finding.origin.origin}`);
+      return finding;
+    };
+  }
+
+  /**
+   * The key to send. Looked for at the first call and kept; one that is unusable is looked for anew
+   * at the next call. Calls meanwhile share one look, which takes at most 10 s. Never rejects.
+   */
+  async current(): Promise<KeyFinding> {
+    return this.#kept ?? this.#find();
+  }
+
+  /**
+   * Another key than the one that the gateway answered with 401: one that has been found since, or
+   * that the source has by now. Undefined when there is none. The source is asked once for all
+   * calls meanwhile, and at most every 2 s. Never rejects.
+   */
+  async renew(rejected: KeyFinding): Promise<KeyFinding | undefined> {
+    if (this.#looking === undefined && this.#kept !== undefined && isOther(this.#kept, rejected)) {
+      return this.#kept;
+    }
+    // A header is as the command line gave it, for as long as the program runs.
+    if (rejected.kind === 'in-header') return undefined;
+    const now = performance.now();
+    if (this.#looking === undefined) {
+      if (now - this.#renewedAt < RENEWAL_PAUSE_MS) return undefined;
+      this.#renewedAt = now;
+    }
+    const found = await this.#find();
+    return found.kind === 'found' && isOther(found, rejected) ? found : undefined;
+  }
+
+  #find(): Promise<KeyFinding> {
+    this.#looking ??= this.#look().then((finding) => {
+      this.#looking = undefined;
+      // A pipe has its key once; the old one may do again.
+      if (finding.kind !== 'unusable') this.#kept = finding;
+      return finding;
+    });
+    return this.#looking;
+  }
+}
+
+function isOther(finding: KeyFinding, rejected: KeyFinding): boolean {
+  if (finding.kind === 'found' && rejected.kind === 'found') return finding.key !== rejected.key;
+  return finding.kind !== rejected.kind;
+}

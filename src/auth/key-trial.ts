@@ -1,0 +1,84 @@
+import type { Failure } from '../failures/failure.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import { type Message, parseMessage, type Response, readMessages } from '../protocol/message.ts';
+import type { Upstream } from '../protocol/upstream.ts';
+
+/** What a gateway makes of a key. */
+export type KeyTrial =
+  | { readonly outcome: 'works'; readonly tools: number }
+  /** 401. `failure` has what the gateway says about it. */
+  | { readonly outcome: 'rejected'; readonly failure: Failure }
+  /** 403: the key is known, its holder may not use it here. */
+  | { readonly outcome: 'forbidden'; readonly failure: Failure }
+  /** The key could not be judged. */
+  | { readonly outcome: 'failed'; readonly failure: Failure }
+  /** The gateway answered with an error of its own, `said`, so that it takes the key. */
+  | { readonly outcome: 'error'; readonly said: string };
+
+/** A page of `tools/list` is long enough that no list has as many. */
+const MOST_PAGES = 100;
+
+/**
+ * Tries the key that `upstream` sends: initializes and counts the tools. Takes as long as the
+ * gateway does. Never rejects.
+ */
+export async function tryKey(upstream: Upstream, clientVersion: string): Promise<KeyTrial> {
+  const hello = await exchange(upstream, 'initialize', {
+    protocolVersion: '2025-11-25',
+    capabilities: {},
+    clientInfo: { name: 'mcp-latchkey login', version: clientVersion },
+  });
+  if ('failure' in hello) return trialOf(hello.failure);
+  // Some gateways take `tools/list` alone.
+  if (!hello.reply.isError) await notifyInitialized(upstream);
+  let tools = 0;
+  let cursor: unknown;
+  for (let page = 0; page < MOST_PAGES; page++) {
+    const params = typeof cursor === 'string' ? { cursor } : {};
+    const answer = await exchange(upstream, 'tools/list', params);
+    if ('failure' in answer) return trialOf(answer.failure);
+    const { result, error } = parseMessage(answer.reply) as Envelope;
+    if (answer.reply.isError) {
+      return { outcome: 'error', said: cleanNetworkText(String(error?.message ?? ''), 200) };
+    }
+    tools += Array.isArray(result?.tools) ? result.tools.length : 0;
+    cursor = result?.nextCursor;
+    if (typeof cursor !== 'string') break;
+  }
+  return { outcome: 'works', tools };
+}
+
+interface Envelope {
+  readonly result?: { readonly tools?: unknown; readonly nextCursor?: unknown } | null;
+  readonly error?: { readonly message?: unknown } | null;
+}
+
+function trialOf(failure: Failure): KeyTrial {
+  if (failure.status === 401) return { outcome: 'rejected', failure };
+  return { outcome: failure.reason === 'forbidden' ? 'forbidden' : 'failed', failure };
+}
+
+async function exchange(
+  upstream: Upstream,
+  method: string,
+  params: object,
+): Promise<{ failure: Failure } | { reply: Response }> {
+  let reply: Response | undefined;
+  const message = messageFrom({ jsonrpc: '2.0', id: 1, method, params });
+  const failure = await upstream.send(message, {
+    onMessage: (received) => {
+      if (received.kind === 'response') reply = received;
+    },
+    congested: () => undefined,
+  }).settled;
+  return failure === undefined ? { reply: reply as Response } : { failure };
+}
+
+async function notifyInitialized(upstream: Upstream): Promise<void> {
+  const message = messageFrom({ jsonrpc: '2.0', method: 'notifications/initialized' });
+  await upstream.send(message, { onMessage: () => {}, congested: () => undefined }).settled;
+}
+
+function messageFrom(value: object): Message {
+  return readMessages(Buffer.from(JSON.stringify(value))).messages[0] as Message;
+}

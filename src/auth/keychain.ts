@@ -1,0 +1,182 @@
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import type { KeychainReply, KeychainRequest } from './keychain-child.ts';
+
+/** Why the keychain did not do what it was asked to. */
+interface KeychainTrouble {
+  /** There is none that this process could ask, locked or not. */
+  readonly isAbsent: boolean;
+  /** What is the matter and what works all the same, in words that fit behind a colon. */
+  readonly words: string;
+}
+
+export type KeychainAnswer<Value> =
+  | { readonly value: Value }
+  | { readonly trouble: KeychainTrouble };
+
+export interface KeychainEntry {
+  /** Origin and path of the endpoint. */
+  readonly gateway: string;
+  readonly account: string;
+  readonly key: string;
+}
+
+/** How long a client's request waits for the keychain. */
+const READ_LIMIT_MS = 10_000;
+/** How long a command waits: a user may have to type the keychain's password. */
+const COMMAND_LIMIT_MS = 60_000;
+
+/** A read on its way. It goes on when it is given up: a user may be answering its prompt. */
+let reading: { account: string; startedAt: number; reply: Promise<Reply> } | undefined;
+
+/**
+ * The key stored for an endpoint and account; null when there is none. Waits at most 10 s for the
+ * keychain. One that still does not answer is not asked again: later calls wait for the rest of
+ * the first one's 10 s. Never rejects.
+ */
+export async function readKeyOnce(
+  url: URL,
+  account: string,
+): Promise<KeychainAnswer<string | null>> {
+  const entry = entryName(url, account);
+  if (reading?.account !== entry) {
+    const { reply } = ask({ operation: 'get', account: entry });
+    const own = { account: entry, startedAt: performance.now(), reply };
+    reading = own;
+    void reply.then(() => {
+      if (reading === own) reading = undefined;
+    });
+  }
+  const { startedAt, reply } = reading as NonNullable<typeof reading>;
+  const left = startedAt + READ_LIMIT_MS - performance.now();
+  return answerOf(await within(left, reply), READ_LIMIT_MS);
+}
+
+/** As `readKeyOnce`, for a command: waits up to a minute, for a prompt that the user sees. */
+export function readKey(url: URL, account: string): Promise<KeychainAnswer<string | null>> {
+  return command({ operation: 'get', account: entryName(url, account) });
+}
+
+/** Stores a key, in place of one that is there. Waits up to a minute. Never rejects. */
+export function storeKey(url: URL, account: string, key: string): Promise<KeychainAnswer<unknown>> {
+  return command({ operation: 'set', account: entryName(url, account), key });
+}
+
+/** Removes a key; false when there was none. Waits up to a minute. Never rejects. */
+export function removeKey(url: URL, account: string): Promise<KeychainAnswer<boolean>> {
+  return command({ operation: 'delete', account: entryName(url, account) });
+}
+
+/** Every key stored, by gateway and account. Waits up to a minute. Never rejects. */
+export async function listKeys(): Promise<KeychainAnswer<KeychainEntry[]>> {
+  const answer = await command<{ account: string; password: string }[]>({ operation: 'list' });
+  if ('trouble' in answer) return answer;
+  const value = answer.value.map(({ account: entry, password: key }) => {
+    const [gateway = '', ...account] = entry.split('#');
+    return { gateway, account: account.join('#'), key };
+  });
+  const order = ({ gateway, account }: KeychainEntry) => `${gateway}#${account}`;
+  value.sort((a, b) => (order(a) < order(b) ? -1 : 1));
+  return { value };
+}
+
+/** A path has no `#`; what follows the first one is the account. */
+function entryName({ origin, pathname }: URL, account: string): string {
+  return `${origin}${pathname}#${account}`;
+}
+
+async function command<Value>(request: KeychainRequest): Promise<KeychainAnswer<Value>> {
+  const { reply, stop } = ask(request);
+  const answer = answerOf<Value>(await within(COMMAND_LIMIT_MS, reply), COMMAND_LIMIT_MS);
+  stop();
+  return answer;
+}
+
+type Reply = KeychainReply | { readonly kind: 'ended'; readonly how: string };
+
+function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
+  const program = fileURLToPath(new URL('./keychain-child.js', import.meta.url));
+  const child = spawn(process.execPath, [program], {
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    env: childEnvironment(),
+    windowsHide: true,
+  });
+  const reply = new Promise<Reply>((resolve) => {
+    child.once('message', (message) => resolve(message as KeychainReply));
+    child.once('error', ({ message }) => resolve({ kind: 'failed', message }));
+    child.once('close', (code, signal) => resolve({ kind: 'ended', how: signal ?? String(code) }));
+  });
+  child.send(request, () => {});
+  return { reply, stop: () => child.kill('SIGKILL') };
+}
+
+function childEnvironment(): NodeJS.ProcessEnv {
+  return {
+    // The MCP SDK hands HOME, PATH and little else on to a server, so that D-Bus would not be found
+    // in the place where systemd has it.
+    ...(process.platform === 'linux' && { XDG_RUNTIME_DIR: `/run/user/${process.getuid?.()}` }),
+    ...process.env,
+    // What the system says is told apart by its words.
+    LC_ALL: 'C',
+  };
+}
+
+function within<Value>(limitMs: number, promise: Promise<Value>): Promise<Value | undefined> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, Math.max(0, limitMs), undefined);
+    void promise.then((value) => {
+      clearTimeout(timer);
+      resolve(value);
+    });
+  });
+}
+
+function answerOf<Value>(reply: Reply | undefined, limitMs: number): KeychainAnswer<Value> {
+  if (reply?.kind === 'done') return { value: reply.value as Value };
+  const { isAbsent, what } = diagnosis(reply, limitMs);
+  return { trouble: { isAbsent, words: `${what}; ${ALTERNATIVES}` } };
+}
+
+const ALTERNATIVES = 'without it, give the key by --key-command, --key-file or --key-env';
+
+const absent = (what: string) => ({ isAbsent: true, what });
+const failed = (what: string) => ({ isAbsent: false, what });
+
+function diagnosis(reply: Exclude<Reply, { kind: 'done' }> | undefined, limitMs: number) {
+  if (reply === undefined) {
+    return failed(
+      `the keychain did not answer within ${limitMs / 1000} s: it may be waiting for its password in a window that nobody sees`,
+    );
+  }
+  if (reply.kind === 'ended') {
+    return reply.how === 'SIGSEGV' && process.platform === 'linux'
+      ? failed(LOCKED)
+      : failed(`the keychain's native module crashed (${reply.how})`);
+  }
+  const [firstLine = ''] = reply.message.split('\n');
+  const said = cleanNetworkText(firstLine, 200);
+  if (reply.kind === 'not-loaded') {
+    if (/libsecret/.test(said)) {
+      return absent(
+        'the keychain cannot be reached, because the library libsecret is not installed (Debian and Ubuntu: apt install libsecret-1-0; Fedora: dnf install libsecret)',
+      );
+    }
+    const why = /^Cannot find module/.test(said)
+      ? 'is not installed'
+      : `does not load on ${process.platform}-${process.arch} (${said})`;
+    return absent(`the keychain cannot be reached, because the native module keytar ${why}`);
+  }
+  if (/ServiceUnknown|not provided by any \.service/.test(said)) {
+    return absent(
+      'no keychain service runs in this D-Bus session, such as GNOME Keyring, KWallet or KeePassXC',
+    );
+  }
+  if (/locked|User interaction is not allowed|dismissed/i.test(said)) return failed(LOCKED);
+  if (/autolaunch|could not connect|session bus|DBUS_SESSION_BUS_ADDRESS/i.test(said)) {
+    return absent('the keychain cannot be reached, because there is no D-Bus session');
+  }
+  return failed(`the keychain failed (${said})`);
+}
+
+const LOCKED = 'the keychain is locked, and its password was not given or could not be asked for';

@@ -1,0 +1,76 @@
+import type { ReadStream, WriteStream } from 'node:tty';
+
+/** Characters that a secret may have; what is typed beyond is dropped. */
+const MAX_CHARACTERS = 64 * 1024;
+
+/**
+ * Shows `question` on the terminal and reads one line from it without showing it. Backspace,
+ * Ctrl-U and a pasted line end work; arrow keys and the like are ignored. Undefined after Ctrl-C,
+ * or Ctrl-D on an empty line. The terminal is as it was once this resolves.
+ */
+export async function promptHidden(
+  question: string,
+  { input, output }: { input: ReadStream; output: WriteStream },
+): Promise<string | undefined> {
+  const wasRaw = input.isRaw;
+  // Before the question: what a user types as soon as it shows must not show.
+  input.setRawMode(true);
+  output.write(question);
+  input.setEncoding('utf8').resume();
+  const line = new HiddenLine();
+  try {
+    return await new Promise<string | undefined>((resolve) => {
+      input.on('data', (keys: string) => {
+        line.type(keys);
+        if (line.end !== undefined) resolve(line.end === 'entered' ? line.text : undefined);
+      });
+      for (const event of ['end', 'close', 'error']) input.once(event, () => resolve(undefined));
+    });
+  } finally {
+    input.removeAllListeners('data');
+    input.setRawMode(wasRaw);
+    input.pause();
+    output.write('\n');
+  }
+}
+
+// CSI and SS3 sequences (ECMA-48 §5.4), bracketed paste among them, and Alt with a key.
+const ESCAPE_SEQUENCE = /\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|[^[O])/g;
+
+class HiddenLine {
+  text = '';
+  end: 'entered' | 'cancelled' | undefined;
+
+  type(keys: string): void {
+    const plain = keys.replace(ESCAPE_SEQUENCE, '');
+    // What is pasted may begin with the end of the line before.
+    for (const key of this.text === '' ? plain.replace(/^[\r\n]+(?=[^\r\n])/, '') : plain) {
+      this.#press(key);
+      if (this.end !== undefined) return;
+    }
+  }
+
+  #press(key: string): void {
+    switch (key) {
+      case '\r':
+      case '\n':
+        this.end = 'entered';
+        return;
+      case '\x03':
+        this.end = 'cancelled';
+        return;
+      case '\x04':
+        if (this.text === '') this.end = 'cancelled';
+        return;
+      case '\x15':
+        this.text = '';
+        return;
+      case '\b':
+      case '\x7f':
+        this.text = [...this.text].slice(0, -1).join('');
+        return;
+      default:
+        if (key >= ' ' && this.text.length < MAX_CHARACTERS) this.text += key;
+    }
+  }
+}

@@ -1,0 +1,22 @@
+import type { KeychainAnswer } from '../auth/keychain.ts';
+
+const NOTICE_MS = 3_000;
+
+/** Waits for the keychain, and says on stderr what it may be waiting for when that takes long. */
+export async function patiently<Value>(
+  answer: Promise<KeychainAnswer<Value>>,
+): Promise<KeychainAnswer<Value>> {
+  const timer = setTimeout(() => {
+    process.stderr.write(
+      'Waiting for the keychain. It may be asking for its password in another window.\n',
+    );
+  }, NOTICE_MS);
+  const settled = await answer;
+  clearTimeout(timer);
+  return settled;
+}
+
+/** A clause as a sentence: "no key" becomes "No key.". */
+export function sentence(clause: string): string {
+  return `${clause.charAt(0).toUpperCase()}${clause.slice(1)}.`;
+}

@@ -1,0 +1,138 @@
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { homedir, tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { type AgentType, agents, getAgentTypes, listInstalledServers, upsertServer } from 'add-mcp';
+import { isTable, type Path, UneditableError, valueAt } from './config-text.ts';
+
+/** How a client starts a server. */
+export interface Launch {
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A client that add-mcp knows. */
+export interface Client {
+  /** Its name on the command line: `claude-desktop`. */
+  readonly id: AgentType;
+  /** `Claude Desktop`. */
+  readonly displayName: string;
+  readonly format: 'json' | 'toml' | 'yaml';
+  readonly configPath: string;
+  /** The table that holds the servers. */
+  readonly serversPath: Path;
+}
+
+/** An entry of a config file, as its client's format has it. */
+export interface Entry {
+  readonly path: Path;
+  readonly value: Record<string, unknown>;
+}
+
+export function allClients(): Client[] {
+  return getAgentTypes().map((id) => {
+    const agent = agents[id];
+    const options = { local: false, cwd: homedir() };
+    return {
+      id,
+      displayName: agent.displayName,
+      format: agent.format,
+      configPath: agent.resolveConfigPath?.(agent, options) ?? agent.configPath,
+      serversPath: agent.configKey.split('.'),
+    };
+  });
+}
+
+/** By name or display name; case, spaces and dashes do not matter. */
+export function findClient(name: string): Client | undefined {
+  const letters = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '');
+  return allClients().find(({ id, displayName }) =>
+    [id, displayName].some((known) => letters(known) === letters(name)),
+  );
+}
+
+/** Whether the client's config, or the folder that it belongs in, is on this machine. */
+export async function isInstalled({ id, configPath }: Client): Promise<boolean> {
+  const folder = dirname(configPath);
+  if (existsSync(configPath) || (folder !== homedir() && existsSync(folder))) return true;
+  return agents[id].detectGlobalInstall();
+}
+
+/**
+ * What add-mcp makes of a server for this client, and where in the document it puts it. add-mcp
+ * writes whole files, without their comments in part, and not in one step: so it gets a file of
+ * its own to write, and what it wrote is taken from there. Rejects with UneditableError, in
+ * add-mcp's words, where it finds no place for the entry.
+ */
+export async function entryFor(
+  client: Client,
+  name: string,
+  launch: Launch,
+  document: unknown,
+): Promise<Entry> {
+  const { id, format } = client;
+  const folder = await mkdtemp(join(tmpdir(), 'mcp-latchkey-'));
+  const known = agents[id];
+  try {
+    const configPath = join(folder, 'client', basename(client.configPath));
+    // The shape of what is there decides where some clients' entries go.
+    if (format === 'json') {
+      await mkdir(dirname(configPath));
+      await writeFile(configPath, withoutWords(document), { mode: 0o600 });
+    }
+    const { resolveConfigPath: _, ...agent } = known;
+    agents[id] = { ...agent, configPath, detectGlobalInstall: async () => true };
+    const { command, args, env } = launch;
+    const { success, error } = upsertServer(id, name, {
+      command,
+      args: [...args],
+      ...(env === undefined ? {} : { env: { ...env } }),
+    });
+    const [listed] = await listInstalledServers({ global: true, agents: [id] });
+    const server = listed?.servers.find(({ serverName }) => serverName === name);
+    if (!success || server === undefined) {
+      throw new UneditableError(error ?? `${id} takes no local servers`);
+    }
+    return { path: [...server.configKey.split('.'), name], value: server.config };
+  } finally {
+    agents[id] = known;
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** The document's shape as JSON. Its words are left out: there are keys among them. */
+function withoutWords(document: unknown): string {
+  return JSON.stringify(document, (key, value: unknown) =>
+    typeof value === 'string' && key !== 'type' ? 'x' : value,
+  );
+}
+
+/** A document's entries, those one level further down (OpenCode's `mcp.servers`) as well. */
+export function entriesIn({ serversPath }: Client, document: unknown): Entry[] {
+  const members = (path: Path): Entry[] =>
+    Object.entries(valueAt(document, path) ?? {}).flatMap(([key, value]) =>
+      isTable(value) ? [{ path: [...path, key], value }] : [],
+    );
+  return members(serversPath).flatMap((entry) =>
+    launchOf(entry.value) || typeof entry.value.url === 'string'
+      ? [entry]
+      : [entry, ...members(entry.path).filter(({ value }) => launchOf(value))],
+  );
+}
+
+/** How the client would start the entry; undefined when it is no local server. */
+export function launchOf(entry: Readonly<Record<string, unknown>>): Launch | undefined {
+  const command = entry.command ?? entry.cmd;
+  const words = [command, entry.args ?? []].flat();
+  const [program, ...args] = words.filter((word) => typeof word === 'string');
+  if (program === undefined || args.length + 1 !== words.length) return undefined;
+  const env = Object.entries(entry.env ?? entry.environment ?? entry.envs ?? {});
+  return { command: program, args, env: Object.fromEntries(env.map(([k, v]) => [k, String(v)])) };
+}
+
+/** Whether the entry runs this program, by npx or from a file. */
+export function runsLatchkey(entry: Readonly<Record<string, unknown>>): boolean {
+  const { command = '', args = [] } = launchOf(entry) ?? {};
+  return [command, ...args].some((word) => /(?:^|[\\/])mcp-latchkey(?:@[^\\/]+|\.js)?$/.test(word));
+}

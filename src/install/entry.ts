@@ -1,0 +1,110 @@
+import { isIP } from 'node:net';
+import { resolve } from 'node:path';
+import type { Launch } from './clients.ts';
+
+/** The proxy's options as they were given: a value, several, or true for a switch. */
+export type GivenOptions = Readonly<Record<string, string | readonly string[] | true>>;
+
+/** What was asked for cannot be written into a config. The message says why, and what to do. */
+export class EntryError extends Error {}
+
+const NEVER_A_KEY = 'A config file is no place for a key';
+
+/** Names of headers and query parameters whose value is a secret: their last word tells. */
+const SECRET_NAME =
+  /(?:^|[-_.])(?:auth|authorization|cookie|\w*token|api-?key|key|\w*secret|passw\w*|sig\w*)$/i;
+
+/**
+ * The proxy's command line for a config: the URL, then the options, with paths made absolute, for
+ * the client starts the proxy in a folder of its own choice. Throws EntryError where an option or
+ * the URL holds a key.
+ */
+export function proxyWords(url: string, options: GivenOptions): string[] {
+  for (const [name] of new URL(url).searchParams) {
+    if (SECRET_NAME.test(name)) {
+      throw new EntryError(
+        `The URL seems to hold a key, in its parameter ${name}. ${NEVER_A_KEY}: leave it out, and store the key with \`mcp-latchkey login\``,
+      );
+    }
+  }
+  const words = [url];
+  for (const [name, given] of Object.entries(options)) {
+    for (const value of [given].flat()) {
+      if (name === 'header') refuseKeyIn(value, options['key-header']);
+      if (value === true) words.push(`--${name}`);
+      else if (value.startsWith('-')) words.push(`--${name}=${value}`);
+      else words.push(`--${name}`, isPath(name) ? resolve(value) : value);
+    }
+  }
+  return words;
+}
+
+const isPath = (option: string) => option === 'ca' || option.endsWith('-file');
+
+/** `Authorization: Bearer ${KEY}` is fine, `Authorization: Bearer abc` is not. */
+function refuseKeyIn(header: string | true, keyHeader: unknown): void {
+  const [name = '', value = ''] = String(header).split(/:(.*)/s);
+  const isTemplate = /^\s*(?:[\w-]+\s+)?(?:\$\{\w+\}\s*)+$/.test(value);
+  const carriesKey =
+    SECRET_NAME.test(name.trim()) || name.trim().toLowerCase() === String(keyHeader).toLowerCase();
+  if (!carriesKey || isTemplate) return;
+  throw new EntryError(
+    `The header ${name.trim()} holds a key. ${NEVER_A_KEY}: store it with \`mcp-latchkey login\`, or write \${VAR} for an environment variable that holds it`,
+  );
+}
+
+/**
+ * The entry that starts the newest release of this major version by npx. `version` is this
+ * program's. Windows needs `cmd /c` before it: npx is a batch file there, which Node.js starts no
+ * more since CVE-2024-27980. Throws EntryError for words that cmd would change.
+ */
+export function npxLaunch(
+  version: string,
+  words: readonly string[],
+  platform: NodeJS.Platform,
+): Launch {
+  const [major] = version.split('.');
+  // No range takes a pre-release in (npm semver, Prerelease Tags).
+  const args = ['-y', `mcp-latchkey@${version.includes('-') ? version : major}`, ...words];
+  if (platform !== 'win32') return { command: 'npx', args };
+  return { command: 'cmd', args: ['/c', 'npx', ...args.map(wordForCmd)] };
+}
+
+/** What cmd.exe acts on, unless it stands in double quotes. */
+const CMD_ACTS_ON = /[&|<>^()]/;
+
+/**
+ * cmd reads the line twice: for `/c`, and again for `%*` in npx.cmd. Double quotes protect a word
+ * both times, and a client puts them around words with white space only. So a URL gets a space at
+ * its end, which a URL's reader drops (WHATWG URL §4.4), and gets its quotes with that. Percent
+ * escapes stay: cmd leaves `%C3%A4` as it is while no variable is called `C3`.
+ */
+function wordForCmd(word: string): string {
+  if (!/["%\r\n]/.test(word.replace(/%[\da-f]{2}/gi, ''))) {
+    if (!CMD_ACTS_ON.test(word) || /[ \t]/.test(word)) return word;
+    if (/^https?:/.test(word)) return `${word} `;
+  }
+  throw new EntryError(
+    `Windows' command line would change \`${word}\` on its way through npx. Use --pin, which needs no npx`,
+  );
+}
+
+/** The entry that starts the copy on this machine, whose script is given, with this Node.js. */
+export function pinnedLaunch(node: string, script: string, words: readonly string[]): Launch {
+  return { command: node, args: [script, ...words] };
+}
+
+/** A name for the gateway: `kindo` for https://api.kindo.ai/v1/mcp. */
+export function nameForGateway(url: URL): string {
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  if (isIP(host) !== 0 || host === 'localhost') return 'local-gateway';
+  const labels = host.split('.');
+  const name = labels.slice(0, -1).find((label) => !/^(?:api|mcp|www|gateway)$/.test(label));
+  return name ?? host.replace(/[^a-z0-9]+/g, '-');
+}
+
+/** Throws EntryError for a name that no client could show, or that JavaScript reads otherwise. */
+export function checkName(name: string): void {
+  if (/^[^\p{C}]{1,64}$/u.test(name) && name.trim() === name && name !== '__proto__') return;
+  throw new EntryError(`'${name}' is no name for a server: up to 64 characters that can be seen`);
+}

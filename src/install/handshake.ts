@@ -1,0 +1,157 @@
+import { spawn } from 'node:child_process';
+import { homedir } from 'node:os';
+import { createInterface } from 'node:readline';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Launch } from './clients.ts';
+
+/** What came of starting an entry. All texts are one clean line. */
+export type Handshake =
+  | {
+      readonly outcome: 'connected';
+      /** What the gateway calls itself. */
+      readonly server: string;
+      /** Tools on the first page of the list. */
+      readonly tools: number;
+      readonly hasMoreTools: boolean;
+    }
+  | {
+      /** The proxy answered with an error. */
+      readonly outcome: 'refused';
+      /** `data.reason` of the error contract. */
+      readonly reason?: string;
+      readonly message: string;
+    }
+  /** npx could not get the package, so that nothing is known about the entry. */
+  | { readonly outcome: 'not-fetched'; readonly message: string }
+  /** It could not be started, or did not answer. */
+  | { readonly outcome: 'failed'; readonly message: string };
+
+/** What the SDK's clients pass on to a server, and hence all that an entry can count on. */
+const INHERITED =
+  process.platform === 'win32'
+    ? [
+        ...['APPDATA', 'HOMEDRIVE', 'HOMEPATH', 'LOCALAPPDATA', 'PATH', 'PROCESSOR_ARCHITECTURE'],
+        ...['SYSTEMDRIVE', 'SYSTEMROOT', 'TEMP', 'USERNAME', 'USERPROFILE', 'PROGRAMFILES'],
+      ]
+    : ['HOME', 'LOGNAME', 'PATH', 'SHELL', 'TERM', 'USER'];
+
+/** The SDK's limit for a request, in milliseconds. npx fetches the package in that time. */
+const PATIENCE_MS = 60_000;
+/** How long a server may take to end once its stdin is closed, in milliseconds, as in the SDK. */
+const FAREWELL_MS = 2_000;
+
+/** npm's codes for a registry that does not answer, or does not have the package. */
+const FETCH_FAILURES =
+  /npm (?:error|ERR!) code (E404|ETARGET|E40[13]|E5\d\d|ENOTCACHED|ENOTFOUND|EAI_AGAIN|ECONN\w+|ETIMEDOUT|E(?:NET|HOST)UNREACH|ERR_SOCKET_TIMEOUT|FETCH_ERROR)/;
+
+interface Reply {
+  readonly id?: unknown;
+  readonly result?: {
+    readonly serverInfo?: { readonly name?: unknown };
+    readonly tools?: readonly unknown[];
+    readonly nextCursor?: unknown;
+  };
+  readonly error?: { readonly message?: unknown; readonly data?: { readonly reason?: unknown } };
+}
+
+/**
+ * Starts an entry as a client does, does MCP's handshake (2025-11-25, Lifecycle), asks for the
+ * tools, and ends it. Takes 60 s at most, plus 2 s for a server that does not want to end. Never
+ * rejects.
+ */
+export async function tryEntry({ command, args, env }: Launch): Promise<Handshake> {
+  const inherited = INHERITED.flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  const child = spawn(command, args, {
+    cwd: homedir(),
+    // npm would try an absent registry for a minute and more. It does not change what is started.
+    env: { ...Object.fromEntries(inherited), npm_config_fetch_retries: '0', ...env },
+    windowsHide: true,
+  });
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr = (stderr + text).slice(-20_000);
+  });
+  child.stdin.on('error', () => {});
+
+  const replies = new Map<unknown, (reply: Reply) => void>();
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const reply = parseReply(line);
+    replies.get(reply?.id)?.(reply as Reply);
+  });
+  const send = (message: object) =>
+    child.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`);
+  const request = (id: number, method: string, params: object) =>
+    new Promise<Reply>((resolve) => {
+      replies.set(id, resolve);
+      send({ id, method, params });
+    });
+
+  const ended = new Promise<Handshake>((resolve) => {
+    child.on('error', ({ message }) => resolve(notStarted(command, message)));
+    child.on('close', (code, signal) => resolve(endedEarly(code ?? signal, stderr)));
+  });
+  const session = async (): Promise<Handshake> => {
+    const hello = await request(1, 'initialize', {
+      protocolVersion: '2025-11-25',
+      capabilities: {},
+      clientInfo: { name: 'mcp-latchkey install', version: '1.0.0' },
+    });
+    if (hello.error) return refusal(hello.error);
+    send({ method: 'notifications/initialized' });
+    const list = await request(2, 'tools/list', {});
+    if (list.error) return refusal(list.error);
+    return {
+      outcome: 'connected',
+      server: cleanNetworkText(String(hello.result?.serverInfo?.name ?? ''), 60),
+      tools: list.result?.tools?.length ?? 0,
+      hasMoreTools: list.result?.nextCursor !== undefined,
+    };
+  };
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<Handshake>((resolve) => {
+    const message = `it gave no answer within ${PATIENCE_MS / 1000} seconds`;
+    timer = setTimeout(() => resolve({ outcome: 'failed', message }), PATIENCE_MS);
+  });
+  const result = await Promise.race([session(), ended, late]);
+  clearTimeout(timer);
+  child.stdin.end();
+  timer = setTimeout(() => child.kill('SIGKILL'), FAREWELL_MS);
+  await ended;
+  clearTimeout(timer);
+  return result;
+}
+
+function parseReply(line: string): Reply | undefined {
+  try {
+    const message: unknown = JSON.parse(line);
+    const isReply = typeof message === 'object' && message !== null && !('method' in message);
+    return isReply ? message : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function refusal({ message, data }: NonNullable<Reply['error']>): Handshake {
+  const reason = typeof data?.reason === 'string' ? { reason: data.reason } : {};
+  return { outcome: 'refused', ...reason, message: cleanNetworkText(String(message), 2_000) };
+}
+
+function notStarted(command: string, message: string): Handshake {
+  const advice = command === 'npx' ? '. Is Node.js on the PATH? --pin needs no npx' : '';
+  return { outcome: 'failed', message: `it cannot be started: ${message}${advice}` };
+}
+
+function endedEarly(how: number | string | null, stderr: string): Handshake {
+  const [, code] = FETCH_FAILURES.exec(stderr) ?? [];
+  if (code !== undefined) {
+    const why = /^E(?:404|TARGET)$/.test(code)
+      ? 'the npm registry does not have this version of mcp-latchkey'
+      : 'npx could not fetch mcp-latchkey from the npm registry';
+    return { outcome: 'not-fetched', message: `${why} (${code})` };
+  }
+  const last = cleanNetworkText(stderr.trim().split('\n').slice(-3).join(' '), 500);
+  return { outcome: 'failed', message: `it ended at once (${how})${last ? `: ${last}` : ''}` };
+}

@@ -1,0 +1,207 @@
+import {
+  createScanner,
+  findNodeAtLocation,
+  type Node,
+  type ParseError,
+  parse,
+  parseTree,
+  stripComments,
+} from 'jsonc-parser';
+import {
+  ConfigSyntaxError,
+  type ConfigText,
+  indentAt,
+  lineEnd,
+  nest,
+  type Path,
+  UneditableError,
+} from './config-text.ts';
+
+const LENIENT = { allowTrailingComma: true };
+
+/** jsonc-parser's SyntaxKind, whose `const enum` cannot be imported file by file. */
+const COMMA = 5;
+const END_OF_FILE = 17;
+
+/** By jsonc-parser's ParseErrorCode, whose enum is `const` as well. */
+const ERRORS: Readonly<Record<number, string>> = {
+  1: 'this is not JSON',
+  2: 'this is no number',
+  3: 'a name in double quotes should stand here',
+  4: 'a value should stand here',
+  5: 'a colon is missing before this',
+  6: 'a comma is missing before this',
+  7: 'a closing brace } is missing',
+  8: 'a closing bracket ] is missing',
+  9: 'nothing may follow the end',
+  11: 'this comment has no end',
+  12: 'this string has no closing quote',
+  13: 'this number has no end',
+  14: 'this \\u escape is wrong',
+  15: 'this \\ escape is wrong',
+  16: 'this character is not allowed here',
+};
+
+/** JSON, with comments and trailing commas: VS Code and Zed write both. */
+export const jsonText: ConfigText = { read, set, remove };
+
+function read(text: string): unknown {
+  if (isBlank(text)) return {};
+  const errors: ParseError[] = [];
+  const value: unknown = parse(text, errors, LENIENT);
+  const [first] = errors;
+  if (first) throw syntaxError(text, first.offset, ERRORS[first.error] ?? 'this is not JSON');
+  return value;
+}
+
+function syntaxError(text: string, offset: number, what: string): ConfigSyntaxError {
+  const before = text.slice(0, offset).split(/\r\n|\r|\n/);
+  return new ConfigSyntaxError(what, before.length, (before.at(-1)?.length ?? 0) + 1);
+}
+
+/**
+ * Where a strict reader of JSON stops: the first comment or trailing comma. Undefined when there
+ * is none. The text must be readable.
+ */
+export function firstBeyondJson(text: string): { line: number; column: number } | undefined {
+  const errors: ParseError[] = [];
+  parse(text, errors, { disallowComments: true, allowTrailingComma: false });
+  const [first] = errors;
+  if (first === undefined || isBlank(text)) return undefined;
+  return syntaxError(text, first.offset, '');
+}
+
+const isBlank = (text: string) => stripComments(text).trim() === '';
+
+function set(text: string, path: Path, value: unknown): string {
+  if (isBlank(text)) {
+    const eol = lineEnd(text);
+    const start = text.trim() === '' ? '' : text.replace(/\s*$/, eol);
+    return start + render(nest(path, value), eol, '  ') + eol;
+  }
+  let node = parseTree(text, [], LENIENT);
+  for (const [depth, key] of path.entries()) {
+    if (node?.type === 'null') {
+      return replace(text, node, nest(path.slice(depth), value));
+    }
+    if (node?.type !== 'object') {
+      throw new UneditableError(`${path.slice(0, depth).join(' › ') || 'the file'} is no object`);
+    }
+    const member = lastMember(node, key);
+    if (member === undefined) return insert(text, node, key, nest(path.slice(depth + 1), value));
+    node = member.children?.[1];
+  }
+  return node === undefined ? text : replace(text, node, value);
+}
+
+/** Of members with the same name, the last one counts: every reader of JSON takes that. */
+function lastMember(object: Node, key: string): Node | undefined {
+  return object.children?.findLast((member) => member.children?.[0]?.value === key);
+}
+
+function render(value: unknown, eol: string, unit: string, indent = ''): string {
+  return JSON.stringify(value, null, unit).replaceAll('\n', eol + indent);
+}
+
+function replace(text: string, node: Node, value: unknown): string {
+  const isOneLine = !text.trim().includes('\n');
+  const rendered = isOneLine
+    ? JSON.stringify(value)
+    : render(value, lineEnd(text), indentUnit(text), indentAt(text, node.offset));
+  return text.slice(0, node.offset) + rendered + text.slice(node.offset + node.length);
+}
+
+/** One step of indentation, as the first member of the outermost object has it. */
+function indentUnit(text: string): string {
+  const first = parseTree(text, [], LENIENT)?.children?.[0];
+  return (first && indentAt(text, first.offset)) || '  ';
+}
+
+function insert(text: string, object: Node, key: string, value: unknown): string {
+  const eol = lineEnd(text);
+  const unit = indentUnit(text);
+  const close = object.offset + object.length - 1;
+  const last = object.children?.at(-1);
+  const lastEnd = last ? last.offset + last.length : object.offset + 1;
+  const comma = last && commaBetween(text, lastEnd, close);
+  // After the comments that follow the last member, before the white space ahead of the brace.
+  const at = Math.max(lastEnd, text.slice(0, close).trimEnd().length);
+  const commaAfterLast = last && comma === undefined ? ',' : '';
+  const head = text.slice(0, lastEnd) + commaAfterLast + text.slice(lastEnd, at);
+  const tail = text.slice(at);
+  const commaAfterNew = comma === undefined ? '' : ',';
+
+  const isOneLine = !text.slice(object.offset, close).includes('\n');
+  if (isOneLine && (last || !text.trim().includes('\n')) && text.trim() !== '{}') {
+    const member = `${JSON.stringify(key)}: ${JSON.stringify(value)}`;
+    return `${head}${last ? ' ' : ''}${member}${commaAfterNew}${tail}`;
+  }
+  const ownIndent = indentAt(text, object.offset);
+  const ledBy = last && /^[ \t]*$/.test(lineStart(text, last.offset)) ? last : undefined;
+  const indent = ledBy ? indentAt(text, ledBy.offset) : ownIndent + unit;
+  const member = `${JSON.stringify(key)}: ${render(value, eol, unit, indent)}`;
+  if (last || text.slice(at, close).includes('\n')) {
+    return `${head}${eol}${indent}${member}${commaAfterNew}${tail}`;
+  }
+  return `${head}${eol}${indent}${member}${eol}${ownIndent}${tail.trimStart()}`;
+}
+
+function lineStart(text: string, offset: number): string {
+  return text.slice(text.lastIndexOf('\n', offset - 1) + 1, offset);
+}
+
+/** The offset of the first comma that is no part of a comment. */
+function commaBetween(text: string, from: number, to: number): number | undefined {
+  const scanner = createScanner(text.slice(from, to));
+  for (;;) {
+    const token: number = scanner.scan();
+    if (token === COMMA) return from + scanner.getTokenOffset();
+    if (token === END_OF_FILE) return undefined;
+  }
+}
+
+function remove(text: string, path: Path): string {
+  const root = parseTree(text, [], LENIENT);
+  const object = root && findNodeAtLocation(root, path.slice(0, -1) as string[]);
+  const member = object && lastMember(object, path.at(-1) ?? '');
+  if (object?.children === undefined || member === undefined) {
+    throw new UneditableError(`${path.join(' › ')} is not there`);
+  }
+  const index = object.children.indexOf(member);
+  const previous = object.children[index - 1];
+  const next = object.children[index + 1];
+  const from = member.offset;
+  const to = from + member.length;
+  const close = object.offset + object.length - 1;
+
+  const commaAfter = commaBetween(text, to, next?.offset ?? close);
+  if (commaAfter !== undefined) {
+    const rest = text.slice(0, commaAfter) + text.slice(commaAfter + 1);
+    return cutMember(rest, from, to, next === undefined && previous === undefined);
+  }
+  if (previous === undefined) return cutMember(text, from, to, true);
+  const commaBefore = commaBetween(text, previous.offset + previous.length, from);
+  if (commaBefore === undefined) throw new UneditableError('a comma is missing');
+  // With nothing but white space since the comma, the object closes as it did before the member
+  // came.
+  if (text.slice(commaBefore + 1, from).trim() === '') {
+    return text.slice(0, commaBefore) + text.slice(to);
+  }
+  const rest = text.slice(0, commaBefore) + text.slice(commaBefore + 1);
+  return cutMember(rest, from - 1, to - 1, false);
+}
+
+/** Cuts a member out that has no comma any more, and the white space that only it called for. */
+function cutMember(text: string, from: number, to: number, isOnly: boolean): string {
+  const before = text.slice(0, from);
+  const after = text.slice(to);
+  if (isOnly && before.trimEnd().endsWith('{') && after.trimStart().startsWith('}')) {
+    return before.trimEnd() + after.trimStart();
+  }
+  const lead = lineStart(text, from);
+  const rest = /^[ \t]*(?:\r?\n|$)/.exec(after)?.[0];
+  if (lead.trim() === '' && rest !== undefined) {
+    return text.slice(0, from - lead.length) + after.slice(rest.length);
+  }
+  return before + after.replace(/^[ \t]+/, '');
+}

@@ -1,0 +1,90 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, realpathSync } from 'node:fs';
+import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join, posix, win32 } from 'node:path';
+
+/** What a copy needs of the package, beside the keychain's native module. */
+const PACKAGE_PARTS = ['bin', 'dist', 'package.json', 'LICENSE'];
+
+/** The folder of this machine in which a user's programs keep their data. */
+export function dataFolder(
+  platform: NodeJS.Platform,
+  env: NodeJS.ProcessEnv,
+  home: string,
+): string {
+  if (platform === 'win32') {
+    return env.LOCALAPPDATA ?? win32.join(home, 'AppData', 'Local');
+  }
+  if (platform === 'darwin') return posix.join(home, 'Library', 'Application Support');
+  const xdg = env.XDG_DATA_HOME ?? '';
+  // A relative path is to be ignored (XDG Base Directory Specification, Basics).
+  return posix.isAbsolute(xdg) ? xdg : posix.join(home, '.local', 'share');
+}
+
+/** Where a version's copy starts: `<data>/mcp-latchkey/<version>/bin/mcp-latchkey.js`. */
+export function pinnedScript(data: string, version: string): string {
+  return join(data, 'mcp-latchkey', version, 'bin', 'mcp-latchkey.js');
+}
+
+/**
+ * Copies the package at `packageRoot` to the script's folder, with the keychain's module when it is
+ * installed. Files that are there already, byte for byte, are left as they are. Each file is put in
+ * place in one step, since a proxy may be starting from the copy. Rejects with the file system's
+ * error.
+ */
+export async function copyPackage(packageRoot: string, script: string): Promise<void> {
+  const target = dirname(dirname(script));
+  for (const part of PACKAGE_PARTS) await copyTree(join(packageRoot, part), join(target, part));
+  const keychain = keychainModule(packageRoot);
+  if (keychain) await copyTree(keychain, join(target, 'node_modules', 'keytar'));
+}
+
+/** npm puts it beside the package or below it. */
+function keychainModule(packageRoot: string): string | undefined {
+  try {
+    const { resolve } = createRequire(join(packageRoot, 'package.json'));
+    return dirname(resolve('keytar/package.json'));
+  } catch {
+    return undefined;
+  }
+}
+
+async function copyTree(from: string, to: string): Promise<void> {
+  if (!existsSync(from)) return;
+  if ((await stat(from)).isDirectory()) {
+    await mkdir(to, { recursive: true });
+    for (const name of await readdir(from)) {
+      if (name !== 'node_modules') await copyTree(join(from, name), join(to, name));
+    }
+    return;
+  }
+  const [wanted, present] = await Promise.all([
+    readFile(from),
+    readFile(to).catch(() => undefined),
+  ]);
+  if (present?.equals(wanted)) return;
+  const temporary = `${to}.${randomBytes(6).toString('hex')}.tmp`;
+  try {
+    await mkdir(dirname(to), { recursive: true });
+    await copyFile(from, temporary);
+    // What is read-only in npm's cache shall not be so here: the next copy has to replace it.
+    await chmod(temporary, (await stat(from)).mode | 0o200);
+    await rename(temporary, to);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/**
+ * The path of this Node.js that lasts: Homebrew removes the versioned one with the next upgrade,
+ * and links the current one from `opt`.
+ */
+export function lastingNode(execPath: string): string {
+  const linked = execPath.replace(/\/Cellar\/([^/]+)\/[^/]+\//, '/opt/$1/');
+  try {
+    return realpathSync(linked) === realpathSync(execPath) ? linked : execPath;
+  } catch {
+    return execPath;
+  }
+}

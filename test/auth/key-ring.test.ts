@@ -1,0 +1,116 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { KeyFinding } from '../../src/auth/key.ts';
+import { KeyRing } from '../../src/auth/key-ring.ts';
+import { createLog } from '../../src/log.ts';
+
+// The commands that give the keys here are for /bin/sh.
+describe.skipIf(process.platform === 'win32')('KeyRing', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(`${tmpdir()}/latchkey-ring-`);
+  });
+  afterEach(() => {
+    vi.restoreAllMocks();
+    rmSync(folder, { recursive: true });
+  });
+
+  const store = (key: string) => writeFileSync(`${folder}/key`, key);
+  /** How often the source was asked. */
+  const looks = () => readFileSync(`${folder}/looks`, 'utf8').length;
+
+  function ring(): KeyRing {
+    writeFileSync(`${folder}/looks`, '');
+    const sources = {
+      url: new URL('https://gateway.example/v1/mcp'),
+      headers: new Map(),
+      fileHeaders: new Set<string>(),
+      keyEnv: 'NOT_SET',
+      keyCommand: `printf x >>'${folder}/looks'; cat '${folder}/key'`,
+    };
+    return new KeyRing(
+      sources,
+      {},
+      createLog('error', () => {}),
+    );
+  }
+
+  function passTime(ms: number): void {
+    vi.spyOn(performance, 'now').mockReturnValue(performance.now() + ms);
+  }
+
+  const keyOf = (finding: KeyFinding | undefined) =>
+    finding?.kind === 'found' ? finding.key : finding?.kind;
+
+  it('looks once for all that ask at first, and keeps the key', async () => {
+    store('first');
+    const keys = ring();
+    const findings = await Promise.all([keys.current(), keys.current(), keys.current()]);
+    expect(findings.map(keyOf)).toEqual(['first', 'first', 'first']);
+    store('second');
+    expect(keyOf(await keys.current())).toBe('first');
+    expect(looks()).toBe(1);
+  });
+
+  it('looks anew each time for a key that is unusable', async () => {
+    const keys = ring();
+    expect(keyOf(await keys.current())).toBe('unusable');
+    store('not one word');
+    expect(keyOf(await keys.current())).toBe('unusable');
+    store('first');
+    expect(keyOf(await keys.current())).toBe('first');
+    expect(looks()).toBe(3);
+  });
+
+  it('renews once for all that were rejected, and for those that hear of it later', async () => {
+    store('first');
+    const keys = ring();
+    const first = await keys.current();
+    store('second');
+    const renewed = await Promise.all([keys.renew(first), keys.renew(first), keys.renew(first)]);
+    expect(renewed.map(keyOf)).toEqual(['second', 'second', 'second']);
+    expect(keyOf(await keys.renew(first))).toBe('second');
+    expect(keyOf(await keys.current())).toBe('second');
+    expect(looks()).toBe(2);
+  });
+
+  it('has no other key when the source has the rejected one still, and asks it every 2 s at most', async () => {
+    store('first');
+    const keys = ring();
+    const first = await keys.current();
+    expect(await keys.renew(first)).toBeUndefined();
+    store('second');
+    expect(await keys.renew(first)).toBeUndefined();
+    expect(looks()).toBe(2);
+    passTime(2_000);
+    expect(keyOf(await keys.renew(first))).toBe('second');
+    expect(looks()).toBe(3);
+  });
+
+  it('keeps the rejected key while the source has none that is usable', async () => {
+    store('first');
+    const keys = ring();
+    const first = await keys.current();
+    rmSync(`${folder}/key`);
+    expect(await keys.renew(first)).toBeUndefined();
+    expect(keyOf(await keys.current())).toBe('first');
+  });
+
+  it('never looks for another key than a header has', async () => {
+    const sources = {
+      url: new URL('https://gateway.example/v1/mcp'),
+      headers: new Map([['authorization', 'Bearer abc']]),
+      fileHeaders: new Set<string>(),
+      keyEnv: 'NOT_SET',
+    };
+    const keys = new KeyRing(
+      sources,
+      {},
+      createLog('error', () => {}),
+    );
+    const finding = await keys.current();
+    expect(finding.kind).toBe('in-header');
+    expect(await keys.renew(finding)).toBeUndefined();
+  });
+});

@@ -1,0 +1,651 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { startSandbox } from '../../src/sandbox/sandbox.ts';
+import { expectNoSecret, type Json, program, runToEnd, secret } from './running-proxy.ts';
+import { missingForSecretService, startSecretService } from './secret-service.ts';
+import { startOnTerminal } from './terminal.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+const URL_OF_GATEWAY = 'https://acme.example/v1/mcp';
+
+/** A home of its own, with white space and other letters in its path. */
+function makeHome(): string {
+  const home = realpathSync(mkdtempSync(join(tmpdir(), 'höme of 鍵 ')));
+  onTestFinished(() => rmSync(home, { recursive: true, force: true }));
+  return home;
+}
+
+/** Runs the program with this home and nothing else of the environment but the PATH. */
+function run(home: string, ...args: string[]) {
+  return runToEnd(args, '', { HOME: home });
+}
+
+async function runJson(home: string, ...args: string[]): Promise<Json> {
+  const { stdout, stderr } = await run(home, ...args, '--json');
+  expect(stderr).toBe('');
+  return JSON.parse(stdout);
+}
+
+/** Paths of the clients' configs below a home, asked for once. */
+let listed: Json[] | undefined;
+
+/** Where the client keeps its config. With `installed`, its folder is made, as if it were here. */
+async function configOf(home: string, client: string, { installed = true } = {}): Promise<string> {
+  if (listed === undefined) {
+    const report = JSON.stringify(await runJson(home, 'install', '--list'));
+    expect(report).toContain(home);
+    listed = JSON.parse(report.replaceAll(home, '.')) as Json[];
+  }
+  const file = join(home, String(listed.find((own) => own.client === client)?.file));
+  const folder = client === 'claude-code' ? join(home, '.claude') : dirname(file);
+  if (installed) mkdirSync(folder, { recursive: true });
+  return file;
+}
+
+const read = (file: string) => readFileSync(file, 'utf8');
+
+const jsonEntry = (args: string[], indent: string) =>
+  `"acme": ${JSON.stringify({ command: 'npx', args }, null, 2).replaceAll('\n', `\n${indent}`)}`;
+
+const jsonConfig = (servers: string) => `{
+  // The servers of mine. "acme": {} comes later
+  "${servers}": {
+    "github": { "command": "gh-mcp", "env": { "TOKEN": "hunter2" } }, // keep
+    "files":{"command":"files","args":["/a b", ], },  /* the last */
+    // nothing below
+  },
+  "theme" : "dark", "zoom": 1.50
+}
+`;
+
+const tomlConfig = `# Codex
+model = "o3"            # the model
+notify = ["a", 1]
+
+[mcp_servers.github]    # keep
+command = 'gh-mcp'
+args = [
+  "/a b", # one
+]
+
+[mcp_servers.github.env]
+TOKEN = "hunter2"
+
+[tui]
+theme = "dark"
+`;
+
+const npxArgs = (...more: string[]) => [
+  '-y',
+  `mcp-latchkey@${majorVersion()}`,
+  URL_OF_GATEWAY,
+  ...more,
+];
+const majorVersion = () => JSON.parse(read(join(root, 'package.json'))).version.split('.')[0];
+
+const clients = [
+  ['claude-desktop', 'mcpServers'],
+  ['claude-code', 'mcpServers'],
+  ['cursor', 'mcpServers'],
+  ['vscode', 'servers'],
+  ['codex', undefined],
+] as const;
+
+describe.each(clients)('the config of %s', (client, servers) => {
+  /** The config with an entry of these args, as it must come out. */
+  const withEntry = (args: string[], { fresh = false } = {}) => {
+    if (servers === undefined) {
+      const table = `[mcp_servers.acme]\ncommand = "npx"\nargs = [${args.map((word) => JSON.stringify(word)).join(', ')}]\n`;
+      return fresh ? table : `${tomlConfig}\n${table}`;
+    }
+    if (fresh) return `{\n  "${servers}": {\n    ${jsonEntry(args, '    ')}\n  }\n}\n`;
+    return jsonConfig(servers).replace(
+      '// nothing below\n',
+      `// nothing below\n    ${jsonEntry(args, '    ')},\n`,
+    );
+  };
+  const existing = servers === undefined ? tomlConfig : jsonConfig(servers);
+  const install = (home: string, ...options: string[]) =>
+    run(home, 'install', client, URL_OF_GATEWAY, '--no-verify', ...options);
+
+  it('is made where there is none, and stays as it is the second time', async () => {
+    const home = makeHome();
+    const file = await configOf(home, client);
+    expect(await install(home)).toMatchObject({ code: 0, stderr: '' });
+    expect(read(file)).toBe(withEntry(npxArgs(), { fresh: true }));
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+
+    const before = statSync(file);
+    const { code, stdout } = await install(home);
+    expect(code).toBe(0);
+    expect(stdout).toContain('Nothing to do');
+    expect(statSync(file).ino).toBe(before.ino);
+    expect(readdirSync(dirname(file)).filter((name) => name.includes(basename(file)))).toEqual([
+      basename(file),
+    ]);
+  });
+
+  it('keeps every byte of its comments and other servers, through install, update and uninstall', async () => {
+    const home = makeHome();
+    const file = await configOf(home, client);
+    writeFileSync(file, existing, { mode: 0o640 });
+    chmodSync(file, 0o640);
+
+    expect(await install(home)).toMatchObject({ code: 0, stderr: '' });
+    expect(read(file)).toBe(withEntry(npxArgs()));
+    const { code, stdout } = await install(home, '--integrations', 'linear,github');
+    expect(code).toBe(0);
+    expect(stdout).toContain('an update');
+    expect(read(file)).toBe(withEntry(npxArgs('--integrations', 'linear,github')));
+    expect(statSync(file).mode & 0o777).toBe(0o640);
+
+    const removal = await run(home, 'uninstall', client);
+    expect(removal).toMatchObject({ code: 0, stderr: '' });
+    expect(read(file)).toBe(existing);
+    const again = await run(home, 'uninstall', client, 'acme');
+    expect(again.code).toBe(0);
+    expect(again.stdout).toContain('Nothing to do');
+    for (const text of [stdout, removal.stdout]) expect(text).not.toContain('hunter2');
+
+    const backups = readdirSync(dirname(file)).filter((name) => name.endsWith('.bak'));
+    expect(backups).toHaveLength(1);
+    expect(read(join(dirname(file), backups[0] as string))).toBe(existing);
+  });
+
+  it('is left alone when it is broken, with line and column', async () => {
+    const home = makeHome();
+    const file = await configOf(home, client);
+    const broken = servers === undefined ? 'a = 1\n[b\n' : '{\n  "a": 1\n  "b": 2\n}\n';
+    writeFileSync(file, broken);
+    for (const command of [
+      ['install', client, URL_OF_GATEWAY, '--no-verify'],
+      ['uninstall', client],
+    ]) {
+      const { code, stderr } = await run(home, ...command);
+      expect(code).toBe(1);
+      expect(stderr.replaceAll('\n', ' ')).toMatch(/left alone.* line 3, column \d+: /);
+    }
+    expect(read(file)).toBe(broken);
+    expect(readdirSync(dirname(file)).filter((name) => /bak|tmp/.test(name))).toEqual([]);
+  });
+
+  it('is left alone when it is read-only', async () => {
+    const home = makeHome();
+    const file = await configOf(home, client);
+    writeFileSync(file, existing, { mode: 0o444 });
+    const { code, stderr } = await install(home);
+    expect(code).toBe(1);
+    expect(stderr).toContain('read-only');
+    expect(read(file)).toBe(existing);
+    expect(statSync(file).mode & 0o777).toBe(0o444);
+    expect(readdirSync(dirname(file)).filter((name) => /bak|tmp/.test(name))).toEqual([]);
+  });
+
+  it('is not made for a client that is not there, but with --force', async () => {
+    const home = makeHome();
+    const file = await configOf(home, client, { installed: false });
+    const { code, stderr } = await install(home);
+    expect(code).toBe(1);
+    expect(stderr).toContain('does not seem to be installed');
+    expect(existsSync(file)).toBe(false);
+    expect(await install(home, '--force')).toMatchObject({ code: 0 });
+    expect(read(file)).toBe(withEntry(npxArgs(), { fresh: true }));
+  });
+});
+
+it('keeps line ends, the byte order mark and the link that leads to the file', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const target = join(home, 'dotfiles.json');
+  const before = `\ufeff${jsonConfig('mcpServers').replaceAll('\n', '\r\n')}`;
+  writeFileSync(target, before);
+  symlinkSync(target, file);
+  expect(await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify')).toMatchObject({
+    code: 0,
+  });
+  expect(lstatSync(file).isSymbolicLink()).toBe(true);
+  const after = read(target);
+  expect(after).toContain('"acme": {\r\n');
+  expect(after.replaceAll('\r\n', '')).not.toMatch(/[\r\n]/);
+  expect(await run(home, 'uninstall', 'cursor')).toMatchObject({ code: 0 });
+  expect(read(target)).toBe(before);
+});
+
+it('leaves a file alone that is not in UTF-8', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const bytes = Buffer.from('\ufeff{"a": "ü"}', 'utf16le');
+  writeFileSync(file, bytes);
+  const { code, stderr } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  expect(code).toBe(1);
+  expect(stderr).toContain('UTF-8');
+  expect(readFileSync(file).equals(bytes)).toBe(true);
+});
+
+it('keeps what the user has added to the entry, and says when that is a key', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const pasted = `{
+  "mcpServers": {
+    "mine": {
+      "command": "npx",
+      "args": ["-y", "mcp-latchkey", "${URL_OF_GATEWAY}"],
+      "env": { "MCP_LATCHKEY_API_KEY": "hunter2", "MCP_LATCHKEY_KEY_FILE": "/k" },
+      "disabled": false // for now
+    }
+  }
+}
+`;
+  writeFileSync(file, pasted);
+  const { code, stdout } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  expect(code).toBe(0);
+  expect(stdout).not.toContain('hunter2');
+  expect(stdout).toContain('! The entry mine has MCP_LATCHKEY_API_KEY in plain text');
+  expect(read(file)).toBe(
+    pasted.replace(/\["-y".*\]/, JSON.stringify(npxArgs(), null, 2).replaceAll('\n', '\n      ')),
+  );
+});
+
+it('does not write over another server, nor take it out, but with --force', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const before = '{\n  "mcpServers": {\n    "acme": { "url": "https://other.example" }\n  }\n}\n';
+  writeFileSync(file, before);
+  const install = ['install', 'cursor', URL_OF_GATEWAY, '--no-verify'];
+  for (const command of [install, ['uninstall', 'cursor', 'acme']]) {
+    const { code, stderr } = await run(home, ...command);
+    expect(code).toBe(1);
+    expect(stderr).toContain('--force');
+    expect(read(file)).toBe(before);
+  }
+  expect(await run(home, ...install, '--force')).toMatchObject({ code: 0 });
+  expect(JSON.parse(read(file)).mcpServers.acme).toEqual({ command: 'npx', args: npxArgs() });
+});
+
+it('asks which entry to take out when several run mcp-latchkey', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'codex');
+  for (const name of ['one', 'mein Gerät']) {
+    const done = await run(home, 'install', 'codex', URL_OF_GATEWAY, '--no-verify', '--name', name);
+    expect(done).toMatchObject({ code: 0 });
+  }
+  const { code, stderr } = await run(home, 'uninstall', 'codex');
+  expect(code).toBe(2);
+  expect(stderr).toContain('one, mein Gerät');
+  expect(await run(home, 'uninstall', 'codex', 'mein Gerät')).toMatchObject({ code: 0 });
+  expect(read(file)).toContain('[mcp_servers.one]');
+  expect(read(file)).not.toContain('Gerät');
+});
+
+it('warns that Claude Desktop reads no comments', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'claude-desktop');
+  writeFileSync(file, '{\n  "mcpServers": {}, // none\n}\n');
+  const { stdout } = await run(home, 'install', 'claude-desktop', URL_OF_GATEWAY, '--no-verify');
+  expect(stdout.replaceAll('\n', ' ')).toContain(
+    'reads plain JSON: the comment or trailing comma at line',
+  );
+});
+
+it('shows with --dry-run what it would do, and does not do it', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const { code, stdout } = await run(
+    home,
+    'install',
+    'cursor',
+    URL_OF_GATEWAY,
+    '--dry-run',
+    '--pin',
+  );
+  expect(code).toBe(0);
+  expect(stdout).toContain('+     "acme": {');
+  expect(stdout).toContain('Nothing was written');
+  expect(existsSync(file)).toBe(false);
+  expect(existsSync(join(home, '.local'))).toBe(false);
+});
+
+it('reports as JSON', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  writeFileSync(file, '{}');
+  const args = ['cursor', URL_OF_GATEWAY, '--no-verify'];
+  const report = await runJson(home, 'install', ...args);
+  expect(report).toEqual({
+    client: 'cursor',
+    name: 'acme',
+    file,
+    change: 'added',
+    written: true,
+    backup: expect.stringMatching(/mcp\.json\.\d{4}-\d\d-\d\d\.bak$/),
+    start: { command: 'npx', args: npxArgs() },
+    check: null,
+    login: ['login', URL_OF_GATEWAY],
+    notes: [],
+    diff: expect.arrayContaining(['+     "acme": {']),
+  });
+  const unchanged = await runJson(home, 'install', ...args);
+  expect(unchanged).toMatchObject({ change: 'unchanged', written: false, diff: [] });
+  const clients = (await runJson(home, 'install', '--list')) as unknown as Json[];
+  expect(clients.find(({ client }) => client === 'cursor')).toEqual({
+    client: 'cursor',
+    name: 'Cursor',
+    installed: true,
+    file,
+    entries: ['acme'],
+  });
+  const removed = await runJson(home, 'uninstall', 'cursor');
+  expect(removed).toMatchObject({ change: 'removed', written: true, name: 'acme' });
+});
+
+it.each([
+  [['nonesuch', URL_OF_GATEWAY], 2, /no client that is known/],
+  [['zedd', URL_OF_GATEWAY], 2, /did you mean zed\?/],
+  [['cursor'], 2, /wants a client and a URL/],
+  [['cursor', 'acme.example'], 2, /no URL that starts with https/],
+  [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /wants seconds/],
+  [['cursor', URL_OF_GATEWAY, '--nonesuch'], 2, /nonesuch/],
+  [['cursor', URL_OF_GATEWAY, '--name', '__proto__'], 2, /no name for a server/],
+  [['cursor', URL_OF_GATEWAY, '-H', 'Authorization: Bearer hunter2'], 2, /\$\{VAR\}/],
+  [['cursor', `${URL_OF_GATEWAY}?api_key=hunter2`], 2, /holds? a key/],
+])('refuses %j with exit code %i', async (args, expected, message) => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const { code, stdout, stderr } = await run(home, 'install', ...args, '--no-verify');
+  expect(code).toBe(expected);
+  expect(stderr.replaceAll('\n', ' ')).toMatch(message);
+  expect(stdout + stderr).not.toContain('hunter2');
+  expect(existsSync(file)).toBe(false);
+});
+
+it('takes options before and behind the client, and passes headers with variables on', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const header = 'Authorization: Bearer ${MY_KEY}';
+  const args = ['-H', "X-Team: a 'b", 'cursor', URL_OF_GATEWAY, '-H', header, '--no-verify'];
+  const { code, stdout } = await run(home, 'install', ...args);
+  expect(code).toBe(0);
+  expect(stdout).toContain(`login ${URL_OF_GATEWAY} --header 'X-Team: a '\\''b' --header`);
+  expect(JSON.parse(read(file)).mcpServers.acme.args).toEqual(
+    npxArgs('--header', "X-Team: a 'b", '--header', header),
+  );
+});
+
+it('prints what to paste, in the format of the client', async () => {
+  const home = makeHome();
+  const print = async (client: string) =>
+    (await run(home, 'install', client, URL_OF_GATEWAY, '--print')).stdout;
+  const entry = { command: 'npx', args: npxArgs() };
+  expect(JSON.parse(await print('nonesuch'))).toEqual({ mcpServers: { acme: entry } });
+  expect(JSON.parse(await print('vscode'))).toEqual({ servers: { acme: entry } });
+  expect(await print('codex')).toBe(
+    `[mcp_servers.acme]\ncommand = "npx"\nargs = [${npxArgs()
+      .map((word) => JSON.stringify(word))
+      .join(', ')}]\n`,
+  );
+  expect(readdirSync(home)).toEqual([]);
+});
+
+const recipes = [
+  ...read(join(root, 'docs/install.md')).matchAll(
+    /^npx mcp-latchkey install (\S+) (\S+)\n```\n\nOr [^`]*(?:`[^`\n]+`[^`]*)*```(json|toml)\n(.*?)```/gms,
+  ),
+].map(([, client = '', url = '', format, snippet = '']) => ({ client, url, format, snippet }));
+
+it.each(recipes)(
+  'writes what docs/install.md has for $client',
+  async ({ client, url, format, snippet }) => {
+    const { stdout } = await run(makeHome(), 'install', client, url, '--print');
+    if (format === 'json') expect(JSON.parse(stdout)).toEqual(JSON.parse(snippet));
+    else expect(stdout).toBe(snippet);
+  },
+);
+
+it('has recipes for seven clients in docs/install.md', () => {
+  expect(recipes.map(({ client }) => client)).toEqual([
+    ...['claude-desktop', 'claude-code', 'cursor', 'vscode', 'windsurf', 'codex', 'zed'],
+  ]);
+});
+
+it('fits into 80 columns', async () => {
+  const home = makeHome();
+  await configOf(home, 'cursor');
+  const { stdout } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  const help = await run(home, 'install', '--help');
+  expect(stdout).not.toContain('\x1b');
+  for (const line of (stdout + help.stdout).split('\n')) {
+    if (!line.includes(home)) expect(line.length, line).toBeLessThanOrEqual(80);
+  }
+});
+
+/** A sandbox, and a file with a key for it. */
+async function gatewayWithKey(home: string, key: 'good' | 'revoked' = 'good') {
+  const sandbox = await startSandbox();
+  onTestFinished(() => sandbox.close());
+  const keyFile = join(home, 'my key.txt');
+  writeFileSync(keyFile, sandbox.keys[key], { mode: 0o600 });
+  return { url: sandbox.url, keyFile };
+}
+
+interface WrittenEntry {
+  command: string;
+  args: string[];
+  env?: Record<string, string>;
+}
+
+/** A session of the SDK's client with what the entry starts. */
+async function completeSession(home: string, { command, args, env = {} }: WrittenEntry) {
+  const client = new Client({ name: 'e2e', version: '1' });
+  const transport = new StdioClientTransport({
+    command,
+    args,
+    env: { HOME: home, ...env },
+    cwd: home,
+    stderr: 'ignore',
+  });
+  onTestFinished(() => client.close());
+  await client.connect(transport);
+  const { tools } = await client.listTools();
+  expect(tools.length).toBeGreaterThan(0);
+  const result = await client.callTool({
+    name: 'linear_get_issue',
+    arguments: { id: 'ENG-42' },
+  });
+  expect(result.isError ?? false).toBe(false);
+  await client.close();
+  return tools.length;
+}
+
+it('--pin writes an entry that needs no registry, and a client completes a session with it', async () => {
+  const home = makeHome();
+  const { url, keyFile } = await gatewayWithKey(home);
+  const file = await configOf(home, 'claude-desktop');
+  const args = ['claude-desktop', url, '--pin', '--key-file', keyFile];
+  const { code, stdout, stderr } = await run(home, 'install', ...args);
+  expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+  const entry: WrittenEntry = JSON.parse(read(file)).mcpServers['local-gateway'];
+  const { version } = JSON.parse(read(join(root, 'package.json')));
+  const script = join(home, `.local/share/mcp-latchkey/${version}/bin/mcp-latchkey.js`);
+  expect(entry).toEqual({ command: process.execPath, args: [script, url, '--key-file', keyFile] });
+  const tools = await completeSession(home, entry);
+  expect(stdout).toMatch(new RegExp(`It works: .* offers ${tools} tools`));
+
+  // A damaged copy is mended; the entry is as it should be.
+  writeFileSync(script, 'throw new Error("damaged")');
+  const again = await run(home, 'install', ...args);
+  expect(again).toMatchObject({ code: 0 });
+  expect(again.stdout).toContain('Nothing to do');
+  expect(readFileSync(script).equals(readFileSync(join(root, 'bin/mcp-latchkey.js')))).toBe(true);
+  const removal = await run(home, 'uninstall', 'claude-desktop');
+  expect(removal.stdout.replaceAll('\n', ' ')).toContain('The copy that it started stays');
+});
+
+it('writes an entry for npx with which a client completes a session, from the packed package', async () => {
+  const home = makeHome();
+  const { url, keyFile } = await gatewayWithKey(home);
+  const env = { ...(await startRegistry(home)), npm_config_cache: join(home, 'npm cache') };
+  const file = await configOf(home, 'cursor');
+  const args = ['install', 'cursor', url, '--key-file', keyFile];
+  expect(await run(home, ...args, '--no-verify')).toMatchObject({ code: 0 });
+  const config = JSON.parse(read(file));
+  const entry: WrittenEntry = config.mcpServers['local-gateway'];
+  expect(entry.command).toBe('npx');
+
+  // As a user with a registry of their own does.
+  entry.env = env;
+  writeFileSync(file, JSON.stringify(config, null, 2));
+  const { code, stdout } = await run(home, ...args);
+  expect(code, stdout).toBe(0);
+  expect(stdout).toContain('Nothing to do');
+  const tools = await completeSession(home, entry);
+  expect(stdout).toMatch(new RegExp(`It works: .* offers ${tools} tools`));
+}, 60_000);
+
+/** A registry on loopback that has the packed package and nothing else; the environment to use it. */
+async function startRegistry(folder: string) {
+  // Without scripts: the package is built, and other tests run it meanwhile.
+  const packed = execFileSync(
+    'npm',
+    ['pack', '--json', '--ignore-scripts', '--pack-destination', folder],
+    { cwd: root, encoding: 'utf8', env: { ...process.env, npm_config_cache: join(folder, 'c') } },
+  );
+  const [{ filename }] = JSON.parse(packed);
+  const tarball = readFileSync(join(folder, filename));
+  const manifest = JSON.parse(read(join(root, 'package.json')));
+  const server = createServer(({ url: path }, response) => {
+    const { port } = server.address() as AddressInfo;
+    const dist = {
+      tarball: `http://127.0.0.1:${port}/${filename}`,
+      integrity: `sha512-${createHash('sha512').update(tarball).digest('base64')}`,
+    };
+    const packument = {
+      name: manifest.name,
+      'dist-tags': { latest: manifest.version },
+      versions: { [manifest.version]: { ...manifest, dist } },
+    };
+    if (path === `/${filename}`) response.end(tarball);
+    else if (path === `/${manifest.name}`) response.end(JSON.stringify(packument));
+    else response.writeHead(404).end('{}');
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  return { npm_config_registry: `http://127.0.0.1:${port}/`, npm_config_audit: 'false' };
+}
+
+it('says so when npx cannot fetch the package, and does not fail', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const args = ['install', 'cursor', URL_OF_GATEWAY];
+  await run(home, ...args, '--no-verify');
+  const config = JSON.parse(read(file));
+  const server = createServer((_, response) => response.writeHead(404).end('{}'));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  const { port } = server.address() as AddressInfo;
+  config.mcpServers.acme.env = {
+    npm_config_registry: `http://127.0.0.1:${port}/`,
+    npm_config_cache: join(home, 'cache'),
+  };
+  writeFileSync(file, JSON.stringify(config));
+  const unknown = await run(home, ...args);
+  expect(unknown.code).toBe(0);
+  expect(unknown.stdout).toContain('does not have this version of');
+  expect(unknown.stdout).toContain(`npx mcp-latchkey login ${URL_OF_GATEWAY}`);
+  await new Promise((resolve) => server.close(resolve));
+  const offline = await run(home, ...args);
+  expect(offline.code).toBe(0);
+  expect(offline.stdout).toContain('ECONNREFUSED');
+});
+
+it('prints the login command when the gateway wants a key and there is no terminal', async () => {
+  const home = makeHome();
+  const sandbox = await startSandbox();
+  onTestFinished(() => sandbox.close());
+  await configOf(home, 'cursor');
+  const { code, stdout } = await run(home, 'install', 'cursor', sandbox.url, '--pin');
+  expect(code).toBe(0);
+  expect(stdout).toContain(`  npx mcp-latchkey login ${sandbox.url}\n`);
+  expect(stdout).not.toContain('[Y/n]');
+  const report = await runJson(home, 'install', 'cursor', sandbox.url, '--pin');
+  expect(report.check).toMatchObject({ outcome: 'refused', reason: 'no_api_key' });
+});
+
+const missing = await missingForSecretService();
+const skipped = missing === undefined ? '' : ` (skipped: ${missing} is not here)`;
+
+describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`, () => {
+  /** `install --pin` on a terminal, for an entry that reaches the keychain. */
+  async function start() {
+    const service = await startSecretService();
+    onTestFinished(() => service.stop());
+    const { HOME: home = '', ...env } = service.env;
+    const sandbox = await startSandbox();
+    onTestFinished(() => sandbox.close());
+    const file = await configOf(home, 'cursor');
+    const install = ['install', 'cursor', sandbox.url, '--pin'];
+    await runToEnd([...install, '--no-verify'], '', service.env);
+    const config = JSON.parse(read(file));
+    config.mcpServers['local-gateway'].env = env;
+    writeFileSync(file, JSON.stringify(config));
+    const command = [process.execPath, program, ...install].map((word) => `'${word}'`).join(' ');
+    return { sandbox, file, terminal: startOnTerminal(command, service.env) };
+  }
+
+  it('offers login, and shows that the key works', async () => {
+    const { sandbox, file, terminal } = await start();
+    await terminal.until('Store your API key now? [Y/n]');
+    terminal.type('\r');
+    await terminal.until('(not shown)');
+    terminal.type(`${secret(sandbox.keys.good)}\r`);
+    expect(await terminal.exited).toBe(0);
+    expect(terminal.shown).toContain('Stored in the keychain');
+    expect(terminal.shown).toContain('It works');
+    expectNoSecret(read(file));
+  });
+
+  it.each(['n\r', '\x03', '\x04'])('prints the command to whom answers %j', async (keys) => {
+    const { sandbox, terminal } = await start();
+    await terminal.until('Store your API key now? [Y/n]');
+    terminal.type(keys);
+    expect(await terminal.exited).toBe(0);
+    expect(terminal.shown).toContain(`npx mcp-latchkey login ${sandbox.url}`);
+  });
+});
+
+it('shows the proxy’s own words when it does not work, with exit code 1', async () => {
+  const home = makeHome();
+  const { url, keyFile } = await gatewayWithKey(home, 'revoked');
+  const file = await configOf(home, 'cursor');
+  const args = ['install', 'cursor', url, '--pin', '--key-file', keyFile];
+  const { code, stdout } = await run(home, ...args);
+  expect(code).toBe(1);
+  expect(stdout.replaceAll('\n', ' ')).toContain('Unauthorized (HTTP 401)');
+  expect(existsSync(file)).toBe(true);
+  const report = await runJson(home, ...args);
+  expect(report.check).toMatchObject({ outcome: 'refused', reason: 'unauthorized' });
+});

@@ -1,0 +1,352 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { newKey, startKeyedGateway } from './keyed-gateway.ts';
+import { answer, startGateway } from './loopback-gateway.ts';
+import {
+  expectNoSecret,
+  type Json,
+  program,
+  type RunningProxy,
+  runToEnd,
+  startProxy,
+} from './running-proxy.ts';
+import {
+  missingForSecretService,
+  type SecretService,
+  startSecretService,
+} from './secret-service.ts';
+import { startOnTerminal } from './terminal.ts';
+
+const missing = await missingForSecretService();
+const withKeyring = describe.skipIf(missing !== undefined);
+const skipped = missing === undefined ? '' : ` (skipped: ${missing} is not here)`;
+
+const NO_ENV_KEY = { MCP_LATCHKEY_API_KEY: '' };
+
+/** Asks until the answer fits: what the source has now is asked for every two seconds. */
+async function untilAnswered(proxy: RunningProxy, fits: (reply: Json) => boolean): Promise<Json> {
+  for (let id = 1000; ; id++) {
+    const reply = await proxy.request(id, 'tools/list');
+    if (fits(reply)) return reply;
+  }
+}
+
+withKeyring(`with a Secret Service${skipped}`, () => {
+  let service: SecretService;
+  beforeAll(async () => {
+    service = await startSecretService();
+  });
+  afterAll(() => service.stop());
+
+  it('carries a key from login through status, a session, its revocation and its successor to logout', async () => {
+    const gateway = await startKeyedGateway();
+    const [first, second] = [newKey(), newKey()];
+    gateway.accepted.add(first);
+
+    const login = await runToEnd(['login', gateway.url], `  Bearer ${first}\r\n`, service.env);
+    expect(login).toMatchObject({ code: 0, stderr: '' });
+    expect(login.stdout).toContain('The key works: 127.0.0.1');
+    expect(login.stdout).toContain('2 tools');
+    expect(login.stdout).toContain(gateway.url);
+    expect(login.stdout).toContain('(…cret)');
+
+    const status = await runToEnd(['status', gateway.url], '', service.env);
+    expect(status).toMatchObject({ code: 0, stderr: '' });
+    expect(status.stdout).toMatch(/In the keychain\n {2}\S+\n {4}default {2}…cret\n/);
+    expect(status.stdout).toMatch(/Used for \S+\n {2}the keychain \(…cret\)\n/);
+
+    const proxy = startProxy(gateway.url, { env: { ...service.env, ...NO_ENV_KEY } });
+    expect(await proxy.initialize()).toHaveProperty('result');
+    expect(await proxy.request(1, 'tools/list')).toHaveProperty('result.tools.length', 2);
+    expect(new Set(gateway.authorizations())).toEqual(new Set([`Bearer ${first}`]));
+
+    gateway.accepted.delete(first);
+    expect(await proxy.request(2, 'tools/list')).toMatchObject({
+      error: {
+        message: expect.stringMatching(
+          /the API key from the keychain \(…cret\).*mcp-latchkey login/,
+        ),
+        data: { reason: 'unauthorized', keySource: 'keychain' },
+      },
+    });
+
+    gateway.accepted.add(second);
+    const again = await runToEnd(['login', gateway.url], second, service.env);
+    expect(again.code).toBe(0);
+    await untilAnswered(proxy, (reply) => 'result' in reply);
+    expect(gateway.authorizations().at(-1)).toBe(`Bearer ${second}`);
+
+    const logout = await runToEnd(['logout', gateway.url], '', service.env);
+    expect(logout).toMatchObject({ code: 0, stderr: '' });
+    expect(logout.stdout).toContain('Removed');
+    const after = startProxy(gateway.url, { env: { ...service.env, ...NO_ENV_KEY } });
+    expect(await after.request(1, 'tools/list')).toMatchObject({
+      error: {
+        code: -32010,
+        message: expect.stringContaining(`mcp-latchkey login ${gateway.url}`),
+        data: { reason: 'no_api_key', keySource: 'none' },
+      },
+    });
+    expect((await runToEnd(['logout', gateway.url], '', service.env)).code).toBe(1);
+  });
+
+  it('repeats a request that was rejected with the key that has been stored meanwhile', async () => {
+    const gateway = await startKeyedGateway();
+    const [first, second] = [newKey(), newKey()];
+    gateway.accepted.add(first);
+    await runToEnd(['login', gateway.url], first, service.env);
+    const proxy = startProxy(gateway.url, { env: { ...service.env, ...NO_ENV_KEY } });
+    await proxy.initialize();
+    await proxy.request(0, 'tools/list');
+    gateway.accepted.delete(first);
+    gateway.accepted.add(second);
+    await runToEnd(['login', gateway.url], second, service.env);
+    const replies = await Promise.all([1, 2, 3, 4, 5].map((id) => proxy.request(id, 'tools/list')));
+    for (const reply of replies) expect(reply).toHaveProperty('result.tools.length', 2);
+  });
+
+  it('finds a key that was stored after a request went out without one', async () => {
+    const gateway = await startKeyedGateway();
+    const key = newKey();
+    gateway.accepted.add(key);
+    const proxy = startProxy(gateway.url, { env: { ...service.env, ...NO_ENV_KEY } });
+    expect(await proxy.request(1, 'tools/list')).toHaveProperty('error.data.reason', 'no_api_key');
+    await runToEnd(['login', gateway.url], key, service.env);
+    await untilAnswered(proxy, (reply) => 'result' in reply);
+  });
+
+  it('keeps a key for each account, and for each path', async () => {
+    const gateway = await startKeyedGateway();
+    const [own, work] = [newKey(), newKey()];
+    gateway.accepted.add(own).add(work);
+    await runToEnd(['login', gateway.url], own, service.env);
+    await runToEnd(['login', gateway.url, '--account', 'work #2'], work, service.env);
+    const status = await runToEnd(['status', gateway.url, '--json'], '', service.env);
+    expect(JSON.parse(status.stdout)).toMatchObject({
+      stored: [
+        { gateway: gateway.url, account: 'default', tail: 'cret' },
+        { gateway: gateway.url, account: 'work #2', tail: 'cret' },
+      ],
+      used: { source: 'keychain', account: 'default', isUsable: true, shadowsKeychain: false },
+    });
+    const env = { ...service.env, ...NO_ENV_KEY };
+    const proxy = startProxy(gateway.url, { args: ['--account', 'work #2'], env });
+    expect(await proxy.request(1, 'tools/list')).toHaveProperty('result');
+    expect(gateway.authorizations().at(-1)).toBe(`Bearer ${work}`);
+
+    const elsewhere = startProxy(`${gateway.url}/other`, { env });
+    expect(await elsewhere.request(1, 'tools/list')).toHaveProperty('error.code', -32010);
+    const missing = startProxy(gateway.url, { args: ['--account', 'nobody'], env });
+    expect(await missing.request(1, 'tools/list')).toMatchObject({
+      error: { code: -32010, message: expect.stringContaining('no key for the account nobody') },
+    });
+    expect(gateway.authorizations().at(-1)).toBeUndefined();
+  });
+
+  it('says that another source comes before the keychain, and does not ask it then', async () => {
+    const gateway = await startKeyedGateway();
+    const [stored, inEnvironment] = [newKey(), newKey()];
+    gateway.accepted.add(stored).add(inEnvironment);
+    const env = { ...service.env, MCP_LATCHKEY_API_KEY: inEnvironment };
+    const login = await runToEnd(['login', gateway.url], stored, env);
+    expect(login.code).toBe(0);
+    expect(login.stdout.replaceAll('\n', ' ')).toContain(
+      'not used where the environment variable MCP_LATCHKEY_API_KEY is set',
+    );
+    const status = await runToEnd(['status', gateway.url], '', env);
+    expect(status.stdout).toContain('the environment variable MCP_LATCHKEY_API_KEY');
+    expect(status.stdout).toContain('The key in the keychain is not used');
+
+    service.hang();
+    try {
+      const proxy = startProxy(gateway.url, { env });
+      expect(await proxy.request(1, 'tools/list')).toHaveProperty('result');
+      expect(gateway.authorizations().at(-1)).toBe(`Bearer ${inEnvironment}`);
+    } finally {
+      service.goOn();
+    }
+  });
+
+  it('shows no key to other programs while it is tried', async () => {
+    const key = newKey();
+    const commandLines: string[] = [];
+    const gateway = await startGateway((received, response) => {
+      for (const entry of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+        for (const file of ['cmdline', 'environ', 'comm']) {
+          try {
+            commandLines.push(readFileSync(`/proc/${entry}/${file}`, 'latin1'));
+          } catch {
+            // It has ended, or is another user's.
+          }
+        }
+      }
+      answer(received, response);
+    });
+    const login = await runToEnd(['login', gateway.url], key, service.env);
+    expect(login.code).toBe(0);
+    expect(commandLines.filter((line) => line.includes('mcp-latchkey')).length).toBeGreaterThan(0);
+    expect(commandLines.filter((line) => line.includes(key))).toEqual([]);
+  });
+});
+
+withKeyring(`when the keychain does not play along${skipped}`, () => {
+  async function startOwnService(): Promise<SecretService> {
+    const service = await startSecretService();
+    onTestFinished(() => service.stop());
+    return service;
+  }
+
+  it('gives a keychain up after 10 s, and a key command; answers at once while it hangs; takes the key when it comes', async () => {
+    const service = await startOwnService();
+    const gateway = await startKeyedGateway();
+    const key = newKey();
+    gateway.accepted.add(key);
+    await runToEnd(['login', gateway.url], key, service.env);
+    service.hang();
+    const proxy = startProxy(gateway.url, { env: { ...service.env, ...NO_ENV_KEY } });
+    const commanded = startProxy(gateway.url, { args: ['--key-command', 'sleep 60'] });
+    const start = performance.now();
+    const stopped = commanded.request(1, 'tools/list');
+    expect(await proxy.request(1, 'tools/list')).toMatchObject({
+      error: {
+        code: -32010,
+        message: expect.stringMatching(
+          /did not answer within 10 s: .*window that nobody sees.*--key-command, --key-file or --key-env/,
+        ),
+        data: { keySource: 'keychain' },
+      },
+    });
+    expect(performance.now() - start).toBeGreaterThan(9_500);
+    expect(performance.now() - start).toBeLessThan(13_000);
+    const second = performance.now();
+    expect(await proxy.request(2, 'tools/list')).toHaveProperty('error.code', -32010);
+    expect(performance.now() - second).toBeLessThan(1_000);
+    service.goOn();
+    await untilAnswered(proxy, (reply) => 'result' in reply);
+    expect(await stopped).toMatchObject({
+      error: {
+        code: -32010,
+        message: expect.stringContaining('--key-command did not end within 10 s and was stopped'),
+      },
+    });
+  });
+
+  it('ends in time while the keychain hangs', async () => {
+    const service = await startOwnService();
+    const gateway = await startKeyedGateway();
+    service.hang();
+    const proxy = startProxy(gateway.url, { env: { ...service.env, ...NO_ENV_KEY } });
+    proxy.send({ jsonrpc: '2.0', id: 1, method: 'tools/list' });
+    await proxy.until(() => proxy.stderr !== '');
+    const start = performance.now();
+    proxy.child.kill('SIGTERM');
+    expect(await proxy.exited).toBe(0);
+    expect(performance.now() - start).toBeLessThan(2_000);
+  });
+
+  it('login says what it waits for, and goes on when it is answered', async () => {
+    const service = await startOwnService();
+    const gateway = await startGateway(answer);
+    service.hang();
+    const login = startOnTerminal(
+      `'${process.execPath}' '${program}' login ${gateway.url}`,
+      service.env,
+    );
+    await login.until('It may be asking for its password in another window.');
+    service.goOn();
+    await login.until('(not shown): ');
+    login.type(`${newKey()}\r`);
+    expect(await login.exited).toBe(0);
+  });
+
+  it('says that the keychain is locked', async () => {
+    const service = await startOwnService();
+    const gateway = await startKeyedGateway();
+    const key = newKey();
+    gateway.accepted.add(key);
+    await runToEnd(['login', gateway.url], key, service.env);
+    await service.lock();
+    const proxy = startProxy(gateway.url, { env: { ...service.env, ...NO_ENV_KEY } });
+    const locked = expect.stringContaining('the keychain is locked');
+    expect(await proxy.request(1, 'tools/list')).toMatchObject({
+      error: { code: -32010, message: locked, data: { keySource: 'keychain' } },
+    });
+    const status = await runToEnd(['status', gateway.url, '--json'], '', service.env);
+    expect(status.code).toBe(1);
+    expect(JSON.parse(status.stdout)).toMatchObject({
+      stored: [],
+      keychainTrouble: expect.stringContaining('The keychain is locked'),
+      used: { source: 'keychain', isUsable: false, why: expect.stringContaining('is locked') },
+    });
+    for (const command of ['login', 'logout']) {
+      const { code, stderr } = await runToEnd([command, gateway.url], newKey(), service.env);
+      expect({ command, code, stderr }).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining('The keychain is locked'),
+      });
+    }
+  });
+});
+
+describe('without a keychain', () => {
+  it.runIf(process.platform === 'linux')(
+    'sends the request without a key, and stores none',
+    async () => {
+      const env = { ...NO_ENV_KEY, DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nonexistent/bus' };
+      const gateway = await startGateway(answer);
+      const proxy = startProxy(gateway.url, { env });
+      expect(await proxy.request(1, 'tools/list')).toHaveProperty('result');
+      expect(gateway.received[0]?.headers).not.toHaveProperty('authorization');
+      const { code, stdout, stderr } = await runToEnd(['login', gateway.url], newKey(), env);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr.replaceAll('\n', ' ')).toMatch(
+        /there is no D-Bus session; .*--key-command, --key-file or --key-env\. Nothing was stored\./,
+      );
+      expect(gateway.received).toHaveLength(1);
+    },
+  );
+
+  it.runIf(process.platform === 'linux')(
+    'says with a 401 why the keychain could not be asked',
+    async () => {
+      const gateway = await startKeyedGateway();
+      const env = { ...NO_ENV_KEY, DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nonexistent/bus' };
+      const { error } = await startProxy(gateway.url, { env }).request(1, 'tools/list');
+      expect(error).toMatchObject({
+        message: expect.stringMatching(
+          /none was found: .*there is no D-Bus session; .*--key-command.*MCP_LATCHKEY_API_KEY/,
+        ),
+        data: { reason: 'no_api_key', keySource: 'none' },
+      });
+    },
+  );
+
+  it('runs where the native module is not installed', async () => {
+    const folder = mkdtempSync(`${tmpdir()}/latchkey-bare-`);
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    for (const part of ['bin', 'dist', 'package.json']) {
+      cpSync(join(dirname(program), '..', part), join(folder, part), { recursive: true });
+    }
+    const key = newKey();
+    const gateway = await startGateway(answer);
+    const bare = join(folder, 'bin', basename(program));
+    const reply = await new Promise<string>((resolve) => {
+      const child = spawn(process.execPath, [bare, gateway.url], {
+        stdio: ['pipe', 'pipe', 'ignore'],
+      });
+      child.stdout.once('data', (line) => resolve(String(line)));
+      child.stdin.end('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
+    });
+    expect(JSON.parse(reply)).toHaveProperty('result');
+    const login = [bare, 'login', gateway.url];
+    const { status, stderr } = spawnSync(process.execPath, login, { input: key, encoding: 'utf8' });
+    expect(status).toBe(1);
+    expect(stderr.replaceAll('\n', ' ')).toContain(
+      'because the native module keytar is not installed; without it',
+    );
+    expectNoSecret(stderr);
+  });
+});

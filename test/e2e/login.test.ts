@@ -1,0 +1,256 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { newKey, startKeyedGateway } from './keyed-gateway.ts';
+import { answer, type Respond, sendJson, startGateway } from './loopback-gateway.ts';
+import { program, runToEnd } from './running-proxy.ts';
+import {
+  missingForSecretService,
+  type SecretService,
+  startSecretService,
+} from './secret-service.ts';
+import { startOnTerminal } from './terminal.ts';
+
+const missing = await missingForSecretService();
+const skipped = missing === undefined ? '' : ` (skipped: ${missing} is not here)`;
+
+describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
+  let service: SecretService;
+  beforeAll(async () => {
+    service = await startSecretService();
+  });
+  afterAll(() => service.stop());
+
+  const run = (args: string[], input: string, env: Record<string, string> = {}) =>
+    runToEnd(args, input, { ...service.env, ...env });
+
+  /** The accounts stored for a URL, as `status` says. */
+  async function storedFor(url: string): Promise<string[]> {
+    const { stdout } = await run(['status', url, '--json'], '');
+    return JSON.parse(stdout).stored.map(({ account }: { account: string }) => account);
+  }
+
+  const status =
+    (code: number, body = '{}'): Respond =>
+    (_, response) =>
+      response.writeHead(code, { 'content-type': 'application/json' }).end(body);
+
+  const trials: {
+    name: string;
+    respond: Respond;
+    outcome: string;
+    stores: boolean;
+    says: RegExp;
+  }[] = [
+    {
+      name: 'a key that works',
+      respond: answer,
+      outcome: 'works',
+      stores: true,
+      says: /The key works: 127\.0\.0\.1:\d+ offers it 0 tools\./,
+    },
+    {
+      name: 'a key that is rejected',
+      respond: status(401, '{"error":"Unauthorized"}'),
+      outcome: 'rejected',
+      stores: false,
+      says: /127\.0\.0\.1:\d+ rejected this key \(HTTP 401\)\. Copy it again/,
+    },
+    {
+      name: 'a key that lacks the entitlement',
+      respond: status(403),
+      outcome: 'forbidden',
+      stores: true,
+      says: /HTTP 403.*from standard input \(…cret\) is valid.*Personal API Key Access/,
+    },
+    {
+      name: 'a gateway that fails',
+      respond: status(404),
+      outcome: 'failed',
+      stores: true,
+      says: /HTTP 404.*no MCP endpoint/,
+    },
+    {
+      name: 'a gateway that answers with an error of its own',
+      respond: (received, response) => {
+        if (received.message.method !== 'tools/list') return answer(received, response);
+        const error = { code: -32000, message: 'out of \u001b[31mtools' };
+        sendJson(response, { jsonrpc: '2.0', id: received.message.id, error });
+      },
+      outcome: 'error',
+      stores: true,
+      says: /The key was taken.*said 'out of tools'/,
+    },
+  ];
+
+  it.each(trials)('says what it found of $name', async ({ respond, outcome, stores, says }) => {
+    const gateway = await startGateway(respond);
+    const [{ code, stdout, stderr }, json] = await Promise.all([
+      run(['login', gateway.url], newKey()),
+      run(['login', gateway.url, '--account', 'j', '--json'], newKey()),
+    ]);
+    const [said, silent] = stores ? [stdout, stderr] : [stderr, stdout];
+    expect(said.replaceAll('\n', ' ')).toMatch(says);
+    expect(said).toContain(stores ? 'Stored in the keychain' : 'Nothing was stored.');
+    expect(silent).toBe('');
+    for (const line of said.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+    expect(said).not.toMatch(/[^\n\P{Cc}]/u);
+    expect(code).toBe(stores ? 0 : 1);
+    expect(json).toMatchObject({ code, stderr: '' });
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      gateway: gateway.url,
+      account: 'j',
+      stored: stores,
+      outcome,
+      message: expect.stringMatching(says),
+      tail: 'cret',
+    });
+    expect(await storedFor(gateway.url)).toEqual(stores ? ['default', 'j'] : []);
+  });
+
+  it('counts the tools of every page', async () => {
+    const gateway = await startGateway((received, response) => {
+      const { method, params } = received.message as { method?: string; params?: object };
+      const isFirst = method === 'tools/list' && !(params && 'cursor' in params);
+      const tools = [{ name: 'a', inputSchema: {} }];
+      answer(received, response, isFirst ? { tools, nextCursor: '2' } : { tools });
+    });
+    const { stdout } = await run(['login', gateway.url, '--json'], newKey());
+    expect(JSON.parse(stdout)).toMatchObject({ outcome: 'works', tools: 2 });
+  });
+
+  it('stores when nobody answers, and says so', async () => {
+    const gateway = await startGateway(answer);
+    await gateway.close();
+    const { code, stdout } = await run(['login', gateway.url], newKey());
+    expect(stdout).toMatch(/^Unreachable: /);
+    expect(stdout).toContain('Stored');
+    expect(code).toBe(0);
+  });
+
+  it('stores a rejected key with --force, and tries none with --no-verify', async () => {
+    const gateway = await startKeyedGateway();
+    const forced = await run(['login', gateway.url, '--force', '--account', 'a'], newKey());
+    expect(forced.code).toBe(0);
+    expect(forced.stdout).toContain('rejected this key');
+    const requests = gateway.received.length;
+    const untried = await run(['login', gateway.url, '--no-verify', '--account', 'b'], newKey());
+    expect(untried.code).toBe(0);
+    expect(gateway.received).toHaveLength(requests);
+    expect(await storedFor(gateway.url)).toEqual(['a', 'b']);
+  });
+
+  it('keeps the key that was there when the new one is rejected', async () => {
+    const gateway = await startKeyedGateway();
+    const key = newKey();
+    gateway.accepted.add(key);
+    await run(['login', gateway.url], key);
+    expect((await run(['login', gateway.url], newKey())).code).toBe(1);
+    expect((await run(['status', gateway.url], '')).code).toBe(0);
+    expect(await storedFor(gateway.url)).toEqual(['default']);
+  });
+
+  it.each([
+    ['nothing', '', 'no-key'],
+    ['white space', ' \n\t ', 'no-key'],
+    ['two words', 'two words of a key', 'malformed'],
+    ['two lines', 'line-one\nline-two', 'malformed'],
+    ['quotes that an editor made', '“curly-quoted-key”', 'malformed'],
+    ['a control character', 'some\u0007key', 'malformed'],
+  ])('refuses %s', async (_, input, outcome) => {
+    const gateway = await startGateway(answer);
+    const { code, stdout } = await run(['login', gateway.url, '--json'], input);
+    expect(JSON.parse(stdout)).toMatchObject({ stored: false, outcome });
+    expect(code).toBe(1);
+    expect(gateway.received).toEqual([]);
+  });
+
+  it('sends the key bare in the header of --key-header, and no key of --header with it', async () => {
+    const key = newKey();
+    const gateway = await startGateway(answer);
+    const { code } = await run(
+      ['login', '--key-header', 'X-Api-Key', '-H', 'X-Tenant: t', gateway.url],
+      key,
+      { MCP_LATCHKEY_HEADER: 'X-Api-Key: another' },
+    );
+    expect(code).toBe(0);
+    expect(gateway.received.length).toBeGreaterThan(1);
+    for (const { headers } of gateway.received) {
+      expect(headers).toMatchObject({ 'x-api-key': key, 'x-tenant': 't' });
+      expect(headers).not.toHaveProperty('authorization');
+    }
+  });
+
+  it('needs --allow-http beyond this machine, and takes no key on the command line', async () => {
+    const plain = await run(['login', 'http://gateway.example/v1/mcp'], newKey());
+    expect(plain).toMatchObject({ code: 2, stdout: '' });
+    expect(plain.stderr).toContain('--allow-http');
+    for (const args of [
+      ['login', 'https://gateway.example/v1/mcp', newKey()],
+      ['logout', 'https://gateway.example/v1/mcp', newKey()],
+      ['status', 'https://gateway.example/v1/mcp', newKey()],
+      ['https://gateway.example/v1/mcp', newKey()],
+    ]) {
+      const { code, stderr } = await run(args, '');
+      expect(code).toBe(2);
+      expect(stderr).toMatch(/key/);
+    }
+    const typo = await run(['login', 'https://gateway.example/', '--acount', 'x'], newKey());
+    expect(typo.stderr).toContain('unknown option --acount');
+  });
+
+  describe('on a terminal', () => {
+    const login = (url: string, ...more: string[]) =>
+      startOnTerminal(
+        `stty -a >$HOME/before; '${process.execPath}' '${program}' login ${url} ${more.join(' ')}; code=$?; stty -a >$HOME/after; cmp $HOME/before $HOME/after && echo same terminal; exit $code`,
+        service.env,
+      );
+
+    it('asks without showing what is typed, and takes a pasted line end', async () => {
+      const gateway = await startKeyedGateway();
+      const key = newKey();
+      gateway.accepted.add(key);
+      const terminal = login(gateway.url);
+      await terminal.until('(not shown): ');
+      terminal.type('mistyped\x15\x1b[A');
+      terminal.type(`Bearer ${key}x\x7f`);
+      terminal.type('\r');
+      expect(await terminal.exited).toBe(0);
+      expect(terminal.shown).toContain('The key works');
+      expect(terminal.shown).toContain('same terminal');
+      expect(terminal.shown).not.toContain('mistyped');
+      expect(terminal.shown).not.toContain('*');
+      expect(await storedFor(gateway.url)).toEqual(['default']);
+    });
+
+    it.each([
+      ['Ctrl-C', '\x03'],
+      ['Ctrl-D', '\x04'],
+    ])('leaves nothing behind after %s', async (_, keys) => {
+      const gateway = await startGateway(answer);
+      const terminal = login(gateway.url);
+      await terminal.until('(not shown): ');
+      if (keys === '\x03') terminal.type(newKey());
+      terminal.type(keys);
+      expect(await terminal.exited).toBe(130);
+      expect(terminal.shown).toContain('Nothing was stored.');
+      expect(terminal.shown).toContain('same terminal');
+      expect(gateway.received).toEqual([]);
+      expect(await storedFor(gateway.url)).toEqual([]);
+    });
+
+    it('colours what it says, but not under NO_COLOR', async () => {
+      const gateway = await startGateway(answer);
+      const shown = [];
+      for (const noColor of ['', '1']) {
+        const terminal = startOnTerminal(
+          `${noColor && 'NO_COLOR=1 '}'${process.execPath}' '${program}' login ${gateway.url}`,
+          service.env,
+        );
+        await terminal.until('(not shown): ');
+        terminal.type(`${newKey()}\n`);
+        await terminal.exited;
+        shown.push(terminal.shown.includes('\x1b['));
+      }
+      expect(shown).toEqual([true, false]);
+    });
+  });
+});

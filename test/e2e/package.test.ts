@@ -1,0 +1,56 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { expect, it, onTestFinished } from 'vitest';
+import { answer, startGateway } from './loopback-gateway.ts';
+import { startProxy } from './running-proxy.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const run = promisify(execFile);
+// npm is a script that Windows starts through a shell only.
+const npm = (cwd: string, ...args: string[]) =>
+  run('npm', args, { cwd, shell: process.platform === 'win32' });
+
+it('packs small, installs without a script or a warning, and carries a session from there', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'latchkey-package-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  // Without scripts: `prepack` would build dist/ anew under the other tests.
+  const packed = await npm(
+    root,
+    'pack',
+    '--json',
+    '--ignore-scripts',
+    '--pack-destination',
+    folder,
+  );
+  const [{ filename, unpackedSize, files }] = JSON.parse(packed.stdout);
+  expect(unpackedSize).toBeLessThan(3 * 1024 * 1024);
+  expect(files.map(({ path }: { path: string }) => path)).toContain('dist/main.js');
+
+  // keytar is optional, and would come from the registry.
+  const install = ['install', '--offline', '--omit=optional', '--no-audit', '--no-fund'];
+  const installed = await npm(folder, ...install, `./${filename}`);
+  expect(installed.stdout).toContain('added 1 package');
+  expect(installed.stderr).not.toMatch(/deprecated|ERR|install-scripts/);
+  const at = join(folder, 'node_modules', 'mcp-latchkey');
+  expect(readdirSync(join(folder, 'node_modules')).filter((name) => !name.startsWith('.'))).toEqual(
+    ['mcp-latchkey'],
+  );
+  const { dependencies, optionalDependencies, scripts } = JSON.parse(
+    readFileSync(join(at, 'package.json'), 'utf8'),
+  );
+  expect(dependencies).toBeUndefined();
+  expect(Object.keys(optionalDependencies)).toEqual(['keytar']);
+  for (const hook of ['preinstall', 'install', 'postinstall', 'prepare']) {
+    expect(scripts).not.toHaveProperty(hook);
+  }
+
+  const gateway = await startGateway(answer);
+  const proxy = startProxy(gateway.url, { script: join(at, 'bin', 'mcp-latchkey.js') });
+  await proxy.initialize();
+  expect(await proxy.request(2, 'tools/list')).toHaveProperty('result');
+  expect(await proxy.end()).toBe(0);
+});
