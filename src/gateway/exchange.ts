@@ -157,7 +157,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#isAborted || this.#reader === undefined) return;
+    if (this.#isAborted || this.#reader === undefined || chunk.length === 0) return;
     if (this.#coding === undefined) {
       this.#push(chunk, controller);
       return;

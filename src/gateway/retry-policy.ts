@@ -31,7 +31,9 @@ export function waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat }:
   const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));
   const askedSeconds = end.kind === 'refused' ? retryAfterSeconds(end.headers) : undefined;
   const waitMs = askedSeconds === undefined ? Math.random() * backoffMs : askedSeconds * 1000;
-  return elapsedMs + waitMs <= limitMs ? waitMs : undefined;
+  // In whole seconds, so that a Retry-After of 30 is not too long by the time that it took to come.
+  const wholeMs = Math.floor((elapsedMs + waitMs) / 1000) * 1000;
+  return wholeMs <= limitMs ? waitMs : undefined;
 }
 
 /** Seconds from a `Retry-After`, a number or a date (RFC 9110 §10.2.3); undefined without one. */
