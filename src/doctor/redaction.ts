@@ -22,8 +22,10 @@ const FILE_ENDINGS = new Set(
   'cmd cjs crt exe html js json key log md mjs node pem service so toml ts txt yaml yml'.split(' '),
 );
 
-// Wider than the rules for names (RFC 1123 §2.1), so that nothing gets by for an odd character.
-const HOST_NAME = /(?<![\p{L}\p{N}_])(?:[\p{L}\p{N}_][\p{L}\p{N}_-]*\.)+\p{L}[\p{L}\p{N}_-]+/gu;
+// Wider than the rules for names (RFC 1123 §2.1), so that nothing gets by for an odd character; and
+// runs that are taken apart later, so that no text takes long.
+const DOTTED = /[\p{L}\p{N}_.-]+/gu;
+const LAST_LABEL = /^\p{L}[\p{L}\p{N}_-]/u;
 const ADDRESS =
   /(?<![\w:.])(?:[\da-f]{0,4}:){2,7}[\da-f]{0,4}(?:%\w+)?(?![\w:])|(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)/gi;
 
@@ -77,7 +79,7 @@ export class Redaction {
       masked = replaceWord(masked, machine, () => this.#named(machine, 'this machine'));
     }
     return masked
-      .replace(HOST_NAME, (name) => (this.#isPublic(name) ? name : this.#numbered(name, 'host')))
+      .replace(DOTTED, (run) => this.#dotted(run))
       .replace(ADDRESS, (found) => this.#address(found));
   }
 
@@ -88,6 +90,22 @@ export class Redaction {
     if (typeof value !== 'object' || value === null) return value;
     const members = Object.entries(value).map(([name, own]) => [name, this.maskAll(own)]);
     return Object.fromEntries(members) as Value;
+  }
+
+  /** A run with the host name in it masked: from behind two dots to the last word in letters. */
+  #dotted(run: string): string {
+    const labels = run.split('.');
+    const last = labels.findLastIndex((label) => LAST_LABEL.test(label));
+    const first = labels.lastIndexOf('', last) + 1;
+    if (first >= last) return run;
+    const name = labels
+      .slice(first, last + 1)
+      .join('.')
+      .replace(/^-+/, '');
+    if (this.#isPublic(name)) return run;
+    const around = (parts: string[]) => parts.map((label) => `${label}.`).join('');
+    const rest = labels.slice(last + 1).map((label) => `.${label}`);
+    return `${around(labels.slice(0, first))}${this.#numbered(name, 'host')}${rest.join('')}`;
   }
 
   /** The gateway's own name and what can be read from it, and names of files. */

@@ -37,6 +37,8 @@ describe('Redaction', () => {
       'Node.js 20.20.2, TLS 1.3, MCP 2025-11-25',
       'Node.js 20.20.2, TLS 1.3, MCP 2025-11-25',
     ],
+    ['dots in a row', 'wait...done, a..b', 'wait...done, a..b'],
+    ['a number behind a host', 'x.example.1', '[host-1].1'],
     ['abbreviations', 'such as, e.g., this', 'such as, e.g., this'],
     ['times', '12:30:45 and 12:30', '12:30:45 and 12:30'],
     ['files', 'docs/errors.md, a.json, keytar.node', 'docs/errors.md, a.json, keytar.node'],
@@ -113,6 +115,6 @@ describe('Redaction', () => {
       const text = piece.repeat(10_000);
       redaction().mask(text);
     }
-    expect(performance.now() - start).toBeLessThan(20_000);
+    expect(performance.now() - start).toBeLessThan(5_000);
   });
 });
