@@ -400,7 +400,19 @@ export class Gateway implements Upstream {
       mayRepeat,
       attempts,
     });
-    return { ...failure, ...(await this.#certificate(failure)), ...(await this.#explain(end)) };
+    const explained = { ...(await this.#certificate(failure)), ...(await this.#explain(end)) };
+    return this.#withoutKey({ ...failure, ...explained }, key);
+  }
+
+  /** A gateway may quote the key that it rejects; it is not repeated. */
+  #withoutKey(failure: Failure, key: KeyFinding): Failure {
+    const { detail } = failure;
+    if (detail === undefined) return failure;
+    const sent = key.kind === 'found' ? [key.key] : [...this.#options.headers.values()];
+    const secrets = sent
+      .map((value) => value.replace(/^\S+\s+/, ''))
+      .filter((value) => value.length > 3);
+    return { ...failure, detail: secrets.reduce((text, own) => text.replaceAll(own, '…'), detail) };
   }
 
   /** Whose certificate it is that was not trusted. */

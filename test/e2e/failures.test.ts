@@ -1,7 +1,7 @@
 import { createServer } from 'node:net';
 import { expect, it } from 'vitest';
 import { answer, type Respond, sendEvents, sendJson, startGateway } from './loopback-gateway.ts';
-import { type Json, startProxy } from './running-proxy.ts';
+import { type Json, startProxy, TEST_KEY } from './running-proxy.ts';
 
 interface Case {
   name: string;
@@ -294,6 +294,22 @@ it("passes on the gateway's own error, whatever the HTTP status", async () => {
     id: 1,
     error: { code: -32603, message: 'Upstream failed', data: { a: [1.5] } },
   });
+});
+
+it.each([
+  ['from the environment', [], {}],
+  ['in a header', ['-H', 'Authorization: Bearer ${ITS_KEY}'], { ITS_KEY: TEST_KEY }],
+])('does not repeat a key %s that the gateway quotes', async (_, args, env) => {
+  const gateway = await startGateway(({ headers }, response) => {
+    const key = headers.authorization?.replace('Bearer ', '');
+    const challenge = `Bearer error="invalid_token", error_description="no such key: ${key}"`;
+    response.writeHead(401, { 'www-authenticate': challenge });
+    response.end(JSON.stringify({ message: `The key ${key} is not known` }));
+  });
+  const proxy = startProxy(gateway.url, { args, env });
+  const { error } = await proxy.request(1, 'tools/list');
+  expect((error as { message: string }).message).toContain('no such key: …');
+  expect(JSON.stringify(error)).not.toContain(TEST_KEY);
 });
 
 it('logs a notification that could not be delivered and answers nothing', async () => {
