@@ -1,6 +1,7 @@
 import {
   createScanner,
   findNodeAtLocation,
+  getNodeValue,
   type Node,
   type ParseError,
   parse,
@@ -48,10 +49,11 @@ export const jsonText: ConfigText = { read, set, remove };
 function read(text: string): unknown {
   if (isBlank(text)) return {};
   const errors: ParseError[] = [];
-  const value: unknown = parse(text, errors, LENIENT);
+  const tree = parseTree(text, errors, LENIENT);
   const [first] = errors;
   if (first) throw syntaxError(text, first.offset, ERRORS[first.error] ?? 'this is not JSON');
-  return value;
+  // jsonc-parser's `parse` makes a member "__proto__" the prototype; JSON.parse makes it a member.
+  return JSON.parse(JSON.stringify(tree && getNodeValue(tree)));
 }
 
 function syntaxError(text: string, offset: number, what: string): ConfigSyntaxError {
