@@ -1,6 +1,8 @@
 import type { Dispatcher } from 'undici';
 import { headerOfKey, type KeyFinding } from '../auth/key.ts';
 import type { Trouble } from '../failures/unreachable.ts';
+import type { Message } from '../protocol/message.ts';
+import { isOpenEnded } from '../protocol/methods.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
 import { hasSystemCertificates, openRoute, type RouteOptions } from './route.ts';
 import type { Session } from './session.ts';
@@ -66,9 +68,14 @@ export class Endpoint {
   }
 
   /** POSTs a message. */
-  post(exchange: Exchange, target: string, body: Buffer, sender: Sender): void {
+  post(exchange: Exchange, target: string, message: Message, sender: Sender): void {
     const headers = ['content-type', 'application/json', ...this.#headers(BOTH_FORMATS, sender)];
-    this.#dispatch(exchange, 'POST', target, headers, this.#options.timeoutMs, body);
+    let { timeoutMs } = this.#options;
+    if (message.kind !== 'response') {
+      if (message.headers !== undefined) headers.push(...message.headers);
+      if (isOpenEnded(message.method)) timeoutMs = 0;
+    }
+    this.#dispatch(exchange, 'POST', target, headers, timeoutMs, message.bytes);
   }
 
   /** Opens an event stream, after `lastEventId` where one is given. It may be silent for ever. */

@@ -160,7 +160,7 @@ export class Gateway implements Upstream {
       const session = this.#sessionFor(message);
       const exchange = this.#exchange(message, observer);
       course.exchange = exchange;
-      this.#endpoint.post(exchange, target, message.bytes, { key, session });
+      this.#endpoint.post(exchange, target, message, { key, session });
       let end = await exchange.ended;
       if (end.kind === 'broken' && message.kind === 'request') {
         end = await this.#resume(exchange, end, message, { observer, course, session, target });

@@ -9,9 +9,15 @@ const REPEATABLE = new Set([
   'resources/read',
   'completion/complete',
   'server/discover',
+  'subscriptions/listen',
 ]);
 
 /** Whether asking twice does no more than asking once, by the definition of the method. */
 export function mayRepeatMethod(method: string): boolean {
   return REPEATABLE.has(method);
+}
+
+/** Whether the reply comes only when somebody ends what was asked for, and silence is no fault. */
+export function isOpenEnded(method: string): boolean {
+  return method === 'subscriptions/listen';
 }

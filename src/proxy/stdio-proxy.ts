@@ -13,6 +13,7 @@ import {
   salvageRequestId,
   type Unusable,
 } from '../protocol/message.ts';
+import { isOpenEnded } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { BatchReplies } from './batch-replies.ts';
 import { LineReader } from './line-reader.ts';
@@ -96,13 +97,18 @@ export class StdioProxy {
   }
 
   async #stop(drainLimitMs: number): Promise<void> {
-    await this.#idle(drainLimitMs);
     for (const inFlight of this.#inFlight) {
-      inFlight.sending?.abort();
-      this.#answer(inFlight, errorResponse(inFlight.request.id, STOPPED));
+      if (isOpenEnded(inFlight.request.method)) this.#interrupt(inFlight);
     }
+    await this.#idle(drainLimitMs);
+    for (const inFlight of this.#inFlight) this.#interrupt(inFlight);
     await this.#upstream.close(CLOSE_LIMIT_MS);
     await this.#writer.flush();
+  }
+
+  #interrupt(inFlight: InFlight): void {
+    inFlight.sending?.abort();
+    this.#answer(inFlight, errorResponse(inFlight.request.id, STOPPED));
   }
 
   #idle(limitMs: number): Promise<void> {
