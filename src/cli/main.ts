@@ -1,5 +1,6 @@
 import { appendFileSync } from 'node:fs';
 import { KeyRing } from '../auth/key-ring.ts';
+import { EraBridge } from '../eras/era-bridge.ts';
 import { wordMisconfiguration } from '../failures/catalogue.ts';
 import { createLog } from '../log.ts';
 import { errorResponse, readMessages } from '../protocol/message.ts';
@@ -50,7 +51,7 @@ function runProxy(settings: ProxySettings): void {
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,
-    upstream: gateway,
+    upstream: new EraBridge(gateway, log),
     maxMessageBytes,
     log,
   });

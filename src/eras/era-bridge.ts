@@ -1,0 +1,142 @@
+import type { Failure } from '../failures/failure.ts';
+import type { Log } from '../log.ts';
+import type { Message, Request, Response } from '../protocol/message.ts';
+import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
+import { Course, isReplyTo } from './course.ts';
+import {
+  errorCodeOf,
+  INVALID_PARAMS,
+  INVALID_REQUEST,
+  isModernError,
+  METHOD_NOT_FOUND,
+  MODERN,
+  revisionOf,
+} from './revisions.ts';
+import type * as Translators from './translators.ts';
+
+/** How what the client opened with is translated. */
+type Translation = 'none' | Translators.NewClient | Translators.OldClient;
+
+/**
+ * Between the client and the gateway, whichever era of MCP each of them is of: with `initialize`
+ * the client chooses the earlier era, with `_meta` in its first request the modern one
+ * (MCP 2026-07-28, Versioning §Compatibility Matrix). Where both are of the earlier era, every
+ * message passes as it is.
+ */
+export class EraBridge implements Upstream {
+  readonly #gateway: Upstream;
+  readonly #log: Log;
+  #observer!: MessageObserver;
+  #translation: Translation | undefined;
+  /** The opening that is under way: what comes later waits for it. */
+  #opening: Promise<unknown> | undefined;
+  #modern: Translators.ModernGateway | undefined;
+
+  constructor(gateway: Upstream, log: Log) {
+    this.#gateway = gateway;
+    this.#log = log;
+  }
+
+  listen(observer: MessageObserver): void {
+    this.#observer = observer;
+    this.#gateway.listen({
+      congested: () => observer.congested(),
+      onMessage: (message) => {
+        const translation = this.#translation;
+        if (typeof translation === 'object' && 'onServerMessage' in translation) {
+          translation.onServerMessage(message);
+        } else observer.onMessage(message);
+      },
+    });
+  }
+
+  send(message: Message, observer: MessageObserver): Sending {
+    const opening = this.#opening;
+    if (opening !== undefined && message.kind !== 'response') {
+      return new Course((course) => opening.then(() => course.send(this, message, observer)));
+    }
+    if (message.kind === 'request' && message.method === 'initialize') {
+      const handshake = new Course((course) => this.#openOld(course, message, observer));
+      this.#open(handshake.settled);
+      return handshake;
+    }
+    const translation = this.#translation;
+    if (translation === 'none') return this.#gateway.send(message, observer);
+    if (translation !== undefined) return translation.send(message, observer);
+    if (revisionOf(message) === undefined) return this.#gateway.send(message, observer);
+    this.#open(this.#openNew());
+    return this.send(message, observer);
+  }
+
+  close(limitMs: number): Promise<void> {
+    const translation = this.#translation;
+    return (typeof translation === 'object' ? translation : this.#gateway).close(limitMs);
+  }
+
+  #open(done: Promise<unknown>): void {
+    this.#opening = done.then(() => {
+      this.#opening = undefined;
+    });
+  }
+
+  async #openNew(): Promise<void> {
+    const { NewClient, ModernGateway } = await import('./translators.ts');
+    this.#modern ??= new ModernGateway(this.#gateway, this.#log);
+    this.#translation = new NewClient(this.#gateway, this.#modern, this.#observer, this.#log);
+  }
+
+  /** The gateway is asked as it is, and its answer tells what it is. */
+  async #openOld(
+    course: Course,
+    initialize: Request,
+    observer: MessageObserver,
+  ): Promise<Failure | undefined> {
+    let refusal: Response | undefined;
+    let failure: Failure | undefined;
+    if (!this.#isModernForSure()) {
+      failure = await course.send(this.#gateway, initialize, {
+        congested: () => observer.congested(),
+        onMessage: (message) => {
+          const isReply = isReplyTo(initialize.id, message);
+          if (isReply && !message.isError) this.#translation = 'none';
+          if (isReply && mayBeModern(message)) refusal = message;
+          else observer.onMessage(message);
+        },
+      });
+      if (course.isOver || (refusal === undefined && failure?.status !== 400)) return failure;
+    }
+    const { OldClient, ModernGateway } = await import('./translators.ts');
+    this.#modern ??= new ModernGateway(this.#gateway, this.#log);
+    const client = await OldClient.open(
+      { modern: this.#modern, initialize, observer: this.#observer, log: this.#log },
+      course,
+    );
+    if (course.isOver) return undefined;
+    if (client === undefined) {
+      if (refusal !== undefined) observer.onMessage(refusal);
+      return failure;
+    }
+    this.#log.info(`the gateway speaks revision ${MODERN}: translating`);
+    if (this.#isOld(this.#translation)) this.#translation.end();
+    this.#translation = client;
+    observer.onMessage(client.handshake());
+    return undefined;
+  }
+
+  #isModernForSure(): boolean {
+    const translation = this.#translation;
+    if (typeof translation !== 'object') return false;
+    return this.#isOld(translation) || translation.isModern;
+  }
+
+  #isOld(translation: Translation | undefined): translation is Translators.OldClient {
+    return typeof translation === 'object' && 'handshake' in translation;
+  }
+}
+
+/** Errors that a gateway of the modern era may answer `initialize` with. */
+function mayBeModern(reply: Response): boolean {
+  const code = errorCodeOf(reply);
+  const isUnclear = [INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS].includes(code as number);
+  return isUnclear || isModernError(reply);
+}

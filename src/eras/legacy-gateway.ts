@@ -1,0 +1,763 @@
+import type { Failure } from '../failures/failure.ts';
+import type { Log } from '../log.ts';
+import {
+  entriesOf,
+  itemsOf,
+  memberAt,
+  memberOf,
+  stringOf,
+  valueIn,
+  withMembers,
+} from '../protocol/json-members.ts';
+import {
+  errorResponse,
+  type Message,
+  type MessageId,
+  type Notification,
+  type Request,
+  type Response,
+} from '../protocol/message.ts';
+import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
+import { Course, DONE, isReplyTo, ownId, resultFor } from './course.ts';
+import { ACKNOWLEDGED } from './modern-gateway.ts';
+import {
+  errorCodeOf,
+  INVALID_PARAMS,
+  LEGACY,
+  LOG_LEVELS,
+  META,
+  METHOD_NOT_FOUND,
+  MODERN,
+  revisionOf,
+  TAKES_INPUT,
+  UNSUPPORTED_VERSION,
+} from './revisions.ts';
+
+/** Calls that wait for the client to come back with input, and questions that wait for a call. */
+const MOST_WAITING = 100;
+/** How long a call waits for the client to come back with input. */
+const WAIT_FOR_INPUT_MS = 15 * 60_000;
+const NOT_FOUND_OF_OLD = -32002;
+const URL_ELICITATION_REQUIRED = -32042;
+
+/** Results that carry hints for caches (MCP 2026-07-28, Caching §Cacheable Results). */
+const CACHEABLE: ReadonlySet<string> = new Set([
+  'tools/list',
+  'prompts/list',
+  'resources/list',
+  'resources/templates/list',
+  'resources/read',
+]);
+
+/** Methods that this revision has no more. */
+const REMOVED: ReadonlySet<string> = new Set([
+  'ping',
+  'logging/setLevel',
+  'resources/subscribe',
+  'resources/unsubscribe',
+]);
+
+/** What the gateway may ask of the client, and the capability that says whether it may. */
+const QUESTIONS: Readonly<Record<string, string>> = {
+  'sampling/createMessage': 'sampling',
+  'elicitation/create': 'elicitation',
+  'roots/list': 'roots',
+};
+
+const LIST_CHANGES: Readonly<Record<string, string>> = {
+  'notifications/tools/list_changed': 'tools',
+  'notifications/prompts/list_changed': 'prompts',
+  'notifications/resources/list_changed': 'resources',
+};
+
+const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };
+
+/** A request of the gateway's to the client. */
+type Question = Request;
+
+/** The client's request that is to be answered next on behalf of a call. */
+interface Asker {
+  readonly request: Request;
+  readonly observer: MessageObserver;
+  settle(failure?: Failure): void;
+}
+
+/** A request at work at the gateway; the client may have to ask more than once for its result. */
+interface Call {
+  /** Its id at the gateway. */
+  id: MessageId;
+  readonly request: Request;
+  sending: Sending;
+  /** Undefined while the client gathers input. */
+  asker: Asker | undefined;
+  /** What the gateway has asked on its account and the client has not answered. */
+  readonly questions: Map<string, Question>;
+  /** What the client shows to go on with this call. */
+  state: string | undefined;
+  expiry: NodeJS.Timeout | undefined;
+  /** How it came out, while nobody was there to take it. */
+  outcome: Response | { readonly failure: Failure } | undefined;
+  /** The gateway has ended it, and it is to be made anew when the client comes back. */
+  isToRepeat: boolean;
+}
+
+/** What a subscription of the client's listens for. */
+interface Subscription {
+  readonly id: MessageId;
+  readonly observer: MessageObserver;
+  readonly lists: ReadonlySet<string>;
+  readonly resources: ReadonlySet<string>;
+}
+
+/** What the gateway said in the handshake. */
+interface Handshake {
+  readonly capabilities: Buffer | undefined;
+  readonly serverInfo: Buffer | undefined;
+  readonly instructions: Buffer | undefined;
+}
+
+export interface LegacyGatewayOptions {
+  readonly upstream: Upstream;
+  /** Takes what belongs to no request. */
+  readonly observer: MessageObserver;
+  readonly log: Log;
+}
+
+/**
+ * A gateway of revision 2025-11-25 or earlier, for a client of 2026-07-28. The proxy holds the
+ * handshake; requests lose what is new in them, results get it; what the gateway asks the client
+ * during a call becomes an `input_required` result, and the client's next attempt goes on with the
+ * call that waits.
+ */
+export class LegacyGateway implements Upstream {
+  readonly #upstream: Upstream;
+  readonly #observer: MessageObserver;
+  readonly #log: Log;
+  readonly #calls = new Set<Call>();
+  readonly #subscriptions = new Set<Subscription>();
+  /** Asked when no call was there to carry it. */
+  readonly #questions: Question[] = [];
+  #handshake: Promise<Handshake | Response | Failure | undefined> | undefined;
+  #serverInfo: Buffer | undefined;
+  #logLevel: string | undefined;
+  #count = 0;
+
+  constructor(options: LegacyGatewayOptions) {
+    this.#upstream = options.upstream;
+    this.#observer = options.observer;
+    this.#log = options.log;
+  }
+
+  listen(): void {}
+
+  send(message: Message, observer: MessageObserver): Sending {
+    if (message.kind === 'response') return DONE;
+    if (message.kind === 'notification') return this.#notification(message);
+    const revision = revisionOf(message);
+    if (revision !== undefined && revision !== MODERN) {
+      refuse(message, observer, UNSUPPORTED_VERSION, 'Unsupported protocol version', {
+        supported: [MODERN],
+        requested: revision,
+      });
+      return DONE;
+    }
+    if (REMOVED.has(message.method)) {
+      refuse(message, observer, METHOD_NOT_FOUND, 'Method not found');
+      return DONE;
+    }
+    const state = stringOf(memberOf(message.bytes, 'params'), 'requestState');
+    if (state !== undefined && TAKES_INPUT.has(message.method)) {
+      return this.#goOn(message, observer, state);
+    }
+    return new Course(async (course) => {
+      const handshake = await Promise.race([this.shakeHands(message), course.ended]);
+      if (handshake === undefined || course.isOver) return undefined;
+      if ('reason' in handshake) return handshake;
+      if ('kind' in handshake) {
+        observer.onMessage(withId(handshake, message.id));
+        return undefined;
+      }
+      switch (message.method) {
+        case 'server/discover':
+          observer.onMessage(resultFor(message.id, discovered(handshake)));
+          return undefined;
+        case 'subscriptions/listen':
+          return this.#subscribe(course, message, observer, handshake);
+        default:
+          return this.#call(course, message, observer, handshake);
+      }
+    });
+  }
+
+  async close(limitMs: number): Promise<void> {
+    for (const call of this.#calls) this.#drop(call);
+    await this.#upstream.close(limitMs);
+  }
+
+  /**
+   * Begins a session with the gateway in the name of the client, once. Resolves with what the
+   * gateway said, with the error or the failure that it answered with, or with undefined when it
+   * was given up.
+   */
+  shakeHands(request: Request): Promise<Handshake | Response | Failure | undefined> {
+    this.#handshake ??= this.#shakeHands(request).then((outcome) => {
+      // What comes next tries again.
+      if (!isHandshake(outcome)) this.#handshake = undefined;
+      return outcome;
+    });
+    return this.#handshake;
+  }
+
+  async #shakeHands(request: Request): Promise<Handshake | Response | Failure | undefined> {
+    const meta = memberAt(request.bytes, 'params', '_meta');
+    const id = this.#nextId('initialize');
+    let reply: Response | undefined;
+    const initialize = requestOf(id, 'initialize', {
+      protocolVersion: JSON.stringify(LEGACY[0]),
+      capabilities: memberOf(meta, META.clientCapabilities) ?? '{}',
+      clientInfo: memberOf(meta, META.clientInfo) ?? '{"name":"unknown","version":"unknown"}',
+    });
+    const failure = await this.#upstream.send(initialize, {
+      ...SILENT,
+      onMessage: (message) => {
+        if (isReplyTo(id, message)) reply = message;
+      },
+    }).settled;
+    if (reply === undefined || reply.isError) return reply ?? failure;
+    const initialized: Notification = {
+      kind: 'notification',
+      method: 'notifications/initialized',
+      bytes: Buffer.from('{"jsonrpc":"2.0","method":"notifications/initialized"}'),
+    };
+    const refused = await this.#upstream.send(initialized, SILENT).settled;
+    if (refused !== undefined) this.#log.warn('the gateway did not take notifications/initialized');
+    const result = memberOf(reply.bytes, 'result');
+    this.#serverInfo = memberOf(result, 'serverInfo');
+    return {
+      capabilities: memberOf(result, 'capabilities'),
+      serverInfo: this.#serverInfo,
+      instructions: memberOf(result, 'instructions'),
+    };
+  }
+
+  /** Takes what the gateway sends without being asked. */
+  onServerMessage(message: Message): void {
+    if (message.kind === 'notification') this.#fromGateway(message, undefined);
+    else if (message.kind === 'request') this.#question(message, undefined);
+  }
+
+  // Calls
+
+  async #call(
+    course: Course,
+    request: Request,
+    observer: MessageObserver,
+    handshake: Handshake,
+  ): Promise<Failure | undefined> {
+    const level = stringOf(memberAt(request.bytes, 'params', '_meta'), META.logLevel);
+    if (level !== undefined && !LOG_LEVELS.includes(level)) {
+      refuse(request, observer, INVALID_PARAMS, 'Invalid params: no such log level');
+      return undefined;
+    }
+    if (level !== undefined && memberOf(handshake.capabilities, 'logging') !== undefined) {
+      await this.#setLogLevel(level);
+    }
+    if (course.isOver) return undefined;
+    const call: Call = {
+      id: this.#nextId('call'),
+      request,
+      sending: DONE,
+      asker: undefined,
+      questions: new Map(),
+      state: undefined,
+      expiry: undefined,
+      outcome: undefined,
+      isToRepeat: false,
+    };
+    this.#calls.add(call);
+    const settled = this.#attach(call, request, observer, course);
+    this.#make(call);
+    if (TAKES_INPUT.has(request.method)) {
+      for (const question of this.#questions.splice(0)) this.#question(question, call);
+    }
+    return settled;
+  }
+
+  #make(call: Call): void {
+    const { id, request } = call;
+    const bytes = withMembers(ofOld(request.bytes), { id: id.raw });
+    call.sending = this.#upstream.send(
+      { ...request, id, bytes },
+      {
+        congested: () => (call.asker?.observer ?? this.#observer).congested(),
+        onMessage: (message) => this.#fromCall(call, message),
+      },
+    );
+    void call.sending.settled.then((failure) => {
+      if (failure !== undefined && call.id === id) this.#cameOut(call, { failure });
+    });
+  }
+
+  /** The client goes on with a call that waits for input. */
+  #goOn(request: Request, observer: MessageObserver, state: string): Sending {
+    const call = [...this.#calls].find((other) => other.state === state);
+    if (call === undefined || call.request.method !== request.method) {
+      const why = 'Invalid params: the call that this requestState belongs to is gone, begin anew';
+      refuse(request, observer, INVALID_PARAMS, why);
+      return DONE;
+    }
+    call.state = undefined;
+    clearTimeout(call.expiry);
+    const responses = entriesOf(memberAt(request.bytes, 'params', 'inputResponses'));
+    return new Course((course) => {
+      const settled = this.#attach(call, request, observer, course);
+      if (call.isToRepeat) this.#repeat(call, responses);
+      for (const [name, response] of responses) {
+        const question = call.questions.get(name);
+        if (question === undefined) continue;
+        call.questions.delete(name);
+        this.#answer(question, resultFor(question.id, response));
+      }
+      if (call.outcome !== undefined) this.#cameOut(call, call.outcome);
+      else if (call.questions.size > 0) this.#askForInput(call);
+      return settled;
+    });
+  }
+
+  /** From here on the call's outcome is this request's. Resolves when it has been answered. */
+  #attach(
+    call: Call,
+    request: Request,
+    observer: MessageObserver,
+    course: Course,
+  ): Promise<Failure | undefined> {
+    void course.ended.then(() => {
+      if (call.asker?.request === request) this.#drop(call);
+    });
+    return new Promise((resolve) => {
+      call.asker = { request, observer, settle: resolve };
+    });
+  }
+
+  #drop(call: Call): void {
+    clearTimeout(call.expiry);
+    call.sending.abort();
+    call.asker?.settle();
+    this.#calls.delete(call);
+  }
+
+  #fromCall(call: Call, message: Message): void {
+    if (isReplyTo(call.id, message)) this.#cameOut(call, message);
+    else if (message.kind === 'request') this.#question(message, call);
+    else if (message.kind === 'notification') this.#fromGateway(message, call);
+  }
+
+  #cameOut(call: Call, outcome: NonNullable<Call['outcome']>): void {
+    const { asker } = call;
+    if (asker === undefined) {
+      call.outcome = outcome;
+      return;
+    }
+    if ('failure' in outcome) {
+      this.#calls.delete(call);
+      asker.settle(outcome.failure);
+      return;
+    }
+    if (errorCodeOf(outcome) === URL_ELICITATION_REQUIRED && this.#elicitUrls(call, outcome))
+      return;
+    this.#calls.delete(call);
+    asker.observer.onMessage(asOfNew(asker.request, outcome, this.#serverInfo));
+    asker.settle();
+  }
+
+  // Input
+
+  /** Puts a question of the gateway's to the client, through a call that can carry it. */
+  #question(question: Question, own: Call | undefined): void {
+    const { method } = question;
+    if (method === 'ping') {
+      this.#answer(question, resultFor(question.id, '{}'));
+      return;
+    }
+    const call = own !== undefined && canCarry(own) ? own : this.#carrier();
+    if (QUESTIONS[method] === undefined) this.#refuse(question);
+    else if (call !== undefined) {
+      if (!mayAsk(call.request, question)) this.#refuse(question);
+      else {
+        call.questions.set(`${method}:${++this.#count}`, question);
+        // What the gateway asks in one breath goes to the client in one result.
+        setImmediate(() => this.#askForInput(call));
+      }
+    } else if (this.#questions.length === MOST_WAITING) this.#refuse(question);
+    else this.#questions.push(question);
+  }
+
+  #carrier(): Call | undefined {
+    const calls = [...this.#calls].filter(canCarry);
+    return calls.find(({ asker }) => asker !== undefined) ?? calls[0];
+  }
+
+  #askForInput(call: Call): void {
+    const { asker, questions } = call;
+    if (asker === undefined || questions.size === 0 || !this.#calls.has(call)) return;
+    const requests: Record<string, Buffer> = {};
+    for (const [name, { method, bytes }] of questions) {
+      requests[name] = withMembers(undefined, {
+        method: JSON.stringify(method),
+        params: elicitationOfNew(memberOf(bytes, 'params')),
+      });
+    }
+    this.#detach(call, requests);
+  }
+
+  /** Answers with a wish for input; the call waits for the client to come back. */
+  #detach(call: Call, requests: Record<string, Buffer>): void {
+    const asker = call.asker as Asker;
+    call.asker = undefined;
+    call.state = crypto.randomUUID();
+    call.expiry = setTimeout(() => this.#drop(call), WAIT_FOR_INPUT_MS).unref();
+    const waiting = [...this.#calls].filter(({ state }) => state !== undefined);
+    if (waiting.length > MOST_WAITING) this.#drop(waiting[0] as Call);
+    const result = withMembers(undefined, {
+      resultType: '"input_required"',
+      inputRequests: withMembers(undefined, requests),
+      requestState: JSON.stringify(call.state),
+    });
+    asker.observer.onMessage(resultFor(asker.request.id, result));
+    asker.settle();
+  }
+
+  /**
+   * An error of revision 2025-11-25 that wants the user to open links first: the same as a wish for
+   * input here. False when it names none. The call is made anew when the client comes back.
+   */
+  #elicitUrls(call: Call, { bytes }: Response): boolean {
+    const links = itemsOf(memberAt(bytes, 'error', 'data', 'elicitations')) ?? [];
+    if (links.length === 0 || !TAKES_INPUT.has(call.request.method)) return false;
+    const requests = links.map((link, index): [string, Buffer] => [
+      `elicitation/create:${index}`,
+      withMembers(undefined, { method: '"elicitation/create"', params: elicitationOfNew(link) }),
+    ]);
+    call.isToRepeat = true;
+    this.#detach(call, Object.fromEntries(requests));
+    return true;
+  }
+
+  #repeat(call: Call, responses: readonly (readonly [string, Buffer])[]): void {
+    call.isToRepeat = false;
+    call.id = this.#nextId('call');
+    if (responses.every(([, response]) => stringOf(response, 'action') === 'accept')) {
+      this.#make(call);
+      return;
+    }
+    const error = { code: INVALID_PARAMS, message: 'the link that this needs was not opened' };
+    const bytes = errorResponse(call.id, error);
+    this.#cameOut(call, { kind: 'response', id: call.id, bytes, isError: true });
+  }
+
+  #answer(question: Question, response: Response): void {
+    const sending = this.#upstream.send(response, SILENT);
+    void sending.settled.then((failure) => {
+      if (failure !== undefined) this.#log.warn(`could not answer ${question.method}`);
+    });
+  }
+
+  #refuse(question: Question): void {
+    const error = { code: METHOD_NOT_FOUND, message: 'the client cannot answer this' };
+    const bytes = errorResponse(question.id, error);
+    this.#answer(question, { kind: 'response', id: question.id, bytes, isError: true });
+  }
+
+  // Notifications
+
+  #notification(notification: Notification): Sending {
+    if (notification.method !== 'notifications/cancelled') {
+      return this.#upstream.send(notification, SILENT);
+    }
+    const key = keyOf(memberAt(notification.bytes, 'params', 'requestId'));
+    const call = [...this.#calls].find(({ asker }) => asker?.request.id.key === key);
+    if (call === undefined) return DONE;
+    const params = memberOf(notification.bytes, 'params');
+    const bytes = withMembers(notification.bytes, {
+      params: withMembers(params, { requestId: call.id.raw }),
+    });
+    return this.#upstream.send({ ...notification, bytes }, SILENT);
+  }
+
+  #fromGateway(notification: Notification, call: Call | undefined): void {
+    const { method, bytes } = notification;
+    switch (method) {
+      case 'notifications/progress':
+        this.#progress(notification, call);
+        break;
+      case 'notifications/message':
+        this.#logMessage(notification, call);
+        break;
+      case 'notifications/cancelled':
+        this.#withdraw(keyOf(memberAt(bytes, 'params', 'requestId')));
+        break;
+      case 'notifications/elicitation/complete':
+        break;
+      case 'notifications/resources/updated':
+        this.#tell(notification, ({ resources }) =>
+          resources.has(stringOf(memberOf(bytes, 'params'), 'uri') ?? ''),
+        );
+        break;
+      default:
+        if (LIST_CHANGES[method] === undefined) {
+          (call?.asker?.observer ?? this.#observer).onMessage(notification);
+        } else this.#tell(notification, ({ lists }) => lists.has(method));
+    }
+  }
+
+  #progress(notification: Notification, own: Call | undefined): void {
+    const params = memberOf(notification.bytes, 'params');
+    const token = keyOf(memberOf(params, 'progressToken'));
+    const call = own ?? [...this.#calls].find(({ request }) => keyOf(tokenOf(request)) === token);
+    const wanted = call?.asker && tokenOf(call.asker.request);
+    if (call?.asker === undefined || wanted === undefined) return;
+    const bytes = withMembers(notification.bytes, {
+      params: withMembers(params, { progressToken: wanted }),
+    });
+    call.asker.observer.onMessage({ ...notification, bytes });
+  }
+
+  /**
+   * A log message belongs to a request that asked for it (MCP 2026-07-28, Logging §Per-request log
+   * level); on the stream that belongs to none, to any that did.
+   */
+  #logMessage(notification: Notification, own: Call | undefined): void {
+    const level = LOG_LEVELS.indexOf(stringOf(memberOf(notification.bytes, 'params'), 'level'));
+    const isWanted = ({ asker }: Call) => asker !== undefined && levelOf(asker.request) <= level;
+    const call = own === undefined ? [...this.#calls].find(isWanted) : own;
+    if (call !== undefined && isWanted(call)) call.asker?.observer.onMessage(notification);
+  }
+
+  /** The gateway no longer wants an answer. */
+  #withdraw(key: string): void {
+    for (const { questions } of this.#calls) {
+      for (const [name, { id }] of questions) if (id.key === key) questions.delete(name);
+    }
+    const index = this.#questions.findIndex(({ id }) => id.key === key);
+    if (index >= 0) this.#questions.splice(index, 1);
+  }
+
+  /** Sets the lowest level that any call at work has asked for. */
+  async #setLogLevel(level: string): Promise<void> {
+    const levels = [...this.#calls].map(({ request }) => levelOf(request));
+    const lowest = LOG_LEVELS[Math.min(LOG_LEVELS.indexOf(level), ...levels)] as string;
+    if (lowest === this.#logLevel) return;
+    this.#logLevel = lowest;
+    await this.#request('logging/setLevel', { level: JSON.stringify(lowest) });
+  }
+
+  // Subscriptions
+
+  async #subscribe(
+    course: Course,
+    request: Request,
+    observer: MessageObserver,
+    { capabilities }: Handshake,
+  ): Promise<Failure | undefined> {
+    const filter = memberAt(request.bytes, 'params', 'notifications');
+    const resources = new Set<string>();
+    if (valueIn(memberAt(capabilities ?? NO_OBJECT, 'resources', 'subscribe')) === true) {
+      for (const item of itemsOf(memberOf(filter, 'resourceSubscriptions')) ?? []) {
+        const reply = await this.#request('resources/subscribe', { uri: item });
+        if (reply?.isError === false) resources.add(String(valueIn(item)));
+      }
+    }
+    const kinds = Object.entries(LIST_CHANGES).filter(
+      ([, kind]) =>
+        valueIn(memberOf(filter, `${kind}ListChanged`)) === true &&
+        valueIn(memberAt(capabilities ?? NO_OBJECT, kind, 'listChanged')) === true,
+    );
+    const agreed: Record<string, unknown> = {};
+    for (const [, kind] of kinds) agreed[`${kind}ListChanged`] = true;
+    if (resources.size > 0) agreed.resourceSubscriptions = [...resources];
+    const subscription = {
+      id: request.id,
+      observer,
+      lists: new Set(kinds.map(([method]) => method)),
+      resources,
+    };
+    if (!course.isOver) {
+      this.#subscriptions.add(subscription);
+      observer.onMessage(
+        notificationOf(ACKNOWLEDGED, {
+          _meta: withMembers(undefined, { [META.subscriptionId]: request.id.raw }),
+          notifications: JSON.stringify(agreed),
+        }),
+      );
+      await course.ended;
+      this.#subscriptions.delete(subscription);
+    }
+    const others = [...this.#subscriptions];
+    for (const uri of resources) {
+      if (others.some((other) => other.resources.has(uri))) continue;
+      void this.#request('resources/unsubscribe', { uri: JSON.stringify(uri) });
+    }
+    return undefined;
+  }
+
+  #tell(notification: Notification, concerns: (subscription: Subscription) => boolean): void {
+    const params = memberOf(notification.bytes, 'params');
+    for (const subscription of this.#subscriptions) {
+      if (!concerns(subscription)) continue;
+      const _meta = withMembers(memberOf(params, '_meta'), {
+        [META.subscriptionId]: subscription.id.raw,
+      });
+      const bytes = withMembers(notification.bytes, { params: withMembers(params, { _meta }) });
+      subscription.observer.onMessage({ ...notification, bytes });
+    }
+  }
+
+  /** A request of the proxy's own. Undefined when there was no reply. */
+  async #request(method: string, params: Params): Promise<Response | undefined> {
+    const id = this.#nextId(method);
+    let reply: Response | undefined;
+    await this.#upstream.send(requestOf(id, method, params), {
+      ...SILENT,
+      onMessage: (message) => {
+        if (isReplyTo(id, message)) reply = message;
+      },
+    }).settled;
+    return reply;
+  }
+
+  #nextId(name: string): MessageId {
+    return ownId(`${name}:${++this.#count}`);
+  }
+}
+
+type Params = Readonly<Record<string, string | Buffer | undefined>>;
+
+const NO_OBJECT = Buffer.from('{}');
+
+function requestOf(id: MessageId, method: string, params: Params): Request {
+  const bytes = withMembers(undefined, {
+    jsonrpc: '"2.0"',
+    id: id.raw,
+    method: JSON.stringify(method),
+    params: withMembers(undefined, params),
+  });
+  return { kind: 'request', id, method, bytes };
+}
+
+function notificationOf(method: string, params: Params): Notification {
+  const bytes = withMembers(undefined, {
+    jsonrpc: '"2.0"',
+    method: JSON.stringify(method),
+    params: withMembers(undefined, params),
+  });
+  return { kind: 'notification', method, bytes };
+}
+
+function isHandshake(outcome: Handshake | Response | Failure | undefined): boolean {
+  return outcome !== undefined && !('kind' in outcome) && !('reason' in outcome);
+}
+
+function withId(response: Response, id: MessageId): Response {
+  return { ...response, id, bytes: withMembers(response.bytes, { id: id.raw }) };
+}
+
+/** The key of an id or a token, as MessageId has it. */
+function keyOf(json: Buffer | undefined): string {
+  const value = valueIn(json);
+  return typeof value === 'string' ? `s${value}` : `n${String(value)}`;
+}
+
+function tokenOf(request: Request): Buffer | undefined {
+  return memberAt(request.bytes, 'params', '_meta', 'progressToken');
+}
+
+/** As an index into LOG_LEVELS; beyond its end where the request wants no log messages. */
+function levelOf(request: Request): number {
+  const level = stringOf(memberAt(request.bytes, 'params', '_meta'), META.logLevel);
+  const index = LOG_LEVELS.indexOf(level);
+  return index < 0 ? LOG_LEVELS.length : index;
+}
+
+function canCarry({ request, outcome }: Call): boolean {
+  return TAKES_INPUT.has(request.method) && outcome === undefined;
+}
+
+/** Whether the client has said that it can answer that (MCP 2026-07-28, MRTR, Server 6). */
+function mayAsk(request: Request, { method, bytes }: Question): boolean {
+  const capabilities = memberAt(request.bytes, 'params', '_meta', META.clientCapabilities);
+  const capability = memberOf(capabilities, QUESTIONS[method] as string);
+  if (capability === undefined || method !== 'elicitation/create') return capability !== undefined;
+  const wantsUrl = stringOf(memberOf(bytes, 'params'), 'mode') === 'url';
+  const canUrl = memberOf(capability, 'url') !== undefined;
+  return wantsUrl ? canUrl : !canUrl || memberOf(capability, 'form') !== undefined;
+}
+
+/** A request without what the earlier era does not know. */
+function ofOld(request: Buffer): Buffer {
+  const params = memberOf(request, 'params');
+  const meta = withMembers(memberOf(params, '_meta'), {
+    [META.protocolVersion]: undefined,
+    [META.clientInfo]: undefined,
+    [META.clientCapabilities]: undefined,
+    [META.logLevel]: undefined,
+  });
+  const changes = {
+    _meta: meta.length > NO_OBJECT.length ? meta : undefined,
+    inputResponses: undefined,
+    requestState: undefined,
+  };
+  return withMembers(request, { params: withMembers(params, changes) });
+}
+
+/** A reply of the earlier era, as this one wants it. */
+export function asOfNew(request: Request, reply: Response, serverInfo?: Buffer): Response {
+  const { id, method } = request;
+  if (reply.isError) {
+    const error = memberOf(reply.bytes, 'error');
+    const isMissing = method === 'resources/read' && errorCodeOf(reply) === NOT_FOUND_OF_OLD;
+    const renamed = isMissing ? { error: withMembers(error, { code: `${INVALID_PARAMS}` }) } : {};
+    return { ...reply, id, bytes: withMembers(reply.bytes, { id: id.raw, ...renamed }) };
+  }
+  const result = memberOf(reply.bytes, 'result');
+  const meta = memberOf(result, '_meta');
+  const said = memberOf(meta, META.serverInfo) ?? serverInfo;
+  const changes = {
+    resultType: '"complete"',
+    ...(CACHEABLE.has(method) ? { ttlMs: '0', cacheScope: '"private"' } : {}),
+    ...(said === undefined ? {} : { _meta: withMembers(meta, { [META.serverInfo]: said }) }),
+  };
+  const bytes = withMembers(reply.bytes, { id: id.raw, result: withMembers(result, changes) });
+  return { ...reply, id, bytes };
+}
+
+/** The answer to `server/discover`. */
+function discovered({ capabilities, serverInfo, instructions }: Handshake): Buffer {
+  const _meta = serverInfo && withMembers(undefined, { [META.serverInfo]: serverInfo });
+  return withMembers(undefined, {
+    resultType: '"complete"',
+    supportedVersions: JSON.stringify([MODERN]),
+    // Tasks have become an extension, with other methods.
+    capabilities: withMembers(capabilities, { tasks: undefined }),
+    _meta,
+    instructions,
+    ttlMs: '0',
+    cacheScope: '"private"',
+  });
+}
+
+// The id of a URL elicitation belongs to a notification that is no more (MCP 2026-07-28, Changelog).
+function elicitationOfNew(params: Buffer | undefined): Buffer | undefined {
+  if (memberOf(params, 'elicitationId') === undefined) return params;
+  return withMembers(params, { elicitationId: undefined });
+}
+
+function refuse(
+  { id }: Request,
+  observer: MessageObserver,
+  code: number,
+  message: string,
+  data?: unknown,
+): void {
+  const bytes = errorResponse(id, { code, message, ...(data === undefined ? {} : { data }) });
+  observer.onMessage({ kind: 'response', id, bytes, isError: true });
+}

@@ -1,0 +1,155 @@
+import type { Failure } from '../failures/failure.ts';
+import type { Log } from '../log.ts';
+import { memberAt } from '../protocol/json-members.ts';
+import type { Message, Request, Response } from '../protocol/message.ts';
+import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
+import { Course, DONE, isReplyTo, ownId } from './course.ts';
+import { asOfNew, LegacyGateway } from './legacy-gateway.ts';
+import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
+import { errorCodeOf, isModernError, META, METHOD_NOT_FOUND, resultTypeOf } from './revisions.ts';
+
+/** What an answer says of the gateway that gave it. */
+type Sign = 'modern' | 'legacy' | 'unclear' | 'nothing';
+
+/**
+ * A client of revision 2026-07-28 in front of a gateway whose era is not known yet: requests go out
+ * as they are, and the first answer tells (MCP 2026-07-28, Streamable HTTP §Backward
+ * Compatibility).
+ */
+export class NewClient implements Upstream {
+  readonly #modern: ModernGateway;
+  readonly #legacy: LegacyGateway;
+  readonly #log: Log;
+  #found: Upstream | undefined;
+  #probe: Promise<boolean> | undefined;
+
+  /** `upstream` is the gateway, `observer` takes what belongs to no request. */
+  constructor(upstream: Upstream, modern: ModernGateway, observer: MessageObserver, log: Log) {
+    this.#modern = modern;
+    this.#legacy = new LegacyGateway({ upstream, observer, log });
+    this.#log = log;
+  }
+
+  listen(): void {}
+
+  /** Takes what the gateway sends without being asked: only one of the earlier era does. */
+  onServerMessage(message: Message): void {
+    this.#legacy.onServerMessage(message);
+  }
+
+  /** Whether the gateway turned out to be of the modern era. */
+  get isModern(): boolean {
+    return this.#found === this.#modern;
+  }
+
+  send(message: Message, observer: MessageObserver): Sending {
+    if (this.#found !== undefined) return this.#found.send(message, observer);
+    if (message.kind !== 'request') return DONE;
+    return new Course((course) => this.#find(course, message, observer));
+  }
+
+  close(limitMs: number): Promise<void> {
+    return this.#legacy.close(limitMs);
+  }
+
+  async #find(
+    course: Course,
+    request: Request,
+    observer: MessageObserver,
+  ): Promise<Failure | undefined> {
+    let reply: Response | undefined;
+    const failure = await course.send(this.#modern, request, {
+      congested: () => observer.congested(),
+      onMessage: (message) => {
+        if (isReplyTo(request.id, message)) {
+          if (signIn(request, message) === 'modern') this.#isFound(this.#modern);
+          if (this.#found !== this.#modern) reply = message;
+          else observer.onMessage(message);
+          return;
+        }
+        if (message.kind === 'notification' && message.method === ACKNOWLEDGED) {
+          this.#isFound(this.#modern);
+        }
+        if (message.kind === 'notification') observer.onMessage(message);
+        else if (message.kind === 'request') this.#legacy.onServerMessage(message);
+      },
+    });
+    if (course.isOver || this.#found === this.#modern) {
+      if (reply !== undefined) observer.onMessage(reply);
+      return failure;
+    }
+    let sign = reply === undefined ? signOf(failure) : signIn(request, reply);
+    if (sign === 'unclear') sign = (await this.#isModernAfterAll(request)) ? 'modern' : 'legacy';
+    if (course.isOver) return undefined;
+    if (sign === 'legacy' && reply?.isError === false) {
+      this.#isFound(this.#legacy);
+      observer.onMessage(asOfNew(request, reply));
+      return undefined;
+    }
+    if (sign === 'legacy') {
+      const outcome = await Promise.race([this.#legacy.shakeHands(request), course.ended]);
+      if (outcome === undefined || course.isOver) return undefined;
+      const isRefusal = 'kind' in outcome || 'reason' in outcome;
+      if (!isRefusal) {
+        this.#isFound(this.#legacy);
+        return course.send(this.#legacy, request, observer);
+      }
+      if (reply === undefined && 'reason' in outcome) return outcome;
+    } else if (sign === 'modern') this.#isFound(this.#modern);
+    if (reply !== undefined) observer.onMessage(reply);
+    return failure;
+  }
+
+  #isFound(gateway: ModernGateway | LegacyGateway): void {
+    if (this.#found !== undefined) return;
+    this.#found = gateway;
+    const era = gateway === this.#modern ? '2026-07-28 or later' : '2025-11-25 or earlier';
+    this.#log.info(`the gateway speaks revision ${era}`);
+  }
+
+  /** Every gateway of the modern era knows `server/discover`. */
+  #isModernAfterAll(request: Request): Promise<boolean> {
+    if (request.method === 'server/discover') return Promise.resolve(false);
+    this.#probe ??= this.#discover(request).finally(() => {
+      this.#probe = undefined;
+    });
+    return this.#probe;
+  }
+
+  async #discover({ bytes }: Request): Promise<boolean> {
+    const id = ownId('discover');
+    const meta = memberAt(bytes, 'params', '_meta');
+    let isModern = false;
+    const head = `{"jsonrpc":"2.0","id":${id.raw},"method":"server/discover","params":{"_meta":`;
+    const probe: Request = {
+      kind: 'request',
+      id,
+      method: 'server/discover',
+      bytes: Buffer.concat([Buffer.from(head), meta ?? Buffer.from('{}'), Buffer.from('}}')]),
+    };
+    await this.#modern.send(probe, {
+      congested: () => undefined,
+      onMessage: (message) => {
+        if (isReplyTo(id, message)) isModern = signIn(probe, message) === 'modern';
+      },
+    }).settled;
+    return isModern;
+  }
+}
+
+function signIn({ method }: Request, reply: Response): Sign {
+  if (reply.isError) {
+    if (isModernError(reply)) return 'modern';
+    if (method !== 'server/discover') return 'unclear';
+    return errorCodeOf(reply) === METHOD_NOT_FOUND ? 'legacy' : 'unclear';
+  }
+  if (resultTypeOf(reply) !== undefined) return 'modern';
+  if (memberAt(reply.bytes, 'result', '_meta', META.serverInfo) !== undefined) return 'modern';
+  return memberAt(reply.bytes, 'result', 'supportedVersions') === undefined ? 'legacy' : 'modern';
+}
+
+/** HTTP errors without a JSON-RPC error of the gateway's in them. */
+function signOf(failure: Failure | undefined): Sign {
+  const { status } = failure ?? {};
+  return status !== undefined && [400, 404, 405, 406].includes(status) ? 'legacy' : 'nothing';
+}

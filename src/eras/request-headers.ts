@@ -1,0 +1,145 @@
+import { itemsOf, memberAt, memberOf, stringOf, valueIn } from '../protocol/json-members.ts';
+import type { HttpHeaders, Notification, Request } from '../protocol/message.ts';
+import { META } from './revisions.ts';
+
+/** An argument that a tool wants to see as a header: the header's name and where the value is. */
+export interface MirroredArgument {
+  readonly header: string;
+  readonly path: readonly string[];
+}
+
+/** A tool of `tools/list`, read for its `x-mcp-header` annotations. */
+export type AnnotatedTool =
+  | { readonly name: string; readonly mirrored: readonly MirroredArgument[] }
+  | { readonly name: string; readonly why: string };
+
+// RFC 9110 §5.6.2.
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+const ANNOTATION = 'x-mcp-header';
+const MIRRORED_TYPES: readonly unknown[] = ['string', 'integer', 'boolean'];
+
+/** Which part of the params the `Mcp-Name` header repeats. */
+const NAMED_BY: Readonly<Record<string, string>> = {
+  'tools/call': 'name',
+  'prompts/get': 'name',
+  'resources/read': 'uri',
+};
+
+/**
+ * The headers that repeat what a modern message says (MCP 2026-07-28, Streamable HTTP §Request
+ * Metadata). `mirrored` is what the called tool is annotated with.
+ */
+export function headersOf(
+  message: Request | Notification,
+  mirrored: readonly MirroredArgument[] = [],
+): HttpHeaders {
+  const params = memberOf(message.bytes, 'params');
+  const headers: string[] = [];
+  const version = stringOf(memberOf(params, '_meta'), META.protocolVersion);
+  // A value that no header can carry is left out, and the gateway says what it thinks of that.
+  if (version !== undefined && /^[\x21-\x7e]+$/.test(version)) {
+    headers.push('mcp-protocol-version', version);
+  }
+  headers.push('mcp-method', headerValue(message.method));
+  const source = NAMED_BY[message.method];
+  const name = source === undefined ? undefined : stringOf(params, source);
+  if (name !== undefined) headers.push('mcp-name', headerValue(name));
+  if (mirrored.length > 0) {
+    const values = valueIn(memberOf(params, 'arguments'));
+    for (const { header, path } of mirrored) {
+      const value = valueAt(values, path);
+      if (value !== undefined) headers.push(`mcp-param-${header}`, headerValue(value));
+    }
+  }
+  return headers;
+}
+
+/** Only what stands in the arguments itself counts, not what an object inherits. */
+function valueAt(values: unknown, path: readonly string[]): string | undefined {
+  let value = values;
+  for (const name of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name))
+      return undefined;
+    value = (value as Record<string, unknown>)[name];
+  }
+  return ['string', 'number', 'boolean'].includes(typeof value) ? String(value) : undefined;
+}
+
+/**
+ * As it is, or in Base64 where a header could not carry it or where it looks like Base64 already
+ * (MCP 2026-07-28, Streamable HTTP §Value Encoding).
+ */
+export function headerValue(text: string): string {
+  const isPlain = /^(?![ \t])[\x20-\x7e\t]*(?<![ \t])$/.test(text);
+  if (isPlain && !/^=\?base64\?.*\?=$/.test(text)) return text;
+  return `=?base64?${Buffer.from(text).toString('base64')}?=`;
+}
+
+/**
+ * The tools of a reply to `tools/list`, each with the arguments to mirror or with why its
+ * annotations are invalid; undefined when there is no annotation in it at all.
+ */
+export function annotatedTools(reply: Buffer): AnnotatedTool[] | undefined {
+  if (!reply.includes(ANNOTATION)) return undefined;
+  return itemsOf(memberAt(reply, 'result', 'tools'))?.map(annotatedTool);
+}
+
+function annotatedTool(tool: Buffer): AnnotatedTool {
+  const name = stringOf(tool, 'name') ?? '';
+  if (!tool.includes(ANNOTATION)) return { name, mirrored: [] };
+  const mirrored: MirroredArgument[] = [];
+  const why = collectMirrored(valueIn(memberOf(tool, 'inputSchema')), mirrored);
+  return why === undefined ? { name, mirrored } : { name, why };
+}
+
+/**
+ * Fills `mirrored`; says what is wrong when something is (MCP 2026-07-28, Streamable HTTP §Schema
+ * Extension). Without recursion: the schema is the gateway's.
+ */
+function collectMirrored(schema: unknown, mirrored: MirroredArgument[]): string | undefined {
+  const taken = new Set<string>();
+  // `path` is undefined where no chain of `properties` leads.
+  const open: { at: unknown; path: string[] | undefined }[] = [{ at: schema, path: [] }];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const { at, path } = next;
+    if (typeof at !== 'object' || at === null) continue;
+    if (Array.isArray(at)) {
+      open.push(...at.map((item) => ({ at: item, path: undefined })));
+      continue;
+    }
+    for (const [keyword, value] of Object.entries(at)) {
+      if (keyword === ANNOTATION) {
+        const why = invalidity(value, (at as { type?: unknown }).type, path, taken);
+        if (why !== undefined) return why;
+        mirrored.push({ header: value as string, path: path as string[] });
+      } else if (keyword === 'properties' && isTable(value)) {
+        for (const [name, property] of Object.entries(value)) {
+          open.push({ at: property, path: path && [...path, name] });
+        }
+      } else if (!HOLDS_VALUES.has(keyword)) open.push({ at: value, path: undefined });
+    }
+  }
+  return undefined;
+}
+
+/** Keywords with data in them, in which an annotation is none. */
+const HOLDS_VALUES = new Set(['default', 'examples', 'const', 'enum']);
+
+function invalidity(
+  header: unknown,
+  type: unknown,
+  path: readonly string[] | undefined,
+  taken: Set<string>,
+): string | undefined {
+  if (typeof header !== 'string' || !TOKEN.test(header)) return 'it is no header name';
+  if (path === undefined || path.length === 0) return 'it stands where no argument is';
+  if (!MIRRORED_TYPES.includes(type)) return 'the argument is no string, integer or boolean';
+  const name = header.toLowerCase();
+  if (taken.has(name)) return 'two arguments share the header';
+  taken.add(name);
+  return undefined;
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

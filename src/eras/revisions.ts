@@ -1,0 +1,78 @@
+import { memberAt, memberOf, valueIn } from '../protocol/json-members.ts';
+import type { Message, Response } from '../protocol/message.ts';
+
+/** The revision that has neither handshake nor session, as far as it can be translated here. */
+export const MODERN = '2026-07-28';
+
+/** The revisions that begin with `initialize`, newest first. */
+export const LEGACY: readonly string[] = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'];
+
+/** What a request says of itself, under `params._meta` (MCP 2026-07-28, Overview §_meta). */
+export const META = {
+  protocolVersion: 'io.modelcontextprotocol/protocolVersion',
+  clientInfo: 'io.modelcontextprotocol/clientInfo',
+  clientCapabilities: 'io.modelcontextprotocol/clientCapabilities',
+  logLevel: 'io.modelcontextprotocol/logLevel',
+  serverInfo: 'io.modelcontextprotocol/serverInfo',
+  subscriptionId: 'io.modelcontextprotocol/subscriptionId',
+} as const;
+
+/** MCP 2026-07-28, Overview §Error Codes, and JSON-RPC 2.0 §5.1. */
+export const HEADER_MISMATCH = -32020;
+export const MISSING_CLIENT_CAPABILITY = -32021;
+export const UNSUPPORTED_VERSION = -32022;
+export const INVALID_REQUEST = -32600;
+export const METHOD_NOT_FOUND = -32601;
+export const INVALID_PARAMS = -32602;
+
+/** The requests whose result may be `input_required` (MCP 2026-07-28, MRTR §Supported Requests). */
+export const TAKES_INPUT: ReadonlySet<string> = new Set([
+  'tools/call',
+  'prompts/get',
+  'resources/read',
+]);
+
+/** Log levels, the most talkative first (RFC 5424 §6.2.1). */
+export const LOG_LEVELS: readonly unknown[] = [
+  'debug',
+  'info',
+  'notice',
+  'warning',
+  'error',
+  'critical',
+  'alert',
+  'emergency',
+];
+
+const MARK = Buffer.from(META.protocolVersion);
+
+/** The revision that a request names in its `_meta`; undefined for one of an earlier era. */
+export function revisionOf(message: Message): string | undefined {
+  if (message.kind !== 'request' || !message.bytes.includes(MARK)) return undefined;
+  const named = valueIn(memberAt(message.bytes, 'params', '_meta', META.protocolVersion));
+  return typeof named === 'string' ? named : undefined;
+}
+
+/** The code of an error response. */
+export function errorCodeOf(response: Response): unknown {
+  return response.isError ? valueIn(memberAt(response.bytes, 'error', 'code')) : undefined;
+}
+
+/** What `resultType` says; undefined where it is absent, as it is in earlier eras. */
+export function resultTypeOf(response: Response): unknown {
+  return valueIn(memberOf(memberOf(response.bytes, 'result'), 'resultType'));
+}
+
+/**
+ * Whether an error is one that only a gateway of the modern era gives (MCP 2026-07-28, Streamable
+ * HTTP §Backward Compatibility). One that supports no modern revision is of the earlier era
+ * whatever it knows.
+ */
+export function isModernError(response: Response): boolean {
+  const code = errorCodeOf(response);
+  if (code !== UNSUPPORTED_VERSION) {
+    return code === HEADER_MISMATCH || code === MISSING_CLIENT_CAPABILITY;
+  }
+  const supported = valueIn(memberAt(response.bytes, 'error', 'data', 'supported'));
+  return !Array.isArray(supported) || supported.some((version) => !LEGACY.includes(version));
+}
