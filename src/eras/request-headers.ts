@@ -69,7 +69,7 @@ function valueAt(values: unknown, path: readonly string[]): string | undefined {
  * As it is, or in Base64 where a header could not carry it or where it looks like Base64 already
  * (MCP 2026-07-28, Streamable HTTP §Value Encoding).
  */
-export function headerValue(text: string): string {
+function headerValue(text: string): string {
   const isPlain = /^(?![ \t])[\x20-\x7e\t]*(?<![ \t])$/.test(text);
   if (isPlain && !/^=\?base64\?.*\?=$/.test(text)) return text;
   return `=?base64?${Buffer.from(text).toString('base64')}?=`;

@@ -19,7 +19,7 @@ export const META = {
 
 /** MCP 2026-07-28, Overview §Error Codes, and JSON-RPC 2.0 §5.1. */
 export const HEADER_MISMATCH = -32020;
-export const MISSING_CLIENT_CAPABILITY = -32021;
+const MISSING_CLIENT_CAPABILITY = -32021;
 export const UNSUPPORTED_VERSION = -32022;
 export const INVALID_REQUEST = -32600;
 export const METHOD_NOT_FOUND = -32601;
