@@ -1,5 +1,6 @@
 import type { Failure } from '../failures/failure.ts';
 import type { Log } from '../log.ts';
+import { memberOf, stringOf } from '../protocol/json-members.ts';
 import type { Message, Request, Response } from '../protocol/message.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { Course, isReplyTo } from './course.ts';
@@ -91,19 +92,23 @@ export class EraBridge implements Upstream {
     initialize: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
-    let refusal: Response | undefined;
+    let unclear: Response | undefined;
     let failure: Failure | undefined;
     if (!this.#isModernForSure()) {
       failure = await course.send(this.#gateway, initialize, {
         congested: () => observer.congested(),
         onMessage: (message) => {
-          const isReply = isReplyTo(initialize.id, message);
-          if (isReply && !message.isError) this.#translation = 'none';
-          if (isReply && mayBeModern(message)) refusal = message;
-          else observer.onMessage(message);
+          if (isReplyTo(initialize.id, message)) {
+            if (mayBeModern(message)) {
+              unclear = message;
+              return;
+            }
+            if (!message.isError) this.#translation = 'none';
+          }
+          observer.onMessage(message);
         },
       });
-      if (course.isOver || (refusal === undefined && failure?.status !== 400)) return failure;
+      if (course.isOver || (unclear === undefined && failure?.status !== 400)) return failure;
     }
     const { OldClient, ModernGateway } = await import('./translators.ts');
     this.#modern ??= new ModernGateway(this.#gateway, this.#log);
@@ -113,7 +118,8 @@ export class EraBridge implements Upstream {
     );
     if (course.isOver) return undefined;
     if (client === undefined) {
-      if (refusal !== undefined) observer.onMessage(refusal);
+      if (unclear?.isError === false) this.#translation = 'none';
+      if (unclear !== undefined) observer.onMessage(unclear);
       return failure;
     }
     this.#log.info(`the gateway speaks revision ${MODERN}: translating`);
@@ -134,8 +140,12 @@ export class EraBridge implements Upstream {
   }
 }
 
-/** Errors that a gateway of the modern era may answer `initialize` with. */
+/** Answers to `initialize` that a gateway of the modern era may give. */
 function mayBeModern(reply: Response): boolean {
+  if (!reply.isError) {
+    const version = stringOf(memberOf(reply.bytes, 'result'), 'protocolVersion');
+    return version !== undefined && version >= MODERN && /^\d{4}-\d\d-\d\d$/.test(version);
+  }
   const code = errorCodeOf(reply);
   const isUnclear = [INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS].includes(code as number);
   return isUnclear || isModernError(reply);

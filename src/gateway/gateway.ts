@@ -211,8 +211,12 @@ export class Gateway implements Upstream {
     }
   }
 
-  /** What a message is sent in: `initialize` begins a session and is sent in none. */
+  /**
+   * What a message is sent in: `initialize` begins a session and is sent in none, and what brings
+   * headers of its own needs none (MCP 2026-07-28, Streamable HTTP).
+   */
   #sessionFor(message: Message): Session | undefined {
+    if (message.kind !== 'response' && message.headers !== undefined) return undefined;
     if (isInitialize(message)) this.#forgetSession();
     return this.#session;
   }
