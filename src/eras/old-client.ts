@@ -22,9 +22,11 @@ import { Course, DONE, isReplyTo, ownId, resultFor } from './course.ts';
 import { ACKNOWLEDGED } from './modern-gateway.ts';
 import { INVALID_PARAMS, LEGACY, LOG_LEVELS, META, MODERN, resultTypeOf } from './revisions.ts';
 
+/** How often a gateway may ask on account of one call; and how often without a question. */
 const MOST_ROUNDS = 100;
-const SHORTEST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 5_000;
+const MOST_BARE_ROUNDS = 10;
+const SHORTEST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 1_000;
 /** After the gateway ended the stream for changes in good order. */
 const REOPEN_MS = 5_000;
 /** After it could not be opened. */
@@ -183,6 +185,7 @@ export class OldClient implements Upstream {
     const params = withMembers(memberOf(request.bytes, 'params'), { _meta: meta });
     let attempt: Request = { ...request, bytes: withMembers(request.bytes, { params }) };
     let pauseMs = SHORTEST_PAUSE_MS;
+    let bareRounds = 0;
     for (let round = 1; ; round++) {
       const { id } = attempt;
       let wanted: Buffer | undefined;
@@ -196,15 +199,13 @@ export class OldClient implements Upstream {
         },
       });
       if (wanted === undefined || course.isOver) return failure;
-      if (round === MOST_ROUNDS) {
-        fail(request, observer, `the gateway asked for input ${MOST_ROUNDS} times, and again`);
+      const questions = entriesOf(memberOf(wanted, 'inputRequests'));
+      if (questions.length === 0) bareRounds++;
+      if (round === MOST_ROUNDS || bareRounds === MOST_BARE_ROUNDS) {
+        fail(request, observer, `the gateway wanted the call repeated ${round} times, and again`);
         return undefined;
       }
-      const answers = await this.#ask(
-        entriesOf(memberOf(wanted, 'inputRequests')),
-        course,
-        observer,
-      );
+      const answers = await this.#ask(questions, course, observer);
       if (course.isOver) return undefined;
       if ('error' in answers) {
         const bytes = withMembers(answers.error.bytes, { id: request.id.raw });
@@ -241,13 +242,16 @@ export class OldClient implements Upstream {
         return { name, answer };
       }),
     );
-    const responses: Record<string, Buffer> = {};
-    for (const { name, answer } of answers) {
-      if (answer === undefined) continue;
-      if (answer.isError) return { error: answer };
-      responses[name] = memberOf(answer.bytes, 'result') as Buffer;
-    }
-    return { responses: answers.length === 0 ? undefined : withMembers(undefined, responses) };
+    const error = answers.find(({ answer }) => answer?.isError)?.answer;
+    if (error !== undefined) return { error };
+    const results = answers.map(({ name, answer }) => [
+      name,
+      answer && memberOf(answer.bytes, 'result'),
+    ]);
+    return {
+      responses:
+        answers.length === 0 ? undefined : withMembers(undefined, Object.fromEntries(results)),
+    };
   }
 
   /** Undefined when the client has cancelled what this is about. */
