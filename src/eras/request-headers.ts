@@ -114,13 +114,20 @@ function collectMirrored(schema: unknown, mirrored: MirroredArgument[]): string 
         mirrored.push({ header: value as string, path: path as string[] });
       } else if (keyword === 'properties' && isTable(value)) {
         for (const [name, property] of Object.entries(value)) {
-          open.push({ at: property, path: path && [...path, name] });
+          open.push({ at: property, path: deeper(path, name) });
         }
       } else if (!HOLDS_VALUES.has(keyword)) open.push({ at: value, path: undefined });
     }
   }
   return undefined;
 }
+
+/** No deeper than anybody's arguments: a path of a million names would be copied a million times. */
+function deeper(path: string[] | undefined, name: string): string[] | undefined {
+  return path === undefined || path.length === DEEPEST ? undefined : [...path, name];
+}
+
+const DEEPEST = 100;
 
 /** Keywords with data in them, in which an annotation is none. */
 const HOLDS_VALUES = new Set(['default', 'examples', 'const', 'enum']);
