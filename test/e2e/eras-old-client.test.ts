@@ -34,7 +34,7 @@ async function connect(
 }
 
 /** The value that a tool of the fixture sent back. */
-function valueOf(reply: Json): Json {
+function echoed(reply: Json): Json {
   if (!reply.result) throw new Error(JSON.stringify(reply));
   const { content } = reply.result as { content: { text: string }[] };
   return JSON.parse(content[0]?.text ?? '');
@@ -285,7 +285,7 @@ describe('headers from the arguments of a tool', () => {
     ];
     for (const [id, [region, header]] of regions.entries()) {
       const args = { region, limit: -7, dryRun: false, options: { tenant: 't' }, statement: 's' };
-      expect(valueOf(await query(id, args))).toEqual(args);
+      expect(echoed(await query(id, args))).toEqual(args);
       expect(gateway.received.at(-1)?.headers).toMatchObject({
         'mcp-param-region': header,
         'mcp-param-limit': '-7',
@@ -293,7 +293,7 @@ describe('headers from the arguments of a tool', () => {
         'mcp-param-tenant': 't',
       });
     }
-    expect(valueOf(await query(100, { region: null, statement: 's' }))).toBeTruthy();
+    expect(echoed(await query(100, { region: null, statement: 's' }))).toBeTruthy();
     const sent = Object.keys(gateway.received.at(-1)?.headers ?? {});
     expect(sent.filter((name) => name.startsWith('mcp-param-'))).toEqual([]);
     expect(gateway.refusals).toEqual([]);
@@ -302,7 +302,7 @@ describe('headers from the arguments of a tool', () => {
   it('are found when the client never listed the tools', async () => {
     const { gateway, proxy } = await connect();
     const params = { name: 'query', arguments: { region: 'eu' } };
-    expect(valueOf(await proxy.request(1, 'tools/call', params))).toEqual({ region: 'eu' });
+    expect(echoed(await proxy.request(1, 'tools/call', params))).toEqual({ region: 'eu' });
     expect(gateway.requests('tools/call').length).toBeLessThanOrEqual(2);
   });
 
@@ -316,7 +316,7 @@ describe('headers from the arguments of a tool', () => {
       properties: { region: { type: 'string', 'x-mcp-header': 'Area' } },
     };
     const params = { name: 'query', arguments: { region: 'eu' } };
-    expect(valueOf(await proxy.request(3, 'tools/call', params))).toEqual({ region: 'eu' });
+    expect(echoed(await proxy.request(3, 'tools/call', params))).toEqual({ region: 'eu' });
     expect(gateway.refusals.map(([code]) => code)).toEqual([-32020]);
     const calls = gateway.requests('tools/call');
     expect(calls.map(({ headers }) => headers['mcp-param-area'])).toEqual([undefined, 'eu']);
@@ -389,7 +389,7 @@ describe('input that the gateway requires', () => {
     respond(proxy, sample, sampled);
     respond(proxy, await asked(proxy, 'roots/list'), roots);
     const reply = await proxy.reply('a');
-    expect(valueOf(reply)).toEqual({
+    expect(echoed(reply)).toEqual({
       label: 'a',
       who: accept('Ada'),
       what: sampled,
@@ -422,7 +422,7 @@ describe('input that the gateway requires', () => {
     const { gateway, proxy } = await connect();
     proxy.send(call('ask-once', 'a'));
     respond(proxy, await asked(proxy, 'elicitation/create'), { action: 'decline' });
-    expect(valueOf(await proxy.reply('a'))).toEqual({ who: { action: 'decline' } });
+    expect(echoed(await proxy.reply('a'))).toEqual({ who: { action: 'decline' } });
     for (const { message } of gateway.requests('tools/call')) {
       expect(message.params).not.toHaveProperty('requestState');
     }
@@ -434,7 +434,7 @@ describe('input that the gateway requires', () => {
     respond(proxy, await asked(proxy, 'elicitation/create'), accept('first'));
     respond(proxy, await asked(proxy, 'elicitation/create', 2), accept('second'));
     // The answers to the last questions, and none to those before.
-    expect(valueOf(await proxy.reply('a'))).toEqual({ second: accept('second') });
+    expect(echoed(await proxy.reply('a'))).toEqual({ second: accept('second') });
     const ids = gateway.requests('tools/call').map(({ message }) => message.id);
     expect(new Set(ids).size).toBe(4);
     expect(gateway.refusals).toEqual([]);
@@ -470,7 +470,7 @@ describe('input that the gateway requires', () => {
       respond(proxy, await asked(proxy, 'roots/list', count), roots);
     }
     for (const label of labels) {
-      expect(valueOf(await proxy.reply(label))).toMatchObject({ label, who: accept(label) });
+      expect(echoed(await proxy.reply(label))).toMatchObject({ label, who: accept(label) });
     }
     // The gateway has refused no requestState.
     expect(gateway.refusals).toEqual([]);
@@ -487,7 +487,7 @@ describe('input that the gateway requires', () => {
       elicitationId: expect.stringMatching(/./),
     });
     respond(proxy, elicit, { action: 'accept' });
-    expect(valueOf(await proxy.reply('a'))).toEqual({ who: { action: 'accept' } });
+    expect(echoed(await proxy.reply('a'))).toEqual({ who: { action: 'accept' } });
   });
 
   it('that the client fails to give is the error of the call', async () => {
