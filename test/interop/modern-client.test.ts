@@ -8,7 +8,7 @@ import { type ServerEverything, startServerEverything } from './server-everythin
 const LOG_LEVEL = 'io.modelcontextprotocol/logLevel';
 const SUBSCRIPTION = 'io.modelcontextprotocol/subscriptionId';
 
-const suite = missing('serverEverything', 'modernClient') ? describe.skip : describe.concurrent;
+const suite = missing('serverEverything', 'modernClient') ? describe.skip : describe;
 
 suite('server-everything, which speaks 2025-11-25, for a client of 2026-07-28', () => {
   let everything: ServerEverything;
@@ -47,7 +47,7 @@ suite('server-everything, which speaks 2025-11-25, for a client of 2026-07-28', 
     expect(textOf(await call(client, 'echo', { message: 'hello' }))).toBe('Echo: hello');
   });
 
-  test.sequential('the session that is held for the client ends with it', async (context) => {
+  test('the session that is held for the client ends with it', async (context) => {
     const { client, close } = await connectModernClient(context, everything.url);
     await client.listTools();
     const mark = everything.mark();

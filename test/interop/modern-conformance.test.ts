@@ -80,9 +80,7 @@ const scenarios = [
   },
 ];
 
-const suite = missing('conformance', 'recentNode', 'modernClient')
-  ? describe.skip
-  : describe.concurrent;
+const suite = missing('conformance', 'recentNode', 'modernClient') ? describe.skip : describe;
 
 suite.for(['modern', 'legacy'])(
   'the conformance suite at 2026-07-28 passes a %s client that goes through the proxy',
