@@ -16,6 +16,7 @@ const entries = [
   'src/auth/key-command.ts',
   'src/auth/keychain.ts',
   'src/auth/keychain-child.ts',
+  'src/eras/http-sse.ts',
   'src/gateway/certificate.ts',
   'src/gateway/proxied-route.ts',
   'src/sandbox/sandbox.ts',
