@@ -30,7 +30,7 @@ export interface HttpSseGateway extends LoopbackGateway {
   posts(): string[];
 }
 
-export const INITIALIZE_RESULT = {
+const INITIALIZE_RESULT = {
   protocolVersion: '2024-11-05',
   capabilities: { tools: { listChanged: true } },
   serverInfo: { name: 's', version: '1' },

@@ -1,5 +1,8 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { Server } from '@modelcontextprotocol/sdk/server/index.js';
 import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
 import {
@@ -9,6 +12,7 @@ import {
 } from '@modelcontextprotocol/sdk/types.js';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { replyOn, sendEndpoint, startHttpSseGateway } from './http-sse-gateway.ts';
+import { newKey } from './keyed-gateway.ts';
 import { answer, type Received, sendJson, startGateway } from './loopback-gateway.ts';
 import { type Json, runToEnd, startProxy, TEST_KEY } from './running-proxy.ts';
 
@@ -494,6 +498,53 @@ describe('401', () => {
     expect(messageOf(reply)).toContain('expired yesterday');
     expect(resultOf(await proxy.request(2, 'ping'))).toEqual({ from: 1 });
   });
+});
+
+it.each(['GET', 'POST'])('takes up a new key after a 401 to the %s, unseen', async (refused) => {
+  const [old, renewed] = [newKey(), newKey()];
+  const file = join(mkdtempSync(join(tmpdir(), 'latchkey-')), 'key');
+  onTestFinished(() => rmSync(dirname(file), { recursive: true }));
+  const write = (key: string) => writeFileSync(file, key, { mode: 0o600 });
+  write(old);
+  const refuses = ({ method, headers }: Received, response: ServerResponse) => {
+    if (method !== refused || headers.authorization !== `Bearer ${old}`) return false;
+    write(renewed);
+    response.writeHead(401).end();
+    return true;
+  };
+  const gateway = await startHttpSseGateway({
+    open: (stream, received) => {
+      if (!refuses(received, stream.response)) sendEndpoint(stream);
+    },
+    take: (received, _, response) => refuses(received, response),
+  });
+  const args = ['--transport', 'sse', '--key-file', file];
+  const proxy = startProxy(gateway.url, { args, env: { MCP_LATCHKEY_API_KEY: '' } });
+  expect(resultOf(await proxy.initialize()).protocolVersion).toBe('2024-11-05');
+  const keys = gateway.received
+    .filter(({ method }) => method === refused)
+    .map(({ headers }) => headers.authorization);
+  expect(keys.slice(0, 2)).toEqual([`Bearer ${old}`, `Bearer ${renewed}`]);
+});
+
+it('is found well by the doctor', async () => {
+  const gateway = await startHttpSseGateway({
+    take: ({ message }, stream, response) => {
+      if (message.method !== 'tools/list') return false;
+      response.writeHead(202).end();
+      const tools = [{ name: 'a_b', inputSchema: { type: 'object' } }];
+      stream.message({ jsonrpc: '2.0', id: message.id, result: { tools } });
+      return true;
+    },
+  });
+  const { code, stdout } = await runToEnd(['doctor', gateway.url, '--json'], '', {
+    MCP_LATCHKEY_API_KEY: TEST_KEY,
+  });
+  const [{ findings }] = JSON.parse(stdout).gateways as [{ findings: Json[] }];
+  const lineOf = (own: string) => findings.find(({ name }) => name === own)?.line;
+  expect(lineOf('initialize')).toBe('MCP 2024-11-05, over HTTP+SSE, which is deprecated');
+  expect(lineOf('speed')).toMatch(/^a ping takes .* the median of 10$/);
+  expect(code).toBe(0);
 });
 
 it('passes on the error of its own that a gateway refuses a request with', async () => {
