@@ -46,6 +46,10 @@ export async function startHttpSseGateway(options: HttpSseOptions = {}): Promise
   const streams: Stream[] = [];
   const posts: string[] = [];
   const gateway = await startGateway((received, response) => {
+    if (received.target.startsWith('/.well-known/')) {
+      response.writeHead(404).end();
+      return;
+    }
     if (received.method === 'GET') {
       const write = (text: string) => void response.write(text);
       const stream: Stream = {

@@ -56,8 +56,20 @@ describe('--transport auto', () => {
     expect(proxy.messages.filter(({ id }) => id === 'init')).toHaveLength(1);
   });
 
-  it('keeps the order of what comes before the choice is made', async () => {
-    const gateway = await startHttpSseGateway();
+  it('sends nothing before initialize is answered, and then what came meanwhile in its order', async () => {
+    const order: unknown[] = [];
+    const gateway = await startHttpSseGateway({
+      take: ({ message }, stream, response) => {
+        order.push(message.method);
+        if (message.method !== 'initialize') return false;
+        response.writeHead(202).end();
+        setTimeout(() => {
+          order.push('its answer');
+          replyOn(stream, message);
+        }, 100);
+        return true;
+      },
+    });
     const proxy = startProxy(gateway.url);
     const params = { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: {} };
     proxy.send(
@@ -66,11 +78,7 @@ describe('--transport auto', () => {
       { jsonrpc: '2.0', id: 1, method: 'tools/list' },
     );
     await proxy.reply(1);
-    expect(gateway.posts()).toEqual([
-      'initialize in 1',
-      'notifications/initialized in 1',
-      'tools/list in 1',
-    ]);
+    expect(order).toEqual(['initialize', 'its answer', 'notifications/initialized', 'tools/list']);
   });
 
   it.each([
