@@ -17,6 +17,7 @@ const entries = [
   'src/auth/keychain.ts',
   'src/auth/keychain-child.ts',
   'src/eras/translators.ts',
+  'src/eras/http-sse.ts',
   'src/gateway/certificate.ts',
   'src/gateway/proxied-route.ts',
   'src/sandbox/sandbox.ts',

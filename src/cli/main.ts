@@ -1,6 +1,5 @@
 import { appendFileSync } from 'node:fs';
 import { KeyRing } from '../auth/key-ring.ts';
-import { EraBridge } from '../eras/era-bridge.ts';
 import { wordMisconfiguration } from '../failures/catalogue.ts';
 import { createLog } from '../log.ts';
 import { errorResponse, readMessages } from '../protocol/message.ts';
@@ -51,7 +50,7 @@ function runProxy(settings: ProxySettings): void {
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,
-    upstream: new EraBridge(gateway, log),
+    upstream: gateway,
     maxMessageBytes,
     log,
   });

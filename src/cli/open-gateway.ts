@@ -1,16 +1,26 @@
+import { EraBridge } from '../eras/era-bridge.ts';
+import { TransportChoice } from '../eras/transport-choice.ts';
 import { Gateway, type GatewayOptions, type Keys } from '../gateway/gateway.ts';
 import type { Log } from '../log.ts';
+import type { Upstream } from '../protocol/upstream.ts';
 import type { ProxySettings } from './options.ts';
 
 declare const __VERSION__: string;
 
-/** The gateway that the settings name, with the keys of `keys`. */
+/**
+ * The gateway that the settings name, with the keys of `keys`, by the transport they name, for a
+ * client of either era.
+ */
 export function openGateway(
   settings: ProxySettings,
   keys: Keys,
   log: Log,
   limits: Pick<GatewayOptions, 'retryLimitMs'> = {},
-): Gateway {
+): Upstream {
   const userAgent = `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`;
-  return new Gateway({ ...settings, ...limits, keys, userAgent, log });
+  const { transport } = settings;
+  const options: GatewayOptions = { ...settings, ...limits, keys, userAgent, log };
+  const gateway =
+    transport === 'http' ? new Gateway(options) : new TransportChoice(options, transport);
+  return new EraBridge(gateway, log);
 }

@@ -89,6 +89,12 @@ export const PROXY_OPTIONS = {
     requiresArg: true,
     describe: "a PEM file: the client certificate's private key",
   },
+  transport: {
+    type: 'string',
+    requiresArg: true,
+    describe:
+      'how to speak to the gateway: http (Streamable HTTP), sse (the deprecated HTTP+SSE), or auto, which finds out (auto)',
+  },
   'elicit-url': {
     type: 'string',
     requiresArg: true,
@@ -112,6 +118,8 @@ export const PROXY_OPTIONS = {
   },
 } as const satisfies Record<string, Option>;
 
+const TRANSPORTS = ['auto', 'http', 'sse'] as const;
+
 type OptionName = keyof typeof PROXY_OPTIONS;
 const OPTION_NAMES = Object.keys(PROXY_OPTIONS) as OptionName[];
 
@@ -119,6 +127,7 @@ const OPTION_NAMES = Object.keys(PROXY_OPTIONS) as OptionName[];
 export interface ProxySettings extends KeySources {
   readonly route: RouteOptions;
   readonly timeoutMs: number;
+  readonly transport: (typeof TRANSPORTS)[number];
   readonly elicitsUrls: boolean;
   readonly maxMessageBytes: number;
   readonly logLevel: LogLevel;
@@ -214,6 +223,7 @@ export function toSettings(
     ...(keyHeader === undefined ? {} : { keyHeader }),
     ...(account === undefined ? {} : { account }),
     timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
+    transport: oneOf('transport', TRANSPORTS, last('transport') ?? 'auto'),
     elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
     maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
     route: {

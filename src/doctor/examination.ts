@@ -5,10 +5,10 @@ import { exchange } from '../auth/key-trial.ts';
 import { openGateway } from '../cli/open-gateway.ts';
 import type { ProxySettings } from '../cli/options.ts';
 import type { Failure } from '../failures/failure.ts';
-import type { Gateway } from '../gateway/gateway.ts';
 import { proxyFor } from '../gateway/route.ts';
 import { createLog, type Log } from '../log.ts';
 import type { Response } from '../protocol/message.ts';
+import type { Upstream } from '../protocol/upstream.ts';
 import { probeRoute, type RouteProbe } from './probe.ts';
 import { Wire, type WireRequest } from './wire.ts';
 
@@ -54,8 +54,8 @@ export class Examination {
   /** What the proxy's parts have logged, oldest first. */
   readonly logged: { readonly level: string; readonly line: string }[] = [];
   /** With the key. */
-  readonly gateway: Gateway;
-  readonly #keyless: Gateway;
+  readonly gateway: Upstream;
+  readonly #keyless: Upstream;
   readonly #keys: KeyRing;
   readonly #log: Log;
   #contact: Promise<Answer> | undefined;
@@ -116,7 +116,7 @@ export class Examination {
   }
 
   /** Sends a request through the proxy's own gateway. */
-  async ask(gateway: Gateway, method: string, params: object, label = method): Promise<Answer> {
+  async ask(gateway: Upstream, method: string, params: object, label = method): Promise<Answer> {
     const { value, requests } = await this.wire.watch(label, () =>
       exchange(gateway, method, params),
     );

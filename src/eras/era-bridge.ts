@@ -27,7 +27,7 @@ type Translation = 'none' | Translators.NewClient | Translators.OldClient;
 export class EraBridge implements Upstream {
   readonly #gateway: Upstream;
   readonly #log: Log;
-  #observer!: MessageObserver;
+  #observer: MessageObserver = { onMessage: () => {}, congested: () => undefined };
   #translation: Translation | undefined;
   /** The opening that is under way: what comes later waits for it. */
   #opening: Promise<unknown> | undefined;
@@ -122,7 +122,7 @@ export class EraBridge implements Upstream {
       if (unclear !== undefined) observer.onMessage(unclear);
       return failure;
     }
-    this.#log.info(`the gateway speaks revision ${MODERN}: translating`);
+    this.#log.info(`the gateway speaks ${MODERN}: translating`);
     if (this.#isOld(this.#translation)) this.#translation.end();
     this.#translation = client;
     observer.onMessage(client.handshake());

@@ -6,7 +6,15 @@ import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts
 import { Course, DONE, isReplyTo, ownId } from './course.ts';
 import { asOfNew, LegacyGateway } from './legacy-gateway.ts';
 import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
-import { errorCodeOf, isModernError, META, METHOD_NOT_FOUND, resultTypeOf } from './revisions.ts';
+import {
+  errorCodeOf,
+  isModernError,
+  LEGACY,
+  META,
+  METHOD_NOT_FOUND,
+  MODERN,
+  resultTypeOf,
+} from './revisions.ts';
 
 /** What an answer says of the gateway that gave it. */
 type Sign = 'modern' | 'legacy' | 'unclear' | 'nothing';
@@ -103,8 +111,10 @@ export class NewClient implements Upstream {
   #isFound(gateway: ModernGateway | LegacyGateway): void {
     if (this.#found !== undefined) return;
     this.#found = gateway;
-    const era = gateway === this.#modern ? '2026-07-28 or later' : '2025-11-25 or earlier';
-    this.#log.info(`the gateway speaks revision ${era}`);
+    const isModern = gateway === this.#modern;
+    this.#log.info(
+      `the gateway speaks ${isModern ? MODERN : `${LEGACY[0]} or earlier: translating`}`,
+    );
   }
 
   /** Every gateway of the modern era knows `server/discover`. */

@@ -19,11 +19,17 @@ export const META = {
 
 /** MCP 2026-07-28, Overview §Error Codes, and JSON-RPC 2.0 §5.1. */
 export const HEADER_MISMATCH = -32020;
-const MISSING_CLIENT_CAPABILITY = -32021;
 export const UNSUPPORTED_VERSION = -32022;
 export const INVALID_REQUEST = -32600;
 export const METHOD_NOT_FOUND = -32601;
 export const INVALID_PARAMS = -32602;
+
+/** The errors by which a gateway of the modern era is known. */
+export const MODERN_ERRORS: ReadonlySet<unknown> = new Set([
+  HEADER_MISMATCH,
+  -32021, // MissingRequiredClientCapability
+  UNSUPPORTED_VERSION,
+]);
 
 /** The requests whose result may be `input_required` (MCP 2026-07-28, MRTR §Supported Requests). */
 export const TAKES_INPUT: ReadonlySet<string> = new Set([
@@ -70,9 +76,7 @@ export function resultTypeOf(response: Response): unknown {
  */
 export function isModernError(response: Response): boolean {
   const code = errorCodeOf(response);
-  if (code !== UNSUPPORTED_VERSION) {
-    return code === HEADER_MISMATCH || code === MISSING_CLIENT_CAPABILITY;
-  }
+  if (code !== UNSUPPORTED_VERSION) return MODERN_ERRORS.has(code);
   const supported = valueIn(memberAt(response.bytes, 'error', 'data', 'supported'));
   return !Array.isArray(supported) || supported.some((version) => !LEGACY.includes(version));
 }

@@ -83,7 +83,10 @@ function fromResource(resource: ResourceFacts | undefined): string | undefined {
   );
 }
 
-function wrongPathRemedy({ gateway }: Failure): string {
+function wrongPathRemedy({ gateway, detail }: Failure): string {
+  if (detail !== undefined) {
+    return 'Check the URL; if the gateway speaks Streamable HTTP, leave --transport out and restart the client.';
+  }
   const { origin, pathname } = new URL(gateway);
   if (pathname === '/v1/mcp')
     return 'Check the URL: its path is the usual one, so look at the host.';
@@ -148,7 +151,7 @@ export const CATALOGUE = {
     code: -32014,
     title: 'Wrong path',
     retryable: false,
-    what: (failure) => `there is no MCP endpoint at ${failure.gateway}`,
+    what: ({ detail = 'MCP endpoint', gateway }) => `there is no ${detail} at ${gateway}`,
     remedy: wrongPathRemedy,
     explanation: [
       'A server answered, but not at this path: HTTP 404 or 405. The URL must be that of the MCP endpoint, with its whole path, which is usually `/v1/mcp`.',
@@ -255,7 +258,10 @@ export const CATALOGUE = {
     retryable: false,
     what: (failure) =>
       `${host(failure)} points to ${failure.location}; the API key was not sent there`,
-    remedy: () => "If you trust that address, put it into the client's config as the URL.",
+    remedy: ({ status }) =>
+      status === undefined
+        ? 'Messages must go to the origin of the URL: tell the operator of the gateway.'
+        : "If you trust that address, put it into the client's config as the URL.",
     explanation: [
       'The gateway’s URL leads elsewhere. A key is only for the origin it was given for, so it was not sent on. Redirects within the origin that keep the method (307, 308) are followed.',
     ],

@@ -34,6 +34,17 @@ export function explainEnvelope(
   request: Request,
   context: EnvelopeContext,
 ): Response {
+  try {
+    return explained(reply, request, context);
+  } catch (tooDeep) {
+    // JSON.stringify recurses, unlike JSON.parse: an error whose data has thousands of levels
+    // stays as it came.
+    if (!(tooDeep instanceof RangeError)) throw tooDeep;
+    return reply;
+  }
+}
+
+function explained(reply: Response, request: Request, context: EnvelopeContext): Response {
   const error = parseMessage(reply).error as GatewayError;
   const said = typeof error.message === 'string' ? cleanNetworkText(error.message) : '';
   const link = reconnectLink(error);

@@ -30,6 +30,8 @@ export interface Failure {
   };
   /** HTTP status code. */
   readonly status?: number;
+  /** The code of the JSON-RPC error in the body of a refusal. */
+  readonly rpcCode?: number;
   /** With `unreachable` and `interrupted`: what went wrong on the way. */
   readonly trouble?: Trouble;
   /** What exactly happened, in words that fit behind a colon; may quote the gateway. */

@@ -2,7 +2,13 @@ import type { Transform } from 'node:stream';
 import { createParser } from 'eventsource-parser';
 import type { Dispatcher } from 'undici';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import { type Message, type MessageId, readMessages, type Unusable } from '../protocol/message.ts';
+import {
+  type Message,
+  type MessageId,
+  type Response,
+  readMessages,
+  type Unusable,
+} from '../protocol/message.ts';
 import type { MessageObserver } from '../protocol/upstream.ts';
 import { Collected } from './collected.ts';
 import { type ContentCoding, contentCoding, openDecoder } from './content-coding.ts';
@@ -29,7 +35,7 @@ export type ExchangeEnd =
       readonly status: number;
       readonly headers: Headers;
       readonly body: Buffer;
-      readonly reply?: Message;
+      readonly reply?: Response;
     }
   /** A 2xx with a body that is not the reply; `what` says in words what it is instead. */
   | { readonly kind: 'not-mcp'; readonly status: number; readonly what: string }
@@ -62,6 +68,7 @@ class Aborted extends Error {}
 
 /** An event stream that ended in good order, but without the reply. */
 export class StreamEnded extends Error {
+  readonly code = 'STREAM_ENDED';
   override readonly message = 'the event stream ended before the reply';
 }
 
@@ -96,6 +103,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
   lastEventId: string | undefined;
   /** Milliseconds that an event stream asked to wait before it is opened again. */
   retryMs: number | undefined;
+
+  /** Told of an event that is no message: its type and its data, as they came. */
+  onOtherEvent: ((type: string, data: Buffer) => void) | undefined;
+  /** Told of what came in place of a message. */
+  onUnusable: ((found: Unusable) => void) | undefined;
 
   readonly #due: Due;
   readonly #observer: MessageObserver;
@@ -268,7 +280,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
       onEvent: ({ id, event, data }) => {
         if (this.#isAborted) return;
         if (id !== undefined) this.lastEventId = EVENT_ID.test(id) ? id : undefined;
-        if (data === '' || (event !== undefined && event !== 'message')) return;
+        if (data === '') return;
+        if (event !== undefined && event !== 'message') {
+          this.onOtherEvent?.(event, Buffer.from(data, 'latin1'));
+          return;
+        }
         if (data.length > this.#maxMessageBytes) tooLarge();
         else this.#deliver(Buffer.from(data, 'latin1'));
         // A gateway should end the stream behind the reply (MCP 2025-11-25, Transports §Sending
@@ -332,7 +348,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #deliverOne(message: Message | Unusable): string {
-    if (message.kind === 'unusable') return `a body that is no message (${message.why})`;
+    if (message.kind === 'unusable') {
+      this.onUnusable?.(message);
+      return `a body that is no message (${message.why})`;
+    }
     if (this.#isReply(message)) {
       this.#reply(message);
       return 'the reply';
@@ -346,9 +365,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return message.id?.key === this.#due.key;
   }
 
-  #replyIn(bytes: Buffer): Message | undefined {
+  #replyIn(bytes: Buffer): Response | undefined {
     const { messages } = readMessages(bytes);
-    return messages.find((message): message is Message => this.#isReply(message));
+    return messages.find((message): message is Response => this.#isReply(message));
   }
 
   #reply(reply: Message): void {

@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { KeyFinding } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Response } from '../protocol/message.ts';
 import type { ExchangeEnd, Headers } from './exchange.ts';
 import { isBadHttp, retryAfterSeconds } from './retry-policy.ts';
 import { diagnose } from './trouble.ts';
@@ -27,13 +28,23 @@ export function failureOfKey(
   return { reason, gateway, key: origin, ...(detail === undefined ? {} : { detail }) };
 }
 
+/**
+ * A JSON-RPC error that came with another status than success is the gateway's own answer;
+ * undefined without one. With 401, 403 and 429 the status says more.
+ */
+export function replyInRefusal(end: ExchangeEnd): Response | undefined {
+  if (end.kind !== 'refused' || end.reply === undefined || end.status < 400) return undefined;
+  if (end.status === 401 || end.status === 403 || end.status === 429) return undefined;
+  return { ...end.reply, refusedWith: end.status };
+}
+
 /** Judges an exchange that brought no reply. */
 export function failureOfEnd(end: ExchangeEnd, circumstances: Circumstances): Failure {
   const { gateway, key, attempts } = circumstances;
   const base = { gateway, key: key.origin, ...(attempts === undefined ? {} : { attempts }) };
   switch (end.kind) {
     case 'refused':
-      return { ...base, ...ofStatus(end, circumstances) };
+      return { ...base, ...ofStatus(end, circumstances), ...rpcCodeIn(end.body) };
     case 'not-mcp':
       return { ...base, reason: 'invalid_response', status: end.status, detail: end.what };
     case 'too-large':
@@ -129,6 +140,16 @@ function whatTheBodySays(body: Buffer, headers: Headers): string | undefined {
   const said = text.startsWith('{') ? sentenceIn(text) : text;
   const clean = cleanNetworkText(said ?? '').replace(/[.\s]+$/, '');
   return clean === '' ? undefined : clean;
+}
+
+/** The code of a JSON-RPC error to no request, or to another. */
+function rpcCodeIn(body: Buffer): { rpcCode?: number } {
+  try {
+    const code: unknown = JSON.parse(body.toString('utf8')).error.code;
+    return typeof code === 'number' ? { rpcCode: code } : {};
+  } catch {
+    return {};
+  }
 }
 
 function sentenceIn(json: string): string | undefined {

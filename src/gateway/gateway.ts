@@ -1,4 +1,3 @@
-import type * as Discovery from '../auth/discovery.ts';
 import type { KeyFinding } from '../auth/key.ts';
 import { explainEnvelope } from '../failures/envelope.ts';
 import type { Failure } from '../failures/failure.ts';
@@ -15,12 +14,13 @@ import {
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange, type ExchangeEnd } from './exchange.ts';
-import { failureOfEnd, failureOfKey } from './failure-of-end.ts';
+import { FailureExplainer } from './failure-explainer.ts';
+import { failureOfKey, replyInRefusal } from './failure-of-end.ts';
 import { KnownTools } from './known-tools.ts';
+import { redirectWithin } from './redirect.ts';
 import { mayPass, RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
-import { openRoute, proxyFor } from './route.ts';
 import { ServerStream } from './server-stream.ts';
-import { listChanges, type Session, sessionFrom } from './session.ts';
+import { isLostSession, listChanges, type Session, sessionFrom } from './session.ts';
 
 /** Where the key comes from. */
 export interface Keys {
@@ -74,10 +74,10 @@ const MOST_RENEWALS = 2;
 export class Gateway implements Upstream {
   readonly #options: GatewayOptions;
   readonly #endpoint: Endpoint;
+  readonly #failures: FailureExplainer;
   readonly #tools = new KnownTools();
   #session: Session | undefined;
   #renewal: Promise<Failure | undefined> | undefined;
-  #discovery: ReturnType<typeof Discovery.discoverResource> | undefined;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
   /** The handshake's message that is on its way: what comes later waits for it. */
@@ -86,6 +86,7 @@ export class Gateway implements Upstream {
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#endpoint = new Endpoint(options);
+    this.#failures = new FailureExplainer(options, this.#endpoint.displayUrl);
   }
 
   listen(observer: MessageObserver): void {
@@ -196,14 +197,17 @@ export class Gateway implements Upstream {
         hasNewTrust = await this.#endpoint.trustSystemAfter(end);
         if (hasNewTrust) continue;
       }
-      if (message.kind === 'request' && end.kind === 'refused' && end.reply && says(end)) {
-        observer.onMessage(this.#read(message, end.reply, exchange));
+      const ownReply = replyInRefusal(end);
+      if (message.kind === 'request' && ownReply !== undefined) {
+        observer.onMessage(this.#read(message, ownReply, exchange));
         return undefined;
       }
       const { retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
       const elapsedMs = Date.now() - start;
       const waitMs = waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat });
-      if (waitMs === undefined) return this.#failure(end, key, mayRepeat, attempt);
+      if (waitMs === undefined) {
+        return this.#failures.failureOf(end, { key, mayRepeat, attempts: attempt });
+      }
       this.#options.log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
       await pause(waitMs, course);
       if (course.isOver) return undefined;
@@ -242,18 +246,10 @@ export class Gateway implements Upstream {
   }
 
   #explained(request: Request, error: Response): Response {
-    const session = this.#session;
-    try {
-      return explainEnvelope(error, request, {
-        toolNames: () => this.#tools.names(),
-        elicitsUrls: this.#options.elicitsUrls && session?.clientElicitsUrls === true,
-      });
-    } catch (tooDeep) {
-      // JSON.stringify recurses, unlike JSON.parse: an error whose data has thousands of levels
-      // stays as it came.
-      if (!(tooDeep instanceof RangeError)) throw tooDeep;
-      return error;
-    }
+    return explainEnvelope(error, request, {
+      toolNames: () => this.#tools.names(),
+      elicitsUrls: this.#options.elicitsUrls && this.#session?.clientElicitsUrls === true,
+    });
   }
 
   #rememberTools(request: Request, reply: Response): void {
@@ -373,8 +369,10 @@ export class Gateway implements Upstream {
       onRefused: (end) => {
         if (session?.id !== undefined && isLostSession(end)) void this.#renewSession(session);
       },
-      describe: async (end) =>
-        this.#failure(end, await this.#options.keys.current(), () => true, 1),
+      describe: async (end) => {
+        const key = await this.#options.keys.current();
+        return this.#failures.failureOf(end, { key, mayRepeat: () => true, attempts: 1 });
+      },
     });
   }
 
@@ -386,66 +384,6 @@ export class Gateway implements Upstream {
     const end = await exchange.ended;
     clearTimeout(timer);
     this.#options.log.debug(`session ended: ${end.kind}`);
-  }
-
-  async #failure(
-    end: ExchangeEnd,
-    key: KeyFinding,
-    mayRepeat: () => boolean,
-    attempts: number,
-  ): Promise<Failure> {
-    const { route, timeoutMs } = this.#options;
-    const failure = failureOfEnd(end, {
-      gateway: this.#endpoint.displayUrl,
-      key,
-      connectTimeoutMs: route.connectTimeoutMs,
-      timeoutMs,
-      maxMessageBytes: this.#options.maxMessageBytes,
-      mayRepeat,
-      attempts,
-    });
-    const explained = { ...(await this.#certificate(failure)), ...(await this.#explain(end)) };
-    return this.#withoutKey({ ...failure, ...explained }, key);
-  }
-
-  /** A gateway may quote the key that it rejects; it is not repeated. */
-  #withoutKey(failure: Failure, key: KeyFinding): Failure {
-    const { detail } = failure;
-    if (detail === undefined) return failure;
-    const sent = key.kind === 'found' ? [key.key] : [...this.#options.headers.values()];
-    const secrets = sent
-      .map((value) => value.replace(/^\S+\s+/, ''))
-      .filter((value) => value.length > 3);
-    return { ...failure, detail: secrets.reduce((text, own) => text.replaceAll(own, '…'), detail) };
-  }
-
-  /** Whose certificate it is that was not trusted. */
-  async #certificate({ trouble, detail }: Failure): Promise<Partial<Failure>> {
-    const { url, route } = this.#options;
-    const isNameless = trouble?.startsWith('certificate-') && detail === undefined;
-    if (!isNameless || proxyFor(url.protocol, route.env) !== undefined) return {};
-    const { describeCertificate } = await import('./certificate.ts');
-    const described = await describeCertificate(url, trouble as Trouble, route.connectTimeoutMs);
-    return described === undefined ? {} : { detail: described };
-  }
-
-  /** What a 401 or 403 says in its challenge, and what the metadata behind a 401 adds. */
-  async #explain(end: ExchangeEnd): Promise<Partial<Failure>> {
-    if (end.kind !== 'refused' || (end.status !== 401 && end.status !== 403)) return {};
-    const { challengeIn, challengeInWords, discoverResource } = await import(
-      '../auth/discovery.ts'
-    );
-    const challenge = challengeIn(end.headers['www-authenticate']);
-    const detail = challengeInWords(challenge);
-    const said = detail === undefined ? {} : { detail };
-    if (end.status === 403) return said;
-    this.#discovery ??= discoverResource(this.#options.url, challenge, (origin) =>
-      openRoute(origin, this.#options.route),
-    );
-    const resource = await this.#discovery;
-    if (!('why' in resource)) return { ...said, resource };
-    this.#options.log.info(`no protected resource metadata: ${resource.why}`);
-    return said;
   }
 
   #sessionFailure(detail: string): Failure {
@@ -466,33 +404,6 @@ function isInitialize(message: Message): message is Request {
 
 function isInitialized(message: Message): message is Notification {
   return message.kind === 'notification' && message.method === 'notifications/initialized';
-}
-
-/**
- * 404, or a 400 that names the session (MCP 2025-11-25, Transports §Session Management, 2 and 3).
- * A 404 with the reply is about what was asked for, unless it names the session too.
- */
-function isLostSession(end: ExchangeEnd): boolean {
-  if (end.kind !== 'refused' || (end.status !== 404 && end.status !== 400)) return false;
-  const namesSession = /session/i.test(end.body.toString('utf8'));
-  return namesSession || (end.status === 404 && end.reply === undefined);
-}
-
-// A JSON-RPC error that comes with another status is the gateway's own answer. With 401, 403 and
-// 429 the status says more.
-function says({ status }: { status: number }): boolean {
-  return status >= 400 && status !== 401 && status !== 403 && status !== 429;
-}
-
-/** Path and query of a redirect that keeps the method and the origin (RFC 9110 §15.4.8, §15.4.9). */
-function redirectWithin(origin: string, target: string, end: ExchangeEnd): string | undefined {
-  if (end.kind !== 'refused' || (end.status !== 307 && end.status !== 308)) return undefined;
-  const { location } = end.headers;
-  if (typeof location !== 'string' || !URL.canParse(location, origin + target)) return undefined;
-  const url = new URL(location, origin + target);
-  // Not `origin` alone, which a blob: URL borrows from the URL inside it.
-  const isWithin = url.origin === origin && /^https?:$/.test(url.protocol);
-  return isWithin ? url.pathname + url.search : undefined;
 }
 
 function pause(milliseconds: number, course: Course): Promise<void> {

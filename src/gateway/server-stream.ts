@@ -3,12 +3,10 @@ import type { Failure } from '../failures/failure.ts';
 import type { Log } from '../log.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
 import { mayPass } from './retry-policy.ts';
+import { watchForSleep } from './sleep-watch.ts';
 
 const SHORTEST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 30_000;
-const CLOCK_CHECK_MS = 5_000;
-/** A clock that jumped this far ahead means that the machine slept: the connection is dead. */
-const SLEEP_MS = 10_000;
 
 export interface ServerStreamOptions {
   readonly log: Log;
@@ -28,7 +26,7 @@ export interface ServerStreamOptions {
  */
 export class ServerStream {
   readonly #options: ServerStreamOptions;
-  readonly #clock: NodeJS.Timeout;
+  readonly #endWatch: () => void;
   #exchange: Exchange | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -39,18 +37,13 @@ export class ServerStream {
 
   constructor(options: ServerStreamOptions) {
     this.#options = options;
-    let before = Date.now();
-    this.#clock = setInterval(() => {
-      const gapMs = Date.now() - before;
-      before = Date.now();
-      if (gapMs > CLOCK_CHECK_MS + SLEEP_MS) this.#wakeUp();
-    }, CLOCK_CHECK_MS).unref();
+    this.#endWatch = watchForSleep(() => this.#wakeUp());
     void this.#open();
   }
 
   close(): void {
     this.#isClosed = true;
-    clearInterval(this.#clock);
+    this.#endWatch();
     clearTimeout(this.#timer);
     this.#exchange?.abort();
   }
@@ -87,7 +80,7 @@ export class ServerStream {
     } else if (this.#wasEverOpen) this.#options.onRefused(end);
     else if (!isAbsence(end)) void this.#warnOnce(end);
     if (!this.#wasEverOpen && !mayPass(end)) {
-      clearInterval(this.#clock);
+      this.#endWatch();
       return;
     }
     this.#options.log.debug(`the gateway's own stream ended, again in ${this.#waitMs} ms`);

@@ -4,7 +4,7 @@ import {
   type Request,
   type Response,
 } from '../protocol/message.ts';
-import type { Headers } from './exchange.ts';
+import type { ExchangeEnd, Headers } from './exchange.ts';
 
 /** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
 export interface Session {
@@ -52,6 +52,16 @@ export function listChanges(before: Session, after: Session): Buffer[] {
       return promised && inJson(before.capabilities[name]) !== inJson(after.capabilities[name]);
     })
     .map((name) => Buffer.from(`{"jsonrpc":"2.0","method":"notifications/${name}/list_changed"}`));
+}
+
+/**
+ * 404, or a 400 that names the session (MCP 2025-11-25, Transports §Session Management, 2 and 3).
+ * A 404 with the reply is about what was asked for, unless it names the session too.
+ */
+export function isLostSession(end: ExchangeEnd): boolean {
+  if (end.kind !== 'refused' || (end.status !== 404 && end.status !== 400)) return false;
+  const namesSession = /session/i.test(end.body.toString('utf8'));
+  return namesSession || (end.status === 404 && end.reply === undefined);
 }
 
 function inJson(value: unknown): string {

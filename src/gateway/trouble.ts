@@ -1,6 +1,5 @@
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Trouble } from '../failures/unreachable.ts';
-import { StreamEnded } from './exchange.ts';
 
 /** What went wrong, and its exact words where there is more to say than the trouble itself. */
 export interface Diagnosis {
@@ -73,6 +72,7 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
     const detail = `it is connected, but was silent for ${seconds(timeoutMs)}`;
     return { trouble: 'answer-timeout', detail };
   }
+  if (code === 'STREAM_SILENT') return { trouble: 'connect-timeout', detail: first.message };
   const expectedPort = ownPort || (protocol === 'https:' ? '443' : '80');
   const isElsewhere =
     (port !== undefined && String(port) !== expectedPort) ||
@@ -96,7 +96,7 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
   if (/^(?:ERR_TLS|ERR_SSL|CERT_)|^EPROTO$/.test(code)) {
     return { trouble: 'tls-failed', detail: `the TLS handshake failed (${code})` };
   }
-  if (first instanceof StreamEnded) return { trouble: 'connection-closed', detail: first.message };
+  if (code === 'STREAM_ENDED') return { trouble: 'connection-closed', detail: first.message };
   return { trouble: 'connection-closed' };
 }
 

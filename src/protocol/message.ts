@@ -49,6 +49,8 @@ export interface Response {
   readonly bytes: Buffer;
   readonly id?: MessageId;
   readonly isError: boolean;
+  /** The HTTP status, where the gateway refused the request with this error. */
+  readonly refusedWith?: number;
 }
 
 /** One JSON-RPC message. `bytes` is what came over the wire, on one line, valid UTF-8. */

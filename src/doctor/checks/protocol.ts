@@ -46,10 +46,16 @@ function helloFinding(examination: Examination, answer: Answer): Finding {
   const revision = cleanNetworkText(String(protocolVersion ?? ''), 40);
   const isStream = /^text\/event-stream/i.test(headers['content-type'] ?? '');
   const hasSession = headers['mcp-session-id'] !== undefined;
+  // Else the reply came on the stream of the other transport, maybe before the POST's answer.
+  const isHttpSse = posted?.status !== 200;
   const parts = [
     revision === '' ? 'names no revision' : `MCP ${revision}`,
-    `replies as ${isStream ? 'event streams' : 'JSON'}`,
-    hasSession ? 'with a session' : 'no session',
+    ...(isHttpSse
+      ? ['over HTTP+SSE, which is deprecated']
+      : [
+          `replies as ${isStream ? 'event streams' : 'JSON'}`,
+          hasSession ? 'with a session' : 'no session',
+        ]),
   ];
   return {
     ...base,
@@ -58,7 +64,7 @@ function helloFinding(examination: Examination, answer: Answer): Finding {
     details: {
       protocolVersion: revision,
       server: cleanNetworkText(`${name ?? ''} ${version ?? ''}`, 100),
-      replies: isStream ? 'event stream' : 'JSON',
+      replies: isHttpSse ? 'HTTP+SSE' : isStream ? 'event stream' : 'JSON',
       session: hasSession,
     },
   };

@@ -1,0 +1,91 @@
+import type * as Discovery from '../auth/discovery.ts';
+import type { KeyFinding } from '../auth/key.ts';
+import type { Failure } from '../failures/failure.ts';
+import type { Trouble } from '../failures/unreachable.ts';
+import type { Log } from '../log.ts';
+import type { EndpointOptions } from './endpoint.ts';
+import type { ExchangeEnd } from './exchange.ts';
+import { failureOfEnd } from './failure-of-end.ts';
+import { openRoute, proxyFor } from './route.ts';
+
+interface ExplainerOptions extends EndpointOptions {
+  readonly maxMessageBytes: number;
+  readonly log: Log;
+}
+
+/** What is known of a message whose exchange failed. */
+export interface Attempted {
+  readonly key: KeyFinding;
+  /** Whether the same message twice would do no more than once. */
+  mayRepeat(): boolean;
+  readonly attempts: number;
+}
+
+/** Judges exchanges that failed, and asks around for what explains them. */
+export class FailureExplainer {
+  readonly #options: ExplainerOptions;
+  readonly #gateway: string;
+  #discovery: ReturnType<typeof Discovery.discoverResource> | undefined;
+
+  /** `gateway`: the endpoint without its query. */
+  constructor(options: ExplainerOptions, gateway: string) {
+    this.#options = options;
+    this.#gateway = gateway;
+  }
+
+  /** Never rejects. Takes 5 s at most, for the metadata behind a 401. */
+  async failureOf(end: ExchangeEnd, { key, mayRepeat, attempts }: Attempted): Promise<Failure> {
+    const { route, timeoutMs, maxMessageBytes } = this.#options;
+    const failure = failureOfEnd(end, {
+      gateway: this.#gateway,
+      key,
+      connectTimeoutMs: route.connectTimeoutMs,
+      timeoutMs,
+      maxMessageBytes,
+      mayRepeat,
+      attempts,
+    });
+    const explained = { ...(await this.#certificate(failure)), ...(await this.#challenge(end)) };
+    return this.#withoutKey({ ...failure, ...explained }, key);
+  }
+
+  /** A gateway may quote the key that it rejects; it is not repeated. */
+  #withoutKey(failure: Failure, key: KeyFinding): Failure {
+    const { detail } = failure;
+    if (detail === undefined) return failure;
+    const sent = key.kind === 'found' ? [key.key] : [...this.#options.headers.values()];
+    const secrets = sent
+      .map((value) => value.replace(/^\S+\s+/, ''))
+      .filter((value) => value.length > 3);
+    return { ...failure, detail: secrets.reduce((text, own) => text.replaceAll(own, '…'), detail) };
+  }
+
+  /** Whose certificate it is that was not trusted. */
+  async #certificate({ trouble, detail }: Failure): Promise<Partial<Failure>> {
+    const { url, route } = this.#options;
+    const isNameless = trouble?.startsWith('certificate-') && detail === undefined;
+    if (!isNameless || proxyFor(url.protocol, route.env) !== undefined) return {};
+    const { describeCertificate } = await import('./certificate.ts');
+    const described = await describeCertificate(url, trouble as Trouble, route.connectTimeoutMs);
+    return described === undefined ? {} : { detail: described };
+  }
+
+  /** What a 401 or 403 says in its challenge, and what the metadata behind a 401 adds. */
+  async #challenge(end: ExchangeEnd): Promise<Partial<Failure>> {
+    if (end.kind !== 'refused' || (end.status !== 401 && end.status !== 403)) return {};
+    const { challengeIn, challengeInWords, discoverResource } = await import(
+      '../auth/discovery.ts'
+    );
+    const challenge = challengeIn(end.headers['www-authenticate']);
+    const detail = challengeInWords(challenge);
+    const said = detail === undefined ? {} : { detail };
+    if (end.status === 403) return said;
+    this.#discovery ??= discoverResource(this.#options.url, challenge, (origin) =>
+      openRoute(origin, this.#options.route),
+    );
+    const resource = await this.#discovery;
+    if (!('why' in resource)) return { ...said, resource };
+    this.#options.log.info(`no protected resource metadata: ${resource.why}`);
+    return said;
+  }
+}
