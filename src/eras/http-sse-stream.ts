@@ -114,7 +114,11 @@ export class HttpSseStream {
 
   /** POSTs a message. Only on a stream that is open. */
   send(message: Message, observer: MessageObserver, key: KeyFinding): Posting {
-    if (this.#isOver) return { ended: Promise.resolve(brokenOff()), abort: () => {} };
+    if (this.#isOver) {
+      // Since a moment ago: nothing was sent, so anything may be sent again.
+      const end: ExchangeEnd = { kind: 'broken', error: new StreamEnded(), sent: false };
+      return { ended: Promise.resolve(end), abort: () => {} };
+    }
     if (message.kind === 'request') return this.#request(message, observer, key);
     const post = this.#post('acceptance', message, observer, key);
     const ended = post.ended.then((end) => (this.#isAcceptance(end) ? ACCEPTED : end));

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -11,7 +12,7 @@ import {
   ListToolsRequestSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { replyOn, sendEndpoint, startHttpSseGateway } from './http-sse-gateway.ts';
+import { replyOn, type Stream, sendEndpoint, startHttpSseGateway } from './http-sse-gateway.ts';
 import { newKey } from './keyed-gateway.ts';
 import { answer, type Received, sendJson, startGateway } from './loopback-gateway.ts';
 import { type Json, runToEnd, startProxy, TEST_KEY } from './running-proxy.ts';
@@ -683,6 +684,46 @@ describe('--timeout', () => {
     await proxy.initialize();
     expect(resultOf(await proxy.request(1, 'tools/call', { name: 'x' }))).toEqual({ from: 1 });
   });
+});
+
+it('slows the gateway down while the client does not read', async () => {
+  const total = 200;
+  const piece = { jsonrpc: '2.0', method: 'n', params: { text: 'x'.repeat(1024 * 1024) } };
+  let sent = 0;
+  let onStall: (() => void) | undefined;
+  const stalled = new Promise<void>((resolve) => {
+    onStall = resolve;
+  });
+  const gateway = await startHttpSseGateway({
+    take: ({ message }, stream, response) => {
+      if (message.method !== 'flood') return false;
+      response.writeHead(202).end();
+      void flood(stream).then(() => replyOn(stream, message));
+      return true;
+    },
+  });
+  const proxy = startProxy(gateway.url, SSE);
+  await proxy.initialize();
+  proxy.child.stdout?.pause();
+  proxy.send({ jsonrpc: '2.0', id: 1, method: 'flood' });
+  await stalled;
+  expect(sent).toBeLessThan(total / 4);
+  proxy.child.stdout?.resume();
+  await proxy.reply(1);
+  expect(proxy.messages).toHaveLength(total + 2);
+
+  async function flood({ response, message }: Stream): Promise<void> {
+    let before = -1;
+    const watch = setInterval(() => {
+      if (sent > 0 && response.writableNeedDrain && sent === before) onStall?.();
+      before = sent;
+    }, 200);
+    for (; sent < total; sent++) {
+      message(piece);
+      if (response.writableNeedDrain) await once(response, 'drain');
+    }
+    clearInterval(watch);
+  }
 });
 
 it('answers what is in flight when the client leaves, and ends', async () => {
