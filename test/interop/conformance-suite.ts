@@ -6,10 +6,11 @@ import { expect, type TestContext } from 'vitest';
 import { pathOf } from './installed-peers.ts';
 import { proxyUnderTest } from './proxy-under-test.ts';
 
-interface Check {
+export interface Check {
   id: string;
   name: string;
   status: 'SUCCESS' | 'FAILURE' | 'WARNING' | 'SKIPPED' | 'INFO';
+  details?: Record<string, unknown>;
 }
 
 interface Run {

@@ -1,6 +1,6 @@
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { runConformanceScenario } from './conformance-suite.ts';
+import { type Check, runConformanceScenario } from './conformance-suite.ts';
 import { missing, pathOf } from './installed-peers.ts';
 
 /** The scenarios, and the checks of each by what the suite names them. */
@@ -80,6 +80,27 @@ const scenarios = [
   },
 ];
 
+/**
+ * What the suite holds against `initialize` itself, the only request that an old client's proxy
+ * sends before it can know that the gateway is modern. A proxy that passed here would have to
+ * change that message, or ask first, for every old gateway as well.
+ */
+const HELD_AGAINST_INITIALIZE: Readonly<Record<string, readonly string[]>> = {
+  'request-metadata': [
+    'sep-2575-http-client-sends-version-header ClientSendsVersionHeader: initialize',
+    'sep-2575-client-populates-meta ClientPopulatesMeta: initialize',
+    'sep-2575-client-sends-client-info ClientSendsClientInfo: initialize',
+  ],
+  'http-standard-headers': [
+    'sep-2243-client-includes-standard-headers ClientMcpMethodHeader_initialize: initialize',
+  ],
+};
+
+/** Where several requests failed a check, the suite keeps the last. */
+function judgement({ id, name, details }: Check): string {
+  return `${id} ${name}: ${details?.method ?? details?.expectedMethod}`;
+}
+
 const suite = missing('conformance', 'recentNode', 'modernClient') ? describe.skip : describe;
 
 suite.for(['modern', 'legacy'])(
@@ -94,12 +115,14 @@ suite.for(['modern', 'legacy'])(
         { CLIENT_ERA: era, MODERN_CLIENT: pathToFileURL(pathOf('modernClient')).href },
       );
       const failed = checks.filter(({ status }) => status === 'FAILURE' || status === 'WARNING');
-      expect(failed, output).toEqual([]);
+      const held = (era === 'legacy' && HELD_AGAINST_INITIALIZE[scenario]) || [];
+      expect(failed.map(judgement), output).toEqual(held);
       // The suite passes a scenario whose checks never ran, so name those that must have.
       const passed = checks.filter(({ status }) => status === 'SUCCESS');
       const names = passed.flatMap(({ id, name }) => [id, name]);
-      expect(names).toEqual(expect.arrayContaining(judgedBy));
-      expect(exitCode, output).toBe(0);
+      const others = judgedBy.filter((check) => !held.some((line) => line.includes(check)));
+      expect(names).toEqual(expect.arrayContaining(others));
+      expect(exitCode, output).toBe(held.length === 0 ? 0 : 1);
     });
   },
 );
