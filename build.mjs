@@ -59,6 +59,11 @@ const replacements = [
     contents: 'exports.extractBody = () => { throw new Error("not bundled"); };',
   },
   {
+    // What is an emoji, 14 kB, to tell how wide a help text is. Node 20 knows it.
+    file: /emoji-regex[\\/]index\.(?:mjs|js)$/,
+    contents: 'module.exports = () => /\\p{RGI_Emoji}/gv;',
+  },
+  {
     // add-mcp's two parsers, 85 kB. What it writes here only it reads (src/install/clients.ts), so
     // that any notation will do.
     file: /js-yaml[\\/]dist[\\/]js-yaml\.mjs$/,
