@@ -41,15 +41,69 @@ const separateBundles = {
 };
 
 /**
- * undici loads its HTTP/2 client, and with it node:http2 (4 ms), whether it is used or not. It is
- * not: `allowH2` is never set.
- * @type {import('esbuild').Plugin}
+ * What libraries load whether it is used or not, and what stands in for it: the file, and the reason.
+ * @type {{file: RegExp, contents: string}[]}
  */
-const withoutHttp2 = {
-  name: 'without-http2',
-  setup({ onLoad }) {
-    onLoad({ filter: /undici[\\/]lib[\\/]dispatcher[\\/]client-h2\.js$/ }, () => ({
-      contents: 'module.exports = () => { throw new Error("HTTP/2 is not bundled"); };',
+const replacements = [
+  {
+    // undici's HTTP/2 client, and with it node:http2 (4 ms). `allowH2` is never set.
+    file: /undici[\\/]lib[\\/]dispatcher[\\/]client-h2\.js$/,
+    contents: 'module.exports = () => { throw new Error("HTTP/2 is not bundled"); };',
+  },
+  {
+    // undici's parser with SIMD, 72 kB. Where this one cannot be had it takes the one without.
+    file: /undici[\\/]lib[\\/]llhttp[\\/]llhttp_simd-wasm\.js$/,
+    contents: 'throw new Error("not bundled");',
+  },
+  {
+    // What undici needs to send a FormData, 45 kB. Every body here is bytes.
+    file: /undici[\\/]lib[\\/]web[\\/]fetch[\\/]body\.js$/,
+    contents: 'exports.extractBody = () => { throw new Error("not bundled"); };',
+  },
+  {
+    // What is an emoji, 14 kB, to tell how wide a help text is. Node 20 knows it.
+    file: /emoji-regex[\\/]index\.(?:mjs|js)$/,
+    contents: 'module.exports = () => /\\p{RGI_Emoji}/gv;',
+  },
+  {
+    // add-mcp's two parsers, 85 kB. What it writes here only it reads (src/install/clients.ts), so
+    // that any notation will do.
+    file: /js-yaml[\\/]dist[\\/]js-yaml\.mjs$/,
+    contents: 'export default { load: JSON.parse, dump: (value) => JSON.stringify(value) };',
+  },
+  {
+    file: /@iarna[\\/]toml[\\/]toml\.js$/,
+    contents: 'exports.parse = JSON.parse; exports.stringify = (value) => JSON.stringify(value);',
+  },
+  {
+    // add-mcp's prompts, 23 kB. It asks nothing here.
+    file: /@clack[\\/]prompts[\\/]dist[\\/]index\.mjs$/,
+    contents: 'export {};',
+  },
+  {
+    // The demo's client would check what the sandbox answers against its tools' output schemas, with
+    // 140 kB of ajv. The tests of the sandbox do that.
+    file: /@modelcontextprotocol[\\/]sdk[\\/]dist[\\/]esm[\\/]validation[\\/]ajv-provider\.js$/,
+    contents:
+      'export class AjvJsonSchemaValidator { getValidator() { return (data) => ({ valid: true, data }); } }',
+  },
+];
+
+/** @type {import('esbuild').Plugin} */
+const withoutUnusedParts = {
+  name: 'without-unused-parts',
+  setup({ onLoad, onEnd }) {
+    const met = new Set();
+    for (const { file, contents } of replacements) {
+      onLoad({ filter: file }, () => {
+        met.add(file);
+        return { contents };
+      });
+    }
+    onEnd(() => ({
+      errors: replacements
+        .filter(({ file }) => !met.has(file))
+        .map(({ file }) => ({ text: `nothing loads ${file} any more: take it out of build.mjs` })),
     }));
   },
 };
@@ -66,7 +120,6 @@ await build({
   // A native module, installed where it can be.
   external: ['keytar'],
   minify: true,
-  keepNames: true,
   legalComments: 'linked',
   supported: { 'dynamic-import': false },
   define: { __VERSION__: JSON.stringify(version), 'import.meta.url': 'bundleUrl' },
@@ -74,6 +127,6 @@ await build({
   banner: { js: "const bundleUrl=require('node:url').pathToFileURL(__filename).href;" },
   // Its main file is UMD, whose require() esbuild cannot follow.
   alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
-  plugins: [separateBundles, withoutHttp2],
+  plugins: [separateBundles, withoutUnusedParts],
   logLevel: 'warning',
 });

@@ -9,9 +9,11 @@ import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { startKeyring } from './keyring.mjs';
 import { programs as allPrograms, key, latchkey, version } from './programs.mjs';
 import { measurements as allMeasurements, NotAvailable, npm } from './rows.mjs';
 import { direct, keep, killAll, start, Wrong } from './session.mjs';
+import { markdown, summarize } from './table.mjs';
 
 const help = `npm run bench -- [options]
   --only a,b       these measurements: ${allMeasurements.map(({ name }) => name).join(', ')}
@@ -19,7 +21,8 @@ const help = `npm run bench -- [options]
   --baseline file  also measure this build of mcp-latchkey, in the same run, as "baseline"
   --quick          fewer rounds
   --reply sse      the server answers every call with an event stream (default: json)
-  --json           every sample, as JSON`;
+  --json           every sample, median, ratio and target, as JSON
+  --markdown       the table alone, in Markdown for the README, with how it was made below it`;
 
 const oneWayMs = 40;
 const us = 'mcp-latchkey';
@@ -37,6 +40,7 @@ function readOptions() {
         quick: { type: 'boolean', default: false },
         reply: { type: 'string', default: 'json' },
         json: { type: 'boolean', default: false },
+        markdown: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
     });
@@ -166,9 +170,15 @@ const env = {
   ),
 };
 
-/** @typedef {{samples: number[], median?: number, failure?: string, notAvailable?: string}} Cell */
+if (
+  process.platform === 'linux' &&
+  measurements.some(({ name }) => name === 'start-keychain') &&
+  contestants.some(({ name }) => name === us)
+) {
+  Object.assign(env, await startKeyring(folder, env));
+}
 
-/** @type {Record<string, Record<string, Cell>>} by row, then by program */
+/** @type {import('./table.mjs').Results} */
 const results = {};
 
 /**
@@ -225,13 +235,6 @@ async function runOnce(measurement, program) {
   }
 }
 
-/** @param {number[]} samples @returns {number} */
-function median(samples) {
-  const sorted = [...samples].sort((a, b) => a - b);
-  const at = (/** @type {number} */ index) => /** @type {number} */ (sorted[Math.floor(index)]);
-  return (at((sorted.length - 1) / 2) + at(sorted.length / 2)) / 2;
-}
-
 /** @param {import('./rows.mjs').Measurement} measurement */
 async function measure(measurement) {
   /** @param {import('./programs.mjs').Program} program @param {boolean} counts */
@@ -239,7 +242,7 @@ async function measure(measurement) {
     const cells = measurement.rows.map(({ key }) => {
       results[key] ??= {};
       results[key][program.name] ??= { samples: [] };
-      return /** @type {Cell} */ (results[key][program.name]);
+      return /** @type {import('./table.mjs').Cell} */ (results[key][program.name]);
     });
     if (cells.some((cell) => cell.failure ?? cell.notAvailable)) return;
     try {
@@ -265,11 +268,6 @@ async function measure(measurement) {
       for (const program of contestants) await take(program, round >= 0);
     }
   }
-  for (const { key } of measurement.rows) {
-    for (const cell of Object.values(results[key] ?? {})) {
-      if (cell.samples.length > 0 && !cell.failure) cell.median = median(cell.samples);
-    }
-  }
 }
 
 for (const measurement of measurements) {
@@ -288,73 +286,26 @@ const machine = {
   ),
 };
 
-/** @param {number} figure @param {number} [digits] */
-const format = (figure, digits = 0) =>
-  figure.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
-
-/** The table, in Markdown, and below it what went wrong. @returns {string} */
-function table() {
-  const ours = contestants.some(({ name }) => name === us);
-  const others = /** @type {const} */ ({ remote: 'mcp-remote', floor: 'floor' });
-  const compared = /** @type {(keyof typeof others)[]} */ (['remote', 'floor']).filter(
-    (key) => ours && contestants.some(({ name }) => name === others[key]),
-  );
-  /** @type {Set<string>} */
-  const notes = new Set();
-  const lines = [
-    ['', ...contestants.map(({ name }) => name), ...compared.map((key) => `÷ ${others[key]}`)],
-  ];
-  for (const { name: measured, row } of measurements.flatMap(({ name, rows }) =>
-    rows.map((row) => ({ name, row })),
-  )) {
-    const cells = results[row.key] ?? {};
-    if (!Object.values(cells).some((cell) => cell.median !== undefined || cell.failure)) {
-      const reasons = Object.values(cells).map((cell) => cell.notAvailable ?? 'no figure');
-      lines.push([row.label, ...contestants.map(() => 'n/a'), ...compared.map(() => '')]);
-      notes.add(`${measured}: ${[...new Set(reasons)].join('; ')}`);
-      continue;
-    }
-    const figures = contestants.map(({ name }) => {
-      const cell = cells[name];
-      if (cell?.failure !== undefined) notes.add(`${measured}, ${name}: ${cell.failure}`);
-      if (cell?.failure !== undefined) return 'failed';
-      return cell?.median === undefined ? '–' : format(cell.median, row.digits);
-    });
-    const ratios = compared.map((key) => {
-      const own = cells[us]?.median;
-      const other = cells[others[key]]?.median;
-      // What rounds to nothing is no measure for anything.
-      if (own === undefined || other === undefined || other < 0.1) return '';
-      const target = row.target?.[key];
-      const ratio = (own / other).toFixed(2);
-      if (target === undefined) return ratio;
-      const met = row.more ? own / other >= target : own / other <= target;
-      return `${ratio} (${row.more ? '≥' : '≤'} ${target}${met ? '' : ': missed'})`;
-    });
-    lines.push([row.label, ...figures, ...ratios]);
-  }
-  const widths = /** @type {string[]} */ (lines[0]).map((_, column) =>
-    Math.max(...lines.map((line) => line[column]?.length ?? 0)),
-  );
-  /** @param {string} cell @param {number} column */
-  const pad = (cell, column) =>
-    column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0);
-  const [head = '', ...body] = lines.map((line) => `| ${line.map(pad).join(' | ')} |`);
-  const rule = `|${widths.map((width, column) => '-'.repeat(width + 1) + (column === 0 ? '-' : ':')).join('|')}|`;
-  const about = Object.entries(machine.versions)
-    .filter(([, number]) => number)
-    .map(([name, number]) => `${name} ${number}`);
-  return [
-    `Medians. Node ${machine.node}, ${machine.platform}, ${machine.cpu}; ${about.join(', ')}.`,
-    '',
-    head,
-    rule,
-    ...body,
-    ...(notes.size > 0 ? ['', ...[...notes].map((note) => `- ${note}`)] : []),
-  ].join('\n');
-}
-
-const output = options.json ? JSON.stringify({ ...machine, results }, null, 2) : table();
+const about = [
+  `Node ${machine.node}`,
+  machine.platform,
+  machine.cpu,
+  ...Object.entries(machine.versions).flatMap(([name, number]) =>
+    number ? `${name} ${number}` : [],
+  ),
+].join(', ');
+const lines = summarize(measurements, results);
+const table = markdown(
+  lines,
+  contestants.map(({ name }) => name),
+);
+const command = ['npm run bench --', ...process.argv.slice(2)].join(' ').replace(/ --$/, '');
+const made = options.quick ? 'Medians of a few runs each' : 'Medians';
+const output = options.json
+  ? JSON.stringify({ ...machine, command, rows: lines }, null, 2)
+  : options.markdown
+    ? `${table}\n\n${made}, interleaved; \`${command}\`, ${about}. ✓ and ✗: the target is met or missed.`
+    : `${made}. ${about}.\n\n${table}`;
 await new Promise((resolve) => process.stdout.write(`${output}\n`, resolve));
 // What a peer cannot do is a finding; what this program cannot do is a failure.
 process.exit(Object.values(results).some((cells) => cells[us]?.failure !== undefined) ? 1 : 0);

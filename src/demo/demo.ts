@@ -4,7 +4,7 @@ import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { EmptyResultSchema, McpError } from '@modelcontextprotocol/sdk/types.js';
 import type { Paint } from '../cli/colour.ts';
 import { wrapText } from '../cli/wrap-text.ts';
-import { type Sandbox, startSandbox } from '../sandbox/sandbox.ts';
+import type { Sandbox, SandboxOptions } from '../sandbox/sandbox.ts';
 
 export interface DemoOutput {
   write(text: string): void;
@@ -253,9 +253,15 @@ function whatAClientGets(error: unknown): { message: string; code?: number; reas
   return reason === undefined ? { message, code } : { message, code, reason };
 }
 
+/** It is a bundle of its own. */
+async function startSandbox(options?: SandboxOptions): Promise<Sandbox> {
+  const sandbox = await import('../sandbox/sandbox.ts');
+  return sandbox.startSandbox(options);
+}
+
 /** A loopback URL whose port was free a moment ago. */
 async function urlNobodyListensOn(): Promise<string> {
-  const gone: Sandbox = await startSandbox();
+  const gone = await startSandbox();
   await gone.close();
   return gone.url;
 }

@@ -12,7 +12,7 @@ export class Collected {
   #joined = 0;
   #length = 0;
 
-  constructor(limitBytes: number) {
+  constructor(limitBytes = Number.POSITIVE_INFINITY) {
     this.#limit = limitBytes;
   }
 

@@ -1,5 +1,4 @@
 import type { Transform } from 'node:stream';
-import { createParser } from 'eventsource-parser';
 import type { Dispatcher } from 'undici';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import {
@@ -12,7 +11,7 @@ import {
 import type { MessageObserver } from '../protocol/upstream.ts';
 import { Collected } from './collected.ts';
 import { type ContentCoding, contentCoding, openDecoder } from './content-coding.ts';
-import { EventBlocks } from './event-blocks.ts';
+import { EventStream } from './event-stream.ts';
 
 /** Names in lower case. */
 export type Headers = Readonly<Record<string, string | string[] | undefined>>;
@@ -56,8 +55,11 @@ export type ExchangeEnd =
 const MAX_REFUSAL_BYTES = 64 * 1024;
 /** What the fields' names and the id of an event may take besides the message itself. */
 const EVENT_FRAMING_BYTES = 64 * 1024;
+const MOST_ID_BYTES = 4096;
 // A field value (RFC 9110 §5.5), byte for byte.
-const EVENT_ID = /^(?! )[\x20-\x7e\x80-\xff]{1,4096}(?<! )$/;
+const FIELD_VALUE = /^(?! )[\x20-\x7e\x80-\xff]+(?<! )$/;
+/** The event type of MCP's messages, which is also the one that an event without a type has. */
+const MESSAGE = Buffer.from('message');
 /** What `retry:` may ask for: no busy loop, and no more than a timer can count. */
 const SHORTEST_RETRY_MS = 100;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -276,17 +278,18 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   #eventStream(status: number): BodyReader {
     const tooLarge = () => this.#finish({ kind: 'too-large', status });
-    const events = createParser({
-      onEvent: ({ id, event, data }) => {
+    const events = new EventStream({
+      limitBytes: this.#maxMessageBytes + EVENT_FRAMING_BYTES,
+      onEvent: ({ id, type, data }) => {
         if (this.#isAborted) return;
-        if (id !== undefined) this.lastEventId = EVENT_ID.test(id) ? id : undefined;
-        if (data === '') return;
-        if (event !== undefined && event !== 'message') {
-          this.onOtherEvent?.(event, Buffer.from(data, 'latin1'));
+        if (id !== undefined) this.lastEventId = sendableId(id);
+        if (data.length === 0) return;
+        if (type.length > 0 && !type.equals(MESSAGE)) {
+          this.onOtherEvent?.(type.toString('latin1'), data);
           return;
         }
         if (data.length > this.#maxMessageBytes) tooLarge();
-        else this.#deliver(Buffer.from(data, 'latin1'));
+        else this.#deliver(data);
         // A gateway should end the stream behind the reply (MCP 2025-11-25, Transports §Sending
         // Messages to the Server, 6); where it does not, each request would cost a connection.
         if (this.#hasReplied) this.#linger ??= setTimeout(() => this.abort(), LINGER_MS).unref();
@@ -295,10 +298,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
         this.retryMs = Math.min(Math.max(milliseconds, SHORTEST_RETRY_MS), LONGEST_TIMER_MS);
       },
     });
-    const blocks = new EventBlocks(this.#maxMessageBytes + EVENT_FRAMING_BYTES, events.feed);
     return {
       push: (chunk) => {
-        if (!blocks.push(chunk)) tooLarge();
+        if (!events.push(chunk)) tooLarge();
       },
       end: () => {
         if (this.#hasReplied) return { kind: 'replied' };
@@ -393,6 +395,13 @@ function whatItIs(type: string, body: Buffer): string {
   const [, title = ''] = /<title[^>]{0,200}>([^<]{0,500})/i.exec(body.toString('utf8')) ?? [];
   const clean = cleanNetworkText(title.replaceAll('&amp;', '&'), 100);
   return clean === '' ? 'a web page' : `a web page, “${clean}”`;
+}
+
+/** An event's id as a header carries it; undefined when none can. */
+function sendableId(bytes: Buffer): string | undefined {
+  if (bytes.length > MOST_ID_BYTES) return undefined;
+  const id = bytes.toString('latin1');
+  return FIELD_VALUE.test(id) ? id : undefined;
 }
 
 function isSuccess(status: number): boolean {

@@ -208,12 +208,9 @@ function decodeEvents(bytes: Buffer): { data: string[]; lastId: string | undefin
   let current: { data: string[]; type: string; id?: string } = { data: [], type: '' };
   for (const line of lines) {
     if (line === '') {
-      // eventsource-parser forgets the id of an event that has no data line at all.
-      if (current.data.length > 0) {
-        if (current.id !== undefined) lastId = current.id;
-        const data = current.data.join('\n');
-        if (data !== '' && (current.type === '' || current.type === 'message')) all.push(data);
-      }
+      if (current.id !== undefined) lastId = current.id;
+      const data = current.data.join('\n');
+      if (data !== '' && (current.type === '' || current.type === 'message')) all.push(data);
       current = { data: [], type: '' };
     }
     const [, name, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? [];
