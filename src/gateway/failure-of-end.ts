@@ -87,7 +87,8 @@ function ofError(
   circumstances: Circumstances,
 ): Judgement {
   if (isBadHttp(error)) {
-    const detail = `it is no proper HTTP (${cleanNetworkText(error.message, 100)})`;
+    const words = error.message.replace(/^Parse Error: /, '');
+    const detail = `it is no proper HTTP (${cleanNetworkText(words, 100)})`;
     return { reason: 'invalid_response', detail };
   }
   const answered = status === undefined ? {} : { status };

@@ -1,6 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import type { Dispatcher } from 'undici';
-import Pool from 'undici/lib/dispatcher/pool.js';
+import { type ConnectSettings, DirectRoute, type Route, type TlsSettings } from './direct-route.ts';
 
 /** How to get to a server: what TLS trusts and shows, and which HTTP proxy the environment names. */
 export interface RouteOptions {
@@ -12,18 +11,6 @@ export interface RouteOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Trust the operating system's store as well. */
   readonly trustsSystem?: boolean;
-}
-
-interface TlsSettings {
-  readonly ca?: (string | Buffer)[];
-  readonly cert?: Buffer;
-  readonly key?: Buffer;
-}
-
-/** What undici's connector takes. */
-export interface ConnectSettings extends TlsSettings {
-  /** Milliseconds. */
-  readonly timeout: number;
 }
 
 /**
@@ -44,11 +31,11 @@ export function proxyFor(protocol: string, env: NodeJS.ProcessEnv): string | und
  * cannot be read or the proxy's URL is none. Synchronous where no proxy is named: this is on the
  * way to the first request.
  */
-export function openRoute(origin: string, options: RouteOptions): Dispatcher | Promise<Dispatcher> {
+export function openRoute(origin: string, options: RouteOptions): Route | Promise<Route> {
   const { protocol } = new URL(origin);
   const connect: ConnectSettings = { timeout: options.connectTimeoutMs, ...tlsSettings(options) };
   const proxy = proxyFor(protocol, options.env);
-  if (proxy === undefined) return new Pool(origin, { connect });
+  if (proxy === undefined) return new DirectRoute(origin, connect);
   return import('./proxied-route.ts').then(({ openProxiedRoute }) =>
     openProxiedRoute(proxy, connect),
   );
