@@ -47,6 +47,8 @@ function runProxy(settings: ProxySettings): void {
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const gateway = openGateway(settings, new KeyRing(settings, process.env, log), log);
+  // While the rest is loaded, and the key and the client's first message are waited for.
+  gateway.connect();
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { isLoopbackHost } from '../auth/loopback.ts';
 import { parseMessage, type Request, type Response, withError } from '../protocol/message.ts';
 import { nearestNames } from './nearest-name.ts';
@@ -44,7 +43,7 @@ export function explainEnvelope(
       data: {
         ...(error.data as object),
         elicitations: [
-          { mode: 'url', elicitationId: randomUUID(), url: link.url.href, message: said },
+          { mode: 'url', elicitationId: crypto.randomUUID(), url: link.url.href, message: said },
         ],
       },
     });

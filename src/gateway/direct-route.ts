@@ -5,7 +5,7 @@ import type { Dispatcher } from 'undici';
 import type { Headers } from './exchange.ts';
 
 /** What TLS trusts and shows, in PEM. */
-export interface TlsSettings {
+interface TlsSettings {
   readonly ca?: (string | Buffer)[];
   readonly cert?: Buffer;
   readonly key?: Buffer;
@@ -106,6 +106,7 @@ export class DirectRoute implements Route {
     socket.once(this.#opened, () => {
       if (this.#idle.has(socket)) socket.setTimeout(this.#idleMs);
     });
+    this.#agent ??= this.#createAgent();
   }
 
   dispatch(options: RouteRequest, handler: Dispatcher.DispatchHandler): void {

@@ -2,7 +2,12 @@ import { headerOfKey, type KeyFinding } from '../auth/key.ts';
 import type { Trouble } from '../failures/unreachable.ts';
 import type { Route } from './direct-route.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
-import { hasSystemCertificates, openRoute, type RouteOptions } from './route.ts';
+import {
+  hasSystemCertificates,
+  openConnectedRoute,
+  openRoute,
+  type RouteOptions,
+} from './route.ts';
 import type { Session } from './session.ts';
 
 export interface EndpointOptions {
@@ -42,6 +47,14 @@ export class Endpoint {
     this.displayUrl = origin + pathname;
     this.target = pathname + search;
     this.sessionTarget = this.target;
+  }
+
+  /** Begins to connect, where no proxy is in between. What fails is tried, and told, by `open`. */
+  connect(): void {
+    const { url, route } = this.#options;
+    try {
+      this.#route ??= openConnectedRoute(url.origin, route);
+    } catch {}
   }
 
   /**

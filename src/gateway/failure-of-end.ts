@@ -1,4 +1,3 @@
-import { STATUS_CODES } from 'node:http';
 import type { KeyFinding } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
@@ -152,6 +151,8 @@ function sentenceIn(json: string): string | undefined {
 
 /** Whether it only says the status again: "Forbidden", "service unavailable". */
 function isEcho(detail: string, status: number): boolean {
+  // Not imported: it would be loaded before the connection is begun.
+  const { STATUS_CODES } = process.getBuiltinModule('node:http');
   const phrase = STATUS_CODES[status]?.toLowerCase();
   return detail.toLowerCase() === phrase;
 }

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { type ConnectSettings, DirectRoute, type Route, type TlsSettings } from './direct-route.ts';
+import { type ConnectSettings, DirectRoute, type Route } from './direct-route.ts';
 
 /** How to get to a server: what TLS trusts and shows, and which HTTP proxy the environment names. */
 export interface RouteOptions {
@@ -32,22 +32,32 @@ export function proxyFor(protocol: string, env: NodeJS.ProcessEnv): string | und
  * way to the first request.
  */
 export function openRoute(origin: string, options: RouteOptions): Route | Promise<Route> {
-  const { protocol } = new URL(origin);
-  const connect: ConnectSettings = { timeout: options.connectTimeoutMs, ...tlsSettings(options) };
-  const proxy = proxyFor(protocol, options.env);
-  if (proxy === undefined) return new DirectRoute(origin, connect);
+  const proxy = proxyFor(new URL(origin).protocol, options.env);
+  if (proxy === undefined) return new DirectRoute(origin, connectSettings(options));
   return import('./proxied-route.ts').then(({ openProxiedRoute }) =>
-    openProxiedRoute(proxy, connect),
+    openProxiedRoute(proxy, connectSettings(options)),
   );
 }
 
-function tlsSettings(options: RouteOptions): TlsSettings {
+/**
+ * As `openRoute`, with a connection on its way before there is anything to send. Undefined where a
+ * proxy is named. Throws when a PEM file cannot be read.
+ */
+export function openConnectedRoute(origin: string, options: RouteOptions): Route | undefined {
+  if (proxyFor(new URL(origin).protocol, options.env) !== undefined) return undefined;
+  const route = new DirectRoute(origin, connectSettings(options));
+  route.connect();
+  return route;
+}
+
+function connectSettings(options: RouteOptions): ConnectSettings {
   const { caFile, certFile, certKeyFile, env, trustsSystem = false } = options;
   const ca = [
     ...(caFile === undefined ? [] : [readFileSync(caFile)]),
     ...(trustsSystem ? systemCertificates() : []),
   ];
   return {
+    timeout: options.connectTimeoutMs,
     // Naming any authority replaces the usual ones (node:tls, `ca`), so those are named too.
     ...(ca.length === 0 ? {} : { ca: [...ca, ...usualCertificates(env)] }),
     ...(certFile === undefined ? {} : { cert: readFileSync(certFile) }),
