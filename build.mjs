@@ -12,6 +12,8 @@ const { version } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8
 const entries = [
   'src/cli/main.ts',
   'src/cli/commands.ts',
+  'src/cli/refuse-to-start.ts',
+  'src/cli/run-proxy.ts',
   'src/auth/discovery.ts',
   'src/auth/key-command.ts',
   'src/auth/keychain.ts',

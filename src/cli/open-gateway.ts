@@ -9,8 +9,8 @@ export function openGateway(
   settings: ProxySettings,
   keys: Keys,
   log: Log,
-  limits: Pick<GatewayOptions, 'retryLimitMs'> = {},
+  more: Pick<GatewayOptions, 'retryLimitMs' | 'earlyRoute'> = {},
 ): Gateway {
   const userAgent = `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`;
-  return new Gateway({ ...settings, ...limits, keys, userAgent, log });
+  return new Gateway({ ...settings, ...more, keys, userAgent, log });
 }

@@ -3,7 +3,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import type { PeerCertificate, TLSSocket } from 'node:tls';
 import type { DiagnosticsChannel } from 'undici';
-import type { RequestBegun } from '../gateway/direct-route.ts';
+import type { ConnectionBegun, RequestBegun } from '../gateway/direct-route.ts';
 
 /** A connection that was opened. Times in milliseconds of the wire's clock. */
 export interface WireConnection {
@@ -34,6 +34,7 @@ export interface WireRequest {
 
 type Channels = {
   'mcp-latchkey:request': RequestBegun;
+  'mcp-latchkey:connection': ConnectionBegun;
   'undici:client:beforeConnect': DiagnosticsChannel.ClientBeforeConnectMessage;
   'undici:client:connected': DiagnosticsChannel.ClientConnectedMessage;
   'undici:client:connectError': DiagnosticsChannel.ClientConnectErrorMessage;
@@ -70,6 +71,7 @@ export class Wire {
       this.#onFirstConnection = resolve;
     });
     this.#subscribe('mcp-latchkey:request', (begun) => this.#watchDirect(begun));
+    this.#subscribe('mcp-latchkey:connection', (begun) => this.#watchDirectConnection(begun));
     this.#subscribe('undici:client:beforeConnect', ({ connectParams, connector }) => {
       if (this.#label.getStore() === undefined) return;
       const connection = this.#beginConnection(connectParams.host);
@@ -80,7 +82,6 @@ export class Wire {
       const connection = this.#opening.get(connector)?.shift();
       if (connection === undefined) return;
       this.#connected(connection, socket);
-      this.#bySocket.set(socket, connection);
     });
     this.#subscribe('undici:client:connectError', ({ connector }) => {
       this.#opening.get(connector)?.shift();
@@ -92,12 +93,7 @@ export class Wire {
     this.#subscribe('undici:client:sendHeaders', ({ request, socket }) => {
       const watched = this.#byRequest.get(request);
       if (watched === undefined) return;
-      watched.sentMs = this.now();
-      const connection = this.#bySocket.get(socket);
-      if (connection === undefined) return;
-      // What is sent later on it finds it open.
-      this.#bySocket.delete(socket);
-      watched.connection = connection;
+      this.#sent(watched, socket);
     });
     this.#subscribe('undici:request:headers', ({ request, response }) => {
       const watched = this.#byRequest.get(request);
@@ -136,30 +132,25 @@ export class Wire {
     for (const unsubscribeOne of this.#subscriptions) unsubscribeOne();
   }
 
-  #watchDirect({ request, method, host, isConnected }: RequestBegun): void {
+  #watchDirect({ request, method }: RequestBegun): void {
     const watched = this.#beginRequest(method);
     if (watched === undefined) return;
-    request.once('socket', (socket) => {
-      const sent = () => {
-        watched.sentMs = this.now();
-      };
-      if (isConnected(socket)) {
-        sent();
-        return;
-      }
-      const connection = this.#beginConnection(host);
-      socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => {
-        this.#connected(connection, socket);
-        watched.connection = connection;
-        sent();
-      });
-    });
+    request.once('socket', (socket) => this.#sent(watched, socket));
     request.once('response', (response) =>
       this.#answered(watched, response.statusCode ?? 0, response.rawHeaders),
     );
     request.once('close', () => {
       watched.endMs = this.now();
     });
+  }
+
+  #watchDirectConnection({ host, opening }: ConnectionBegun): void {
+    if (this.#label.getStore() === undefined) return;
+    const connection = this.#beginConnection(host);
+    opening.then(
+      (socket) => this.#connected(connection, socket),
+      () => {},
+    );
   }
 
   #beginConnection(host: string): WireConnection {
@@ -171,6 +162,7 @@ export class Wire {
 
   #connected(connection: WireConnection, socket: Socket): void {
     connection.endMs = this.now();
+    this.#bySocket.set(socket, connection);
     if (!('encrypted' in socket)) return;
     const secure = socket as TLSSocket;
     connection.tls = {
@@ -186,6 +178,15 @@ export class Wire {
     const watched = { label, method, startMs: this.now(), headers: {} };
     this.requests.push(watched);
     return watched;
+  }
+
+  #sent(watched: WireRequest, socket: Socket): void {
+    watched.sentMs = this.now();
+    const connection = this.#bySocket.get(socket);
+    if (connection === undefined) return;
+    // What is sent later on it finds it open.
+    this.#bySocket.delete(socket);
+    watched.connection = connection;
   }
 
   /** `words`: the headers' names and values by turns. */

@@ -3,17 +3,13 @@ import type { Socket } from 'node:net';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import type { Headers } from './exchange.ts';
+import { isBadHttp } from './retry-policy.ts';
 
 /** What TLS trusts and shows, in PEM. */
-interface TlsSettings {
+export interface TlsSettings {
   readonly ca?: (string | Buffer)[];
   readonly cert?: Buffer;
   readonly key?: Buffer;
-}
-
-export interface ConnectSettings extends TlsSettings {
-  /** Milliseconds for a connection, the TLS handshake included; 0 for no limit. */
-  readonly timeout: number;
 }
 
 /** A request to the origin of a route. */
@@ -44,9 +40,14 @@ export interface Route {
 export interface RequestBegun {
   readonly request: ClientRequest;
   readonly method: string;
+}
+
+/** What is told of each connection on the diagnostics channel `mcp-latchkey:connection`. */
+export interface ConnectionBegun {
   /** Host and port, the port left out where it is the scheme's own. */
   readonly host: string;
-  isConnected(socket: Socket): boolean;
+  /** Resolves when it is ready, TLS included. */
+  readonly opening: Promise<Socket>;
 }
 
 /** How long a connection may be idle, unless the gateway says (`Keep-Alive: timeout=`). */
@@ -63,7 +64,9 @@ const net = () => process.getBuiltinModule('node:net');
 const http = () => process.getBuiltinModule('node:http');
 const tls = () => process.getBuiltinModule('node:tls');
 
-const begun = process.getBuiltinModule('node:diagnostics_channel').channel('mcp-latchkey:request');
+const { channel } = process.getBuiltinModule('node:diagnostics_channel');
+const requests = channel('mcp-latchkey:request');
+const connections = channel('mcp-latchkey:connection');
 
 /**
  * Connections to one origin, over node:http: starts 12 ms sooner than undici and takes 7 MB less.
@@ -71,42 +74,52 @@ const begun = process.getBuiltinModule('node:diagnostics_channel').channel('mcp-
  */
 export class DirectRoute implements Route {
   readonly #url: URL;
-  readonly #settings: ConnectSettings;
-  readonly #opened: 'connect' | 'secureConnect';
+  readonly #isTls: boolean;
+  readonly #connectTimeoutMs: number;
   readonly #opening = new Set<Socket>();
   readonly #idle = new Set<Socket>();
   #secureContext: SecureContext | undefined;
   #tlsSession: Buffer | undefined;
   #agent: Agent | undefined;
-  /** Opened before it was needed. */
-  #early: Socket | undefined;
+  /** Begun before it was needed. */
+  #early: Promise<Socket> | undefined;
   #idleMs = IDLE_MS;
   #idleHint: string | undefined;
   #isClosed = false;
 
-  /** Throws when a PEM is none. */
-  constructor(origin: string, settings: ConnectSettings) {
+  /** `connectTimeoutMs`: for a connection, the TLS handshake included; 0 for no limit. */
+  constructor(origin: string, connectTimeoutMs: number) {
     this.#url = new URL(origin);
-    this.#settings = settings;
-    this.#opened = this.#url.protocol === 'https:' ? 'secureConnect' : 'connect';
-    const { ca, cert, key } = settings;
-    // Once for all connections: to parse a hundred authorities takes its time.
-    if (ca ?? cert ?? key) this.#secureContext = tls().createSecureContext({ ca, cert, key });
+    this.#isTls = this.#url.protocol === 'https:';
+    this.#connectTimeoutMs = connectTimeoutMs;
+  }
+
+  /**
+   * Says what TLS trusts and shows: once for all connections, since to read a hundred authorities
+   * takes its time. Before the first request. Throws when a PEM is none.
+   */
+  setTls(settings: TlsSettings): void {
+    if (this.#isTls) this.#secureContext = tls().createSecureContext(settings);
   }
 
   /**
    * Opens the connection that the first request will take. Sends nothing but TLS's handshake on
-   * it. When it fails, that request opens another.
+   * it. When it is lost before that request, that request opens another.
    */
   connect(): void {
-    const socket = this.#open();
-    this.#early = socket;
-    this.#idle.add(socket);
-    socket.unref();
-    socket.once(this.#opened, () => {
-      if (this.#idle.has(socket)) socket.setTimeout(this.#idleMs);
-    });
-    this.#agent ??= this.#createAgent();
+    const opening = this.#open();
+    this.#early = opening;
+    const forget = () => {
+      if (this.#early === opening) this.#early = undefined;
+    };
+    const keep = (socket: Socket) => {
+      if (this.#early !== opening) return;
+      socket.once('close', forget);
+      socket.setTimeout(this.#idleMs);
+      socket.unref();
+      this.#idle.add(socket);
+    };
+    opening.then(keep, forget);
   }
 
   dispatch(options: RouteRequest, handler: Dispatcher.DispatchHandler): void {
@@ -122,15 +135,9 @@ export class DirectRoute implements Route {
       handler.onResponseError?.(NOT_BEGUN, error as Error);
       return;
     }
-    if (begun.hasSubscribers) {
-      const isConnected = (socket: Socket) => !this.#opening.has(socket);
-      begun.publish({ request, method, host, isConnected } satisfies RequestBegun);
-    }
+    if (requests.hasSubscribers) requests.publish({ request, method } satisfies RequestBegun);
     const exchange = new DirectRequest(request, options, handler);
-    request.once('socket', (socket) => {
-      if (this.#opening.has(socket)) socket.once(this.#opened, () => exchange.start());
-      else exchange.start();
-    });
+    request.once('socket', () => exchange.start());
     // Not asked for; without a listener node:http waits for ever (20.20).
     request.once('upgrade', () => exchange.abort(new Error('another protocol was switched to')));
     request.once('response', (response) => {
@@ -147,7 +154,9 @@ export class DirectRoute implements Route {
 
   async destroy(): Promise<void> {
     this.#isClosed = true;
-    this.#early?.destroy();
+    const closed = new Error('closed');
+    for (const socket of this.#opening) socket.destroy(closed);
+    for (const socket of this.#idle) socket.destroy();
     this.#agent?.destroy();
   }
 
@@ -155,7 +164,9 @@ export class DirectRoute implements Route {
     const agent = new (http().Agent)({ keepAlive: true, maxFreeSockets: Number.POSITIVE_INFINITY });
     const reuse = agent.reuseSocket.bind(agent);
     return Object.assign(agent, {
-      createConnection: () => this.#takeEarly() ?? this.#open(),
+      createConnection: (_: unknown, callback: (error: Error | null, socket?: Socket) => void) => {
+        this.#connection().then((socket) => callback(null, socket), callback);
+      },
       // All connections are alike.
       getName: () => '',
       keepSocketAlive: (socket: Socket) => {
@@ -173,64 +184,83 @@ export class DirectRoute implements Route {
     });
   }
 
-  #takeEarly(): Socket | undefined {
+  async #connection(): Promise<Socket> {
     const early = this.#early;
     this.#early = undefined;
-    if (early?.writable !== true) return undefined;
-    this.#idle.delete(early);
-    return early.ref();
+    if (early === undefined) return this.#open();
+    const socket = await early;
+    this.#idle.delete(socket);
+    return socket.writable ? socket.ref() : this.#open();
   }
 
-  #open(): Socket {
-    const { hostname, port, protocol } = this.#url;
+  /** Resolves with a connection that is ready, TLS included. */
+  #open(): Promise<Socket> {
+    const { hostname, port } = this.#url;
     const host = hostname.replace(/^\[(.*)\]$/, '$1');
-    const options = {
-      host,
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: KEEPALIVE_PROBE_MS,
-    };
-    const socket =
-      protocol === 'https:'
-        ? this.#openTls({ ...options, port: Number(port || 443) })
-        : net().connect({ ...options, port: Number(port || 80) });
-    this.#opening.add(socket);
-    const { timeout } = this.#settings;
-    const giveUp = () => socket.destroy(new TimedOut('ERR_CONNECT_TIMEOUT'));
-    const timer = timeout === 0 ? undefined : setTimeout(giveUp, timeout).unref();
-    const settle = () => {
-      this.#opening.delete(socket);
-      clearTimeout(timer);
-    };
-    socket.once(this.#opened, settle);
-    socket.once('close', () => {
-      settle();
-      this.#idle.delete(socket);
+    const isTls = this.#isTls;
+    const opening = new Promise<Socket>((resolve, reject) => {
+      const tcp = net().connect({
+        host,
+        port: Number(port || (isTls ? 443 : 80)),
+        noDelay: true,
+        keepAlive: true,
+        keepAliveInitialDelay: KEEPALIVE_PROBE_MS,
+      });
+      this.#opening.add(tcp);
+      const timeout = this.#connectTimeoutMs;
+      const giveUp = () => tcp.destroy(new TimedOut('ERR_CONNECT_TIMEOUT'));
+      const timer = timeout === 0 ? undefined : setTimeout(giveUp, timeout);
+      const settle = () => {
+        this.#opening.delete(tcp);
+        clearTimeout(timer);
+      };
+      const fail = (error: Error) => {
+        settle();
+        reject(error);
+      };
+      const succeed = (socket: Socket) => {
+        settle();
+        this.#watch(socket);
+        resolve(socket);
+      };
+      tcp.on('error', fail);
+      tcp.once('connect', () => {
+        if (!isTls) {
+          succeed(tcp);
+          return;
+        }
+        const secure = this.#secure(tcp, host).on('error', fail);
+        secure.once('secureConnect', () => succeed(secure));
+      });
     });
-    socket.on('error', () => {});
-    const closeIdle = () => {
-      if (this.#idle.has(socket)) socket.destroy();
-    };
-    // What comes when nothing was asked for must not be taken for the next answer.
-    socket.on('data', closeIdle);
-    socket.on('timeout', closeIdle);
-    return socket;
+    connections.publish({ host: this.#url.host, opening } satisfies ConnectionBegun);
+    return opening;
   }
 
-  #openTls(options: { host: string; port: number }): TLSSocket {
+  #secure(tcp: Socket, host: string): TLSSocket {
     const session = this.#tlsSession;
-    this.#secureContext ??= tls().createSecureContext();
     const socket = tls().connect({
-      ...options,
+      socket: tcp,
+      host,
       secureContext: this.#secureContext,
       // A name only (RFC 6066 §3).
-      servername: net().isIP(options.host) === 0 ? options.host : '',
+      servername: net().isIP(host) === 0 ? host : '',
       ALPNProtocols: ['http/1.1'],
       ...(session === undefined ? {} : { session }),
     });
     return socket.on('session', (ticket) => {
       this.#tlsSession = ticket;
     });
+  }
+
+  #watch(socket: Socket): void {
+    const closeIdle = () => {
+      if (this.#idle.has(socket)) socket.destroy();
+    };
+    // What comes when nothing was asked for must not be taken for the next answer.
+    socket.on('data', closeIdle);
+    socket.on('timeout', closeIdle);
+    socket.once('close', () => this.#idle.delete(socket));
   }
 
   #learnIdleTime(hint: Headers[string]): void {
@@ -270,9 +300,12 @@ class DirectRequest implements Dispatcher.DispatchController {
     this.#request = request;
     this.#options = options;
     this.#handler = handler;
-    // Stays, for an error after the end. With an answer begun, that says how it ends.
+    // Within an answer only what is no HTTP: the rest the answer tells itself. A reset is the end of
+    // a body that the end of the connection ends, since libuv (1.46) tells a reset as that when it
+    // comes together with the last bytes.
     request.on('error', (error) => {
-      if (this.#response?.complete !== true) this.#fail(error);
+      const { complete: isWhole = false } = this.#response ?? {};
+      if (this.#response === undefined || (!isWhole && isBadHttp(error))) this.#fail(error);
     });
   }
 

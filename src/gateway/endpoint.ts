@@ -2,12 +2,7 @@ import { headerOfKey, type KeyFinding } from '../auth/key.ts';
 import type { Trouble } from '../failures/unreachable.ts';
 import type { Route } from './direct-route.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
-import {
-  hasSystemCertificates,
-  openConnectedRoute,
-  openRoute,
-  type RouteOptions,
-} from './route.ts';
+import { hasSystemCertificates, openRoute, type RouteOptions } from './route.ts';
 import type { Session } from './session.ts';
 
 export interface EndpointOptions {
@@ -17,6 +12,8 @@ export interface EndpointOptions {
   readonly headers: ReadonlyMap<string, string>;
   readonly userAgent: string;
   readonly route: RouteOptions;
+  /** One that is open already, with these options. */
+  readonly earlyRoute?: Route | undefined;
   /** Longest silence of the gateway while a reply is due, in milliseconds; 0 for no limit. */
   readonly timeoutMs: number;
 }
@@ -44,17 +41,10 @@ export class Endpoint {
   constructor(options: EndpointOptions) {
     const { origin, pathname, search } = options.url;
     this.#options = options;
+    this.#route = options.earlyRoute;
     this.displayUrl = origin + pathname;
     this.target = pathname + search;
     this.sessionTarget = this.target;
-  }
-
-  /** Begins to connect, where no proxy is in between. What fails is tried, and told, by `open`. */
-  connect(): void {
-    const { url, route } = this.#options;
-    try {
-      this.#route ??= openConnectedRoute(url.origin, route);
-    } catch {}
   }
 
   /**

@@ -88,11 +88,6 @@ export class Gateway implements Upstream {
     this.#endpoint = new Endpoint(options);
   }
 
-  /** Begins to connect, before there is anything to send. Never throws. */
-  connect(): void {
-    this.#endpoint.connect();
-  }
-
   listen(observer: MessageObserver): void {
     this.#serverMessages = observer;
   }

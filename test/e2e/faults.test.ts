@@ -25,13 +25,10 @@ const faults: Fault[] = STAGES.flatMap((stage) =>
   ),
 );
 
-/**
- * HTTP takes a body that the end of the connection ends for whole, wherever that is, unless the
- * connection says that it was reset (RFC 9112 §8).
- */
-function looksWhole({ stage, by, format, framing }: Fault): boolean {
+/** HTTP takes a body that the end of the connection ends for whole, wherever that is. */
+function looksWhole({ stage, format, framing }: Fault): boolean {
   const isInBody = stage === 'behind the head' || stage === 'within the body';
-  return isInBody && by === 'close' && format === 'json' && framing === 'end';
+  return isInBody && format === 'json' && framing === 'end';
 }
 
 function isPossible({ stage, by, format, framing }: Fault): boolean {
