@@ -1,6 +1,6 @@
-import type { Dispatcher } from 'undici';
 import type { ResourceFacts } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Route } from '../gateway/direct-route.ts';
 import { type BearerChallenge, bearerChallenge, parseChallenges } from './challenge.ts';
 import {
   fetchMetadata,
@@ -10,7 +10,7 @@ import {
 } from './protected-resource-metadata.ts';
 
 /** Opens connections to an origin; closed again by whoever asked for them. */
-export type OpenRoute = (origin: string) => Dispatcher | Promise<Dispatcher>;
+export type OpenRoute = (origin: string) => Route | Promise<Route>;
 
 /** The Bearer challenge in the `WWW-Authenticate` header or headers of an answer. */
 export function challengeIn(header: string | string[] | undefined): BearerChallenge | undefined {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { KeychainReply, KeychainRequest } from './keychain-child.ts';
@@ -39,6 +40,9 @@ export async function readKeyOnce(
   url: URL,
   account: string,
 ): Promise<KeychainAnswer<string | null>> {
+  if (!mayHaveSessionBus(childEnvironment())) {
+    return answerOf({ kind: 'failed', message: 'no session bus' }, READ_LIMIT_MS);
+  }
   const entry = entryName(url, account);
   if (reading?.account !== entry) {
     const { reply } = ask({ operation: 'get', account: entry });
@@ -120,6 +124,17 @@ function childEnvironment(): NodeJS.ProcessEnv {
     // What the system says is told apart by its words.
     LC_ALL: 'C',
   };
+}
+
+/**
+ * False where libsecret could not but fail (GLib 2.84, `g_dbus_address_get_for_bus_sync`): to find
+ * that out in a child would take 80 ms of each start without a key.
+ */
+function mayHaveSessionBus(env: NodeJS.ProcessEnv): boolean {
+  if (process.platform !== 'linux') return true;
+  if (env.DBUS_SESSION_BUS_ADDRESS || existsSync(`${env.XDG_RUNTIME_DIR}/bus`)) return true;
+  // Then GLib starts a bus, when there is a display to tell others of it.
+  return Boolean(env.DISPLAY);
 }
 
 function within<Value>(limitMs: number, promise: Promise<Value>): Promise<Value | undefined> {

@@ -15,11 +15,11 @@ export function openGateway(
   settings: ProxySettings,
   keys: Keys,
   log: Log,
-  limits: Pick<GatewayOptions, 'retryLimitMs'> = {},
+  more: Pick<GatewayOptions, 'retryLimitMs' | 'earlyRoute'> = {},
 ): Upstream {
   const userAgent = `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`;
   const { transport } = settings;
-  const options: GatewayOptions = { ...settings, ...limits, keys, userAgent, log };
+  const options: GatewayOptions = { ...settings, ...more, keys, userAgent, log };
   const gateway =
     transport === 'http' ? new Gateway(options) : new TransportChoice(options, transport);
   return new EraBridge(gateway, log);

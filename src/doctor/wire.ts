@@ -3,6 +3,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
 import type { PeerCertificate, TLSSocket } from 'node:tls';
 import type { DiagnosticsChannel } from 'undici';
+import type { ConnectionBegun, RequestBegun } from '../gateway/direct-route.ts';
 
 /** A connection that was opened. Times in milliseconds of the wire's clock. */
 export interface WireConnection {
@@ -32,6 +33,8 @@ export interface WireRequest {
 }
 
 type Channels = {
+  'mcp-latchkey:request': RequestBegun;
+  'mcp-latchkey:connection': ConnectionBegun;
   'undici:client:beforeConnect': DiagnosticsChannel.ClientBeforeConnectMessage;
   'undici:client:connected': DiagnosticsChannel.ClientConnectedMessage;
   'undici:client:connectError': DiagnosticsChannel.ClientConnectErrorMessage;
@@ -43,8 +46,9 @@ type Channels = {
 };
 
 /**
- * Watches what the proxy's own parts do on the network, by what undici tells on its diagnostics
- * channels: so the facts are those of the very requests that the proxy sends.
+ * Watches what the proxy's own parts do on the network, by what the direct route tells on its
+ * diagnostics channel and undici, behind an HTTP proxy, on its own: so the facts are those of the
+ * very requests that the proxy sends.
  */
 export class Wire {
   readonly requests: WireRequest[] = [];
@@ -66,59 +70,36 @@ export class Wire {
     this.firstConnection = new Promise((resolve) => {
       this.#onFirstConnection = resolve;
     });
+    this.#subscribe('mcp-latchkey:request', (begun) => this.#watchDirect(begun));
+    this.#subscribe('mcp-latchkey:connection', (begun) => this.#watchDirectConnection(begun));
     this.#subscribe('undici:client:beforeConnect', ({ connectParams, connector }) => {
       if (this.#label.getStore() === undefined) return;
-      const connection = { host: connectParams.host, startMs: this.now() };
-      this.connections.push(connection);
+      const connection = this.#beginConnection(connectParams.host);
       const opening = this.#opening.get(connector) ?? [];
       this.#opening.set(connector, [...opening, connection]);
-      this.#onFirstConnection();
     });
     this.#subscribe('undici:client:connected', ({ connector, socket }) => {
       const connection = this.#opening.get(connector)?.shift();
       if (connection === undefined) return;
-      connection.endMs = this.now();
-      this.#bySocket.set(socket, connection);
-      if ('encrypted' in socket) {
-        const secure = socket as TLSSocket;
-        connection.tls = {
-          protocol: secure.getProtocol() ?? '',
-          certificate: secure.getPeerCertificate(),
-        };
-      }
+      this.#connected(connection, socket);
     });
     this.#subscribe('undici:client:connectError', ({ connector }) => {
       this.#opening.get(connector)?.shift();
     });
     this.#subscribe('undici:request:create', ({ request }) => {
-      const label = this.#label.getStore();
-      if (label === undefined) return;
-      const { method = '' } = request;
-      const watched = { label, method, startMs: this.now(), headers: {} };
-      this.requests.push(watched);
-      this.#byRequest.set(request, watched);
+      const watched = this.#beginRequest(request.method ?? '');
+      if (watched !== undefined) this.#byRequest.set(request, watched);
     });
     this.#subscribe('undici:client:sendHeaders', ({ request, socket }) => {
       const watched = this.#byRequest.get(request);
       if (watched === undefined) return;
-      watched.sentMs = this.now();
-      const connection = this.#bySocket.get(socket);
-      if (connection === undefined) return;
-      // What is sent later on it finds it open.
-      this.#bySocket.delete(socket);
-      watched.connection = connection;
+      this.#sent(watched, socket);
     });
     this.#subscribe('undici:request:headers', ({ request, response }) => {
       const watched = this.#byRequest.get(request);
       if (watched === undefined) return;
-      watched.headMs = this.now();
-      watched.status = response.statusCode;
       const words = response.headers.map((bytes) => bytes.toString('latin1'));
-      watched.headers = Object.fromEntries(
-        words.flatMap((name, index) =>
-          index % 2 === 0 ? [[name.toLowerCase(), words[index + 1] ?? '']] : [],
-        ),
-      );
+      this.#answered(watched, response.statusCode, words);
     });
     const end = ({ request }: { request: object }) => {
       const watched = this.#byRequest.get(request);
@@ -149,6 +130,74 @@ export class Wire {
   /** Watches no more. */
   close(): void {
     for (const unsubscribeOne of this.#subscriptions) unsubscribeOne();
+  }
+
+  #watchDirect({ request, method }: RequestBegun): void {
+    const watched = this.#beginRequest(method);
+    if (watched === undefined) return;
+    request.once('socket', (socket) => this.#sent(watched, socket));
+    request.once('response', (response) =>
+      this.#answered(watched, response.statusCode ?? 0, response.rawHeaders),
+    );
+    request.once('close', () => {
+      watched.endMs = this.now();
+    });
+  }
+
+  #watchDirectConnection({ host, opening }: ConnectionBegun): void {
+    if (this.#label.getStore() === undefined) return;
+    const connection = this.#beginConnection(host);
+    opening.then(
+      (socket) => this.#connected(connection, socket),
+      () => {},
+    );
+  }
+
+  #beginConnection(host: string): WireConnection {
+    const connection = { host, startMs: this.now() };
+    this.connections.push(connection);
+    this.#onFirstConnection();
+    return connection;
+  }
+
+  #connected(connection: WireConnection, socket: Socket): void {
+    connection.endMs = this.now();
+    this.#bySocket.set(socket, connection);
+    if (!('encrypted' in socket)) return;
+    const secure = socket as TLSSocket;
+    connection.tls = {
+      protocol: secure.getProtocol() ?? '',
+      certificate: secure.getPeerCertificate(),
+    };
+  }
+
+  /** Undefined when nobody watches. */
+  #beginRequest(method: string): WireRequest | undefined {
+    const label = this.#label.getStore();
+    if (label === undefined) return undefined;
+    const watched = { label, method, startMs: this.now(), headers: {} };
+    this.requests.push(watched);
+    return watched;
+  }
+
+  #sent(watched: WireRequest, socket: Socket): void {
+    watched.sentMs = this.now();
+    const connection = this.#bySocket.get(socket);
+    if (connection === undefined) return;
+    // What is sent later on it finds it open.
+    this.#bySocket.delete(socket);
+    watched.connection = connection;
+  }
+
+  /** `words`: the headers' names and values by turns. */
+  #answered(watched: WireRequest, status: number, words: readonly string[]): void {
+    watched.headMs = this.now();
+    watched.status = status;
+    watched.headers = Object.fromEntries(
+      words.flatMap((name, index) =>
+        index % 2 === 0 ? [[name.toLowerCase(), words[index + 1] ?? '']] : [],
+      ),
+    );
   }
 
   #subscribe<Name extends keyof Channels>(

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { isLoopbackHost } from '../auth/loopback.ts';
 import { parseMessage, type Request, type Response, withError } from '../protocol/message.ts';
 import { nearestNames } from './nearest-name.ts';
@@ -55,7 +54,7 @@ function explained(reply: Response, request: Request, context: EnvelopeContext):
       data: {
         ...(error.data as object),
         elicitations: [
-          { mode: 'url', elicitationId: randomUUID(), url: link.url.href, message: said },
+          { mode: 'url', elicitationId: crypto.randomUUID(), url: link.url.href, message: said },
         ],
       },
     });

@@ -1,8 +1,8 @@
-import type { Dispatcher } from 'undici';
 import { headerOfKey, type KeyFinding } from '../auth/key.ts';
 import type { Trouble } from '../failures/unreachable.ts';
 import type { Message } from '../protocol/message.ts';
 import { isOpenEnded } from '../protocol/methods.ts';
+import type { Route } from './direct-route.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
 import { hasSystemCertificates, openRoute, type RouteOptions } from './route.ts';
 import type { Session } from './session.ts';
@@ -14,6 +14,8 @@ export interface EndpointOptions {
   readonly headers: ReadonlyMap<string, string>;
   readonly userAgent: string;
   readonly route: RouteOptions;
+  /** One that is open already, with these options. */
+  readonly earlyRoute?: Route | undefined;
   /** Longest silence of the gateway while a reply is due, in milliseconds; 0 for no limit. */
   readonly timeoutMs: number;
 }
@@ -35,12 +37,13 @@ export class Endpoint {
   /** Where the session was begun, should a redirect have led elsewhere. */
   sessionTarget: string;
   readonly #options: EndpointOptions;
-  #dispatcher: Dispatcher | undefined;
+  #route: Route | undefined;
   #trustingSystem: Promise<boolean> | undefined;
 
   constructor(options: EndpointOptions) {
     const { origin, pathname, search } = options.url;
     this.#options = options;
+    this.#route = options.earlyRoute;
     this.displayUrl = origin + pathname;
     this.target = pathname + search;
     this.sessionTarget = this.target;
@@ -51,14 +54,14 @@ export class Endpoint {
    * be opened, and may be tried again then.
    */
   open(): Promise<Trouble | undefined> | undefined {
-    return this.#dispatcher === undefined ? this.#open() : undefined;
+    return this.#route === undefined ? this.#open() : undefined;
   }
 
   async #open(): Promise<Trouble | undefined> {
     const { url, route } = this.#options;
     try {
       const dispatcher = await openRoute(url.origin, route);
-      this.#dispatcher ??= dispatcher;
+      this.#route ??= dispatcher;
       return undefined;
     } catch (error) {
       return (error as NodeJS.ErrnoException).syscall === 'open' || isPemError(error)
@@ -106,9 +109,9 @@ export class Endpoint {
 
   async #trustSystem(): Promise<boolean> {
     const { url, route } = this.#options;
-    const before = this.#dispatcher;
+    const before = this.#route;
     try {
-      this.#dispatcher = await openRoute(url.origin, { ...route, trustsSystem: true });
+      this.#route = await openRoute(url.origin, { ...route, trustsSystem: true });
     } catch {
       return false;
     }
@@ -118,7 +121,7 @@ export class Endpoint {
 
   /** Closes every connection. */
   async close(): Promise<void> {
-    await this.#dispatcher?.destroy();
+    await this.#route?.destroy();
   }
 
   #headers(accept: string, { key, session }: Sender): string[] {
@@ -143,7 +146,7 @@ export class Endpoint {
   ): void {
     const { origin } = this.#options.url;
     const timeouts = { headersTimeout: timeoutMs, bodyTimeout: timeoutMs };
-    this.#dispatcher?.dispatch({ origin, method, path, headers, body, ...timeouts }, exchange);
+    this.#route?.dispatch({ origin, method, path, headers, body, ...timeouts }, exchange);
   }
 }
 

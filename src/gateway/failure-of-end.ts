@@ -1,4 +1,3 @@
-import { STATUS_CODES } from 'node:http';
 import type { KeyFinding } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
@@ -98,7 +97,8 @@ function ofError(
   circumstances: Circumstances,
 ): Judgement {
   if (isBadHttp(error)) {
-    const detail = `it is no proper HTTP (${cleanNetworkText(error.message, 100)})`;
+    const words = error.message.replace(/^Parse Error: /, '');
+    const detail = `it is no proper HTTP (${cleanNetworkText(words, 100)})`;
     return { reason: 'invalid_response', detail };
   }
   const answered = status === undefined ? {} : { status };
@@ -172,6 +172,8 @@ function sentenceIn(json: string): string | undefined {
 
 /** Whether it only says the status again: "Forbidden", "service unavailable". */
 function isEcho(detail: string, status: number): boolean {
+  // Not imported: it would be loaded before the connection is begun.
+  const { STATUS_CODES } = process.getBuiltinModule('node:http');
   const phrase = STATUS_CODES[status]?.toLowerCase();
   return detail.toLowerCase() === phrase;
 }

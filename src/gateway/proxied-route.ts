@@ -2,7 +2,13 @@ import connect from 'undici/lib/api/api-connect.js';
 import Dispatcher from 'undici/lib/dispatcher/dispatcher.js';
 import EnvHttpProxyAgent from 'undici/lib/dispatcher/env-http-proxy-agent.js';
 import Pool from 'undici/lib/dispatcher/pool.js';
-import type { ConnectSettings } from './route.ts';
+import type { Route, TlsSettings } from './direct-route.ts';
+
+/** What undici's connector takes. */
+interface ConnectSettings extends TlsSettings {
+  /** Milliseconds. */
+  readonly timeout: number;
+}
 
 // undici's main entry gives its dispatchers their methods; of its parts this one is needed. An
 // error with the code UND_ERR_SOCKET, as when the proxy hangs up on a CONNECT, would have undici
@@ -22,7 +28,7 @@ Object.assign(Dispatcher.prototype, {
  * Connections through an HTTP proxy: CONNECT for https, absolute URLs for plain http (RFC 9110
  * §9.3.6, RFC 9112 §3.2.2). `NO_PROXY` and `no_proxy` are honoured. Throws when `proxy` is no URL.
  */
-export function openProxiedRoute(proxy: string, settings: ConnectSettings): Dispatcher {
+export function openProxiedRoute(proxy: string, settings: ConnectSettings): Route {
   const { timeout, ca } = settings;
   return new EnvHttpProxyAgent({
     httpProxy: proxy,

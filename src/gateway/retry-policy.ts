@@ -65,10 +65,10 @@ const LASTING =
 
 /** Whether the peer does not keep to HTTP, or has headers without end. */
 export function isBadHttp(error: Error): boolean {
-  const { name, code } = error as NodeJS.ErrnoException;
+  const { code = '' } = error as NodeJS.ErrnoException;
   // A chunked body that breaks off is cut short, not badly made.
   if (code === 'HPE_INVALID_EOF_STATE') return false;
-  return name === 'HTTPParserError' || code === 'UND_ERR_HEADERS_OVERFLOW';
+  return code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW';
 }
 
 function wasNotProcessed(end: ExchangeEnd): boolean {

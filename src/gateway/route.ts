@@ -1,6 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import type { Dispatcher } from 'undici';
-import Pool from 'undici/lib/dispatcher/pool.js';
+import { DirectRoute, type Route, type TlsSettings } from './direct-route.ts';
 
 /** How to get to a server: what TLS trusts and shows, and which HTTP proxy the environment names. */
 export interface RouteOptions {
@@ -12,18 +11,6 @@ export interface RouteOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Trust the operating system's store as well. */
   readonly trustsSystem?: boolean;
-}
-
-interface TlsSettings {
-  readonly ca?: (string | Buffer)[];
-  readonly cert?: Buffer;
-  readonly key?: Buffer;
-}
-
-/** What undici's connector takes. */
-export interface ConnectSettings extends TlsSettings {
-  /** Milliseconds. */
-  readonly timeout: number;
 }
 
 /**
@@ -44,14 +31,34 @@ export function proxyFor(protocol: string, env: NodeJS.ProcessEnv): string | und
  * cannot be read or the proxy's URL is none. Synchronous where no proxy is named: this is on the
  * way to the first request.
  */
-export function openRoute(origin: string, options: RouteOptions): Dispatcher | Promise<Dispatcher> {
-  const { protocol } = new URL(origin);
-  const connect: ConnectSettings = { timeout: options.connectTimeoutMs, ...tlsSettings(options) };
-  const proxy = proxyFor(protocol, options.env);
-  if (proxy === undefined) return new Pool(origin, { connect });
+export function openRoute(origin: string, options: RouteOptions): Route | Promise<Route> {
+  const proxy = proxyFor(new URL(origin).protocol, options.env);
+  if (proxy === undefined) {
+    const route = new DirectRoute(origin, options.connectTimeoutMs);
+    route.setTls(tlsSettings(options));
+    return route;
+  }
   return import('./proxied-route.ts').then(({ openProxiedRoute }) =>
-    openProxiedRoute(proxy, connect),
+    openProxiedRoute(proxy, { timeout: options.connectTimeoutMs, ...tlsSettings(options) }),
   );
+}
+
+/**
+ * A route with a connection on its way, begun before there is anything to send. Undefined where a
+ * proxy is named, and where `openRoute` would fail.
+ */
+export function openRouteEarly(origin: string, options: RouteOptions): Route | undefined {
+  if (proxyFor(new URL(origin).protocol, options.env) !== undefined) return undefined;
+  const route = new DirectRoute(origin, options.connectTimeoutMs);
+  route.connect();
+  try {
+    // While the connection is on its way: it takes 5 ms, and 20 more with a `caFile`.
+    route.setTls(tlsSettings(options));
+    return route;
+  } catch {
+    void route.destroy();
+    return undefined;
+  }
 }
 
 function tlsSettings(options: RouteOptions): TlsSettings {

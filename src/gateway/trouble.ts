@@ -29,6 +29,14 @@ const TROUBLE_BY_CODE: Readonly<Record<string, Trouble>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'not-tls',
 };
 
+// The direct route's own, undici's and the system's.
+const CONNECT_TIMEOUTS = new Set(['ERR_CONNECT_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT']);
+const ANSWER_TIMEOUTS = new Set([
+  'ERR_ANSWER_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+]);
+
 /** The settings that an error is judged by. */
 interface Settings {
   /** The endpoint. */
@@ -64,11 +72,11 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
   if (code === 'ERR_PROXY_HUNG_UP') {
     return { trouble: 'proxy-refused', detail: 'the HTTP proxy of this machine hung up' };
   }
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
+  if (CONNECT_TIMEOUTS.has(code)) {
     const detail = `no connection came about within ${seconds(connectTimeoutMs)}`;
     return { trouble: 'connect-timeout', detail };
   }
-  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') {
+  if (ANSWER_TIMEOUTS.has(code)) {
     const detail = `it is connected, but was silent for ${seconds(timeoutMs)}`;
     return { trouble: 'answer-timeout', detail };
   }

@@ -226,7 +226,7 @@ const bodies: Case[] = [
         'content-type: application/json\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n',
         '0\r\n\r\n',
       ),
-    'interrupted',
+    'invalid_response',
   ],
   ['a length that is no number', () => http(`content-length: -1\r\n`, 'x'), 'invalid_response'],
   ['HTTP of another age', () => Buffer.from('<html>no head at all'), 'invalid_response'],

@@ -1,0 +1,31 @@
+import { wordMisconfiguration } from '../failures/catalogue.ts';
+import { errorResponse, readMessages } from '../protocol/message.ts';
+import { LineReader } from '../proxy/line-reader.ts';
+
+/** How long a client may take to ask for what is refused. */
+const REFUSAL_LIMIT_MS = 2_000;
+
+/**
+ * Says `why` on stderr and, since most clients show their user nothing of that, as the error of the
+ * client's first request, which may take 2 s to come. Then exits with 2.
+ */
+export function refuseToStart(why: string): void {
+  process.stderr.write(`mcp-latchkey: ${why}. See mcp-latchkey --help.\n`);
+  const exit = () => process.exit(2);
+  if (process.stdin.isTTY) exit();
+  const lines = new LineReader({
+    limitBytes: 1024 * 1024,
+    onTooLong: exit,
+    onLine: (line) => {
+      for (const message of readMessages(line).messages) {
+        if (message.kind !== 'request') continue;
+        const error = wordMisconfiguration(why);
+        process.stdout.write(`${errorResponse(message.id, error)}\n`, exit);
+      }
+    },
+  });
+  process.stdout.on('error', exit);
+  process.stdin.on('data', (chunk: Buffer) => lines.push(chunk));
+  process.stdin.on('end', exit);
+  setTimeout(exit, REFUSAL_LIMIT_MS);
+}

@@ -1,0 +1,48 @@
+import { appendFileSync } from 'node:fs';
+import { KeyRing } from '../auth/key-ring.ts';
+import type { Route } from '../gateway/direct-route.ts';
+import { createLog } from '../log.ts';
+import { StdioProxy } from '../proxy/stdio-proxy.ts';
+import { openGateway } from './open-gateway.ts';
+import type { ProxySettings } from './options.ts';
+
+declare const __VERSION__: string;
+
+/**
+ * Runs the proxy between stdin and stdout until the client closes stdin, and then exits.
+ * `earlyRoute`: the route to the gateway, where it is open already.
+ */
+export function runProxy(settings: ProxySettings, earlyRoute: Route | undefined): void {
+  const log = createLog(settings.logLevel, (line) => {
+    process.stderr.write(line);
+    if (settings.logFile !== undefined) appendTo(settings.logFile, line);
+  });
+  // The client may close its end of stderr; the log is not worth the session.
+  process.stderr.on('error', () => {});
+  process.stdout.on('error', () => process.exit(1));
+  process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
+  const { url, maxMessageBytes } = settings;
+  const keys = new KeyRing(settings, process.env, log);
+  const gateway = openGateway(settings, keys, log, { earlyRoute });
+  const proxy = new StdioProxy({
+    input: process.stdin,
+    output: process.stdout,
+    upstream: gateway,
+    maxMessageBytes,
+    log,
+  });
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => void proxy.stop(0).then(() => process.exit(0)));
+  }
+  log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
+  void proxy.run().then(() => process.exit(0));
+}
+
+/** Readable by the user alone: the log quotes what the gateway said. */
+function appendTo(file: string, line: string): void {
+  try {
+    appendFileSync(file, line, { mode: 0o600 });
+  } catch {
+    // A full disk or a missing folder is no reason to stop; stderr has the line.
+  }
+}
