@@ -321,7 +321,11 @@ export async function startModernGateway({
   }
 
   const respond = (received: Received, response: ServerResponse): void => {
-    const { message, method } = received;
+    const { message, method, target } = received;
+    if (target !== '/v1/mcp') {
+      response.writeHead(404).end();
+      return;
+    }
     response.once('close', () => {
       if (!response.writableEnded) closed.push(received);
       wake();
