@@ -2,7 +2,6 @@ import { EraBridge } from '../eras/era-bridge.ts';
 import { TransportChoice } from '../eras/transport-choice.ts';
 import { Gateway, type GatewayOptions, type Keys } from '../gateway/gateway.ts';
 import type { Log } from '../log.ts';
-import type { Upstream } from '../protocol/upstream.ts';
 import type { ProxySettings } from './options.ts';
 
 declare const __VERSION__: string;
@@ -16,7 +15,7 @@ export function openGateway(
   keys: Keys,
   log: Log,
   more: Pick<GatewayOptions, 'retryLimitMs' | 'earlyRoute'> = {},
-): Upstream {
+): EraBridge {
   const userAgent = `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`;
   const { transport } = settings;
   const options: GatewayOptions = { ...settings, ...more, keys, userAgent, log };

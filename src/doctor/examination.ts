@@ -4,6 +4,7 @@ import { KeyRing } from '../auth/key-ring.ts';
 import { exchange } from '../auth/key-trial.ts';
 import { openGateway } from '../cli/open-gateway.ts';
 import type { ProxySettings } from '../cli/options.ts';
+import type { EraBridge } from '../eras/era-bridge.ts';
 import type { Failure } from '../failures/failure.ts';
 import { proxyFor } from '../gateway/route.ts';
 import { createLog, type Log } from '../log.ts';
@@ -54,7 +55,7 @@ export class Examination {
   /** What the proxy's parts have logged, oldest first. */
   readonly logged: { readonly level: string; readonly line: string }[] = [];
   /** With the key. */
-  readonly gateway: Upstream;
+  readonly gateway: EraBridge;
   readonly #keyless: Upstream;
   readonly #keys: KeyRing;
   readonly #log: Log;
@@ -79,6 +80,11 @@ export class Examination {
   /** The endpoint without its query. */
   get displayUrl(): string {
     return this.settings.url.origin + this.settings.url.pathname;
+  }
+
+  /** The request that costs the gateway least. `ping` is none where the proxy answers it itself. */
+  get pingMethod(): 'ping' | 'server/discover' {
+    return this.gateway.translatedRevision === undefined ? 'ping' : 'server/discover';
   }
 
   begin(): void {

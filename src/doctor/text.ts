@@ -72,12 +72,13 @@ const EIGHTHS = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 /** The times that the speed check found, as rows of a chart, in the order in which they are shown. */
 export function speedRows(findings: readonly Finding[]): (readonly [label: string, ms: number])[] {
   const { details = {} } = findings.find(({ name }) => name === 'speed') ?? {};
-  const { pings = 0 } = details;
+  const { pings = 0, pingedWith } = details;
+  const ping = pingedWith === undefined ? 'ping: ' : '';
   const rows = [
     ['connect', details.connectMs],
     ['TLS', details.tlsMs],
-    ['ping: first byte', details.firstByteMs],
-    ['ping: total', details.totalMs],
+    [`${ping}first byte`, details.firstByteMs],
+    [`${ping}total`, details.totalMs],
     [`slowest of ${pings}`, details.slowestMs],
   ] as const;
   return rows.flatMap(([label, ms]) => (typeof ms === 'number' ? [[label, ms] as const] : []));

@@ -38,6 +38,11 @@ export class EraBridge implements Upstream {
     this.#log = log;
   }
 
+  /** The gateway's revision, where it is not the one in the handshake that the client was given. */
+  get translatedRevision(): string | undefined {
+    return this.#isOld(this.#translation) ? MODERN : undefined;
+  }
+
   listen(observer: MessageObserver): void {
     this.#observer = observer;
     this.#gateway.listen({

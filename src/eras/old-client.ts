@@ -64,6 +64,11 @@ export class OldClient implements Upstream {
   readonly #resources = new Set<string>();
   #logLevel: string | undefined;
   #stream: Subscription | undefined;
+  /** The stream that was begun last. */
+  #opening: Promise<unknown> = Promise.resolve();
+  /** The one to begin after that. */
+  #nextOpening: Promise<Subscription> | undefined;
+  #hasEnded = false;
   #count = 0;
 
   private constructor(options: OldClientOptions, discovered: Discovered) {
@@ -155,6 +160,7 @@ export class OldClient implements Upstream {
 
   /** Closes the stream for changes. */
   end(): void {
+    this.#hasEnded = true;
     this.#stream?.course.abort();
   }
 
@@ -306,12 +312,25 @@ export class OldClient implements Upstream {
 
   /**
    * A stream for all that the client is to be told, in the place of the one before, which ends as
-   * soon as this one is there. Resolves with it then, or when it cannot be opened.
+   * soon as this one is there. Resolves with it then, or when it cannot be opened. What is wanted
+   * while one is being opened waits for it and shares the next: acknowledged in another order than
+   * asked for, an older stream would stay beside a newer one.
    */
-  async #openStream(): Promise<Subscription> {
+  #openStream(): Promise<Subscription> {
+    this.#nextOpening ??= this.#opening.then(() => {
+      this.#nextOpening = undefined;
+      const opening = this.#beginStream();
+      this.#opening = opening;
+      return opening;
+    });
+    return this.#nextOpening;
+  }
+
+  async #beginStream(): Promise<Subscription> {
     const before = this.#stream;
     const filter = this.#filter();
     const stream = new Subscription();
+    if (this.#hasEnded) return stream;
     this.#stream = stream;
     if (filter === undefined) {
       before?.course.abort();

@@ -17,6 +17,7 @@ import { type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts'
 import { diagnosis, doctorReport, finding, health } from './doctor-run.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, sendJson, startGateway } from './loopback-gateway.ts';
+import { startModernGateway } from './modern-gateway.ts';
 import { expectNoSecret, type Json, program, runToEnd, secret } from './running-proxy.ts';
 import {
   missingForSecretService,
@@ -76,6 +77,30 @@ describe('a healthy gateway', () => {
     const ids = requests.flatMap(({ body }) => (body as { id?: number } | undefined)?.id ?? []);
     expect(new Set(ids).size).toBe(ids.length);
     expect(requests.at(-1)?.method).toBe('DELETE');
+  });
+
+  it('is described with its own revision where older clients get it translated', async () => {
+    const gateway = await startModernGateway();
+    const report = await health(gateway.url);
+    expect(finding(report, 'initialize')).toMatchObject({
+      line: 'MCP 2026-07-28, translated for older clients, replies as JSON',
+      details: { protocolVersion: '2026-07-28', server: 'modern 3.2.1', translated: true },
+    });
+    expect(finding(report, 'tools')?.details).toMatchObject({ tools: 8 });
+    // What the proxy answers itself is no measure of the gateway.
+    expect(finding(report, 'ping')).toMatchObject({
+      line: 'answered server/discover: MCP 2026-07-28 has no ping',
+      ms: expect.any(Number),
+    });
+    expect(finding(report, 'speed')).toMatchObject({
+      line: expect.stringMatching(/^a request takes .*, the median of 10$/),
+      details: { pings: 10, pingedWith: 'server/discover' },
+    });
+    expect(report.verdict.sentence).toContain('has 8 tools, and a request takes ');
+    expect(JSON.stringify(report.timeline)).not.toContain('"ping');
+    // Once without and once with the key to find out the revision, then eleven times.
+    expect(gateway.requests('server/discover')).toHaveLength(13);
+    expect(gateway.refusals).toEqual([]);
   });
 
   it('needs no key where the gateway wants none', async () => {

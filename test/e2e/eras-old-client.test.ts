@@ -583,6 +583,59 @@ describe('subscriptions of an old client', () => {
     expect(gateway.requests('subscriptions/listen')).toEqual([]);
   });
 
+  it('made at once share a stream, and none is left over', async () => {
+    let acknowledge = () => {};
+    const { gateway, proxy } = await connect({
+      // The first has to wait.
+      beforeAcknowledging: ({ resourceSubscriptions }) =>
+        Array.isArray(resourceSubscriptions) && resourceSubscriptions.length === 1
+          ? new Promise((resolve) => {
+              acknowledge = resolve;
+            })
+          : undefined,
+    });
+    await gateway.listening(() => true);
+    const first = proxy.request(1, 'resources/subscribe', { uri: 'memo://1' });
+    await gateway.listening(covers('memo://1'));
+    const others = [2, 3, 4, 5].map((id) =>
+      proxy.request(id, 'resources/subscribe', { uri: `memo://${id}` }),
+    );
+    // Read after those before it.
+    await proxy.request(6, 'ping');
+    acknowledge();
+    for (const reply of await Promise.all([first, ...others])) {
+      expect(reply).toMatchObject({ result: {} });
+    }
+    // For the lists, for the first and for all.
+    expect(gateway.requests('subscriptions/listen')).toHaveLength(3);
+    await gateway.listeningOnce();
+    for (const id of [1, 5]) gateway.resourceUpdated(`memo://${id}`);
+    await asked(proxy, 'notifications/resources/updated', 2);
+    expect(updates(proxy)).toEqual([{ uri: 'memo://1' }, { uri: 'memo://5' }]);
+  });
+
+  it('end with a second handshake, those too that wait for their turn', async () => {
+    const never = new Promise<void>(() => {});
+    const { gateway, proxy } = await connect({
+      beforeAcknowledging: () =>
+        gateway.requests('subscriptions/listen').length === 1 ? never : undefined,
+    });
+    await gateway.listening(() => true);
+    proxy.send({
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'resources/subscribe',
+      params: { uri: 'memo://one' },
+    });
+    const params = { protocolVersion: OLD, capabilities: CAPABILITIES, clientInfo: CLIENT };
+    expect(await proxy.request('again', 'initialize', params)).toHaveProperty('result');
+    proxy.notify('notifications/initialized');
+    await gateway.request(() => gateway.requests('subscriptions/listen').length === 2);
+    await gateway.listeningOnce();
+    expect(gateway.subscriptions()[0]).not.toHaveProperty('resourceSubscriptions');
+    expect(gateway.requests('subscriptions/listen')).toHaveLength(2);
+  });
+
   it('are opened anew when the stream breaks', async () => {
     const { gateway, proxy } = await connect();
     await proxy.request(1, 'resources/subscribe', { uri: 'memo://one' });

@@ -41,6 +41,8 @@ export interface ModernGatewaySettings {
    * 400 and -32020 (basic/versioning, "Compatibility Matrix").
    */
   refuseInitialize?: { status: number; code: number; data?: Json };
+  /** What the acknowledgment of a subscription waits for. */
+  beforeAcknowledging?: (filter: Json) => Promise<void> | undefined;
   /** Finds every tools/call at odds with its headers. */
   alwaysMismatched?: boolean;
 }
@@ -56,6 +58,8 @@ export interface ModernGateway extends LoopbackGateway {
   subscriptions(): Json[];
   /** Resolves once one is open whose filter fits. */
   listening(fits: (filter: Json) => boolean): Promise<void>;
+  /** Resolves once there is but one. */
+  listeningOnce(): Promise<void>;
   /** Sends notifications/resources/updated to every stream that asked for it. */
   resourceUpdated(uri: string): void;
   /** Sends the list's list_changed to every stream that asked for it. */
@@ -136,6 +140,7 @@ export async function startModernGateway({
   },
   anonymous = false,
   refuseInitialize,
+  beforeAcknowledging = () => undefined,
   alwaysMismatched = false,
 }: ModernGatewaySettings = {}): Promise<ModernGateway> {
   const refusals: [number, string][] = [];
@@ -295,7 +300,11 @@ export async function startModernGateway({
     response.end(`data: ${JSON.stringify({ jsonrpc: '2.0', id: message.id, result })}\n\n`);
   }
 
-  function listen({ message }: Received, response: ServerResponse, filter: Json): void {
+  async function listen(
+    { message }: Received,
+    response: ServerResponse,
+    filter: Json,
+  ): Promise<void> {
     const { id } = message;
     open(response);
     streams.set(response, { id, filter });
@@ -303,10 +312,11 @@ export async function startModernGateway({
       streams.delete(response);
       wake();
     });
+    wake();
+    await beforeAcknowledging(filter);
     tell('notifications/subscriptions/acknowledged', { notifications: filter }, (stream) => {
       return stream === response;
     });
-    wake();
   }
 
   function tell(
@@ -321,7 +331,11 @@ export async function startModernGateway({
   }
 
   const respond = (received: Received, response: ServerResponse): void => {
-    const { message, method } = received;
+    const { message, method, target } = received;
+    if (target !== '/v1/mcp') {
+      response.writeHead(404).end();
+      return;
+    }
     response.once('close', () => {
       if (!response.writableEnded) closed.push(received);
       wake();
@@ -360,6 +374,7 @@ export async function startModernGateway({
     requests: (method) => loopback.received.filter(({ message }) => message.method === method),
     subscriptions: () => [...streams.values()].map(({ filter }) => filter),
     listening: (fits) => until(() => gateway.subscriptions().some(fits)),
+    listeningOnce: () => until(() => streams.size === 1),
     resourceUpdated: (uri) =>
       tell('notifications/resources/updated', { uri }, (_, { resourceSubscriptions }) => {
         return Array.isArray(resourceSubscriptions) && resourceSubscriptions.includes(uri);

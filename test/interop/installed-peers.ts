@@ -32,6 +32,11 @@ export const peers = {
     name: '@modelcontextprotocol/client',
     path: installed('@modelcontextprotocol/client/dist/index.mjs'),
   },
+  /** The SDK's server that speaks 2026-07-28. */
+  modernServer: {
+    name: '@modelcontextprotocol/server',
+    path: installed('@modelcontextprotocol/server/dist/index.mjs'),
+  },
   /** The Inspector needs Node >= 22.19 and the conformance suite >= 22. */
   recentNode: { name: 'Node 22.19 or newer', path: findRecentNode() },
 };

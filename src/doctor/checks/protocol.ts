@@ -43,18 +43,23 @@ function helloFinding(examination: Examination, answer: Answer): Finding {
   const { headers = {} } = posted ?? {};
   const { protocolVersion, serverInfo } = result ?? {};
   const { name, version } = (serverInfo ?? {}) as { name?: unknown; version?: unknown };
-  const revision = cleanNetworkText(String(protocolVersion ?? ''), 40);
+  const { translatedRevision } = examination.gateway;
+  const revision = translatedRevision ?? cleanNetworkText(String(protocolVersion ?? ''), 40);
   const isStream = /^text\/event-stream/i.test(headers['content-type'] ?? '');
   const hasSession = headers['mcp-session-id'] !== undefined;
   // Else the reply came on the stream of the other transport, maybe before the POST's answer.
   const isHttpSse = posted?.status !== 200;
   const parts = [
     revision === '' ? 'names no revision' : `MCP ${revision}`,
+    ...(translatedRevision === undefined ? [] : ['translated for older clients']),
     ...(isHttpSse
       ? ['over HTTP+SSE, which is deprecated']
       : [
           `replies as ${isStream ? 'event streams' : 'JSON'}`,
-          hasSession ? 'with a session' : 'no session',
+          // Revisions that are translated know none.
+          ...(translatedRevision === undefined
+            ? [hasSession ? 'with a session' : 'no session']
+            : []),
         ]),
   ];
   return {
@@ -66,17 +71,24 @@ function helloFinding(examination: Examination, answer: Answer): Finding {
       server: cleanNetworkText(`${name ?? ''} ${version ?? ''}`, 100),
       replies: isHttpSse ? 'HTTP+SSE' : isStream ? 'event stream' : 'JSON',
       session: hasSession,
+      ...(translatedRevision === undefined ? {} : { translated: true }),
     },
   };
 }
 
 async function ping(examination: Examination): Promise<Finding> {
-  const answer = await examination.ask(examination.gateway, 'ping', {});
+  const { pingMethod } = examination;
+  const answer = await examination.ask(examination.gateway, pingMethod, {});
   const base = { check: 'protocol', name: 'ping', ...msOf(answer) } as const;
   if (answer.failure) return { ...base, ...failed(answer.failure) };
   const { error } = envelopeOf(answer);
   if (error) return { ...base, status: 'warn', line: `answered with an error: ${saidIn(error)}` };
-  return { ...base, status: 'ok', line: 'answered' };
+  const { translatedRevision } = examination.gateway;
+  const line =
+    translatedRevision === undefined
+      ? 'answered'
+      : `answered ${pingMethod}: MCP ${translatedRevision} has no ping`;
+  return { ...base, status: 'ok', line };
 }
 
 async function tools(examination: Examination): Promise<Finding> {

@@ -17,11 +17,14 @@ export async function checkSpeed(
   if (pinged?.status !== 'ok') {
     return { ...base, status: 'skipped', line: 'there is no ping to measure' };
   }
+  const { pingMethod } = examination;
+  const ping = pingMethod === 'ping' ? 'ping' : 'request';
   const firstBytes: number[] = [];
   const totals: number[] = [];
   const start = performance.now();
   for (let n = 0; n < PINGS && (n === 0 || performance.now() - start < MOST_MS); n++) {
-    const answer = await examination.ask(examination.gateway, 'ping', {}, `ping ${n + 1}`);
+    const label = `${pingMethod} ${n + 1}`;
+    const answer = await examination.ask(examination.gateway, pingMethod, {}, label);
     const answeredMs = performance.now();
     const { startMs, headMs, endMs, status } = answer.requests.at(-1) ?? {};
     if (startMs === undefined) continue;
@@ -37,7 +40,13 @@ export async function checkSpeed(
     totals.push(endMs - startMs);
   }
   const ms = performance.now() - start;
-  if (totals.length === 0) return { ...base, status: 'warn', line: 'no ping came back', ms };
+  if (totals.length === 0)
+    return {
+      ...base,
+      status: 'warn',
+      line: `no ${ping === 'ping' ? ping : 'reply'} came back`,
+      ms,
+    };
   const p50Ms = median(totals);
   const { connectMs, tlsMs } = await connectionTimes(examination);
   const details = {
@@ -47,8 +56,9 @@ export async function checkSpeed(
     totalMs: hundredths(p50Ms),
     slowestMs: hundredths(Math.max(...totals)),
     pings: totals.length,
+    ...(pingMethod === 'ping' ? {} : { pingedWith: pingMethod }),
   };
-  const line = `a ping takes ${duration(p50Ms)}, the median of ${totals.length}`;
+  const line = `a ${ping} takes ${duration(p50Ms)}, the median of ${totals.length}`;
   if (p50Ms < SLOW_MS) return { ...base, status: 'ok', line, ms, details };
   const isFar = (connectMs ?? 0) > p50Ms / 4;
   const took = duration(connectMs ?? 0);
@@ -59,7 +69,7 @@ export async function checkSpeed(
     ms,
     details,
     problem: {
-      sentence: `${examination.settings.url.host} is slow: it answers a ping in ${duration(p50Ms)} (the median of ${count(totals.length, 'ping')}), ${
+      sentence: `${examination.settings.url.host} is slow: it answers a ${ping} in ${duration(p50Ms)} (the median of ${count(totals.length, ping)}), ${
         isFar
           ? `and a connection alone takes ${took}, so the time goes by on the way`
           : 'and the time goes by at the gateway, not on the way'
