@@ -1,15 +1,6 @@
-import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
 import { describe, expect, type TestContext, test } from 'vitest';
-import { missing, pathOf } from './installed-peers.ts';
-import { proxyUnderTest } from './proxy-under-test.ts';
-
-interface Check {
-  id: string;
-  status: 'SUCCESS' | 'FAILURE' | 'WARNING' | 'SKIPPED' | 'INFO';
-}
+import { runConformanceScenario } from './conformance-suite.ts';
+import { missing } from './installed-peers.ts';
 
 const scenarios = [
   { scenario: 'initialize', judgedBy: ['mcp-client-initialization'] },
@@ -65,42 +56,8 @@ suite('the conformance suite at 2025-11-25 passes a client that goes through the
   );
 });
 
-interface Run {
-  exitCode: unknown;
-  checks: Check[];
-  /** What the suite printed, for the message of a test that fails. */
-  output: string;
-}
-
-/** Lets the suite run one scenario, and returns its verdict. */
-async function runScenario(test: TestContext, scenario: string, mistake = ''): Promise<Run> {
-  const { command, args, exit, messages } = proxyUnderTest(test);
-  const results = mkdtempSync(join(tmpdir(), 'mcp-latchkey-conformance-'));
-  test.onTestFinished(() => rmSync(results, { recursive: true, force: true }));
-  const suite = [
-    pathOf('conformance'),
-    ...['client', '--scenario', scenario, '--spec-version', '2025-11-25'],
-    ...['--output-dir', results, '--timeout', '15000'],
-    // The suite splits this at each space, so it holds no path.
-    ...['--command', 'node conformance-client.mjs'],
-  ];
-  const env = {
-    ...process.env,
-    PATH: `${dirname(process.execPath)}${delimiter}${process.env['PATH']}`,
-    PROXY_COMMAND: JSON.stringify([command, ...args]),
+function runScenario(test: TestContext, scenario: string, mistake = '') {
+  return runConformanceScenario(test, scenario, '2025-11-25', 'conformance-client.mjs', {
     CLIENT_MISTAKE: mistake,
-  };
-  const verdict = await new Promise<Pick<Run, 'exitCode' | 'output'>>((resolve) => {
-    execFile(
-      pathOf('recentNode'),
-      suite,
-      { cwd: import.meta.dirname, env, timeout: 20_000 },
-      (error, stdout, stderr) => resolve({ exitCode: error?.code ?? 0, output: stdout + stderr }),
-    );
   });
-  expect(await exit(), verdict.output).toEqual({ code: 0, signal: null });
-  expect(messages().length).toBeGreaterThan(1);
-  const [folder = ''] = readdirSync(results);
-  const checks = JSON.parse(readFileSync(join(results, folder, 'checks.json'), 'utf8'));
-  return { ...verdict, checks };
 }

@@ -27,6 +27,11 @@ export const peers = {
     name: '@modelcontextprotocol/conformance',
     path: installed('@modelcontextprotocol/conformance/dist/index.js'),
   },
+  /** The SDK's client that speaks 2026-07-28. */
+  modernClient: {
+    name: '@modelcontextprotocol/client',
+    path: installed('@modelcontextprotocol/client/dist/index.mjs'),
+  },
   /** The Inspector needs Node >= 22.19 and the conformance suite >= 22. */
   recentNode: { name: 'Node 22.19 or newer', path: findRecentNode() },
 };

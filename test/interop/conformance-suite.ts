@@ -1,0 +1,63 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { expect, type TestContext } from 'vitest';
+import { pathOf } from './installed-peers.ts';
+import { proxyUnderTest } from './proxy-under-test.ts';
+
+interface Check {
+  id: string;
+  name: string;
+  status: 'SUCCESS' | 'FAILURE' | 'WARNING' | 'SKIPPED' | 'INFO';
+}
+
+interface Run {
+  exitCode: unknown;
+  checks: Check[];
+  /** What the suite printed, for the message of a test that fails. */
+  output: string;
+}
+
+/**
+ * Lets the conformance suite run one scenario at `specVersion` with a client of this folder, which
+ * finds the proxy's command line in PROXY_COMMAND and `env` beside it. Returns the suite's verdict.
+ * Fails the test when the proxy wrote anything but messages or did not end by itself.
+ */
+export async function runConformanceScenario(
+  test: TestContext,
+  scenario: string,
+  specVersion: string,
+  client: string,
+  env: Record<string, string>,
+): Promise<Run> {
+  const { command, args, exit, messages } = proxyUnderTest(test);
+  const results = mkdtempSync(join(tmpdir(), 'mcp-latchkey-conformance-'));
+  test.onTestFinished(() => rmSync(results, { recursive: true, force: true }));
+  const suite = [
+    pathOf('conformance'),
+    ...['client', '--scenario', scenario, '--spec-version', specVersion],
+    ...['--output-dir', results, '--timeout', '15000'],
+    // The suite splits this at each space, so it holds no path.
+    ...['--command', `node ${client}`],
+  ];
+  const settings = {
+    ...process.env,
+    PATH: `${dirname(process.execPath)}${delimiter}${process.env['PATH']}`,
+    PROXY_COMMAND: JSON.stringify([command, ...args]),
+    ...env,
+  };
+  const verdict = await new Promise<Pick<Run, 'exitCode' | 'output'>>((resolve) => {
+    execFile(
+      pathOf('recentNode'),
+      suite,
+      { cwd: import.meta.dirname, env: settings, timeout: 20_000 },
+      (error, stdout, stderr) => resolve({ exitCode: error?.code ?? 0, output: stdout + stderr }),
+    );
+  });
+  expect(await exit(), verdict.output).toEqual({ code: 0, signal: null });
+  expect(messages().length).toBeGreaterThan(1);
+  const [folder = ''] = readdirSync(results);
+  const checks = JSON.parse(readFileSync(join(results, folder, 'checks.json'), 'utf8'));
+  return { ...verdict, checks };
+}
