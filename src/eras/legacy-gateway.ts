@@ -246,6 +246,12 @@ export class LegacyGateway implements Upstream {
     else if (message.kind === 'request') this.#question(message, undefined);
   }
 
+  /** Takes a question that no request of the client's can carry. */
+  turnDown(question: Request): void {
+    if (question.method === 'ping') this.#answer(question, resultFor(question.id, '{}'));
+    else this.#refuse(question);
+  }
+
   // Calls
 
   async #call(
@@ -375,12 +381,8 @@ export class LegacyGateway implements Upstream {
   /** Puts a question of the gateway's to the client, through a call that can carry it. */
   #question(question: Question, own: Call | undefined): void {
     const { method } = question;
-    if (method === 'ping') {
-      this.#answer(question, resultFor(question.id, '{}'));
-      return;
-    }
     const call = own !== undefined && canCarry(own) ? own : this.#carrier();
-    if (QUESTIONS[method] === undefined) this.#refuse(question);
+    if (!Object.hasOwn(QUESTIONS, method)) this.turnDown(question);
     else if (call !== undefined) {
       if (!mayAsk(call.request, question)) this.#refuse(question);
       else {
@@ -504,7 +506,7 @@ export class LegacyGateway implements Upstream {
         );
         break;
       default:
-        if (LIST_CHANGES[method] === undefined) {
+        if (!Object.hasOwn(LIST_CHANGES, method)) {
           (call?.asker?.observer ?? this.#observer).onMessage(notification);
         } else this.#tell(notification, ({ lists }) => lists.has(method));
     }
@@ -657,7 +659,8 @@ function isHandshake(outcome: Handshake | Response | Failure | undefined): boole
   return outcome !== undefined && !('kind' in outcome) && !('reason' in outcome);
 }
 
-function withId(response: Response, id: MessageId): Response {
+/** The response to another request. */
+export function withId(response: Response, id: MessageId): Response {
   return { ...response, id, bytes: withMembers(response.bytes, { id: id.raw }) };
 }
 

@@ -4,9 +4,17 @@ import { memberAt } from '../protocol/json-members.ts';
 import type { Message, Request, Response } from '../protocol/message.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { Course, DONE, isReplyTo, ownId } from './course.ts';
-import { asOfNew, LegacyGateway } from './legacy-gateway.ts';
+import { asOfNew, LegacyGateway, withId } from './legacy-gateway.ts';
 import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
-import { errorCodeOf, isModernError, META, METHOD_NOT_FOUND, resultTypeOf } from './revisions.ts';
+import {
+  errorCodeOf,
+  isModernError,
+  META,
+  METHOD_NOT_FOUND,
+  MODERN,
+  resultTypeOf,
+  revisionOf,
+} from './revisions.ts';
 
 /** What an answer says of the gateway that gave it. */
 type Sign = 'modern' | 'legacy' | 'unclear' | 'nothing';
@@ -71,7 +79,7 @@ export class NewClient implements Upstream {
           this.#isFound(this.#modern);
         }
         if (message.kind === 'notification') observer.onMessage(message);
-        else if (message.kind === 'request') this.#legacy.onServerMessage(message);
+        else if (message.kind === 'request') this.#legacy.turnDown(message);
       },
     });
     if (course.isOver || this.#found === this.#modern) {
@@ -81,7 +89,7 @@ export class NewClient implements Upstream {
     let sign = reply === undefined ? signOf(failure) : signIn(request, reply);
     if (sign === 'unclear') sign = (await this.#isModernAfterAll(request)) ? 'modern' : 'legacy';
     if (course.isOver) return undefined;
-    if (sign === 'legacy' && reply?.isError === false) {
+    if (sign === 'legacy' && reply?.isError === false && mayBeAnswerOfOld(request)) {
       this.#isFound(this.#legacy);
       observer.onMessage(asOfNew(request, reply));
       return undefined;
@@ -94,7 +102,10 @@ export class NewClient implements Upstream {
         this.#isFound(this.#legacy);
         return course.send(this.#legacy, request, observer);
       }
-      if (reply === undefined && 'reason' in outcome) return outcome;
+      if (reply?.isError !== true) {
+        if ('reason' in outcome) return outcome;
+        reply = failure === undefined ? withId(outcome, request.id) : undefined;
+      }
     } else if (sign === 'modern') this.#isFound(this.#modern);
     if (reply !== undefined) observer.onMessage(reply);
     return failure;
@@ -109,6 +120,7 @@ export class NewClient implements Upstream {
 
   /** Every gateway of the modern era knows `server/discover`. */
   #isModernAfterAll(request: Request): Promise<boolean> {
+    if (this.#found !== undefined) return Promise.resolve(this.isModern);
     if (request.method === 'server/discover') return Promise.resolve(false);
     this.#probe ??= this.#discover(request).finally(() => {
       this.#probe = undefined;
@@ -148,8 +160,18 @@ function signIn({ method }: Request, reply: Response): Sign {
   return memberAt(reply.bytes, 'result', 'supportedVersions') === undefined ? 'legacy' : 'modern';
 }
 
+/** Whether a gateway that answers anything with a result has answered this. */
+function mayBeAnswerOfOld(request: Request): boolean {
+  return !NEW_METHODS.has(request.method) && revisionOf(request) === MODERN;
+}
+
+const NEW_METHODS: ReadonlySet<string> = new Set(['server/discover', 'subscriptions/listen']);
+
 /** HTTP errors without a JSON-RPC error of the gateway's in them. */
 function signOf(failure: Failure | undefined): Sign {
-  const { status } = failure ?? {};
-  return status !== undefined && [400, 404, 405, 406].includes(status) ? 'legacy' : 'nothing';
+  const { status = 0 } = failure ?? {};
+  return status >= 400 && status < 500 && !OF_ANY_ERA.has(status) ? 'legacy' : 'nothing';
 }
+
+/** What any gateway may say: about the key, the proxy on the way, the time, the size, the rate. */
+const OF_ANY_ERA: ReadonlySet<number> = new Set([401, 403, 407, 408, 413, 429]);
