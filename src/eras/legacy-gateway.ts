@@ -75,6 +75,12 @@ const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefine
 /** A request of the gateway's to the client. */
 type Question = Request;
 
+/** A question that waits in a call, and whether it came on that call's own stream. */
+interface Waiting {
+  readonly question: Question;
+  readonly isOwn: boolean;
+}
+
 /** The client's request that is to be answered next on behalf of a call. */
 interface Asker {
   readonly request: Request;
@@ -91,7 +97,7 @@ interface Call {
   /** Undefined while the client gathers input. */
   asker: Asker | undefined;
   /** What the gateway has asked on its account and the client has not answered. */
-  readonly questions: Map<string, Question>;
+  readonly questions: Map<string, Waiting>;
   /** What the client shows to go on with this call. */
   state: string | undefined;
   expiry: NodeJS.Timeout | undefined;
@@ -190,7 +196,11 @@ export class LegacyGateway implements Upstream {
   }
 
   async close(limitMs: number): Promise<void> {
-    for (const call of this.#calls) this.#drop(call);
+    for (const call of this.#calls) {
+      call.sending.abort();
+      call.asker?.settle();
+    }
+    this.#calls.clear();
     await this.#upstream.close(limitMs);
   }
 
@@ -307,7 +317,7 @@ export class LegacyGateway implements Upstream {
   /** The client goes on with a call that waits for input. */
   #goOn(request: Request, observer: MessageObserver, state: string): Sending {
     const call = [...this.#calls].find((other) => other.state === state);
-    if (call === undefined || call.request.method !== request.method) {
+    if (call === undefined || !isSameCall(call.request, request)) {
       const why = 'Invalid params: the call that this requestState belongs to is gone, begin anew';
       refuse(request, observer, INVALID_PARAMS, why);
       return DONE;
@@ -319,12 +329,14 @@ export class LegacyGateway implements Upstream {
       const settled = this.#attach(call, request, observer, course);
       if (call.isToRepeat) this.#repeat(call, responses);
       for (const [name, response] of responses) {
-        const question = call.questions.get(name);
+        const question = call.questions.get(name)?.question;
         if (question === undefined) continue;
         call.questions.delete(name);
         this.#answer(question, resultFor(question.id, response));
       }
-      if (call.outcome !== undefined) this.#cameOut(call, call.outcome);
+      const { outcome } = call;
+      call.outcome = undefined;
+      if (outcome !== undefined) this.#cameOut(call, outcome);
       else if (call.questions.size > 0) this.#askForInput(call);
       return settled;
     });
@@ -346,15 +358,37 @@ export class LegacyGateway implements Upstream {
   }
 
   #drop(call: Call): void {
-    clearTimeout(call.expiry);
     call.sending.abort();
+    this.#end(call);
     call.asker?.settle();
+  }
+
+  /** A call that nobody came back for. */
+  #expire(call: Call): void {
+    const isAtWork = call.outcome === undefined && !call.isToRepeat;
+    this.#drop(call);
+    this.#log.info(`gave up a ${call.request.method} that the client did not come back to`);
+    if (!isAtWork) return;
+    const params = { requestId: call.id.raw, reason: '"no input came"' };
+    this.#upstream.send(notificationOf('notifications/cancelled', params), SILENT);
+  }
+
+  /** What was not answered through it may be through another, unless it is its own. */
+  #end(call: Call): void {
+    clearTimeout(call.expiry);
     this.#calls.delete(call);
+    for (const { question, isOwn } of call.questions.values()) {
+      if (isOwn || this.#carrier() === undefined) this.#refuse(question);
+      else this.#question(question, undefined);
+    }
+    call.questions.clear();
   }
 
   #fromCall(call: Call, message: Message): void {
-    if (isReplyTo(call.id, message)) this.#cameOut(call, message);
-    else if (message.kind === 'request') this.#question(message, call);
+    if (isReplyTo(call.id, message)) {
+      // A gateway that answers twice is believed once.
+      if (isAtWork(call) && this.#calls.has(call)) this.#cameOut(call, message);
+    } else if (message.kind === 'request') this.#question(message, call);
     else if (message.kind === 'notification') this.#fromGateway(message, call);
   }
 
@@ -365,13 +399,13 @@ export class LegacyGateway implements Upstream {
       return;
     }
     if ('failure' in outcome) {
-      this.#calls.delete(call);
+      this.#end(call);
       asker.settle(outcome.failure);
       return;
     }
     if (errorCodeOf(outcome) === URL_ELICITATION_REQUIRED && this.#elicitUrls(call, outcome))
       return;
-    this.#calls.delete(call);
+    this.#end(call);
     asker.observer.onMessage(asOfNew(asker.request, outcome, this.#serverInfo));
     asker.settle();
   }
@@ -381,12 +415,16 @@ export class LegacyGateway implements Upstream {
   /** Puts a question of the gateway's to the client, through a call that can carry it. */
   #question(question: Question, own: Call | undefined): void {
     const { method } = question;
-    const call = own !== undefined && canCarry(own) ? own : this.#carrier();
-    if (!Object.hasOwn(QUESTIONS, method)) this.turnDown(question);
-    else if (call !== undefined) {
-      if (!mayAsk(call.request, question)) this.#refuse(question);
+    if (!Object.hasOwn(QUESTIONS, method) || (own !== undefined && !this.#canCarry(own))) {
+      this.turnDown(question);
+      return;
+    }
+    const call = own ?? this.#carrier();
+    if (call !== undefined) {
+      const isFull = call.questions.size === MOST_WAITING;
+      if (isFull || !mayAsk(call.request, question)) this.#refuse(question);
       else {
-        call.questions.set(`${method}:${++this.#count}`, question);
+        call.questions.set(`${method}:${++this.#count}`, { question, isOwn: own !== undefined });
         // What the gateway asks in one breath goes to the client in one result.
         setImmediate(() => this.#askForInput(call));
       }
@@ -395,15 +433,20 @@ export class LegacyGateway implements Upstream {
   }
 
   #carrier(): Call | undefined {
-    const calls = [...this.#calls].filter(canCarry);
+    const calls = [...this.#calls].filter((call) => this.#canCarry(call));
     return calls.find(({ asker }) => asker !== undefined) ?? calls[0];
+  }
+
+  #canCarry(call: Call): boolean {
+    return TAKES_INPUT.has(call.request.method) && isAtWork(call) && this.#calls.has(call);
   }
 
   #askForInput(call: Call): void {
     const { asker, questions } = call;
     if (asker === undefined || questions.size === 0 || !this.#calls.has(call)) return;
     const requests: Record<string, Buffer> = {};
-    for (const [name, { method, bytes }] of questions) {
+    for (const [name, { question }] of questions) {
+      const { method, bytes } = question;
       requests[name] = withMembers(undefined, {
         method: JSON.stringify(method),
         params: elicitationOfNew(memberOf(bytes, 'params')),
@@ -417,9 +460,9 @@ export class LegacyGateway implements Upstream {
     const asker = call.asker as Asker;
     call.asker = undefined;
     call.state = crypto.randomUUID();
-    call.expiry = setTimeout(() => this.#drop(call), WAIT_FOR_INPUT_MS).unref();
+    call.expiry = setTimeout(() => this.#expire(call), WAIT_FOR_INPUT_MS).unref();
     const waiting = [...this.#calls].filter(({ state }) => state !== undefined);
-    if (waiting.length > MOST_WAITING) this.#drop(waiting[0] as Call);
+    if (waiting.length > MOST_WAITING) this.#expire(waiting[0] as Call);
     const result = withMembers(undefined, {
       resultType: '"input_required"',
       inputRequests: withMembers(undefined, requests),
@@ -435,7 +478,9 @@ export class LegacyGateway implements Upstream {
    */
   #elicitUrls(call: Call, { bytes }: Response): boolean {
     const links = itemsOf(memberAt(bytes, 'error', 'data', 'elicitations')) ?? [];
-    if (links.length === 0 || !TAKES_INPUT.has(call.request.method)) return false;
+    const mayCarry = TAKES_INPUT.has(call.request.method) && canOpenLinks(call.request);
+    if (links.length === 0 || links.length > MOST_WAITING || !mayCarry) return false;
+    if (links.some((link) => stringOf(link, 'url') === undefined)) return false;
     const requests = links.map((link, index): [string, Buffer] => [
       `elicitation/create:${index}`,
       withMembers(undefined, { method: '"elicitation/create"', params: elicitationOfNew(link) }),
@@ -538,7 +583,9 @@ export class LegacyGateway implements Upstream {
   /** The gateway no longer wants an answer. */
   #withdraw(key: string): void {
     for (const { questions } of this.#calls) {
-      for (const [name, { id }] of questions) if (id.key === key) questions.delete(name);
+      for (const [name, { question }] of questions) {
+        if (question.id.key === key) questions.delete(name);
+      }
     }
     const index = this.#questions.findIndex(({ id }) => id.key === key);
     if (index >= 0) this.#questions.splice(index, 1);
@@ -681,8 +728,21 @@ function levelOf(request: Request): number {
   return index < 0 ? LOG_LEVELS.length : index;
 }
 
-function canCarry({ request, outcome }: Call): boolean {
-  return TAKES_INPUT.has(request.method) && outcome === undefined;
+/** Whether the gateway has not said yet how it came out. */
+function isAtWork({ outcome, isToRepeat }: Call): boolean {
+  return outcome === undefined && !isToRepeat;
+}
+
+/** Whether a retry asks for what the call was made for. */
+function isSameCall(call: Request, retry: Request): boolean {
+  const [made, wanted] = [call, retry].map(({ bytes }) => memberOf(bytes, 'params'));
+  const isSame = (name: string) => stringOf(made, name) === stringOf(wanted, name);
+  return call.method === retry.method && isSame('name') && isSame('uri');
+}
+
+function canOpenLinks(request: Request): boolean {
+  const capabilities = memberAt(request.bytes, 'params', '_meta', META.clientCapabilities);
+  return memberOf(memberOf(capabilities, 'elicitation'), 'url') !== undefined;
 }
 
 /** Whether the client has said that it can answer that (MCP 2026-07-28, MRTR, Server 6). */
