@@ -112,7 +112,9 @@ interface Subscription {
   readonly id: MessageId;
   readonly observer: MessageObserver;
   readonly lists: ReadonlySet<string>;
-  readonly resources: ReadonlySet<string>;
+  readonly resources: Set<string>;
+  /** It has been acknowledged. */
+  isOpen: boolean;
 }
 
 /** What the gateway said in the handshake. */
@@ -545,11 +547,11 @@ export class LegacyGateway implements Upstream {
         break;
       case 'notifications/elicitation/complete':
         break;
-      case 'notifications/resources/updated':
-        this.#tell(notification, ({ resources }) =>
-          resources.has(stringOf(memberOf(bytes, 'params'), 'uri') ?? ''),
-        );
+      case 'notifications/resources/updated': {
+        const uri = stringOf(memberOf(bytes, 'params'), 'uri') ?? '';
+        this.#tell(notification, ({ resources }) => [...resources].some((own) => holds(own, uri)));
         break;
+      }
       default:
         if (!Object.hasOwn(LIST_CHANGES, method)) {
           (call?.asker?.observer ?? this.#observer).onMessage(notification);
@@ -609,29 +611,36 @@ export class LegacyGateway implements Upstream {
     { capabilities }: Handshake,
   ): Promise<Failure | undefined> {
     const filter = memberAt(request.bytes, 'params', 'notifications');
-    const resources = new Set<string>();
-    if (valueIn(memberAt(capabilities ?? NO_OBJECT, 'resources', 'subscribe')) === true) {
-      for (const item of itemsOf(memberOf(filter, 'resourceSubscriptions')) ?? []) {
-        const reply = await this.#request('resources/subscribe', { uri: item });
-        if (reply?.isError === false) resources.add(String(valueIn(item)));
-      }
-    }
+    const tells = (kind: string, of: string) =>
+      valueIn(memberAt(capabilities ?? NO_OBJECT, kind, of)) === true;
     const kinds = Object.entries(LIST_CHANGES).filter(
       ([, kind]) =>
-        valueIn(memberOf(filter, `${kind}ListChanged`)) === true &&
-        valueIn(memberAt(capabilities ?? NO_OBJECT, kind, 'listChanged')) === true,
+        valueIn(memberOf(filter, `${kind}ListChanged`)) === true && tells(kind, 'listChanged'),
     );
-    const agreed: Record<string, unknown> = {};
-    for (const [, kind] of kinds) agreed[`${kind}ListChanged`] = true;
-    if (resources.size > 0) agreed.resourceSubscriptions = [...resources];
-    const subscription = {
+    const subscription: Subscription = {
       id: request.id,
       observer,
       lists: new Set(kinds.map(([method]) => method)),
-      resources,
+      resources: new Set(),
+      isOpen: false,
     };
+    const { resources } = subscription;
+    this.#subscriptions.add(subscription);
+    const wanted = tells('resources', 'subscribe')
+      ? memberOf(filter, 'resourceSubscriptions')
+      : undefined;
+    for (const item of itemsOf(wanted) ?? []) {
+      const uri = valueIn(item);
+      if (course.isOver || typeof uri !== 'string') continue;
+      resources.add(uri);
+      const reply = await this.#request('resources/subscribe', { uri: item });
+      if (reply?.isError !== false) resources.delete(uri);
+    }
     if (!course.isOver) {
-      this.#subscriptions.add(subscription);
+      const agreed: Record<string, unknown> = {};
+      for (const [, kind] of kinds) agreed[`${kind}ListChanged`] = true;
+      if (resources.size > 0) agreed.resourceSubscriptions = [...resources];
+      subscription.isOpen = true;
       observer.onMessage(
         notificationOf(ACKNOWLEDGED, {
           _meta: withMembers(undefined, { [META.subscriptionId]: request.id.raw }),
@@ -639,8 +648,8 @@ export class LegacyGateway implements Upstream {
         }),
       );
       await course.ended;
-      this.#subscriptions.delete(subscription);
     }
+    this.#subscriptions.delete(subscription);
     const others = [...this.#subscriptions];
     for (const uri of resources) {
       if (others.some((other) => other.resources.has(uri))) continue;
@@ -652,7 +661,7 @@ export class LegacyGateway implements Upstream {
   #tell(notification: Notification, concerns: (subscription: Subscription) => boolean): void {
     const params = memberOf(notification.bytes, 'params');
     for (const subscription of this.#subscriptions) {
-      if (!concerns(subscription)) continue;
+      if (!subscription.isOpen || !concerns(subscription)) continue;
       const _meta = withMembers(memberOf(params, '_meta'), {
         [META.subscriptionId]: subscription.id.raw,
       });
@@ -700,6 +709,11 @@ function notificationOf(method: string, params: Params): Notification {
     params: withMembers(undefined, params),
   });
   return { kind: 'notification', method, bytes };
+}
+
+/** Whether that is the resource or a part of it (MCP 2026-07-28, schema, ResourceUpdated). */
+function holds(resource: string, uri: string): boolean {
+  return uri === resource || uri.startsWith(resource.endsWith('/') ? resource : `${resource}/`);
 }
 
 function isHandshake(outcome: Handshake | Response | Failure | undefined): boolean {
