@@ -22,6 +22,8 @@ export interface OldGateway extends LoopbackGateway {
   tell(message: Json): Promise<void>;
   /** Asks the client on the GET stream. Resolves with the response. */
   ask(method: string, params?: Json): Promise<Json>;
+  /** The id of the newest question to the client. */
+  lastAsked(): number;
   /** Forgets every session. */
   forget(): void;
   /** Ends the call of `hold` with this label. */
@@ -193,6 +195,7 @@ export async function startOldGateway({
       await until(() => stream !== undefined);
       return ask(stream as ServerResponse, method, params);
     },
+    lastAsked: () => count,
     forget: () => {
       sessions = new Set();
     },
