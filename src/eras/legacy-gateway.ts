@@ -1,4 +1,5 @@
 import type { Failure } from '../failures/failure.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Log } from '../log.ts';
 import {
   entriesOf,
@@ -507,7 +508,9 @@ export class LegacyGateway implements Upstream {
   #answer(question: Question, response: Response): void {
     const sending = this.#upstream.send(response, SILENT);
     void sending.settled.then((failure) => {
-      if (failure !== undefined) this.#log.warn(`could not answer ${question.method}`);
+      if (failure !== undefined) {
+        this.#log.warn(`could not answer ${cleanNetworkText(question.method, 100)}`);
+      }
     });
   }
 
@@ -524,7 +527,9 @@ export class LegacyGateway implements Upstream {
       return this.#upstream.send(notification, SILENT);
     }
     const key = keyOf(memberAt(notification.bytes, 'params', 'requestId'));
-    const call = [...this.#calls].find(({ asker }) => asker?.request.id.key === key);
+    if (key === undefined) return DONE;
+    // The newest, should a client have used an id twice: as on the stdio side.
+    const call = [...this.#calls].findLast(({ asker }) => asker?.request.id.key === key);
     if (call === undefined) return DONE;
     const params = memberOf(notification.bytes, 'params');
     const bytes = withMembers(notification.bytes, {
@@ -583,7 +588,7 @@ export class LegacyGateway implements Upstream {
   }
 
   /** The gateway no longer wants an answer. */
-  #withdraw(key: string): void {
+  #withdraw(key: string | undefined): void {
     for (const { questions } of this.#calls) {
       for (const [name, { question }] of questions) {
         if (question.id.key === key) questions.delete(name);
@@ -599,7 +604,9 @@ export class LegacyGateway implements Upstream {
     const lowest = LOG_LEVELS[Math.min(LOG_LEVELS.indexOf(level), ...levels)] as string;
     if (lowest === this.#logLevel) return;
     this.#logLevel = lowest;
-    await this.#request('logging/setLevel', { level: JSON.stringify(lowest) });
+    const reply = await this.#request('logging/setLevel', { level: JSON.stringify(lowest) });
+    // What comes next tries again.
+    if (reply?.isError !== false) this.#logLevel = undefined;
   }
 
   // Subscriptions
@@ -725,10 +732,11 @@ export function withId(response: Response, id: MessageId): Response {
   return { ...response, id, bytes: withMembers(response.bytes, { id: id.raw }) };
 }
 
-/** The key of an id or a token, as MessageId has it. */
-function keyOf(json: Buffer | undefined): string {
+/** The key of an id or a token, as MessageId has it; undefined for what is neither. */
+function keyOf(json: Buffer | undefined): string | undefined {
   const value = valueIn(json);
-  return typeof value === 'string' ? `s${value}` : `n${String(value)}`;
+  if (typeof value === 'string') return `s${value}`;
+  return typeof value === 'number' ? `n${value}` : undefined;
 }
 
 function tokenOf(request: Request): Buffer | undefined {
