@@ -13,6 +13,8 @@ export interface OldGatewaySettings {
   respond?: (received: Received, response: ServerResponse) => boolean;
   /** Whether a GET opens an event stream. */
   hasStream?: boolean;
+  /** Whether it takes no answers to its questions. */
+  refuseAnswers?: boolean;
 }
 
 export interface OldGateway extends LoopbackGateway {
@@ -58,6 +60,7 @@ export async function startOldGateway({
   },
   respond = () => false,
   hasStream = true,
+  refuseAnswers = false,
 }: OldGatewaySettings = {}): Promise<OldGateway> {
   const strays: string[] = [];
   const answers = new Map<unknown, (answer: Json) => void>();
@@ -172,7 +175,7 @@ export async function startOldGateway({
     } else if (method !== 'POST') response.writeHead(method === 'DELETE' ? 200 : 405).end();
     else if (message.id === undefined) response.writeHead(202).end();
     else if (message.method === undefined) {
-      response.writeHead(202).end();
+      response.writeHead(refuseAnswers ? 403 : 202).end();
       answers.get(message.id)?.(message);
       answers.delete(message.id);
     } else if (!respond(received, response)) {
