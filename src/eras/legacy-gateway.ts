@@ -19,7 +19,7 @@ import {
   type Response,
 } from '../protocol/message.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
-import { Course, DONE, isReplyTo, ownId, resultFor } from './course.ts';
+import { Course, DONE, isReplyTo, ownId, resultFor, withOneReply } from './course.ts';
 import { ACKNOWLEDGED } from './modern-gateway.ts';
 import {
   errorCodeOf,
@@ -304,14 +304,12 @@ export class LegacyGateway implements Upstream {
 
   #make(call: Call): void {
     const { id, request } = call;
-    const bytes = withMembers(ofOld(request.bytes), { id: id.raw });
-    call.sending = this.#upstream.send(
-      { ...request, id, bytes },
-      {
-        congested: () => (call.asker?.observer ?? this.#observer).congested(),
-        onMessage: (message) => this.#fromCall(call, message),
-      },
-    );
+    const message = { ...request, id, bytes: withMembers(ofOld(request.bytes), { id: id.raw }) };
+    const observer: MessageObserver = {
+      congested: () => (call.asker?.observer ?? this.#observer).congested(),
+      onMessage: (received) => this.#fromCall(call, received),
+    };
+    call.sending = this.#upstream.send(message, withOneReply(message, observer));
     void call.sending.settled.then((failure) => {
       if (failure !== undefined && call.id === id) this.#cameOut(call, { failure });
     });
@@ -388,10 +386,8 @@ export class LegacyGateway implements Upstream {
   }
 
   #fromCall(call: Call, message: Message): void {
-    if (isReplyTo(call.id, message)) {
-      // A gateway that answers twice is believed once.
-      if (isAtWork(call) && this.#calls.has(call)) this.#cameOut(call, message);
-    } else if (message.kind === 'request') this.#question(message, call);
+    if (isReplyTo(call.id, message)) this.#cameOut(call, message);
+    else if (message.kind === 'request') this.#question(message, call);
     else if (message.kind === 'notification') this.#fromGateway(message, call);
   }
 
