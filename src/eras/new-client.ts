@@ -1,13 +1,16 @@
 import type { Failure } from '../failures/failure.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Log } from '../log.ts';
 import { memberAt } from '../protocol/json-members.ts';
 import type { Message, Request, Response } from '../protocol/message.ts';
+import { mayRepeatMethod } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { Course, DONE, isReplyTo, ownId } from './course.ts';
 import { asOfNew, LegacyGateway, withId } from './legacy-gateway.ts';
 import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
 import {
   errorCodeOf,
+  INTERNAL_ERROR,
   isModernError,
   META,
   METHOD_NOT_FOUND,
@@ -51,6 +54,7 @@ export class NewClient implements Upstream {
   }
 
   send(message: Message, observer: MessageObserver): Sending {
+    if (this.isModern) return this.#modern.send(message, this.#withoutRequests(observer));
     if (this.#found !== undefined) return this.#found.send(message, observer);
     if (message.kind !== 'request') return DONE;
     return new Course((course) => this.#find(course, message, observer));
@@ -58,6 +62,18 @@ export class NewClient implements Upstream {
 
   close(limitMs: number): Promise<void> {
     return this.#legacy.close(limitMs);
+  }
+
+  // The client must be sent none, and has no way to answer (MCP 2026-07-28, stdio §Sending
+  // Messages, §Receiving Messages).
+  #withoutRequests(observer: MessageObserver): MessageObserver {
+    return {
+      congested: () => observer.congested(),
+      onMessage: (message) => {
+        if (message.kind !== 'request') observer.onMessage(message);
+        else this.#log.warn(`dropped a request: ${cleanNetworkText(message.method, 100)}`);
+      },
+    };
   }
 
   async #find(
@@ -89,8 +105,8 @@ export class NewClient implements Upstream {
     let sign = reply === undefined ? signOf(failure) : signIn(request, reply);
     if (sign === 'unclear') sign = (await this.#isModernAfterAll(request)) ? 'modern' : 'legacy';
     if (course.isOver) return undefined;
-    if (sign === 'legacy' && reply?.isError === false && mayBeAnswerOfOld(request)) {
-      this.#isFound(this.#legacy);
+    if (sign === 'legacy' && reply !== undefined && mayBeAnswerOfOld(request, reply)) {
+      if (!reply.isError) this.#isFound(this.#legacy);
       observer.onMessage(asOfNew(request, reply));
       return undefined;
     }
@@ -160,9 +176,15 @@ function signIn({ method }: Request, reply: Response): Sign {
   return memberAt(reply.bytes, 'result', 'supportedVersions') === undefined ? 'legacy' : 'modern';
 }
 
-/** Whether a gateway that answers anything with a result has answered this. */
-function mayBeAnswerOfOld(request: Request): boolean {
-  return !NEW_METHODS.has(request.method) && revisionOf(request) === MODERN;
+/**
+ * Whether a gateway of the earlier era has answered this, without a handshake: with a result, or
+ * with an error that a call may have run into, which is not to run twice.
+ */
+function mayBeAnswerOfOld(request: Request, reply: Response): boolean {
+  if (NEW_METHODS.has(request.method) || revisionOf(request) !== MODERN) return false;
+  return (
+    !reply.isError || (errorCodeOf(reply) === INTERNAL_ERROR && !mayRepeatMethod(request.method))
+  );
 }
 
 const NEW_METHODS: ReadonlySet<string> = new Set(['server/discover', 'subscriptions/listen']);

@@ -24,6 +24,7 @@ export const UNSUPPORTED_VERSION = -32022;
 export const INVALID_REQUEST = -32600;
 export const METHOD_NOT_FOUND = -32601;
 export const INVALID_PARAMS = -32602;
+export const INTERNAL_ERROR = -32603;
 
 /** The requests whose result may be `input_required` (MCP 2026-07-28, MRTR §Supported Requests). */
 export const TAKES_INPUT: ReadonlySet<string> = new Set([
