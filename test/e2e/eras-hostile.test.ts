@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { describe, expect, it } from 'vitest';
-import { sendJson, startGateway } from './loopback-gateway.ts';
-import { reserved } from './modern-gateway.ts';
+import { sendEvents, sendJson, startGateway } from './loopback-gateway.ts';
+import { MODERN, reserved } from './modern-gateway.ts';
 import { inputRequired, modern, notified, said } from './modern-messages.ts';
 import { type OldGateway, type OldGatewaySettings, startOldGateway } from './old-gateway.ts';
 import { type Json, type RunningProxy, startProxy } from './running-proxy.ts';
@@ -214,6 +214,85 @@ describe('a hostile gateway of an earlier era', () => {
     });
     const params = modern({ name: 'echo' }, { [reserved('logLevel')]: 'info' });
     expect(await proxy.request(1, 'tools/call', params)).toHaveProperty('result');
+  });
+});
+
+describe('a hostile gateway of 2026-07-28', () => {
+  const complete = (id: unknown, more: Json = {}) => ({
+    ...{ jsonrpc: '2.0', id },
+    result: { resultType: 'complete', content: [], ...more },
+  });
+
+  it('that asks the client, or answers twice, reaches it with one reply', async () => {
+    const gateway = await startGateway(({ message }, response) => {
+      const question = { jsonrpc: '2.0', id: 'q', method: 'evil\n\u001b[31m' };
+      sendEvents(response, question, complete(message.id), complete(message.id, { no: 2 }));
+    });
+    const proxy = startProxy(gateway.url);
+    for (const id of [1, 2, 2]) await proxy.request(id, 'tools/call', modern({ name: 'x' }));
+    proxy.send({ jsonrpc: '2.0', id: 'q', result: {} });
+    await proxy.request(3, 'prompts/list', modern());
+    await proxy.until(() => proxy.stderr.includes('dropped a request'));
+    expect(proxy.stderr).not.toContain('\u001b');
+    expect(proxy.messages.map(({ id }) => id)).toEqual([1, 2, 2, 3]);
+    expect(JSON.stringify(proxy.messages)).not.toContain('"no"');
+  });
+
+  it('that misses a header and answers all the same has a call once', async () => {
+    const gateway = await startGateway(({ message }, response) => {
+      const error = { code: -32020, message: 'Header mismatch' };
+      sendEvents(response, complete(message.id), { jsonrpc: '2.0', id: message.id, error });
+      response.end();
+    });
+    const proxy = startProxy(gateway.url);
+    expect(await proxy.request(1, 'tools/call', modern({ name: 'x' }))).toHaveProperty('result');
+    expect(await proxy.end()).toBe(0);
+    expect(gateway.received).toHaveLength(1);
+  });
+
+  it('whose schemas are large beyond reason is read all the same', async () => {
+    const anyOf = Array.from({ length: 300_000 }, () => 0);
+    const gateway = await startGateway(({ message }, response) => {
+      const properties = { a: { type: 'string', 'x-mcp-header': 'A' } };
+      const tools = [{ name: 'large', inputSchema: { type: 'object', anyOf, properties } }];
+      sendJson(response, complete(message.id, { tools }));
+    });
+    const proxy = startProxy(gateway.url);
+    for (const id of [1, 2]) {
+      const { result } = await proxy.request(id, 'tools/list', modern());
+      expect((result as { tools: Json[] }).tools).toHaveLength(1);
+    }
+    await proxy.request(3, 'tools/call', modern({ name: 'large', arguments: { a: 'x' } }));
+    expect(gateway.received.at(-1)?.headers).toHaveProperty('mcp-param-a', 'x');
+  });
+
+  it('that acknowledges to an old client what cannot be named is no harm to it', async () => {
+    const gateway = await startGateway(({ method, message }, response) => {
+      if (method !== 'POST' || message.id === undefined) response.writeHead(405).end();
+      else if (message.method === 'initialize') response.writeHead(400).end();
+      else if (message.method === 'server/discover') {
+        const capabilities = { resources: { subscribe: true } };
+        sendJson(response, complete(message.id, { supportedVersions: [MODERN], capabilities }));
+      } else if (message.method === 'subscriptions/listen') {
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        for (const value of STRANGE) {
+          const params = `{"notifications":{"resourceSubscriptions":[${value},"memo://one"]}}`;
+          response.write(
+            `data: {"jsonrpc":"2.0","method":"${ACKNOWLEDGED}","params":${params}}\n\n`,
+          );
+        }
+      } else {
+        const wanted = { resultType: 'input_required', requestState: 's' };
+        sendEvents(response, complete(message.id, wanted), complete(message.id));
+        response.end();
+      }
+    });
+    const proxy = startProxy(gateway.url);
+    expect(await proxy.initialize()).toHaveProperty('result');
+    const subscribed = await proxy.request(1, 'resources/subscribe', { uri: 'memo://one' });
+    expect(subscribed).toEqual({ jsonrpc: '2.0', id: 1, result: {} });
+    // Two replies at once: the first counts, and wants the call again, without end.
+    expect(await proxy.request(2, 'tools/call', { name: 'x' })).toHaveProperty('error');
   });
 });
 

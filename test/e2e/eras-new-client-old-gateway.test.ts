@@ -155,6 +155,49 @@ describe('a gateway of an earlier era', () => {
     expect(proxy.messages).toHaveLength(10);
   });
 
+  it('runs no call twice that failed in it', async () => {
+    const gateway = await startGateway((received, response) => {
+      const { message } = received;
+      const error = { code: message.method === 'tools/call' ? -32603 : -32601, message: 'Crashed' };
+      if (!['tools/call', 'server/discover'].includes(message.method as string)) {
+        answer(received, response);
+      } else sendJson(response, { jsonrpc: '2.0', id: message.id, error });
+    });
+    const proxy = startProxy(gateway.url);
+    expect(await proxy.request(1, 'tools/call', modern({ name: 'x' }))).toMatchObject({
+      error: { code: -32603, message: 'Crashed' },
+    });
+    const calls = () => gateway.received.filter(({ message }) => message.method === 'tools/call');
+    expect(calls()).toHaveLength(1);
+    expect(await proxy.request(2, 'tools/list', modern())).toHaveProperty('result');
+    expect(await proxy.request(3, 'tools/call', modern({ name: 'x' }))).toHaveProperty('error');
+    expect(calls()).toHaveLength(2);
+  });
+
+  it('does not get what was cancelled while it shook hands', async () => {
+    let shake: (() => void) | undefined;
+    const gateway = await startGateway((received, response) => {
+      const { message, headers } = received;
+      if (headers['mcp-method'] !== undefined) response.writeHead(400).end();
+      else if (message.method === 'initialize') shake = () => answer(received, response);
+      else answer(received, response);
+    });
+    const proxy = startProxy(gateway.url);
+    send(proxy, 1, 'tools/call', modern({ name: 'x' }));
+    send(proxy, 2, 'tools/list', modern());
+    await gateway.request(({ message }) => message.method === 'initialize');
+    proxy.notify('notifications/cancelled', { requestId: 1 });
+    // It has been read when a line behind it is refused.
+    proxy.send({ jsonrpc: '1.0', id: 3, method: 'x' });
+    await proxy.reply(3);
+    shake?.();
+    expect(await proxy.reply(2)).toHaveProperty('result');
+    expect(await proxy.end()).toBe(0);
+    expect(proxy.messages.filter(({ id }) => id === 1)).toEqual([]);
+    const sent = gateway.received.filter(({ headers }) => headers['mcp-method'] === undefined);
+    expect(sent.map(({ message }) => message.method).filter(Boolean)).not.toContain('tools/call');
+  });
+
   it('is asked for a handshake again after one that failed, and each request has one reply', async () => {
     let refusals = 0;
     const gateway = await startGateway((received, response) => {
