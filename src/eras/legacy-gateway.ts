@@ -259,6 +259,13 @@ export class LegacyGateway implements Upstream {
     else if (message.kind === 'request') this.#question(message, undefined);
   }
 
+  /** Sets anew what the session that was lost had been told. */
+  onNewSession(): void {
+    this.#logLevel = undefined;
+    const uris = new Set([...this.#subscriptions].flatMap(({ resources }) => [...resources]));
+    for (const uri of uris) void this.#request('resources/subscribe', { uri: JSON.stringify(uri) });
+  }
+
   /** Takes a question that no request of the client's can carry. */
   turnDown(question: Request): void {
     if (question.method === 'ping') this.#answer(question, resultFor(question.id, '{}'));

@@ -48,6 +48,10 @@ export class NewClient implements Upstream {
     this.#legacy.onServerMessage(message);
   }
 
+  onNewSession(): void {
+    this.#legacy.onNewSession();
+  }
+
   /** Whether the gateway turned out to be of the modern era. */
   get isModern(): boolean {
     return this.#found === this.#modern;

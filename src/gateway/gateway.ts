@@ -317,6 +317,7 @@ export class Gateway implements Upstream {
       this.#session = lost;
       return failure;
     }
+    this.#serverMessages?.onNewSession?.();
     for (const bytes of listChanges(lost, renewed)) {
       for (const message of readMessages(bytes).messages) {
         if (message.kind !== 'unusable') this.#serverMessages?.onMessage(message);

@@ -887,6 +887,37 @@ describe("a subscription of a new client with an old gateway's changes", () => {
     expect(gateway.requests('resources/unsubscribe')).toEqual([]);
   });
 
+  it('outlives the session, and so does the log level', async () => {
+    const { gateway, proxy } = await connect();
+    listen(proxy, 1, { resourceSubscriptions: ['memo://one'], toolsListChanged: true });
+    listen(proxy, 2, { resourceSubscriptions: ['memo://one'] });
+    await notified(proxy, ACKNOWLEDGED, 2);
+    const call = () => modern({ name: 'echo' }, { [reserved('logLevel')]: 'info' });
+    await proxy.request(3, 'tools/call', call());
+    gateway.forget();
+    await proxy.request(4, 'tools/call', call());
+    const sessionsOf = (method: string) =>
+      gateway.requests(method).map(({ headers }) => headers['mcp-session-id']);
+    const subscribedAnew = () => new Set(sessionsOf('resources/subscribe')).size === 2;
+    await gateway.request(subscribedAnew);
+    await proxy.request(5, 'tools/call', call());
+    const [before, after] = new Set(sessionsOf('tools/call').reverse());
+    expect([before, after]).toEqual(['s-2', 's-1']);
+    expect(new Set(sessionsOf('logging/setLevel'))).toEqual(new Set(['s-1', 's-2']));
+    expect(sessionsOf('resources/subscribe').filter((id) => id === 's-2')).toHaveLength(1);
+    // The stream of the new session.
+    await gateway.request(
+      ({ method, headers }) => method === 'GET' && headers['mcp-session-id'] === 's-2',
+    );
+    const uri = 'memo://one';
+    await gateway.tell({ method: 'notifications/resources/updated', params: { uri } });
+    await notified(proxy, 'notifications/resources/updated', 2);
+    expect(updates(proxy)).toEqual([
+      [1, uri],
+      [2, uri],
+    ]);
+  });
+
   it('asks only for what the gateway offers', async () => {
     const { gateway, proxy } = await connect({ capabilities: { tools: {}, resources: {} } });
     listen(proxy, 1, { toolsListChanged: true, resourceSubscriptions: ['memo://one'] });
