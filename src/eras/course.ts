@@ -31,7 +31,7 @@ export class Course implements Sending {
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
     if (this.#isOver) return undefined;
-    this.#current = upstream.send(message, observer);
+    this.#current = upstream.send(message, withOneReply(message, observer));
     return this.#current.settled;
   }
 
@@ -66,6 +66,25 @@ export const DONE: Sending = { settled: nothing, cease: () => {}, abort: () => {
 /** Whether a message is the reply to the request with this id. */
 export function isReplyTo(id: MessageId, message: Message): message is Response {
   return message.kind === 'response' && message.id?.key === id.key;
+}
+
+/**
+ * The observer of a request, spared a second reply: what was begun on account of the first must not
+ * be followed by another, and a later request of the same id must not get it.
+ */
+export function withOneReply(message: Message, observer: MessageObserver): MessageObserver {
+  if (message.kind !== 'request') return observer;
+  let hasReplied = false;
+  return {
+    congested: () => observer.congested(),
+    onMessage: (received) => {
+      if (isReplyTo(message.id, received)) {
+        if (hasReplied) return;
+        hasReplied = true;
+      }
+      observer.onMessage(received);
+    },
+  };
 }
 
 /** A result for a request, from its JSON. */

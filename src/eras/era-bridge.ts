@@ -47,6 +47,12 @@ export class EraBridge implements Upstream {
     this.#observer = observer;
     this.#gateway.listen({
       congested: () => observer.congested(),
+      onNewSession: () => {
+        const translation = this.#translation;
+        if (typeof translation === 'object' && 'onNewSession' in translation) {
+          translation.onNewSession();
+        }
+      },
       onMessage: (message) => {
         const translation = this.#translation;
         if (typeof translation === 'object' && 'onServerMessage' in translation) {

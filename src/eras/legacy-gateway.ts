@@ -1,4 +1,5 @@
 import type { Failure } from '../failures/failure.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Log } from '../log.ts';
 import {
   entriesOf,
@@ -18,7 +19,7 @@ import {
   type Response,
 } from '../protocol/message.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
-import { Course, DONE, isReplyTo, ownId, resultFor } from './course.ts';
+import { Course, DONE, isReplyTo, ownId, resultFor, withOneReply } from './course.ts';
 import { ACKNOWLEDGED } from './modern-gateway.ts';
 import {
   errorCodeOf,
@@ -75,6 +76,12 @@ const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefine
 /** A request of the gateway's to the client. */
 type Question = Request;
 
+/** A question that waits in a call, and whether it came on that call's own stream. */
+interface Waiting {
+  readonly question: Question;
+  readonly isOwn: boolean;
+}
+
 /** The client's request that is to be answered next on behalf of a call. */
 interface Asker {
   readonly request: Request;
@@ -91,7 +98,7 @@ interface Call {
   /** Undefined while the client gathers input. */
   asker: Asker | undefined;
   /** What the gateway has asked on its account and the client has not answered. */
-  readonly questions: Map<string, Question>;
+  readonly questions: Map<string, Waiting>;
   /** What the client shows to go on with this call. */
   state: string | undefined;
   expiry: NodeJS.Timeout | undefined;
@@ -106,7 +113,9 @@ interface Subscription {
   readonly id: MessageId;
   readonly observer: MessageObserver;
   readonly lists: ReadonlySet<string>;
-  readonly resources: ReadonlySet<string>;
+  readonly resources: Set<string>;
+  /** It has been acknowledged. */
+  isOpen: boolean;
 }
 
 /** What the gateway said in the handshake. */
@@ -190,7 +199,11 @@ export class LegacyGateway implements Upstream {
   }
 
   async close(limitMs: number): Promise<void> {
-    for (const call of this.#calls) this.#drop(call);
+    for (const call of this.#calls) {
+      call.sending.abort();
+      call.asker?.settle();
+    }
+    this.#calls.clear();
     await this.#upstream.close(limitMs);
   }
 
@@ -246,6 +259,19 @@ export class LegacyGateway implements Upstream {
     else if (message.kind === 'request') this.#question(message, undefined);
   }
 
+  /** Sets anew what the session that was lost had been told. */
+  onNewSession(): void {
+    this.#logLevel = undefined;
+    const uris = new Set([...this.#subscriptions].flatMap(({ resources }) => [...resources]));
+    for (const uri of uris) void this.#request('resources/subscribe', { uri: JSON.stringify(uri) });
+  }
+
+  /** Takes a question that no request of the client's can carry. */
+  turnDown(question: Request): void {
+    if (question.method === 'ping') this.#answer(question, resultFor(question.id, '{}'));
+    else this.#refuse(question);
+  }
+
   // Calls
 
   async #call(
@@ -285,14 +311,12 @@ export class LegacyGateway implements Upstream {
 
   #make(call: Call): void {
     const { id, request } = call;
-    const bytes = withMembers(ofOld(request.bytes), { id: id.raw });
-    call.sending = this.#upstream.send(
-      { ...request, id, bytes },
-      {
-        congested: () => (call.asker?.observer ?? this.#observer).congested(),
-        onMessage: (message) => this.#fromCall(call, message),
-      },
-    );
+    const message = { ...request, id, bytes: withMembers(ofOld(request.bytes), { id: id.raw }) };
+    const observer: MessageObserver = {
+      congested: () => (call.asker?.observer ?? this.#observer).congested(),
+      onMessage: (received) => this.#fromCall(call, received),
+    };
+    call.sending = this.#upstream.send(message, withOneReply(message, observer));
     void call.sending.settled.then((failure) => {
       if (failure !== undefined && call.id === id) this.#cameOut(call, { failure });
     });
@@ -301,7 +325,7 @@ export class LegacyGateway implements Upstream {
   /** The client goes on with a call that waits for input. */
   #goOn(request: Request, observer: MessageObserver, state: string): Sending {
     const call = [...this.#calls].find((other) => other.state === state);
-    if (call === undefined || call.request.method !== request.method) {
+    if (call === undefined || !isSameCall(call.request, request)) {
       const why = 'Invalid params: the call that this requestState belongs to is gone, begin anew';
       refuse(request, observer, INVALID_PARAMS, why);
       return DONE;
@@ -313,12 +337,14 @@ export class LegacyGateway implements Upstream {
       const settled = this.#attach(call, request, observer, course);
       if (call.isToRepeat) this.#repeat(call, responses);
       for (const [name, response] of responses) {
-        const question = call.questions.get(name);
+        const question = call.questions.get(name)?.question;
         if (question === undefined) continue;
         call.questions.delete(name);
         this.#answer(question, resultFor(question.id, response));
       }
-      if (call.outcome !== undefined) this.#cameOut(call, call.outcome);
+      const { outcome } = call;
+      call.outcome = undefined;
+      if (outcome !== undefined) this.#cameOut(call, outcome);
       else if (call.questions.size > 0) this.#askForInput(call);
       return settled;
     });
@@ -340,10 +366,30 @@ export class LegacyGateway implements Upstream {
   }
 
   #drop(call: Call): void {
-    clearTimeout(call.expiry);
     call.sending.abort();
+    this.#end(call);
     call.asker?.settle();
+  }
+
+  /** A call that nobody came back for. */
+  #expire(call: Call): void {
+    const isAtWork = call.outcome === undefined && !call.isToRepeat;
+    this.#drop(call);
+    this.#log.info(`gave up a ${call.request.method} that the client did not come back to`);
+    if (!isAtWork) return;
+    const params = { requestId: call.id.raw, reason: '"no input came"' };
+    this.#upstream.send(notificationOf('notifications/cancelled', params), SILENT);
+  }
+
+  /** What was not answered through it may be through another, unless it is its own. */
+  #end(call: Call): void {
+    clearTimeout(call.expiry);
     this.#calls.delete(call);
+    for (const { question, isOwn } of call.questions.values()) {
+      if (isOwn || this.#carrier() === undefined) this.#refuse(question);
+      else this.#question(question, undefined);
+    }
+    call.questions.clear();
   }
 
   #fromCall(call: Call, message: Message): void {
@@ -359,13 +405,13 @@ export class LegacyGateway implements Upstream {
       return;
     }
     if ('failure' in outcome) {
-      this.#calls.delete(call);
+      this.#end(call);
       asker.settle(outcome.failure);
       return;
     }
     if (errorCodeOf(outcome) === URL_ELICITATION_REQUIRED && this.#elicitUrls(call, outcome))
       return;
-    this.#calls.delete(call);
+    this.#end(call);
     asker.observer.onMessage(asOfNew(asker.request, outcome, this.#serverInfo));
     asker.settle();
   }
@@ -375,16 +421,16 @@ export class LegacyGateway implements Upstream {
   /** Puts a question of the gateway's to the client, through a call that can carry it. */
   #question(question: Question, own: Call | undefined): void {
     const { method } = question;
-    if (method === 'ping') {
-      this.#answer(question, resultFor(question.id, '{}'));
+    if (!Object.hasOwn(QUESTIONS, method) || (own !== undefined && !this.#canCarry(own))) {
+      this.turnDown(question);
       return;
     }
-    const call = own !== undefined && canCarry(own) ? own : this.#carrier();
-    if (QUESTIONS[method] === undefined) this.#refuse(question);
-    else if (call !== undefined) {
-      if (!mayAsk(call.request, question)) this.#refuse(question);
+    const call = own ?? this.#carrier();
+    if (call !== undefined) {
+      const isFull = call.questions.size === MOST_WAITING;
+      if (isFull || !mayAsk(call.request, question)) this.#refuse(question);
       else {
-        call.questions.set(`${method}:${++this.#count}`, question);
+        call.questions.set(`${method}:${++this.#count}`, { question, isOwn: own !== undefined });
         // What the gateway asks in one breath goes to the client in one result.
         setImmediate(() => this.#askForInput(call));
       }
@@ -393,15 +439,20 @@ export class LegacyGateway implements Upstream {
   }
 
   #carrier(): Call | undefined {
-    const calls = [...this.#calls].filter(canCarry);
+    const calls = [...this.#calls].filter((call) => this.#canCarry(call));
     return calls.find(({ asker }) => asker !== undefined) ?? calls[0];
+  }
+
+  #canCarry(call: Call): boolean {
+    return TAKES_INPUT.has(call.request.method) && isAtWork(call) && this.#calls.has(call);
   }
 
   #askForInput(call: Call): void {
     const { asker, questions } = call;
     if (asker === undefined || questions.size === 0 || !this.#calls.has(call)) return;
     const requests: Record<string, Buffer> = {};
-    for (const [name, { method, bytes }] of questions) {
+    for (const [name, { question }] of questions) {
+      const { method, bytes } = question;
       requests[name] = withMembers(undefined, {
         method: JSON.stringify(method),
         params: elicitationOfNew(memberOf(bytes, 'params')),
@@ -415,9 +466,9 @@ export class LegacyGateway implements Upstream {
     const asker = call.asker as Asker;
     call.asker = undefined;
     call.state = crypto.randomUUID();
-    call.expiry = setTimeout(() => this.#drop(call), WAIT_FOR_INPUT_MS).unref();
+    call.expiry = setTimeout(() => this.#expire(call), WAIT_FOR_INPUT_MS).unref();
     const waiting = [...this.#calls].filter(({ state }) => state !== undefined);
-    if (waiting.length > MOST_WAITING) this.#drop(waiting[0] as Call);
+    if (waiting.length > MOST_WAITING) this.#expire(waiting[0] as Call);
     const result = withMembers(undefined, {
       resultType: '"input_required"',
       inputRequests: withMembers(undefined, requests),
@@ -433,7 +484,9 @@ export class LegacyGateway implements Upstream {
    */
   #elicitUrls(call: Call, { bytes }: Response): boolean {
     const links = itemsOf(memberAt(bytes, 'error', 'data', 'elicitations')) ?? [];
-    if (links.length === 0 || !TAKES_INPUT.has(call.request.method)) return false;
+    const mayCarry = TAKES_INPUT.has(call.request.method) && canOpenLinks(call.request);
+    if (links.length === 0 || links.length > MOST_WAITING || !mayCarry) return false;
+    if (links.some((link) => stringOf(link, 'url') === undefined)) return false;
     const requests = links.map((link, index): [string, Buffer] => [
       `elicitation/create:${index}`,
       withMembers(undefined, { method: '"elicitation/create"', params: elicitationOfNew(link) }),
@@ -458,7 +511,9 @@ export class LegacyGateway implements Upstream {
   #answer(question: Question, response: Response): void {
     const sending = this.#upstream.send(response, SILENT);
     void sending.settled.then((failure) => {
-      if (failure !== undefined) this.#log.warn(`could not answer ${question.method}`);
+      if (failure !== undefined) {
+        this.#log.warn(`could not answer ${cleanNetworkText(question.method, 100)}`);
+      }
     });
   }
 
@@ -475,7 +530,9 @@ export class LegacyGateway implements Upstream {
       return this.#upstream.send(notification, SILENT);
     }
     const key = keyOf(memberAt(notification.bytes, 'params', 'requestId'));
-    const call = [...this.#calls].find(({ asker }) => asker?.request.id.key === key);
+    if (key === undefined) return DONE;
+    // The newest, should a client have used an id twice: as on the stdio side.
+    const call = [...this.#calls].findLast(({ asker }) => asker?.request.id.key === key);
     if (call === undefined) return DONE;
     const params = memberOf(notification.bytes, 'params');
     const bytes = withMembers(notification.bytes, {
@@ -498,13 +555,13 @@ export class LegacyGateway implements Upstream {
         break;
       case 'notifications/elicitation/complete':
         break;
-      case 'notifications/resources/updated':
-        this.#tell(notification, ({ resources }) =>
-          resources.has(stringOf(memberOf(bytes, 'params'), 'uri') ?? ''),
-        );
+      case 'notifications/resources/updated': {
+        const uri = stringOf(memberOf(bytes, 'params'), 'uri') ?? '';
+        this.#tell(notification, ({ resources }) => [...resources].some((own) => holds(own, uri)));
         break;
+      }
       default:
-        if (LIST_CHANGES[method] === undefined) {
+        if (!Object.hasOwn(LIST_CHANGES, method)) {
           (call?.asker?.observer ?? this.#observer).onMessage(notification);
         } else this.#tell(notification, ({ lists }) => lists.has(method));
     }
@@ -534,9 +591,11 @@ export class LegacyGateway implements Upstream {
   }
 
   /** The gateway no longer wants an answer. */
-  #withdraw(key: string): void {
+  #withdraw(key: string | undefined): void {
     for (const { questions } of this.#calls) {
-      for (const [name, { id }] of questions) if (id.key === key) questions.delete(name);
+      for (const [name, { question }] of questions) {
+        if (question.id.key === key) questions.delete(name);
+      }
     }
     const index = this.#questions.findIndex(({ id }) => id.key === key);
     if (index >= 0) this.#questions.splice(index, 1);
@@ -548,7 +607,9 @@ export class LegacyGateway implements Upstream {
     const lowest = LOG_LEVELS[Math.min(LOG_LEVELS.indexOf(level), ...levels)] as string;
     if (lowest === this.#logLevel) return;
     this.#logLevel = lowest;
-    await this.#request('logging/setLevel', { level: JSON.stringify(lowest) });
+    const reply = await this.#request('logging/setLevel', { level: JSON.stringify(lowest) });
+    // What comes next tries again.
+    if (reply?.isError !== false) this.#logLevel = undefined;
   }
 
   // Subscriptions
@@ -560,29 +621,36 @@ export class LegacyGateway implements Upstream {
     { capabilities }: Handshake,
   ): Promise<Failure | undefined> {
     const filter = memberAt(request.bytes, 'params', 'notifications');
-    const resources = new Set<string>();
-    if (valueIn(memberAt(capabilities ?? NO_OBJECT, 'resources', 'subscribe')) === true) {
-      for (const item of itemsOf(memberOf(filter, 'resourceSubscriptions')) ?? []) {
-        const reply = await this.#request('resources/subscribe', { uri: item });
-        if (reply?.isError === false) resources.add(String(valueIn(item)));
-      }
-    }
+    const tells = (kind: string, of: string) =>
+      valueIn(memberAt(capabilities ?? NO_OBJECT, kind, of)) === true;
     const kinds = Object.entries(LIST_CHANGES).filter(
       ([, kind]) =>
-        valueIn(memberOf(filter, `${kind}ListChanged`)) === true &&
-        valueIn(memberAt(capabilities ?? NO_OBJECT, kind, 'listChanged')) === true,
+        valueIn(memberOf(filter, `${kind}ListChanged`)) === true && tells(kind, 'listChanged'),
     );
-    const agreed: Record<string, unknown> = {};
-    for (const [, kind] of kinds) agreed[`${kind}ListChanged`] = true;
-    if (resources.size > 0) agreed.resourceSubscriptions = [...resources];
-    const subscription = {
+    const subscription: Subscription = {
       id: request.id,
       observer,
       lists: new Set(kinds.map(([method]) => method)),
-      resources,
+      resources: new Set(),
+      isOpen: false,
     };
+    const { resources } = subscription;
+    this.#subscriptions.add(subscription);
+    const wanted = tells('resources', 'subscribe')
+      ? memberOf(filter, 'resourceSubscriptions')
+      : undefined;
+    for (const item of itemsOf(wanted) ?? []) {
+      const uri = valueIn(item);
+      if (course.isOver || typeof uri !== 'string') continue;
+      resources.add(uri);
+      const reply = await this.#request('resources/subscribe', { uri: item });
+      if (reply?.isError !== false) resources.delete(uri);
+    }
     if (!course.isOver) {
-      this.#subscriptions.add(subscription);
+      const agreed: Record<string, unknown> = {};
+      for (const [, kind] of kinds) agreed[`${kind}ListChanged`] = true;
+      if (resources.size > 0) agreed.resourceSubscriptions = [...resources];
+      subscription.isOpen = true;
       observer.onMessage(
         notificationOf(ACKNOWLEDGED, {
           _meta: withMembers(undefined, { [META.subscriptionId]: request.id.raw }),
@@ -590,8 +658,8 @@ export class LegacyGateway implements Upstream {
         }),
       );
       await course.ended;
-      this.#subscriptions.delete(subscription);
     }
+    this.#subscriptions.delete(subscription);
     const others = [...this.#subscriptions];
     for (const uri of resources) {
       if (others.some((other) => other.resources.has(uri))) continue;
@@ -603,7 +671,7 @@ export class LegacyGateway implements Upstream {
   #tell(notification: Notification, concerns: (subscription: Subscription) => boolean): void {
     const params = memberOf(notification.bytes, 'params');
     for (const subscription of this.#subscriptions) {
-      if (!concerns(subscription)) continue;
+      if (!subscription.isOpen || !concerns(subscription)) continue;
       const _meta = withMembers(memberOf(params, '_meta'), {
         [META.subscriptionId]: subscription.id.raw,
       });
@@ -653,18 +721,25 @@ function notificationOf(method: string, params: Params): Notification {
   return { kind: 'notification', method, bytes };
 }
 
+/** Whether that is the resource or a part of it (MCP 2026-07-28, schema, ResourceUpdated). */
+function holds(resource: string, uri: string): boolean {
+  return uri === resource || uri.startsWith(resource.endsWith('/') ? resource : `${resource}/`);
+}
+
 function isHandshake(outcome: Handshake | Response | Failure | undefined): boolean {
   return outcome !== undefined && !('kind' in outcome) && !('reason' in outcome);
 }
 
-function withId(response: Response, id: MessageId): Response {
+/** The response to another request. */
+export function withId(response: Response, id: MessageId): Response {
   return { ...response, id, bytes: withMembers(response.bytes, { id: id.raw }) };
 }
 
-/** The key of an id or a token, as MessageId has it. */
-function keyOf(json: Buffer | undefined): string {
+/** The key of an id or a token, as MessageId has it; undefined for what is neither. */
+function keyOf(json: Buffer | undefined): string | undefined {
   const value = valueIn(json);
-  return typeof value === 'string' ? `s${value}` : `n${String(value)}`;
+  if (typeof value === 'string') return `s${value}`;
+  return typeof value === 'number' ? `n${value}` : undefined;
 }
 
 function tokenOf(request: Request): Buffer | undefined {
@@ -678,8 +753,21 @@ function levelOf(request: Request): number {
   return index < 0 ? LOG_LEVELS.length : index;
 }
 
-function canCarry({ request, outcome }: Call): boolean {
-  return TAKES_INPUT.has(request.method) && outcome === undefined;
+/** Whether the gateway has not said yet how it came out. */
+function isAtWork({ outcome, isToRepeat }: Call): boolean {
+  return outcome === undefined && !isToRepeat;
+}
+
+/** Whether a retry asks for what the call was made for. */
+function isSameCall(call: Request, retry: Request): boolean {
+  const [made, wanted] = [call, retry].map(({ bytes }) => memberOf(bytes, 'params'));
+  const isSame = (name: string) => stringOf(made, name) === stringOf(wanted, name);
+  return call.method === retry.method && isSame('name') && isSame('uri');
+}
+
+function canOpenLinks(request: Request): boolean {
+  const capabilities = memberAt(request.bytes, 'params', '_meta', META.clientCapabilities);
+  return memberOf(memberOf(capabilities, 'elicitation'), 'url') !== undefined;
 }
 
 /** Whether the client has said that it can answer that (MCP 2026-07-28, MRTR, Server 6). */

@@ -1,19 +1,23 @@
 import type { Failure } from '../failures/failure.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Log } from '../log.ts';
 import { memberAt } from '../protocol/json-members.ts';
 import type { Message, Request, Response } from '../protocol/message.ts';
+import { mayRepeatMethod } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { Course, DONE, isReplyTo, ownId } from './course.ts';
-import { asOfNew, LegacyGateway } from './legacy-gateway.ts';
+import { asOfNew, LegacyGateway, withId } from './legacy-gateway.ts';
 import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
 import {
   errorCodeOf,
+  INTERNAL_ERROR,
   isModernError,
   LEGACY,
   META,
   METHOD_NOT_FOUND,
   MODERN,
   resultTypeOf,
+  revisionOf,
 } from './revisions.ts';
 
 /** What an answer says of the gateway that gave it. */
@@ -45,12 +49,17 @@ export class NewClient implements Upstream {
     this.#legacy.onServerMessage(message);
   }
 
+  onNewSession(): void {
+    this.#legacy.onNewSession();
+  }
+
   /** Whether the gateway turned out to be of the modern era. */
   get isModern(): boolean {
     return this.#found === this.#modern;
   }
 
   send(message: Message, observer: MessageObserver): Sending {
+    if (this.isModern) return this.#modern.send(message, this.#withoutRequests(observer));
     if (this.#found !== undefined) return this.#found.send(message, observer);
     if (message.kind !== 'request') return DONE;
     return new Course((course) => this.#find(course, message, observer));
@@ -58,6 +67,18 @@ export class NewClient implements Upstream {
 
   close(limitMs: number): Promise<void> {
     return this.#legacy.close(limitMs);
+  }
+
+  // The client must be sent none, and has no way to answer (MCP 2026-07-28, stdio §Sending
+  // Messages, §Receiving Messages).
+  #withoutRequests(observer: MessageObserver): MessageObserver {
+    return {
+      congested: () => observer.congested(),
+      onMessage: (message) => {
+        if (message.kind !== 'request') observer.onMessage(message);
+        else this.#log.warn(`dropped a request: ${cleanNetworkText(message.method, 100)}`);
+      },
+    };
   }
 
   async #find(
@@ -79,7 +100,7 @@ export class NewClient implements Upstream {
           this.#isFound(this.#modern);
         }
         if (message.kind === 'notification') observer.onMessage(message);
-        else if (message.kind === 'request') this.#legacy.onServerMessage(message);
+        else if (message.kind === 'request') this.#legacy.turnDown(message);
       },
     });
     if (course.isOver || this.#found === this.#modern) {
@@ -89,8 +110,8 @@ export class NewClient implements Upstream {
     let sign = reply === undefined ? signOf(failure) : signIn(request, reply);
     if (sign === 'unclear') sign = (await this.#isModernAfterAll(request)) ? 'modern' : 'legacy';
     if (course.isOver) return undefined;
-    if (sign === 'legacy' && reply?.isError === false) {
-      this.#isFound(this.#legacy);
+    if (sign === 'legacy' && reply !== undefined && mayBeAnswerOfOld(request, reply)) {
+      if (!reply.isError) this.#isFound(this.#legacy);
       observer.onMessage(asOfNew(request, reply));
       return undefined;
     }
@@ -102,7 +123,10 @@ export class NewClient implements Upstream {
         this.#isFound(this.#legacy);
         return course.send(this.#legacy, request, observer);
       }
-      if (reply === undefined && 'reason' in outcome) return outcome;
+      if (reply?.isError !== true) {
+        if ('reason' in outcome) return outcome;
+        reply = failure === undefined ? withId(outcome, request.id) : undefined;
+      }
     } else if (sign === 'modern') this.#isFound(this.#modern);
     if (reply !== undefined) observer.onMessage(reply);
     return failure;
@@ -119,6 +143,7 @@ export class NewClient implements Upstream {
 
   /** Every gateway of the modern era knows `server/discover`. */
   #isModernAfterAll(request: Request): Promise<boolean> {
+    if (this.#found !== undefined) return Promise.resolve(this.isModern);
     if (request.method === 'server/discover') return Promise.resolve(false);
     this.#probe ??= this.#discover(request).finally(() => {
       this.#probe = undefined;
@@ -158,8 +183,24 @@ function signIn({ method }: Request, reply: Response): Sign {
   return memberAt(reply.bytes, 'result', 'supportedVersions') === undefined ? 'legacy' : 'modern';
 }
 
+/**
+ * Whether a gateway of the earlier era has answered this, without a handshake: with a result, or
+ * with an error that a call may have run into, which is not to run twice.
+ */
+function mayBeAnswerOfOld(request: Request, reply: Response): boolean {
+  if (NEW_METHODS.has(request.method) || revisionOf(request) !== MODERN) return false;
+  return (
+    !reply.isError || (errorCodeOf(reply) === INTERNAL_ERROR && !mayRepeatMethod(request.method))
+  );
+}
+
+const NEW_METHODS: ReadonlySet<string> = new Set(['server/discover', 'subscriptions/listen']);
+
 /** HTTP errors without a JSON-RPC error of the gateway's in them. */
 function signOf(failure: Failure | undefined): Sign {
-  const { status } = failure ?? {};
-  return status !== undefined && [400, 404, 405, 406].includes(status) ? 'legacy' : 'nothing';
+  const { status = 0 } = failure ?? {};
+  return status >= 400 && status < 500 && !OF_ANY_ERA.has(status) ? 'legacy' : 'nothing';
 }
+
+/** What any gateway may say: about the key, the proxy on the way, the time, the size, the rate. */
+const OF_ANY_ERA: ReadonlySet<number> = new Set([401, 403, 407, 408, 413, 429]);

@@ -362,7 +362,10 @@ export class OldClient implements Upstream {
               'notifications',
               'resourceSubscriptions',
             );
-            for (const uri of itemsOf(agreed) ?? []) stream.resources.add(String(valueIn(uri)));
+            for (const item of itemsOf(agreed) ?? []) {
+              const uri = valueIn(item);
+              if (typeof uri === 'string') stream.resources.add(uri);
+            }
             stream.isOpen = true;
             before?.course.abort();
             onOpened();

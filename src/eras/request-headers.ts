@@ -104,7 +104,7 @@ function collectMirrored(schema: unknown, mirrored: MirroredArgument[]): string 
     const { at, path } = next;
     if (typeof at !== 'object' || at === null) continue;
     if (Array.isArray(at)) {
-      open.push(...at.map((item) => ({ at: item, path: undefined })));
+      for (const item of at) open.push({ at: item, path: undefined });
       continue;
     }
     for (const [keyword, value] of Object.entries(at)) {

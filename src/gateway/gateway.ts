@@ -163,7 +163,7 @@ export class Gateway implements Upstream {
       course.exchange = exchange;
       this.#endpoint.post(exchange, target, message, { key, session });
       let end = await exchange.ended;
-      if (end.kind === 'broken' && message.kind === 'request') {
+      if (end.kind === 'broken' && message.kind === 'request' && message.headers === undefined) {
         end = await this.#resume(exchange, end, message, { observer, course, session, target });
       }
       if (end.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
@@ -313,6 +313,7 @@ export class Gateway implements Upstream {
       this.#session = lost;
       return failure;
     }
+    this.#serverMessages?.onNewSession?.();
     for (const bytes of listChanges(lost, renewed)) {
       for (const message of readMessages(bytes).messages) {
         if (message.kind !== 'unusable') this.#serverMessages?.onMessage(message);
@@ -323,7 +324,8 @@ export class Gateway implements Upstream {
 
   /**
    * Goes on with an event stream that broke off, from its last event (MCP 2025-11-25, Transports
-   * §Resumability and Redelivery). Resolves with how that ended; with `broken` when it cannot be.
+   * §Resumability and Redelivery; 2026-07-28 has none). Resolves with how that ended; with `broken`
+   * when it cannot be.
    */
   async #resume(
     first: Exchange,

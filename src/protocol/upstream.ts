@@ -6,6 +6,8 @@ export interface MessageObserver {
   onMessage(message: Message): void;
   /** Resolves when more may come; undefined when that is now. The producer waits until then. */
   congested(): Promise<void> | undefined;
+  /** Told when the session was lost and begun anew: it knows nothing of what was set in it. */
+  onNewSession?(): void;
 }
 
 /** A message on its way to the gateway. */

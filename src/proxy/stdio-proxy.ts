@@ -167,7 +167,7 @@ export class StdioProxy {
   #cancel(notification: Message): void {
     const { params } = parseMessage(notification);
     const id = (params as { requestId?: unknown } | undefined)?.requestId;
-    const key = typeof id === 'string' ? `s${id}` : `n${id}`;
+    const key = typeof id === 'string' ? `s${id}` : typeof id === 'number' ? `n${id}` : '';
     const cancelled = this.#requestInFlight(key);
     cancelled?.sending?.cease();
     if (cancelled !== undefined) this.#answer(cancelled, undefined);
