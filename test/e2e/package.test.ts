@@ -10,9 +10,11 @@ import { startProxy } from './running-proxy.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
+// An npm that is quiet itself would have this one be quiet as well.
+const { npm_config_loglevel: _, ...env } = process.env;
 // npm is a script that Windows starts through a shell only.
 const npm = (cwd: string, ...args: string[]) =>
-  run('npm', args, { cwd, shell: process.platform === 'win32' });
+  run('npm', args, { cwd, env, shell: process.platform === 'win32' });
 
 /** What of a package.json is looked at here. */
 interface Manifest {
