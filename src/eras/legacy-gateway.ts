@@ -20,6 +20,25 @@ import {
 } from '../protocol/message.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { Course, DONE, isReplyTo, ownId, resultFor, withOneReply } from './course.ts';
+import {
+  asOfNew,
+  canOpenLinks,
+  discovered,
+  elicitationOfNew,
+  type Handshake,
+  isSameCall,
+  keyOf,
+  levelOf,
+  mayAsk,
+  NO_OBJECT,
+  notificationOf,
+  ofOld,
+  type Params,
+  QUESTIONS,
+  requestOf,
+  tokenOf,
+  withId,
+} from './legacy-messages.ts';
 import { ACKNOWLEDGED } from './modern-gateway.ts';
 import {
   errorCodeOf,
@@ -38,17 +57,7 @@ import {
 const MOST_WAITING = 100;
 /** How long a call waits for the client to come back with input. */
 const WAIT_FOR_INPUT_MS = 15 * 60_000;
-const NOT_FOUND_OF_OLD = -32002;
 const URL_ELICITATION_REQUIRED = -32042;
-
-/** Results that carry hints for caches (MCP 2026-07-28, Caching §Cacheable Results). */
-const CACHEABLE: ReadonlySet<string> = new Set([
-  'tools/list',
-  'prompts/list',
-  'resources/list',
-  'resources/templates/list',
-  'resources/read',
-]);
 
 /** Methods that this revision has no more. */
 const REMOVED: ReadonlySet<string> = new Set([
@@ -57,13 +66,6 @@ const REMOVED: ReadonlySet<string> = new Set([
   'resources/subscribe',
   'resources/unsubscribe',
 ]);
-
-/** What the gateway may ask of the client, and the capability that says whether it may. */
-const QUESTIONS: Readonly<Record<string, string>> = {
-  'sampling/createMessage': 'sampling',
-  'elicitation/create': 'elicitation',
-  'roots/list': 'roots',
-};
 
 const LIST_CHANGES: Readonly<Record<string, string>> = {
   'notifications/tools/list_changed': 'tools',
@@ -116,13 +118,6 @@ interface Subscription {
   readonly resources: Set<string>;
   /** It has been acknowledged. */
   isOpen: boolean;
-}
-
-/** What the gateway said in the handshake. */
-interface Handshake {
-  readonly capabilities: Buffer | undefined;
-  readonly serverInfo: Buffer | undefined;
-  readonly instructions: Buffer | undefined;
 }
 
 export interface LegacyGatewayOptions {
@@ -698,29 +693,6 @@ export class LegacyGateway implements Upstream {
   }
 }
 
-type Params = Readonly<Record<string, string | Buffer | undefined>>;
-
-const NO_OBJECT = Buffer.from('{}');
-
-function requestOf(id: MessageId, method: string, params: Params): Request {
-  const bytes = withMembers(undefined, {
-    jsonrpc: '"2.0"',
-    id: id.raw,
-    method: JSON.stringify(method),
-    params: withMembers(undefined, params),
-  });
-  return { kind: 'request', id, method, bytes };
-}
-
-function notificationOf(method: string, params: Params): Notification {
-  const bytes = withMembers(undefined, {
-    jsonrpc: '"2.0"',
-    method: JSON.stringify(method),
-    params: withMembers(undefined, params),
-  });
-  return { kind: 'notification', method, bytes };
-}
-
 /** Whether that is the resource or a part of it (MCP 2026-07-28, schema, ResourceUpdated). */
 function holds(resource: string, uri: string): boolean {
   return uri === resource || uri.startsWith(resource.endsWith('/') ? resource : `${resource}/`);
@@ -730,113 +702,9 @@ function isHandshake(outcome: Handshake | Response | Failure | undefined): boole
   return outcome !== undefined && !('kind' in outcome) && !('reason' in outcome);
 }
 
-/** The response to another request. */
-export function withId(response: Response, id: MessageId): Response {
-  return { ...response, id, bytes: withMembers(response.bytes, { id: id.raw }) };
-}
-
-/** The key of an id or a token, as MessageId has it; undefined for what is neither. */
-function keyOf(json: Buffer | undefined): string | undefined {
-  const value = valueIn(json);
-  if (typeof value === 'string') return `s${value}`;
-  return typeof value === 'number' ? `n${value}` : undefined;
-}
-
-function tokenOf(request: Request): Buffer | undefined {
-  return memberAt(request.bytes, 'params', '_meta', 'progressToken');
-}
-
-/** As an index into LOG_LEVELS; beyond its end where the request wants no log messages. */
-function levelOf(request: Request): number {
-  const level = stringOf(memberAt(request.bytes, 'params', '_meta'), META.logLevel);
-  const index = LOG_LEVELS.indexOf(level);
-  return index < 0 ? LOG_LEVELS.length : index;
-}
-
 /** Whether the gateway has not said yet how it came out. */
 function isAtWork({ outcome, isToRepeat }: Call): boolean {
   return outcome === undefined && !isToRepeat;
-}
-
-/** Whether a retry asks for what the call was made for. */
-function isSameCall(call: Request, retry: Request): boolean {
-  const [made, wanted] = [call, retry].map(({ bytes }) => memberOf(bytes, 'params'));
-  const isSame = (name: string) => stringOf(made, name) === stringOf(wanted, name);
-  return call.method === retry.method && isSame('name') && isSame('uri');
-}
-
-function canOpenLinks(request: Request): boolean {
-  const capabilities = memberAt(request.bytes, 'params', '_meta', META.clientCapabilities);
-  return memberOf(memberOf(capabilities, 'elicitation'), 'url') !== undefined;
-}
-
-/** Whether the client has said that it can answer that (MCP 2026-07-28, MRTR, Server 6). */
-function mayAsk(request: Request, { method, bytes }: Question): boolean {
-  const capabilities = memberAt(request.bytes, 'params', '_meta', META.clientCapabilities);
-  const capability = memberOf(capabilities, QUESTIONS[method] as string);
-  if (capability === undefined || method !== 'elicitation/create') return capability !== undefined;
-  const wantsUrl = stringOf(memberOf(bytes, 'params'), 'mode') === 'url';
-  const canUrl = memberOf(capability, 'url') !== undefined;
-  return wantsUrl ? canUrl : !canUrl || memberOf(capability, 'form') !== undefined;
-}
-
-/** A request without what the earlier era does not know. */
-function ofOld(request: Buffer): Buffer {
-  const params = memberOf(request, 'params');
-  const meta = withMembers(memberOf(params, '_meta'), {
-    [META.protocolVersion]: undefined,
-    [META.clientInfo]: undefined,
-    [META.clientCapabilities]: undefined,
-    [META.logLevel]: undefined,
-  });
-  const changes = {
-    _meta: meta.length > NO_OBJECT.length ? meta : undefined,
-    inputResponses: undefined,
-    requestState: undefined,
-  };
-  return withMembers(request, { params: withMembers(params, changes) });
-}
-
-/** A reply of the earlier era, as this one wants it. */
-export function asOfNew(request: Request, reply: Response, serverInfo?: Buffer): Response {
-  const { id, method } = request;
-  if (reply.isError) {
-    const error = memberOf(reply.bytes, 'error');
-    const isMissing = method === 'resources/read' && errorCodeOf(reply) === NOT_FOUND_OF_OLD;
-    const renamed = isMissing ? { error: withMembers(error, { code: `${INVALID_PARAMS}` }) } : {};
-    return { ...reply, id, bytes: withMembers(reply.bytes, { id: id.raw, ...renamed }) };
-  }
-  const result = memberOf(reply.bytes, 'result');
-  const meta = memberOf(result, '_meta');
-  const said = memberOf(meta, META.serverInfo) ?? serverInfo;
-  const changes = {
-    resultType: '"complete"',
-    ...(CACHEABLE.has(method) ? { ttlMs: '0', cacheScope: '"private"' } : {}),
-    ...(said === undefined ? {} : { _meta: withMembers(meta, { [META.serverInfo]: said }) }),
-  };
-  const bytes = withMembers(reply.bytes, { id: id.raw, result: withMembers(result, changes) });
-  return { ...reply, id, bytes };
-}
-
-/** The answer to `server/discover`. */
-function discovered({ capabilities, serverInfo, instructions }: Handshake): Buffer {
-  const _meta = serverInfo && withMembers(undefined, { [META.serverInfo]: serverInfo });
-  return withMembers(undefined, {
-    resultType: '"complete"',
-    supportedVersions: JSON.stringify([MODERN]),
-    // Tasks have become an extension, with other methods.
-    capabilities: withMembers(capabilities, { tasks: undefined }),
-    _meta,
-    instructions,
-    ttlMs: '0',
-    cacheScope: '"private"',
-  });
-}
-
-// The id of a URL elicitation belongs to a notification that is no more (MCP 2026-07-28, Changelog).
-function elicitationOfNew(params: Buffer | undefined): Buffer | undefined {
-  if (memberOf(params, 'elicitationId') === undefined) return params;
-  return withMembers(params, { elicitationId: undefined });
 }
 
 function refuse(

@@ -6,7 +6,8 @@ import type { Message, Request, Response } from '../protocol/message.ts';
 import { mayRepeatMethod } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { Course, DONE, isReplyTo, ownId } from './course.ts';
-import { asOfNew, LegacyGateway, withId } from './legacy-gateway.ts';
+import { LegacyGateway } from './legacy-gateway.ts';
+import { asOfNew, withId } from './legacy-messages.ts';
 import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
 import {
   errorCodeOf,
