@@ -5,6 +5,7 @@ import type { ExchangeEnd } from '../gateway/exchange.ts';
 import type { FailureExplainer } from '../gateway/failure-explainer.ts';
 import { failureOfKey, replyInRefusal } from '../gateway/failure-of-end.ts';
 import type { GatewayOptions } from '../gateway/gateway.ts';
+import { HandshakeBarrier } from '../gateway/handshake-barrier.ts';
 import { KnownTools } from '../gateway/known-tools.ts';
 import { redirectWithin } from '../gateway/redirect.ts';
 import { RETRY_LIMIT_MS, waitBeforeRetry } from '../gateway/retry-policy.ts';
@@ -55,8 +56,7 @@ export class HttpSse implements Upstream {
   #stream: HttpSseStream | undefined;
   #opening: Promise<Readiness> | undefined;
   #isClosed = false;
-  /** The handshake's message that is on its way: what comes later waits for it. */
-  #handshake: { readonly method: string; readonly settled: Promise<unknown> } | undefined;
+  readonly #barrier = new HandshakeBarrier();
 
   /** `endpoint` and `failures` come from whoever has loaded what they need; `close` closes both. */
   constructor(options: GatewayOptions, endpoint: Endpoint, failures: FailureExplainer) {
@@ -78,12 +78,13 @@ export class HttpSse implements Upstream {
 
   send(message: Message, observer: MessageObserver): Sending {
     const course: Course = { isOver: false };
-    const before = this.#mustWaitFor(message);
+    const before = this.#barrier.before(message);
     const settled =
       before === undefined
         ? this.#deliver(message, observer, course)
         : before.then(() => this.#deliver(message, observer, course));
-    if (isInitialize(message) || isInitialized(message)) this.#holdBack(message.method, settled);
+    if (isInitialize(message) || isInitialized(message))
+      this.#barrier.raise(message.method, settled);
     const cease = () => {
       course.isOver = true;
       course.wake?.();
@@ -103,21 +104,6 @@ export class HttpSse implements Upstream {
     this.#endWatch();
     this.#stream?.close();
     await this.#endpoint.close();
-  }
-
-  // As Streamable HTTP has it: nothing before the handshake but replies to what it asks.
-  #mustWaitFor(message: Message): Promise<unknown> | undefined {
-    if (message.kind === 'response' && this.#handshake?.method === 'initialize') return undefined;
-    return this.#handshake?.settled;
-  }
-
-  #holdBack(method: string, settled: Promise<unknown>): void {
-    const before = this.#handshake?.settled;
-    const handshake = { method, settled: Promise.all([before, settled]) };
-    this.#handshake = handshake;
-    void handshake.settled.then(() => {
-      if (this.#handshake === handshake) this.#handshake = undefined;
-    });
   }
 
   /** Sends the message, again where that is safe and may help, until it is settled. */

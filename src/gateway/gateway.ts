@@ -16,6 +16,7 @@ import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange, type ExchangeEnd } from './exchange.ts';
 import { FailureExplainer } from './failure-explainer.ts';
 import { failureOfKey, replyInRefusal } from './failure-of-end.ts';
+import { HandshakeBarrier } from './handshake-barrier.ts';
 import { KnownTools } from './known-tools.ts';
 import { redirectWithin } from './redirect.ts';
 import { mayPass, RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
@@ -80,8 +81,7 @@ export class Gateway implements Upstream {
   #renewal: Promise<Failure | undefined> | undefined;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
-  /** The handshake's message that is on its way: what comes later waits for it. */
-  #handshake: { readonly method: string; readonly settled: Promise<unknown> } | undefined;
+  readonly #barrier = new HandshakeBarrier();
 
   constructor(options: GatewayOptions) {
     this.#options = options;
@@ -95,12 +95,13 @@ export class Gateway implements Upstream {
 
   send(message: Message, observer: MessageObserver): Sending {
     const course: Course = { isOver: false };
-    const before = this.#mustWaitFor(message);
+    const before = this.#barrier.before(message);
     const settled =
       before === undefined
         ? this.#deliver(message, observer, course)
         : before.then(() => this.#deliver(message, observer, course));
-    if (isInitialize(message) || isInitialized(message)) this.#holdBack(message.method, settled);
+    if (isInitialize(message) || isInitialized(message))
+      this.#barrier.raise(message.method, settled);
     const cease = () => {
       course.isOver = true;
       course.wake?.();
@@ -119,23 +120,6 @@ export class Gateway implements Upstream {
     this.#serverStream?.close();
     if (this.#session?.id !== undefined) await this.#deleteSession(limitMs);
     await this.#endpoint.close();
-  }
-
-  // `initialize` names the session and the revision, and `notifications/initialized` must have
-  // been accepted before the session is used (MCP 2025-11-25, Lifecycle §Initialization). A reply
-  // to something that the gateway asks meanwhile must not wait for the gateway.
-  #mustWaitFor(message: Message): Promise<unknown> | undefined {
-    if (message.kind === 'response' && this.#handshake?.method === 'initialize') return undefined;
-    return this.#handshake?.settled;
-  }
-
-  #holdBack(method: string, settled: Promise<unknown>): void {
-    const before = this.#handshake?.settled;
-    const handshake = { method, settled: Promise.all([before, settled]) };
-    this.#handshake = handshake;
-    void handshake.settled.then(() => {
-      if (this.#handshake === handshake) this.#handshake = undefined;
-    });
   }
 
   /** Sends the message, again where that is safe and may help, until it is settled. */
@@ -294,7 +278,7 @@ export class Gateway implements Upstream {
       this.#renewal = undefined;
     });
     this.#renewal = renewal;
-    this.#holdBack('initialize', renewal);
+    this.#barrier.raise('initialize', renewal);
     return renewal;
   }
 
