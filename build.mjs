@@ -111,6 +111,22 @@ const withoutUnusedParts = {
   },
 };
 
+/**
+ * What `import.meta.url` stands for in CommonJS, in those bundles alone that ask for it: to make a
+ * URL takes 0.3 ms.
+ * @type {import('esbuild').Plugin}
+ */
+const bundleUrl = {
+  name: 'bundle-url',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^bundle-url$/ }, ({ path }) => ({ path, namespace: path }));
+    onLoad({ filter: /^/, namespace: 'bundle-url' }, () => ({
+      contents:
+        "export const bundleUrl = /* @__PURE__ */ (() => require('node:url').pathToFileURL(__filename).href)();",
+    }));
+  },
+};
+
 rmSync(resolve(root, 'dist'), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
@@ -126,10 +142,9 @@ await build({
   legalComments: 'linked',
   supported: { 'dynamic-import': false },
   define: { __VERSION__: JSON.stringify(version), 'import.meta.url': 'bundleUrl' },
-  // yargs and yargs-parser are ES modules that ask where they are.
-  banner: { js: "const bundleUrl=require('node:url').pathToFileURL(__filename).href;" },
+  inject: ['bundle-url'],
   // Its main file is UMD, whose require() esbuild cannot follow.
   alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
-  plugins: [separateBundles, withoutUnusedParts],
+  plugins: [bundleUrl, separateBundles, withoutUnusedParts],
   logLevel: 'warning',
 });

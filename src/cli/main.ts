@@ -1,3 +1,4 @@
+import type { DirectRoute } from '../gateway/direct-route.ts';
 import { openRouteEarly } from '../gateway/route.ts';
 import { type ProxySettings, readProxySettings, UsageError } from './options.ts';
 
@@ -30,11 +31,23 @@ function main(argv: readonly string[]): void {
   }
   // Before the rest is loaded, and the key and the client's first message are waited for.
   const earlyRoute = openRouteEarly(settings.url.origin, settings.route);
-  // A turn of the event loop between lets the connection go on: from the name to the address, from
-  // there to TLS. Loading the rest takes 9 ms in which it could not.
+  // node:net asks for the connection at the end of this turn of the event loop. What comes now takes
+  // 15 ms, in which that one and the gateway are at work.
   setImmediate(() => {
-    void import('./run-proxy.ts').then(({ runProxy }) => runProxy(settings, earlyRoute));
+    const route = prepared(earlyRoute);
+    void import('./run-proxy.ts').then(({ runProxy }) => runProxy(settings, route));
   });
+}
+
+/** Undefined where the route cannot be used: the first request says why. */
+function prepared(route: DirectRoute | undefined): DirectRoute | undefined {
+  try {
+    route?.prepareTls();
+    return route;
+  } catch {
+    void route?.destroy();
+    return undefined;
+  }
 }
 
 main(process.argv.slice(2));

@@ -76,6 +76,7 @@ export class DirectRoute implements Route {
   readonly #url: URL;
   readonly #isTls: boolean;
   readonly #connectTimeoutMs: number;
+  readonly #tlsSettings: () => TlsSettings;
   readonly #opening = new Set<Socket>();
   readonly #idle = new Set<Socket>();
   #secureContext: SecureContext | undefined;
@@ -87,19 +88,28 @@ export class DirectRoute implements Route {
   #idleHint: string | undefined;
   #isClosed = false;
 
-  /** `connectTimeoutMs`: for a connection, the TLS handshake included; 0 for no limit. */
-  constructor(origin: string, connectTimeoutMs: number) {
+  /**
+   * `connectTimeoutMs`: for a connection, the TLS handshake included; 0 for no limit.
+   * `tlsSettings` is asked once, by `prepareTls` or when the first connection needs it.
+   */
+  constructor(origin: string, connectTimeoutMs: number, tlsSettings: () => TlsSettings) {
     this.#url = new URL(origin);
     this.#isTls = this.#url.protocol === 'https:';
     this.#connectTimeoutMs = connectTimeoutMs;
+    this.#tlsSettings = tlsSettings;
   }
 
   /**
-   * Says what TLS trusts and shows: once for all connections, since to read a hundred authorities
-   * takes its time. Before the first request. Throws when a PEM is none.
+   * Reads what TLS trusts and shows: once for all connections, since a hundred authorities take
+   * their time. Throws when a file cannot be read or a PEM is none.
    */
-  setTls(settings: TlsSettings): void {
-    if (this.#isTls) this.#secureContext = tls().createSecureContext(settings);
+  prepareTls(): void {
+    if (this.#isTls) this.#context();
+  }
+
+  #context(): SecureContext {
+    this.#secureContext ??= tls().createSecureContext(this.#tlsSettings());
+    return this.#secureContext;
   }
 
   /**
@@ -229,8 +239,13 @@ export class DirectRoute implements Route {
           succeed(tcp);
           return;
         }
-        const secure = this.#secure(tcp, host).on('error', fail);
-        secure.once('secureConnect', () => succeed(secure));
+        try {
+          const secure = this.#secure(tcp, host).on('error', fail);
+          secure.once('secureConnect', () => succeed(secure));
+        } catch (error) {
+          // A PEM file, where the TCP connection was there before they were read.
+          tcp.destroy(error as Error);
+        }
       });
     });
     connections.publish({ host: this.#url.host, opening } satisfies ConnectionBegun);
@@ -242,7 +257,7 @@ export class DirectRoute implements Route {
     const socket = tls().connect({
       socket: tcp,
       host,
-      secureContext: this.#secureContext,
+      secureContext: this.#context(),
       // A name only (RFC 6066 §3).
       servername: net().isIP(host) === 0 ? host : '',
       ALPNProtocols: ['http/1.1'],

@@ -34,8 +34,8 @@ export function proxyFor(protocol: string, env: NodeJS.ProcessEnv): string | und
 export function openRoute(origin: string, options: RouteOptions): Route | Promise<Route> {
   const proxy = proxyFor(new URL(origin).protocol, options.env);
   if (proxy === undefined) {
-    const route = new DirectRoute(origin, options.connectTimeoutMs);
-    route.setTls(tlsSettings(options));
+    const route = directRoute(origin, options);
+    route.prepareTls();
     return route;
   }
   return import('./proxied-route.ts').then(({ openProxiedRoute }) =>
@@ -44,21 +44,18 @@ export function openRoute(origin: string, options: RouteOptions): Route | Promis
 }
 
 /**
- * A route with a connection on its way, begun before there is anything to send. Undefined where a
- * proxy is named, and where `openRoute` would fail.
+ * A route with a connection on its way, begun before there is anything to send. Its PEM files are
+ * not read yet. Undefined where a proxy is named.
  */
-export function openRouteEarly(origin: string, options: RouteOptions): Route | undefined {
+export function openRouteEarly(origin: string, options: RouteOptions): DirectRoute | undefined {
   if (proxyFor(new URL(origin).protocol, options.env) !== undefined) return undefined;
-  const route = new DirectRoute(origin, options.connectTimeoutMs);
+  const route = directRoute(origin, options);
   route.connect();
-  try {
-    // While the connection is on its way: it takes 5 ms, and 20 more with a `caFile`.
-    route.setTls(tlsSettings(options));
-    return route;
-  } catch {
-    void route.destroy();
-    return undefined;
-  }
+  return route;
+}
+
+function directRoute(origin: string, options: RouteOptions): DirectRoute {
+  return new DirectRoute(origin, options.connectTimeoutMs, () => tlsSettings(options));
 }
 
 function tlsSettings(options: RouteOptions): TlsSettings {

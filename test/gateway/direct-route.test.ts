@@ -24,7 +24,7 @@ async function start(serve: (socket: Socket, count: number) => void) {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const route = new DirectRoute(origin, 1_000);
+  const route = new DirectRoute(origin, 1_000, () => ({}));
   onTestFinished(async () => {
     await route.destroy();
     server.close();
