@@ -21,7 +21,6 @@ const entries = [
   'src/eras/translators.ts',
   'src/eras/http-sse.ts',
   'src/gateway/certificate.ts',
-  'src/gateway/proxied-route.ts',
   'src/sandbox/sandbox.ts',
   'src/demo/demo.ts',
   'src/install/install.ts',
@@ -47,22 +46,6 @@ const separateBundles = {
  * @type {{file: RegExp, contents: string}[]}
  */
 const replacements = [
-  {
-    // undici's HTTP/2 client, and with it node:http2 (4 ms). `allowH2` is never set.
-    file: /undici[\\/]lib[\\/]dispatcher[\\/]client-h2\.js$/,
-    contents: 'module.exports = () => { throw new Error("HTTP/2 is not bundled"); };',
-  },
-  {
-    // undici's parser with SIMD, 72 kB. Where this one cannot be had it takes the one without; behind
-    // an HTTP proxy, where alone undici is used, the difference is nothing.
-    file: /undici[\\/]lib[\\/]llhttp[\\/]llhttp_simd-wasm\.js$/,
-    contents: 'throw new Error("not bundled");',
-  },
-  {
-    // What undici needs to send a FormData, 45 kB. Every body here is bytes.
-    file: /undici[\\/]lib[\\/]web[\\/]fetch[\\/]body\.js$/,
-    contents: 'exports.extractBody = () => { throw new Error("not bundled"); };',
-  },
   {
     // What is an emoji, 14 kB, to tell how wide a help text is. Node 20 knows it.
     file: /emoji-regex[\\/]index\.(?:mjs|js)$/,

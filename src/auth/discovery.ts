@@ -1,6 +1,6 @@
 import type { ResourceFacts } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { Route } from '../gateway/direct-route.ts';
+import type { RequestControl, Route } from '../gateway/route.ts';
 import { type BearerChallenge, bearerChallenge, parseChallenges } from './challenge.ts';
 import {
   fetchMetadata,
@@ -10,7 +10,7 @@ import {
 } from './protected-resource-metadata.ts';
 
 /** Opens connections to an origin; closed again by whoever asked for them. */
-export type OpenRoute = (origin: string) => Route | Promise<Route>;
+export type OpenRoute = (origin: string) => Route;
 
 /** The Bearer challenge in the `WWW-Authenticate` header or headers of an answer. */
 export function challengeIn(header: string | string[] | undefined): BearerChallenge | undefined {
@@ -61,15 +61,16 @@ export async function get(
   { maxBytes, timeoutMs, signal }: Parameters<MetadataGet>[1],
   openRoute: OpenRoute,
 ): Promise<Answer> {
-  const dispatcher = await openRoute(url.origin);
+  const route = openRoute(url.origin);
   try {
     return await new Promise<Answer>((resolve, reject) => {
       const answer = { status: 0, contentType: '' };
       const chunks: Buffer[] = [];
       let length = 0;
+      let control: RequestControl | undefined;
       const finish = () => resolve({ ...answer, body: Buffer.concat(chunks) });
       signal.addEventListener('abort', () => reject(new Error('no answer in time')));
-      dispatcher.dispatch(
+      route.dispatch(
         {
           origin: url.origin,
           path: url.pathname + url.search,
@@ -79,24 +80,26 @@ export async function get(
           bodyTimeout: timeoutMs,
         },
         {
-          onRequestStart() {},
-          onResponseStart(_, status, headers) {
+          onRequestStart: (started) => {
+            control = started;
+          },
+          onResponseStart: (status, headers) => {
             answer.status = status;
             answer.contentType = String(headers['content-type'] ?? '');
           },
-          onResponseData(controller, chunk) {
+          onResponseData: (chunk) => {
             chunks.push(chunk);
             length += chunk.length;
             if (length <= maxBytes) return;
             finish();
-            controller.abort(new Error('too long'));
+            control?.abort(new Error('too long'));
           },
           onResponseEnd: finish,
-          onResponseError: (_, error) => reject(error),
+          onResponseError: reject,
         },
       );
     });
   } finally {
-    void dispatcher.destroy();
+    void route.destroy();
   }
 }

@@ -1,5 +1,5 @@
-import type { DirectRoute } from '../gateway/direct-route.ts';
-import { openRouteEarly } from '../gateway/route.ts';
+import { openRouteEarly } from '../gateway/open-route.ts';
+import type { Route } from '../gateway/route.ts';
 import { type ProxySettings, readProxySettings, UsageError } from './options.ts';
 
 const COMMANDS = new Set([
@@ -40,7 +40,7 @@ function main(argv: readonly string[]): void {
 }
 
 /** Undefined where the route cannot be used: the first request says why. */
-function prepared(route: DirectRoute | undefined): DirectRoute | undefined {
+function prepared(route: Route | undefined): Route | undefined {
   try {
     route?.prepareTls();
     return route;

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { type KeySources, keyHeaderNames } from '../auth/key.ts';
 import { readPrivateFile, UnreadableFile } from '../auth/key-file.ts';
 import { isLoopbackHost } from '../auth/loopback.ts';
-import type { RouteOptions } from '../gateway/route.ts';
+import type { RouteOptions } from '../gateway/open-route.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
 
 /** The command line or the environment says something that cannot be followed. */

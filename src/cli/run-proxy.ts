@@ -1,6 +1,6 @@
 import { appendFileSync } from 'node:fs';
 import { KeyRing } from '../auth/key-ring.ts';
-import type { Route } from '../gateway/direct-route.ts';
+import type { Route } from '../gateway/route.ts';
 import { createLog } from '../log.ts';
 import { StdioProxy } from '../proxy/stdio-proxy.ts';
 import { openGateway } from './open-gateway.ts';

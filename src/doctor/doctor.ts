@@ -2,7 +2,7 @@ import { realpathSync } from 'node:fs';
 import { homedir, hostname, userInfo } from 'node:os';
 import type { ProxySettings } from '../cli/options.ts';
 import { wordMisconfiguration } from '../failures/catalogue.ts';
-import { proxyFor } from '../gateway/route.ts';
+import { namedProxy, withoutBrackets } from '../gateway/environment-proxy.ts';
 import { checkDiscovery } from './checks/discovery.ts';
 import { checkDoor } from './checks/door.ts';
 import { checkKey } from './checks/key.ts';
@@ -172,15 +172,15 @@ export function redactionFor(
   const homes = [env.HOME, env.USERPROFILE, homedir()].flatMap((home) =>
     home === undefined ? [] : [home, realPath(home)],
   );
-  const proxies = ['http:', 'https:'].flatMap((scheme) => {
-    const proxy = proxyFor(scheme, env);
-    return proxy !== undefined && URL.canParse(proxy) ? [new URL(proxy)] : [];
+  const proxies = ['http://any', 'https://any'].flatMap((target) => {
+    const url = namedProxy(new URL(target), env)?.url;
+    return url !== undefined && URL.canParse(url) ? [new URL(url)] : [];
   });
   const parameters = [...(settings?.url.searchParams ?? [])].filter(
     ([name]) => name !== 'integrations',
   );
   return new Redaction({
-    gatewayHost: settings?.url.hostname.replace(/^\[(.*)\]$/, '$1') ?? '',
+    gatewayHost: settings === undefined ? '' : withoutBrackets(settings.url.hostname),
     secrets: [
       // With and without the scheme before it.
       ...[...(settings?.headers.values() ?? [])].flatMap((value) => [

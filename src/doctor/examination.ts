@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises';
 import { type KeyFinding, keyHeaderNames } from '../auth/key.ts';
 import { KeyRing } from '../auth/key-ring.ts';
 import { exchange } from '../auth/key-trial.ts';
@@ -6,7 +5,7 @@ import { openGateway } from '../cli/open-gateway.ts';
 import type { ProxySettings } from '../cli/options.ts';
 import type { EraBridge } from '../eras/era-bridge.ts';
 import type { Failure } from '../failures/failure.ts';
-import { proxyFor } from '../gateway/route.ts';
+import { proxyFor } from '../gateway/environment-proxy.ts';
 import { createLog, type Log } from '../log.ts';
 import type { Response } from '../protocol/message.ts';
 import type { Upstream } from '../protocol/upstream.ts';
@@ -129,13 +128,6 @@ export class Examination {
     return { ...value, requests };
   }
 
-  /** Whether any connection so far was to the HTTP proxy that the environment names. */
-  isProxied(): boolean {
-    const proxy = proxyFor(this.settings.url.protocol, this.env);
-    if (proxy === undefined || !URL.canParse(proxy)) return false;
-    return this.wire.connections.some(({ host }) => host === new URL(proxy).host);
-  }
-
   async close(): Promise<void> {
     await Promise.all([this.#keyless.close(CLOSE_LIMIT_MS), this.gateway.close(CLOSE_LIMIT_MS)]);
     this.wire.close();
@@ -159,9 +151,7 @@ export class Examination {
     const { url, route } = this.settings;
     await Promise.race([this.wire.firstConnection, this.contact()]);
     if (this.wire.connections.length === 0) return { skipped: 'no connection was tried' };
-    // undici begins the connection to the gateway first, and for it the one to the proxy.
-    await setImmediate();
-    if (this.isProxied()) return { skipped: 'the HTTP proxy does that' };
+    if (proxyFor(url, this.env) !== undefined) return { skipped: 'the HTTP proxy does that' };
     return probeRoute(url, route.connectTimeoutMs, () => this.wire.now());
   }
 
@@ -178,8 +168,7 @@ export class Examination {
 
 /** Whether a connection came about, whatever was answered on it. */
 export function hasConnected({ requests }: Answer): boolean {
-  // A CONNECT goes no further than to an HTTP proxy.
-  return requests.some(({ method, sentMs }) => method === 'POST' && sentMs !== undefined);
+  return requests.some(({ sentMs }) => sentMs !== undefined);
 }
 
 /**

@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type PeerCertificate } from 'node:tls';
+import { withoutBrackets } from '../gateway/environment-proxy.ts';
 
 /** How far one address of the gateway could be reached. */
 interface AddressProbe {
@@ -47,7 +48,7 @@ export async function probeRoute(
   limitMs: number,
   now: () => number,
 ): Promise<RouteProbe> {
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const host = withoutBrackets(url.hostname);
   const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
   const steps: ProbeStep[] = [];
   const timed = async <Value>(label: string, run: () => Promise<Value>) => {

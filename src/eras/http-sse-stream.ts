@@ -57,9 +57,9 @@ class StreamSilent extends Error {
   readonly code = 'STREAM_SILENT';
 }
 
-/** The gateway said nothing for as long as undici would wait for a body. */
+/** The gateway said nothing for as long as a route would wait for a body. */
 class ReplySilent extends Error {
-  readonly code = 'UND_ERR_BODY_TIMEOUT';
+  readonly code = 'ERR_ANSWER_TIMEOUT';
 }
 
 /**

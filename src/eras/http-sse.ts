@@ -203,7 +203,7 @@ export class HttpSse implements Upstream {
     const key = await keys.current();
     const gateway = this.#endpoint.displayUrl;
     if (key.kind === 'unusable') return { failure: failureOfKey(gateway, key) };
-    const trouble = await this.#endpoint.open();
+    const trouble = this.#endpoint.open();
     if (trouble !== undefined) {
       return { failure: { reason: 'unreachable', gateway, key: key.origin, trouble } };
     }
@@ -239,7 +239,7 @@ export class HttpSse implements Upstream {
         continue;
       }
       if (hasNewTrust) return { end: opening.end };
-      hasNewTrust = await this.#endpoint.trustSystemAfter(opening.end);
+      hasNewTrust = this.#endpoint.trustSystemAfter(opening.end);
       if (!hasNewTrust) return { end: opening.end };
     }
     return { end: { kind: 'aborted' } };

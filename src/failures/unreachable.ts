@@ -103,7 +103,7 @@ export const TROUBLES = {
   },
   'proxy-invalid': {
     cause: 'proxy',
-    what: 'the address of the HTTP proxy is no URL',
+    what: 'the address of the HTTP proxy is no URL that starts with http:// or https://',
     remedy: 'Correct HTTPS_PROXY or HTTP_PROXY: http://proxy:port.',
   },
 } satisfies Record<string, Words>;

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import { connect, type PeerCertificate } from 'node:tls';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Trouble } from '../failures/unreachable.ts';
+import { withoutBrackets } from './environment-proxy.ts';
 
 /**
  * What is wrong with the certificate of `url`'s host, naming it: for a `Trouble` that a failed
@@ -34,7 +35,7 @@ export async function describeCertificate(
 }
 
 function peerCertificate(url: URL, limitMs: number): Promise<PeerCertificate | undefined> {
-  const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
+  const host = withoutBrackets(url.hostname);
   return new Promise((resolve) => {
     const socket = connect({
       host,

@@ -2,9 +2,9 @@ import { headerOfKey, type KeyFinding } from '../auth/key.ts';
 import type { Trouble } from '../failures/unreachable.ts';
 import type { Message } from '../protocol/message.ts';
 import { isOpenEnded } from '../protocol/methods.ts';
-import type { Route } from './direct-route.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
-import { hasSystemCertificates, openRoute, type RouteOptions } from './route.ts';
+import { hasSystemCertificates, openRoute, type RouteOptions } from './open-route.ts';
+import type { Route } from './route.ts';
 import type { Session } from './session.ts';
 
 export interface EndpointOptions {
@@ -38,7 +38,7 @@ export class Endpoint {
   sessionTarget: string;
   readonly #options: EndpointOptions;
   #route: Route | undefined;
-  #trustingSystem: Promise<boolean> | undefined;
+  #trustsSystem: boolean | undefined;
 
   constructor(options: EndpointOptions) {
     const { origin, pathname, search } = options.url;
@@ -49,19 +49,11 @@ export class Endpoint {
     this.sessionTarget = this.target;
   }
 
-  /**
-   * Opens the way there, once. Undefined when it is open; resolves with the trouble when it cannot
-   * be opened, and may be tried again then.
-   */
-  open(): Promise<Trouble | undefined> | undefined {
-    return this.#route === undefined ? this.#open() : undefined;
-  }
-
-  async #open(): Promise<Trouble | undefined> {
+  /** Opens the way there, once. Returns the trouble when it cannot be opened: it may be tried again. */
+  open(): Trouble | undefined {
     const { url, route } = this.#options;
     try {
-      const dispatcher = await openRoute(url.origin, route);
-      this.#route ??= dispatcher;
+      this.#route ??= openRoute(url.origin, route);
       return undefined;
     } catch (error) {
       return (error as NodeJS.ErrnoException).syscall === 'open' || isPemError(error)
@@ -100,18 +92,18 @@ export class Endpoint {
    * and for all that failed at the same time. False when that cannot help. Not from the start,
    * since reading the store takes its time and few need it.
    */
-  async trustSystemAfter(end: ExchangeEnd): Promise<boolean> {
+  trustSystemAfter(end: ExchangeEnd): boolean {
     if (end.kind !== 'broken' || !hasSystemCertificates()) return false;
     if (!UNKNOWN_ISSUER.has((end.error as NodeJS.ErrnoException).code ?? '')) return false;
-    this.#trustingSystem ??= this.#trustSystem();
-    return this.#trustingSystem;
+    this.#trustsSystem ??= this.#trustSystem();
+    return this.#trustsSystem;
   }
 
-  async #trustSystem(): Promise<boolean> {
+  #trustSystem(): boolean {
     const { url, route } = this.#options;
     const before = this.#route;
     try {
-      this.#route = await openRoute(url.origin, { ...route, trustsSystem: true });
+      this.#route = openRoute(url.origin, { ...route, trustsSystem: true });
     } catch {
       return false;
     }

@@ -1,5 +1,4 @@
 import type { Transform } from 'node:stream';
-import type { Dispatcher } from 'undici';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import {
   type Message,
@@ -12,9 +11,7 @@ import type { MessageObserver } from '../protocol/upstream.ts';
 import { Collected } from './collected.ts';
 import { type ContentCoding, contentCoding, openDecoder } from './content-coding.ts';
 import { EventStream } from './event-stream.ts';
-
-/** Names in lower case. */
-export type Headers = Readonly<Record<string, string | string[] | undefined>>;
+import type { Headers, RequestControl, RequestHandler } from './route.ts';
 
 /**
  * What an exchange is to bring: the reply to the request with this id, the word that a message was
@@ -91,10 +88,10 @@ interface Source {
 
 /**
  * One HTTP request to the gateway and what comes back on it (MCP 2025-11-25, Transports §Streamable
- * HTTP): the handler for undici's `dispatch`. `ended` never rejects, and settles exactly once: for
+ * HTTP): the handler of a route's `dispatch`. `ended` never rejects, and settles exactly once: for
  * a request as soon as the reply is there, for a notification with the head of the answer.
  */
-export class Exchange implements Dispatcher.DispatchHandler {
+export class Exchange implements RequestHandler {
   readonly ended: Promise<ExchangeEnd>;
   /** Empty until the answer's head is there. */
   headers: Headers = {};
@@ -115,7 +112,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #observer: MessageObserver;
   readonly #maxMessageBytes: number;
   #end!: (end: ExchangeEnd) => void;
-  #controller: Dispatcher.DispatchController | undefined;
+  #control: RequestControl | undefined;
   #reader: BodyReader | undefined;
   #coding: ContentCoding | undefined;
   #decoder: Transform | undefined;
@@ -144,16 +141,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#finish({ kind: 'aborted' });
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    if (this.#isAborted) controller.abort(new Aborted());
+  onRequestStart(control: RequestControl): void {
+    this.#control = control;
+    if (this.#isAborted) control.abort(new Aborted());
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Headers,
-  ): void {
+  onResponseStart(status: number, headers: Headers): void {
     // 1xx heads announce the real one (RFC 9110 §15.2).
     if (status < 200 || this.#isAborted) return;
     this.#status = status;
@@ -170,16 +163,17 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onResponseData(chunk: Buffer): void {
+    const control = this.#control as RequestControl;
     if (this.#isAborted || this.#reader === undefined || chunk.length === 0) return;
     if (this.#coding === undefined) {
-      this.#push(chunk, controller);
+      this.#push(chunk, control);
       return;
     }
     this.#decoder ??= this.#openDecoder(this.#coding, chunk);
     if (this.#decoder.write(chunk)) return;
-    controller.pause();
-    this.#decoder.once('drain', () => controller.resume());
+    control.pause();
+    this.#decoder.once('drain', () => control.resume());
   }
 
   onResponseEnd(): void {
@@ -187,7 +181,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     else this.#decoder.end();
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+  onResponseError(error: Error): void {
     this.#error = error;
     // What came before the error may hold the reply.
     if (this.#decoder === undefined) this.#bodyEnded();
@@ -221,7 +215,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (this.#isAborted) return;
     const error = this.#error;
     const end = error === undefined ? this.#reader?.end() : this.#reader?.salvage();
-    const sent = this.#controller !== undefined;
+    const sent = this.#control !== undefined;
     const status = this.#status === undefined ? {} : { status: this.#status };
     this.#end(end ?? { kind: 'broken', error: error ?? new StreamEnded(), sent, ...status });
   }
@@ -384,7 +378,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#end(end);
     if (this.#isAborted) return;
     this.#isAborted = true;
-    this.#controller?.abort(new Aborted());
+    this.#control?.abort(new Aborted());
     this.#decoder?.destroy();
   }
 }

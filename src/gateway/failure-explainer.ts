@@ -4,9 +4,10 @@ import type { Failure } from '../failures/failure.ts';
 import type { Trouble } from '../failures/unreachable.ts';
 import type { Log } from '../log.ts';
 import type { EndpointOptions } from './endpoint.ts';
+import { proxyFor } from './environment-proxy.ts';
 import type { ExchangeEnd } from './exchange.ts';
 import { failureOfEnd } from './failure-of-end.ts';
-import { openRoute, proxyFor } from './route.ts';
+import { openRoute } from './open-route.ts';
 
 interface ExplainerOptions extends EndpointOptions {
   readonly maxMessageBytes: number;
@@ -64,7 +65,7 @@ export class FailureExplainer {
   async #certificate({ trouble, detail }: Failure): Promise<Partial<Failure>> {
     const { url, route } = this.#options;
     const isNameless = trouble?.startsWith('certificate-') && detail === undefined;
-    if (!isNameless || proxyFor(url.protocol, route.env) !== undefined) return {};
+    if (!isNameless || proxyFor(url, route.env) !== undefined) return {};
     const { describeCertificate } = await import('./certificate.ts');
     const described = await describeCertificate(url, trouble as Trouble, route.connectTimeoutMs);
     return described === undefined ? {} : { detail: described };

@@ -2,8 +2,9 @@ import type { KeyFinding } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Response } from '../protocol/message.ts';
-import type { ExchangeEnd, Headers } from './exchange.ts';
+import type { ExchangeEnd } from './exchange.ts';
 import { isBadHttp, retryAfterSeconds } from './retry-policy.ts';
+import type { Headers } from './route.ts';
 import { diagnose } from './trouble.ts';
 
 /** What is known of a request besides how its exchange ended. */

@@ -138,7 +138,7 @@ export class Gateway implements Upstream {
     for (let attempt = 1; ; ) {
       const key = await this.#options.keys.current();
       if (key.kind === 'unusable') return failureOfKey(this.#endpoint.displayUrl, key);
-      const trouble = await this.#endpoint.open();
+      const trouble = this.#endpoint.open();
       if (trouble !== undefined) return this.#unreachable(trouble, key);
       if (course.isRenewal !== true) await this.#renewal;
       if (course.isOver) return undefined;
@@ -178,7 +178,7 @@ export class Gateway implements Upstream {
         continue;
       }
       if (!hasNewTrust) {
-        hasNewTrust = await this.#endpoint.trustSystemAfter(end);
+        hasNewTrust = this.#endpoint.trustSystemAfter(end);
         if (hasNewTrust) continue;
       }
       const ownReply = replyInRefusal(end);

@@ -1,4 +1,5 @@
-import type { ExchangeEnd, Headers } from './exchange.ts';
+import type { ExchangeEnd } from './exchange.ts';
+import type { Headers } from './route.ts';
 
 const MOST_ATTEMPTS = 3;
 /** How long after the first attempt another may begin, unless something else is asked for. */
@@ -61,14 +62,14 @@ export function mayPass(end: ExchangeEnd): boolean {
 
 // Certificates and proxies' refusals stay as they are.
 const LASTING =
-  /^(?:ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO|UND_ERR_(?:ABORTED|INVALID_ARG|PRX_TLS))/;
+  /^(?:ERR_TLS|ERR_SSL|ERR_PROXY_REFUSED|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/;
 
 /** Whether the peer does not keep to HTTP, or has headers without end. */
 export function isBadHttp(error: Error): boolean {
   const { code = '' } = error as NodeJS.ErrnoException;
   // A chunked body that breaks off is cut short, not badly made.
   if (code === 'HPE_INVALID_EOF_STATE') return false;
-  return code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW';
+  return code.startsWith('HPE_');
 }
 
 function wasNotProcessed(end: ExchangeEnd): boolean {

@@ -1,98 +1,474 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { DirectRoute, type Route, type TlsSettings } from './direct-route.ts';
+import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { SecureContext, TLSSocket } from 'node:tls';
+import { withoutBrackets } from './environment-proxy.ts';
+import { HttpProxy } from './http-proxy.ts';
+import { isBadHttp } from './retry-policy.ts';
 
-/** How to get to a server: what TLS trusts and shows, and which HTTP proxy the environment names. */
-export interface RouteOptions {
+/** What TLS trusts and shows, in PEM. */
+export interface TlsSettings {
+  readonly ca?: (string | Buffer)[];
+  readonly cert?: Buffer;
+  readonly key?: Buffer;
+}
+
+/** A request to the origin of a route. */
+export interface RouteRequest {
+  readonly origin: string;
+  readonly method: 'POST' | 'GET' | 'DELETE';
+  /** Path and query. */
+  readonly path: string;
+  /** Names and values by turns. */
+  readonly headers: string[];
+  readonly body?: Buffer | null;
+  /** Longest silence before the answer's head and within its body, in milliseconds; 0 for none. */
+  readonly headersTimeout: number;
+  readonly bodyTimeout: number;
+}
+
+/** Names in lower case; an array for a name that comes more than once. */
+export type Headers = Readonly<Record<string, string | string[] | undefined>>;
+
+/** Holds a request that is on its way. */
+export interface RequestControl {
+  /** Reads no more of the answer until `resume`. */
+  pause(): void;
+  resume(): void;
+  /** Gives the request up: `onResponseError` is told the reason. */
+  abort(reason: Error): void;
+}
+
+/** Told what comes of a request: its start, the head, the body in pieces, and then the end or an error. */
+export interface RequestHandler {
+  /** Just before the first byte is sent. Not called where no connection came about. */
+  onRequestStart(control: RequestControl): void;
+  onResponseStart(status: number, headers: Headers): void;
+  onResponseData(chunk: Buffer): void;
+  onResponseEnd(): void;
+  onResponseError(error: Error): void;
+}
+
+/** How to get to an origin. */
+export interface RouteSettings {
+  /** For a connection, all handshakes included, in milliseconds; 0 for no limit. */
   readonly connectTimeoutMs: number;
-  /** PEM files: certificate authorities to trust besides the built-in ones, and a client's own. */
-  readonly caFile?: string;
-  readonly certFile?: string;
-  readonly certKeyFile?: string;
-  readonly env: NodeJS.ProcessEnv;
-  /** Trust the operating system's store as well. */
-  readonly trustsSystem?: boolean;
+  /** Asked once, by `prepareTls` or when the first connection needs it. */
+  readonly tls: () => TlsSettings;
+  /** The URL of an HTTP proxy to go through. */
+  readonly proxy?: string | undefined;
 }
 
-/**
- * The proxy that the environment names for URLs of this scheme, by either case of `HTTPS_PROXY`
- * and `HTTP_PROXY`. Whether `NO_PROXY` exempts the host is up to undici.
- */
-export function proxyFor(protocol: string, env: NodeJS.ProcessEnv): string | undefined {
-  const proxy =
-    protocol === 'https:'
-      ? (env.https_proxy ?? env.HTTPS_PROXY)
-      : (env.http_proxy ?? env.HTTP_PROXY);
-  if (proxy === undefined || proxy.trim() === '') return undefined;
-  return proxy.includes('://') ? proxy : `http://${proxy}`;
+/** What is told of each request on the diagnostics channel `mcp-latchkey:request`. */
+export interface RequestBegun {
+  readonly request: ClientRequest;
+  readonly method: string;
 }
 
+/** What is told of each connection on the diagnostics channel `mcp-latchkey:connection`. */
+export interface ConnectionBegun {
+  /** Host and port, the port left out where it is the scheme's own. */
+  readonly host: string;
+  /** Resolves when it is ready, TLS included. */
+  readonly opening: Promise<Socket>;
+}
+
+/** How long a connection may be idle, unless the gateway says (`Keep-Alive: timeout=`). */
+const IDLE_MS = 4_000;
+const LONGEST_IDLE_MS = 600_000;
+/** A connection is closed so long before the gateway would. */
+const IDLE_MARGIN_MS = 2_000;
+const KEEPALIVE_PROBE_MS = 60_000;
+/** Up to this size head and body leave in one write. */
+const SMALL_BODY_BYTES = 16 * 1024;
+
+// Not imported: loading them takes 2 to 4 ms each, and the connection is begun before that.
+const net = () => process.getBuiltinModule('node:net');
+const http = () => process.getBuiltinModule('node:http');
+const tls = () => process.getBuiltinModule('node:tls');
+
+const { channel } = process.getBuiltinModule('node:diagnostics_channel');
+const requests = channel('mcp-latchkey:request');
+const connections = channel('mcp-latchkey:connection');
+
 /**
- * Connections to one origin, straight or through the environment's proxy. Rejects when a PEM file
- * cannot be read or the proxy's URL is none. Synchronous where no proxy is named: this is on the
- * way to the first request.
+ * Connections to one origin, straight or through an HTTP proxy: by a tunnel for https, by absolute
+ * URLs for plain http (RFC 9112 §3.2.2). Over node:http, which starts 12 ms sooner than undici and
+ * takes 7 MB less.
  */
-export function openRoute(origin: string, options: RouteOptions): Route | Promise<Route> {
-  const proxy = proxyFor(new URL(origin).protocol, options.env);
-  if (proxy === undefined) {
-    const route = directRoute(origin, options);
-    route.prepareTls();
-    return route;
+export class Route {
+  readonly #url: URL;
+  readonly #isTls: boolean;
+  readonly #settings: RouteSettings;
+  readonly #proxy: HttpProxy | undefined;
+  readonly #opening = new Set<Socket>();
+  readonly #idle = new Set<Socket>();
+  #secureContext: SecureContext | undefined;
+  #tlsSession: Buffer | undefined;
+  #agent: Agent | undefined;
+  /** Begun before it was needed. */
+  #early: Promise<Socket> | undefined;
+  #idleMs = IDLE_MS;
+  #idleHint: string | undefined;
+  #isClosed = false;
+
+  /** Throws when the proxy's URL is none. */
+  constructor(origin: string, settings: RouteSettings) {
+    this.#url = new URL(origin);
+    this.#isTls = this.#url.protocol === 'https:';
+    this.#settings = settings;
+    this.#proxy = settings.proxy === undefined ? undefined : new HttpProxy(settings.proxy);
   }
-  return import('./proxied-route.ts').then(({ openProxiedRoute }) =>
-    openProxiedRoute(proxy, { timeout: options.connectTimeoutMs, ...tlsSettings(options) }),
-  );
+
+  /**
+   * Reads what TLS trusts and shows: once for all connections, since a hundred authorities take
+   * their time. Throws when a file cannot be read or a PEM is none.
+   */
+  prepareTls(): void {
+    if (this.#isTls) this.#context();
+    // A file that is no use is named even where plain http needs none.
+    else this.#settings.tls();
+  }
+
+  #context(): SecureContext {
+    this.#secureContext ??= tls().createSecureContext(this.#settings.tls());
+    return this.#secureContext;
+  }
+
+  /**
+   * Opens the connection that the first request will take. Sends nothing but TLS's handshake on
+   * it. When it is lost before that request, that request opens another.
+   */
+  connect(): void {
+    const opening = this.#open();
+    this.#early = opening;
+    const forget = () => {
+      if (this.#early === opening) this.#early = undefined;
+    };
+    const keep = (socket: Socket) => {
+      if (this.#early !== opening) return;
+      socket.once('close', forget);
+      socket.setTimeout(this.#idleMs);
+      socket.unref();
+      this.#idle.add(socket);
+    };
+    opening.then(keep, forget);
+  }
+
+  /** Sends a request. What comes of it is told to `handler`, and nothing is thrown. */
+  dispatch(options: RouteRequest, handler: RequestHandler): void {
+    const { method, body } = options;
+    const { hostname, port, host, origin } = this.#url;
+    const headers = [...options.headers, 'host', host, 'connection', 'keep-alive'];
+    if (body) headers.push('content-length', String(body.length));
+    let { path } = options;
+    if (this.#proxy !== undefined && !this.#isTls) {
+      path = origin + path;
+      headers.push(...this.#proxy.credentials);
+    }
+    this.#agent ??= this.#createAgent();
+    let request: ClientRequest;
+    try {
+      request = http().request({ agent: this.#agent, method, path, hostname, port, headers });
+    } catch (error) {
+      handler.onResponseError(error as Error);
+      return;
+    }
+    if (requests.hasSubscribers) requests.publish({ request, method } satisfies RequestBegun);
+    const exchange = new RouteExchange(request, options, handler);
+    request.once('socket', () => exchange.start());
+    // Not asked for; without a listener node:http waits for ever (20.20).
+    request.once('upgrade', () => exchange.abort(new Error('another protocol was switched to')));
+    request.once('response', (response) => {
+      const received = headersOf(response.rawHeaders);
+      this.#learnIdleTime(received['keep-alive']);
+      exchange.respond(response, received);
+    });
+  }
+
+  /** Closes each connection once it is idle. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const socket of this.#idle) socket.destroy();
+  }
+
+  /** Closes every connection now. */
+  async destroy(): Promise<void> {
+    this.#isClosed = true;
+    const closed = new Error('closed');
+    for (const socket of this.#opening) socket.destroy(closed);
+    for (const socket of this.#idle) socket.destroy();
+    this.#agent?.destroy();
+  }
+
+  #createAgent(): Agent {
+    const agent = new (http().Agent)({ keepAlive: true, maxFreeSockets: Number.POSITIVE_INFINITY });
+    const reuse = agent.reuseSocket.bind(agent);
+    return Object.assign(agent, {
+      createConnection: (_: unknown, callback: (error: Error | null, socket?: Socket) => void) => {
+        this.#connection().then((socket) => callback(null, socket), callback);
+      },
+      // All connections are alike.
+      getName: () => '',
+      keepSocketAlive: (socket: Socket) => {
+        if (this.#isClosed || this.#idleMs <= 0) return false;
+        // It runs while the connection is in use, too: each byte begins it anew.
+        if (socket.timeout !== this.#idleMs) socket.setTimeout(this.#idleMs);
+        socket.unref();
+        this.#idle.add(socket);
+        return true;
+      },
+      reuseSocket: (socket: Socket, request: ClientRequest) => {
+        this.#idle.delete(socket);
+        reuse(socket, request);
+      },
+    });
+  }
+
+  async #connection(): Promise<Socket> {
+    const early = this.#early;
+    this.#early = undefined;
+    if (early === undefined) return this.#open();
+    const socket = await early;
+    this.#idle.delete(socket);
+    return socket.writable ? socket.ref() : this.#open();
+  }
+
+  /** Resolves with a connection that is ready, every handshake included. */
+  #open(): Promise<Socket> {
+    const { hostname, port, host, protocol } = this.#proxy?.url ?? this.#url;
+    const tcp = net().connect({
+      host: withoutBrackets(hostname),
+      port: Number(port || (protocol === 'https:' ? 443 : 80)),
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: KEEPALIVE_PROBE_MS,
+    });
+    this.#opening.add(tcp);
+    const opening = this.#handshakes(tcp).finally(() => this.#opening.delete(tcp));
+    connections.publish({ host, opening } satisfies ConnectionBegun);
+    return opening;
+  }
+
+  async #handshakes(tcp: Socket): Promise<Socket> {
+    const timeout = this.#settings.connectTimeoutMs;
+    const giveUp = () => tcp.destroy(new TimedOut('ERR_CONNECT_TIMEOUT'));
+    const timer = timeout === 0 ? undefined : setTimeout(giveUp, timeout);
+    try {
+      const far = await this.#farEnd(tcp);
+      const socket = this.#isTls ? await this.#secure(far, tcp) : far;
+      this.#watch(socket);
+      return socket;
+    } catch (error) {
+      tcp.destroy();
+      // Why it was given up says more than what that brought about.
+      throw tcp.errored instanceof TimedOut ? tcp.errored : error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** To the origin, straight or by a tunnel; for plain http to the proxy, where there is one. */
+  async #farEnd(tcp: Socket): Promise<Socket> {
+    const proxy = this.#proxy;
+    const connected = ready(tcp, 'connect');
+    if (proxy === undefined) return connected;
+    let connection: Socket;
+    try {
+      connection = await connected;
+      if (proxy.url.protocol === 'https:') connection = await this.#secureProxy(tcp, proxy.url);
+    } catch (error) {
+      throw proxy.unreachable(error as Error);
+    }
+    const { hostname, port } = this.#url;
+    if (this.#isTls) await proxy.tunnel(connection, `${hostname}:${port || 443}`);
+    return connection;
+  }
+
+  /** Trusts what the gateway's TLS trusts, and shows no client certificate. */
+  #secureProxy(tcp: Socket, proxy: URL): Promise<TLSSocket> {
+    const { ca } = this.#settings.tls();
+    const secureContext = tls().createSecureContext(ca === undefined ? {} : { ca });
+    const options = { socket: tcp, secureContext, ...nameOf(proxy) };
+    return ready(tls().connect(options), 'secureConnect', tcp);
+  }
+
+  /** `tcp` is what `far` is built on. */
+  #secure(far: Socket, tcp: Socket): Promise<TLSSocket> {
+    const session = this.#tlsSession;
+    const socket = tls().connect({
+      socket: far,
+      secureContext: this.#context(),
+      ALPNProtocols: ['http/1.1'],
+      ...nameOf(this.#url),
+      ...(session === undefined ? {} : { session }),
+    });
+    socket.on('session', (ticket) => {
+      this.#tlsSession = ticket;
+    });
+    return ready(socket, 'secureConnect', tcp);
+  }
+
+  #watch(socket: Socket): void {
+    const closeIdle = () => {
+      if (this.#idle.has(socket)) socket.destroy();
+    };
+    // What comes when nothing was asked for must not be taken for the next answer.
+    socket.on('data', closeIdle);
+    socket.on('timeout', closeIdle);
+    socket.once('close', () => this.#idle.delete(socket));
+  }
+
+  #learnIdleTime(hint: Headers[string]): void {
+    if (typeof hint !== 'string' || hint === this.#idleHint) return;
+    this.#idleHint = hint;
+    const [, seconds] = /(?:^|[\s,])timeout=(\d+)/i.exec(hint) ?? [];
+    if (seconds === undefined) return;
+    this.#idleMs = Math.min(Number(seconds) * 1000 - IDLE_MARGIN_MS, LONGEST_IDLE_MS);
+  }
 }
 
-/**
- * A route with a connection on its way, begun before there is anything to send. Its PEM files are
- * not read yet. Undefined where a proxy is named.
- */
-export function openRouteEarly(origin: string, options: RouteOptions): DirectRoute | undefined {
-  if (proxyFor(new URL(origin).protocol, options.env) !== undefined) return undefined;
-  const route = directRoute(origin, options);
-  route.connect();
-  return route;
+/** Resolves when a socket, built on `base`, says that it is ready. No error goes unheard later on. */
+function ready<Kind extends Socket>(
+  socket: Kind,
+  event: 'connect' | 'secureConnect',
+  base: Socket = socket,
+): Promise<Kind> {
+  return new Promise((resolve, reject) => {
+    base.on('error', reject);
+    socket.on('error', reject);
+    socket.once(event, () => resolve(socket));
+  });
 }
 
-function directRoute(origin: string, options: RouteOptions): DirectRoute {
-  return new DirectRoute(origin, options.connectTimeoutMs, () => tlsSettings(options));
+/** Whom a certificate must be for. The server is told a name only (RFC 6066 §3). */
+function nameOf({ hostname }: URL): { host: string; servername: string } {
+  const host = withoutBrackets(hostname);
+  return { host, servername: net().isIP(host) === 0 ? host : '' };
 }
 
-function tlsSettings(options: RouteOptions): TlsSettings {
-  const { caFile, certFile, certKeyFile, env, trustsSystem = false } = options;
-  const ca = [
-    ...(caFile === undefined ? [] : [readFileSync(caFile)]),
-    ...(trustsSystem ? systemCertificates() : []),
-  ];
-  return {
-    // Naming any authority replaces the usual ones (node:tls, `ca`), so those are named too.
-    ...(ca.length === 0 ? {} : { ca: [...ca, ...usualCertificates(env)] }),
-    ...(certFile === undefined ? {} : { cert: readFileSync(certFile) }),
-    ...(certKeyFile === undefined ? {} : { key: readFileSync(certKeyFile) }),
-  };
+/** Nothing was heard for as long as may be. */
+class TimedOut extends Error {
+  readonly code: string;
+
+  constructor(code: 'ERR_CONNECT_TIMEOUT' | 'ERR_ANSWER_TIMEOUT') {
+    super('timed out');
+    this.code = code;
+  }
 }
 
-type Tls = typeof import('node:tls') & {
-  /** Since Node.js 22.15. */
-  getCACertificates?: (type: 'default' | 'system') => string[];
-};
+/** One request on its way, and what its handler may do with it. */
+class RouteExchange implements RequestControl {
+  readonly #request: ClientRequest;
+  readonly #options: RouteRequest;
+  readonly #handler: RequestHandler;
+  #response: IncomingMessage | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isPaused = false;
+  #isOver = false;
 
-// Not imported: loading node:tls takes 4 ms that a session over plain http never needs.
-const tls = (): Tls => process.getBuiltinModule('node:tls') as Tls;
+  constructor(request: ClientRequest, options: RouteRequest, handler: RequestHandler) {
+    this.#request = request;
+    this.#options = options;
+    this.#handler = handler;
+    // Within an answer only what is no HTTP: the rest the answer tells itself. A reset is the end of
+    // a body that the end of the connection ends, since libuv (1.46) tells a reset as that when it
+    // comes together with the last bytes.
+    request.on('error', (error) => {
+      const { complete: isWhole = false } = this.#response ?? {};
+      if (this.#response === undefined || (!isWhole && isBadHttp(error))) this.#fail(error);
+    });
+  }
 
-/** The operating system's store, where Node.js can read it; empty elsewhere. */
-function systemCertificates(): string[] {
-  return tls().getCACertificates?.('system') ?? [];
+  /** The connection is there. */
+  start(): void {
+    if (this.#isOver) return;
+    this.#handler.onRequestStart(this);
+    if (this.#isOver) return;
+    const { body, headersTimeout } = this.#options;
+    this.#wait(headersTimeout);
+    if (body && body.length <= SMALL_BODY_BYTES) this.#sendAtOnce(body);
+    else this.#request.end(body ?? undefined);
+  }
+
+  // Of `end(body)` node:http (20) makes three buffers and a writev. Head and body as one string go
+  // out in one plain write: 5 µs less, of some 60 for a call.
+  #sendAtOnce(body: Buffer): void {
+    const request = this.#request;
+    request.socket?.cork();
+    request.write(body.toString('latin1'), 'latin1');
+    request.socket?.uncork();
+    request.end();
+  }
+
+  respond(response: IncomingMessage, headers: Headers): void {
+    if (this.#isOver) return;
+    this.#response = response;
+    this.#handler.onResponseStart(response.statusCode ?? 0, headers);
+    if (this.#isOver) return;
+    const { headersTimeout, bodyTimeout } = this.#options;
+    if (headersTimeout === bodyTimeout) this.#timer?.refresh();
+    else this.#wait(bodyTimeout);
+    response.on('data', (chunk: Buffer) => {
+      if (this.#isOver) return;
+      this.#timer?.refresh();
+      this.#handler.onResponseData(chunk);
+    });
+    response.on('end', () => {
+      if (this.#isOver) return;
+      this.#finish();
+      this.#handler.onResponseEnd();
+    });
+    response.on('error', (error) => this.#fail(error));
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    clearTimeout(this.#timer);
+    this.#response?.pause();
+  }
+
+  resume(): void {
+    if (!this.#isPaused || this.#isOver) return;
+    this.#isPaused = false;
+    this.#wait(this.#options.bodyTimeout);
+    this.#response?.resume();
+  }
+
+  abort(reason: Error): void {
+    this.#fail(reason);
+  }
+
+  #fail(error: Error): void {
+    if (this.#isOver) return;
+    this.#finish();
+    this.#request.destroy();
+    this.#handler.onResponseError(error);
+  }
+
+  #finish(): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+  }
+
+  #wait(limitMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer =
+      limitMs === 0
+        ? undefined
+        : setTimeout(() => this.#fail(new TimedOut('ERR_ANSWER_TIMEOUT')), limitMs);
+  }
 }
 
-/** Whether Node.js can read the operating system's store. */
-export function hasSystemCertificates(): boolean {
-  return tls().getCACertificates !== undefined;
-}
-
-function usualCertificates(env: NodeJS.ProcessEnv): (string | Buffer)[] {
-  const { getCACertificates, rootCertificates } = tls();
-  if (getCACertificates !== undefined) return getCACertificates('default');
-  const extra = env.NODE_EXTRA_CA_CERTS;
-  return [...rootCertificates, ...(extra && existsSync(extra) ? [readFileSync(extra)] : [])];
+/** By name in lower case; an array for a name that comes more than once. */
+function headersOf(raw: readonly string[]): Headers {
+  const headers: Record<string, string | string[]> = Object.create(null);
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    const name = (raw[at] as string).toLowerCase();
+    const value = raw[at + 1] as string;
+    const before = headers[name];
+    if (before === undefined) headers[name] = value;
+    else if (typeof before === 'string') headers[name] = [before, value];
+    else before.push(value);
+  }
+  return headers;
 }

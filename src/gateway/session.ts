@@ -4,7 +4,8 @@ import {
   type Request,
   type Response,
 } from '../protocol/message.ts';
-import type { ExchangeEnd, Headers } from './exchange.ts';
+import type { ExchangeEnd } from './exchange.ts';
+import type { Headers } from './route.ts';
 
 /** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
 export interface Session {

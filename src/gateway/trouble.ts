@@ -1,5 +1,6 @@
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Trouble } from '../failures/unreachable.ts';
+import { ProxyFailure } from './http-proxy.ts';
 
 /** What went wrong, and its exact words where there is more to say than the trouble itself. */
 export interface Diagnosis {
@@ -29,14 +30,6 @@ const TROUBLE_BY_CODE: Readonly<Record<string, Trouble>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'not-tls',
 };
 
-// The direct route's own, undici's and the system's.
-const CONNECT_TIMEOUTS = new Set(['ERR_CONNECT_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT']);
-const ANSWER_TIMEOUTS = new Set([
-  'ERR_ANSWER_TIMEOUT',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-]);
-
 /** The settings that an error is judged by. */
 interface Settings {
   /** The endpoint. */
@@ -47,51 +40,22 @@ interface Settings {
 
 /** Says what an error of the connection means. */
 export function diagnose(error: Error, settings: Settings): Diagnosis {
+  if (error instanceof ProxyFailure) return diagnoseProxy(error);
   // Happy eyeballs (RFC 8305) collects one error an address.
   const first: Error = error instanceof AggregateError ? error.errors[0] : error;
-  const {
-    code = '',
-    address,
-    port,
-    hostname,
-  } = first as NodeJS.ErrnoException & {
-    address?: string;
-    port?: number;
-    hostname?: string;
-  };
+  const { code = '', address } = first as NodeJS.ErrnoException & { address?: string };
   const { connectTimeoutMs, timeoutMs } = settings;
-  const { host, hostname: own, port: ownPort, protocol } = new URL(settings.gateway);
-  const answer = /^Proxy (?:response|Authentication Required) \((\d+)\)/.exec(first.message)?.[1];
-  if (answer === '407') return { trouble: 'proxy-wants-credentials' };
-  if (answer !== undefined) {
-    return {
-      trouble: 'proxy-refused',
-      detail: `the HTTP proxy of this machine answered ${answer}`,
-    };
-  }
-  if (code === 'ERR_PROXY_HUNG_UP') {
-    return { trouble: 'proxy-refused', detail: 'the HTTP proxy of this machine hung up' };
-  }
-  if (CONNECT_TIMEOUTS.has(code)) {
+  const { host, hostname: own } = new URL(settings.gateway);
+  // The system's own comes sooner, where it has a shorter patience.
+  if (code === 'ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
     const detail = `no connection came about within ${seconds(connectTimeoutMs)}`;
     return { trouble: 'connect-timeout', detail };
   }
-  if (ANSWER_TIMEOUTS.has(code)) {
+  if (code === 'ERR_ANSWER_TIMEOUT') {
     const detail = `it is connected, but was silent for ${seconds(timeoutMs)}`;
     return { trouble: 'answer-timeout', detail };
   }
   if (code === 'STREAM_SILENT') return { trouble: 'connect-timeout', detail: first.message };
-  const expectedPort = ownPort || (protocol === 'https:' ? '443' : '80');
-  const isElsewhere =
-    (port !== undefined && String(port) !== expectedPort) ||
-    (hostname !== undefined && hostname !== own);
-  if (isElsewhere) {
-    const proxy = hostname ?? `${address}:${port}`;
-    return {
-      trouble: 'proxy-unreachable',
-      detail: `the HTTP proxy ${cleanNetworkText(proxy)} of this machine does not answer (${code})`,
-    };
-  }
   const known = TROUBLE_BY_CODE[code];
   if (known === 'connection-refused' && address !== undefined && own !== address) {
     return { trouble: known, detail: `the connection to ${host} (${address}) was refused` };
@@ -106,6 +70,12 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
   }
   if (code === 'STREAM_ENDED') return { trouble: 'connection-closed', detail: first.message };
   return { trouble: 'connection-closed' };
+}
+
+function diagnoseProxy({ code, status, message }: ProxyFailure): Diagnosis {
+  if (status === 407) return { trouble: 'proxy-wants-credentials' };
+  const trouble = code === 'ERR_PROXY_UNREACHABLE' ? 'proxy-unreachable' : 'proxy-refused';
+  return { trouble, detail: cleanNetworkText(message) };
 }
 
 function certificateNames(error: Error): string {

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
+import { withoutBrackets } from '../gateway/environment-proxy.ts';
 import type { Launch } from './clients.ts';
 
 /** The proxy's options as they were given: a value, several, or true for a switch. */
@@ -96,7 +97,7 @@ export function pinnedLaunch(node: string, script: string, words: readonly strin
 
 /** A name for the gateway: `kindo` for https://api.kindo.ai/v1/mcp. */
 export function nameForGateway(url: URL): string {
-  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const host = withoutBrackets(url.hostname);
   if (isIP(host) !== 0 || host === 'localhost') return 'local-gateway';
   const labels = host.split('.');
   const name = labels.slice(0, -1).find((label) => !/^(?:api|mcp|www|gateway)$/.test(label));

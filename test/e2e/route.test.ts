@@ -1,12 +1,11 @@
 import { once } from 'node:events';
-import { createServer as createHttpServer, type IncomingMessage } from 'node:http';
 import { createServer, type ServerOptions } from 'node:https';
-import { type AddressInfo, connect, createServer as createTcpServer, type Server } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { CertificateAuthority } from './certificates.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
-import { type RunningProxy, startProxy, TEST_KEY } from './running-proxy.ts';
+import { type RunningProxy, startProxy } from './running-proxy.ts';
 
 let authority: CertificateAuthority;
 beforeAll(() => {
@@ -116,136 +115,6 @@ describe('TLS', () => {
     const { message, data } = await failure(proxy);
     expect(data).toMatchObject({ cause: 'tls' });
     expect(message).toContain('--ca');
-  });
-});
-
-describe('an HTTP proxy in the environment', () => {
-  /** A proxy that tunnels and forwards, or refuses with a status. Says what it was asked for. */
-  async function httpProxy(
-    refuseWith?: number,
-  ): Promise<{ url: string; asked: string[]; heard: () => string }> {
-    const asked: string[] = [];
-    let heard = '';
-    const server = createHttpServer((request: IncomingMessage, response) => {
-      asked.push(`${request.method} ${request.url}`);
-      if (refuseWith !== undefined) {
-        response.writeHead(refuseWith).end();
-        return;
-      }
-      const { host, port, pathname } = new URL(request.url as string);
-      void host;
-      const upstream = connect(Number(port), '127.0.0.1', () => {
-        upstream.write(
-          `POST ${pathname} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${request.headers['content-length']}\r\n\r\n`,
-        );
-        request.pipe(upstream, { end: false });
-        upstream.pipe(response.socket as NodeJS.WritableStream);
-      });
-    });
-    server.on('connect', (request, socket) => {
-      asked.push(`CONNECT ${request.url}`);
-      heard += JSON.stringify(request.headers);
-      if (refuseWith !== undefined) {
-        socket.end(`HTTP/1.1 ${refuseWith} No\r\n\r\n`);
-        return;
-      }
-      const upstream = connect(Number(request.url?.split(':')[1]), '127.0.0.1', () => {
-        socket.write('HTTP/1.1 200 OK\r\n\r\n');
-        upstream.pipe(socket).pipe(upstream);
-        socket.on('data', (bytes) => {
-          heard += bytes.toString('latin1');
-        });
-      });
-      upstream.on('error', () => socket.destroy());
-      socket.on('error', () => upstream.destroy());
-    });
-    return { url: `http://127.0.0.1:${await listen(server)}`, asked, heard: () => heard };
-  }
-
-  it.each(['HTTPS_PROXY', 'https_proxy'])(
-    'is tunnelled through for https, from %s; the key stays inside',
-    async (name) => {
-      const { key, cert } = authority.issue('DNS:localhost,IP:127.0.0.1');
-      const port = await tlsGateway({ key, cert });
-      const proxy = await httpProxy();
-      const running = startProxy(`https://127.0.0.1:${port}/v1/mcp`, {
-        args: ['--ca', authority.certFile],
-        env: { [name]: proxy.url },
-      });
-      expect(await running.request(1, 'tools/list')).toHaveProperty('result');
-      expect(proxy.asked).toEqual([`CONNECT 127.0.0.1:${port}`]);
-      expect(proxy.heard()).not.toContain(TEST_KEY);
-    },
-  );
-
-  it('is passed by for a host in NO_PROXY, and for another scheme', async () => {
-    const gateway = await startGateway(answer);
-    const proxy = await httpProxy();
-    for (const env of [
-      { HTTP_PROXY: proxy.url, NO_PROXY: 'example.com,127.0.0.1' },
-      { http_proxy: proxy.url, no_proxy: '*' },
-      { HTTPS_PROXY: proxy.url },
-    ]) {
-      const running = startProxy(gateway.url, { env });
-      expect(await running.request(1, 'tools/list')).toHaveProperty('result');
-    }
-    expect(proxy.asked).toEqual([]);
-  });
-
-  it('is asked for the whole URL for plain http', async () => {
-    const gateway = await startGateway(answer);
-    const proxy = await httpProxy();
-    const running = startProxy(gateway.url, { env: { HTTP_PROXY: proxy.url } });
-    expect(await running.request(1, 'tools/list')).toHaveProperty('result');
-    expect(proxy.asked).toEqual([`POST ${gateway.url}`]);
-  });
-
-  it.each([
-    [407, /wants a user name and password\. .*http:\/\/user:password@proxy/],
-    [403, /HTTP proxy of this machine answered 403\. Ask your network's admin/],
-  ])('that answers %i is named as what refuses', async (status, words) => {
-    const proxy = await httpProxy(status);
-    const running = startProxy('https://gateway.example/v1/mcp', {
-      env: { HTTPS_PROXY: proxy.url },
-    });
-    const { message, data } = await failure(running);
-    expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy' });
-    expect(message).toMatch(words);
-  });
-
-  it('that hangs up is named, and asked three times', async () => {
-    let connections = 0;
-    const server = createTcpServer((socket) => {
-      connections++;
-      socket.once('data', () => socket.end());
-    });
-    const port = await listen(server);
-    const running = startProxy('https://gateway.example/v1/mcp', {
-      env: { HTTPS_PROXY: `127.0.0.1:${port}` },
-    });
-    const { message, data } = await failure(running);
-    expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 3 });
-    expect(message).toMatch(/the HTTP proxy of this machine hung up, tried 3 times\. Ask/);
-    expect(connections).toBe(3);
-  });
-
-  it('that is not there is named as what does not answer', async () => {
-    const gone = createTcpServer();
-    const port = await listen(gone);
-    gone.close();
-    const running = startProxy('https://gateway.example/v1/mcp', {
-      env: { HTTPS_PROXY: `127.0.0.1:${port}` },
-    });
-    const { message, data } = await failure(running);
-    expect(data).toMatchObject({ cause: 'proxy' });
-    expect(message).toContain(`the HTTP proxy 127.0.0.1:${port} of this machine does not answer`);
-  });
-
-  it('that is no URL is named', async () => {
-    const running = startProxy('https://gateway.example/v1/mcp', {
-      env: { HTTPS_PROXY: 'http://[' },
-    });
-    expect((await failure(running)).message).toMatch(/the address of the HTTP proxy is no URL/);
   });
 });
 

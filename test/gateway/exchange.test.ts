@@ -1,20 +1,17 @@
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import type { Dispatcher } from 'undici';
 import { describe, expect, it, vi } from 'vitest';
-import { type Due, Exchange, type ExchangeEnd, type Headers } from '../../src/gateway/exchange.ts';
+import { type Due, Exchange, type ExchangeEnd } from '../../src/gateway/exchange.ts';
+import type { Headers, RequestControl } from '../../src/gateway/route.ts';
 import type { MessageObserver } from '../../src/protocol/upstream.ts';
 
 const ID = { raw: '1', key: 'n1' };
 const LIMIT = 4096;
 
-/** undici's side of one request: keeps to what it was told, in the order that undici does. */
-class Wire implements Dispatcher.DispatchController {
+/** The route's side of one request: keeps to what it was told, in the order that a route does. */
+class Wire implements RequestControl {
   aborted = false;
   paused = false;
-  reason: Error | null = null;
-  rawHeaders = null;
-  rawTrailers = null;
   #resumed: (() => void) | undefined;
   readonly #exchange: Exchange;
 
@@ -34,17 +31,16 @@ class Wire implements Dispatcher.DispatchController {
   abort(reason: Error): void {
     if (this.aborted) return;
     this.aborted = true;
-    this.reason = reason;
-    this.#exchange.onResponseError(this, reason);
+    this.#exchange.onResponseError(reason);
   }
 
   async send(status: number, headers: Headers, chunks: Buffer[], error?: Error): Promise<void> {
     const exchange = this.#exchange;
     exchange.onRequestStart(this);
-    if (!this.aborted) exchange.onResponseStart(this, status, headers);
+    if (!this.aborted) exchange.onResponseStart(status, headers);
     for (const chunk of chunks) {
       if (this.aborted) return;
-      exchange.onResponseData(this, chunk);
+      exchange.onResponseData(chunk);
       if (!this.paused) continue;
       await new Promise<void>((resolve) => {
         this.#resumed = resolve;
@@ -53,7 +49,7 @@ class Wire implements Dispatcher.DispatchController {
     }
     if (this.aborted) return;
     if (error === undefined) exchange.onResponseEnd();
-    else exchange.onResponseError(this, error);
+    else exchange.onResponseError(error);
   }
 }
 
@@ -400,8 +396,8 @@ describe('an exchange', () => {
       const exchange = new Exchange(ID, observer, LIMIT);
       const wire = new Wire(exchange);
       exchange.onRequestStart(wire);
-      exchange.onResponseStart(wire, 200, headersFor('text/event-stream', ''));
-      exchange.onResponseData(wire, Buffer.from(reply));
+      exchange.onResponseStart(200, headersFor('text/event-stream', ''));
+      exchange.onResponseData(Buffer.from(reply));
       expect((await exchange.ended).kind).toBe('replied');
       vi.advanceTimersByTime(9_000);
       expect(wire.aborted).toBe(false);
@@ -423,11 +419,11 @@ describe('an exchange', () => {
 
   it('knows whether a request that failed was sent', async () => {
     const never = new Exchange(ID, observer, LIMIT);
-    never.onResponseError(new Wire(never), new Error('refused'));
+    never.onResponseError(new Error('refused'));
     expect(await never.ended).toMatchObject({ kind: 'broken', sent: false });
     const sent = new Exchange(ID, observer, LIMIT);
     sent.onRequestStart(new Wire(sent));
-    sent.onResponseError(new Wire(sent), new Error('reset'));
+    sent.onResponseError(new Error('reset'));
     expect(await sent.ended).toMatchObject({ kind: 'broken', sent: true });
   });
 });

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { ExchangeEnd, Headers } from '../../src/gateway/exchange.ts';
+import type { ExchangeEnd } from '../../src/gateway/exchange.ts';
 import {
   RETRY_LIMIT_MS,
   retryAfterSeconds,
   waitBeforeRetry,
 } from '../../src/gateway/retry-policy.ts';
+import type { Headers } from '../../src/gateway/route.ts';
 
 const refused = (status: number, headers: Headers = {}): ExchangeEnd => ({
   kind: 'refused',
@@ -64,7 +65,7 @@ describe('the wait before another attempt', () => {
     ['a name that is not found', broken('ENOTFOUND', false), true, true],
     ['a reset', broken('ECONNRESET', true), false, true],
     ['a chunked body that breaks off', broken('HPE_INVALID_EOF_STATE', true), false, true],
-    ['headers without end', broken('UND_ERR_HEADERS_OVERFLOW', true), false, false],
+    ['headers without end', broken('HPE_HEADER_OVERFLOW', true), false, false],
     ['an expired certificate', broken('CERT_HAS_EXPIRED', false), false, false],
     ['no MCP', { kind: 'not-mcp', status: 200, what: '' }, false, false],
     ['a message too large', { kind: 'too-large', status: 200 }, false, false],

@@ -5,7 +5,7 @@ import {
   type ResourceMetadata,
 } from '../../auth/protected-resource-metadata.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
-import { openRoute } from '../../gateway/route.ts';
+import { openRoute } from '../../gateway/open-route.ts';
 import { type Answer, type Examination, hasConnected } from '../examination.ts';
 import type { Finding } from '../finding.ts';
 import type { WireRequest } from '../wire.ts';

@@ -4,7 +4,7 @@ import type { Failure } from '../../failures/failure.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { TROUBLES } from '../../failures/unreachable.ts';
 import { day, nameIn } from '../../gateway/certificate.ts';
-import { proxyFor } from '../../gateway/route.ts';
+import { namedProxy, withoutBrackets } from '../../gateway/environment-proxy.ts';
 import { type Answer, type Examination, hasConnected, type Probe } from '../examination.ts';
 import { type Detail, duration, type Finding, hundredths, problemOf } from '../finding.ts';
 
@@ -43,23 +43,19 @@ function stepOf({ trouble }: Failure, probe: Probe): Step {
 }
 
 function proxyFinding(examination: Examination): Finding {
-  const { settings, env, wire } = examination;
+  const { settings, env } = examination;
   const base = { check: 'route', name: 'proxy', status: 'ok' } as const;
-  const scheme = settings.url.protocol.slice(0, -1);
-  const names = [`${scheme}_proxy`, `${scheme}_proxy`.toUpperCase()];
-  const variable = names.find((name) => env[name] !== undefined) ?? '';
-  const proxy = proxyFor(settings.url.protocol, env);
-  if (proxy === undefined) {
-    const line = `none: ${names[1]} is not set`;
+  const named = namedProxy(settings.url, env);
+  if (named === undefined) {
+    const line = `none: ${settings.url.protocol.slice(0, -1).toUpperCase()}_PROXY is not set`;
     return { ...base, line, details: { used: false } };
   }
-  const host = URL.canParse(proxy) ? new URL(proxy).host : 'unknown';
-  // Where no connection was tried, the proxy's URL is what kept it from that.
-  const used = wire.connections.length === 0 || examination.isProxied();
-  const line = used
-    ? `through ${host}, which ${variable} names`
-    : `none: ${variable} names one, but NO_PROXY exempts this host`;
-  return { ...base, line, details: { used, variable, proxy: host } };
+  const { variable, url, isExempt } = named;
+  const host = URL.canParse(url) ? new URL(url).host : 'unknown';
+  const line = isExempt
+    ? `none: ${variable} names one, but NO_PROXY exempts this host`
+    : `through ${host}, which ${variable} names`;
+  return { ...base, line, details: { used: !isExempt, variable, proxy: host } };
 }
 
 function dnsFinding({ settings }: Examination, probe: Probe): Finding {
@@ -67,7 +63,7 @@ function dnsFinding({ settings }: Examination, probe: Probe): Finding {
   if ('skipped' in probe) return { ...base, status: 'skipped', line: probe.skipped };
   const { hostname } = settings.url;
   const { addresses, lookupMs: ms, lookupCode } = probe;
-  if (addresses.includes(hostname.replace(/^\[(.*)\]$/, '$1'))) {
+  if (addresses.includes(withoutBrackets(hostname))) {
     return { ...base, status: 'skipped', line: 'the URL has an address, not a name' };
   }
   if (lookupCode !== undefined) {

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
-import { DirectRoute } from '../../src/gateway/direct-route.ts';
-import type { Headers } from '../../src/gateway/exchange.ts';
+import type { Headers } from '../../src/gateway/route.ts';
+import { type RequestControl, Route } from '../../src/gateway/route.ts';
 
 interface Answer {
   status?: number;
@@ -24,7 +24,7 @@ async function start(serve: (socket: Socket, count: number) => void) {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const route = new DirectRoute(origin, 1_000, () => ({}));
+  const route = new Route(origin, { connectTimeoutMs: 1_000, tls: () => ({}) });
   onTestFinished(async () => {
     await route.destroy();
     server.close();
@@ -33,6 +33,7 @@ async function start(serve: (socket: Socket, count: number) => void) {
   const send = ({ body = '{}', timeoutMs = 0, pauseMs = 0 } = {}): Promise<Answer> =>
     new Promise((resolve) => {
       const answer: Answer = { body: '', isBegun: false };
+      let control: RequestControl | undefined;
       route.dispatch(
         {
           origin,
@@ -44,18 +45,19 @@ async function start(serve: (socket: Socket, count: number) => void) {
           bodyTimeout: timeoutMs,
         },
         {
-          onRequestStart: () => {
+          onRequestStart: (started) => {
             answer.isBegun = true;
+            control = started;
           },
-          onResponseStart: (_, status, headers) => Object.assign(answer, { status, headers }),
-          onResponseData: (controller, chunk) => {
+          onResponseStart: (status, headers) => Object.assign(answer, { status, headers }),
+          onResponseData: (chunk) => {
             answer.body += chunk.toString();
             if (pauseMs === 0) return;
-            controller.pause();
-            setTimeout(() => controller.resume(), pauseMs);
+            control?.pause();
+            setTimeout(() => control?.resume(), pauseMs);
           },
           onResponseEnd: () => resolve(answer),
-          onResponseError: (_, error) => resolve({ ...answer, error }),
+          onResponseError: (error) => resolve({ ...answer, error }),
         },
       );
     });

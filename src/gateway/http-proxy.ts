@@ -1,0 +1,67 @@
+import type { Socket } from 'node:net';
+import { isBadHttp } from './retry-policy.ts';
+
+const PROXY = 'the HTTP proxy of this machine';
+
+/** What an HTTP proxy did instead of letting a connection through, in words to show. */
+export class ProxyFailure extends Error {
+  readonly code: 'ERR_PROXY_UNREACHABLE' | 'ERR_PROXY_REFUSED' | 'ERR_PROXY_HUNG_UP';
+  /** With which status it refused. */
+  readonly status: number | undefined;
+
+  constructor(code: ProxyFailure['code'], message: string, status?: number) {
+    super(message);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+/** An HTTP proxy, from its URL: `http://user:password@host:port`. */
+export class HttpProxy {
+  readonly url: URL;
+  /** What lets requests through it, as names and values by turns (RFC 9110 §11.7.2). */
+  readonly credentials: readonly string[];
+
+  /** Throws when `text` is no http or https URL. */
+  constructor(text: string) {
+    this.url = new URL(text);
+    const { protocol, username, password } = this.url;
+    if (!/^https?:$/.test(protocol)) throw new TypeError(`no HTTP proxy: ${protocol}`);
+    const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    this.credentials =
+      pair === ':' ? [] : ['proxy-authorization', `Basic ${Buffer.from(pair).toString('base64')}`];
+  }
+
+  /** The proxy could not be connected to. A name that is not found is the matter, not its port. */
+  unreachable(error: NodeJS.ErrnoException & { hostname?: string }): ProxyFailure {
+    const { code = '', hostname = this.url.host } =
+      error instanceof AggregateError ? error.errors[0] : error;
+    const what = `the HTTP proxy ${hostname} of this machine does not answer (${code})`;
+    return new ProxyFailure('ERR_PROXY_UNREACHABLE', what);
+  }
+
+  /**
+   * Asks for a tunnel to `authority`, host and port, on a connection to the proxy (CONNECT, RFC 9110
+   * §9.3.6). Resolves when that is what the connection has become. Rejects with a ProxyFailure.
+   */
+  tunnel(connection: Socket, authority: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const request = process.getBuiltinModule('node:http').request({
+        createConnection: () => connection,
+        method: 'CONNECT',
+        path: authority,
+        headers: ['host', authority, 'connection', 'keep-alive', ...this.credentials],
+      });
+      request.once('connect', ({ statusCode: status = 0 }, _, early) => {
+        if (early.length > 0) connection.unshift(early);
+        if (status >= 200 && status < 300) resolve();
+        else reject(new ProxyFailure('ERR_PROXY_REFUSED', `${PROXY} answered ${status}`, status));
+      });
+      request.once('error', (error) => {
+        const did = isBadHttp(error) ? 'does not speak HTTP' : 'hung up';
+        reject(new ProxyFailure('ERR_PROXY_HUNG_UP', `${PROXY} ${did}`));
+      });
+      request.end();
+    });
+  }
+}

@@ -1,0 +1,264 @@
+import { once } from 'node:events';
+import { createServer as createHttpServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createHttpsServer } from 'node:https';
+import {
+  type AddressInfo,
+  connect,
+  createServer as createTcpServer,
+  type Server as TcpServer,
+} from 'node:net';
+import type { Duplex } from 'node:stream';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { CertificateAuthority } from './certificates.ts';
+import { answer, startGateway } from './loopback-gateway.ts';
+import { type RunningProxy, startProxy, TEST_KEY } from './running-proxy.ts';
+
+let authority: CertificateAuthority;
+beforeAll(() => {
+  authority = new CertificateAuthority();
+});
+afterAll(() => authority.remove());
+
+async function listen(server: TcpServer): Promise<number> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+/** A gateway over TLS, and what the program must be told to trust it. */
+async function secureGateway(): Promise<{ url: string; port: number; args: string[] }> {
+  const { key, cert } = authority.issue('DNS:localhost,IP:127.0.0.1');
+  const server = createHttpsServer({ key, cert }, (request, response) => {
+    request.setEncoding('utf8').on('data', (body) => {
+      const { id } = JSON.parse(body);
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ jsonrpc: '2.0', id, result: {} }));
+    });
+  });
+  const port = await listen(server);
+  return { url: `https://127.0.0.1:${port}/v1/mcp`, port, args: ['--ca', authority.certFile] };
+}
+
+const failure = async (proxy: RunningProxy) => {
+  const { error } = await proxy.request(1, 'tools/list');
+  return error as { message: string; data: Record<string, unknown> };
+};
+
+interface HttpProxy {
+  url: string;
+  /** What it was asked for: method and target. */
+  asked: string[];
+  /** What it was sent besides, the bytes in its tunnels too. */
+  heard: () => string;
+  /** How many of its connections are open. */
+  open: () => number;
+}
+
+interface HttpProxyOptions {
+  refuseWith?: number;
+  /** Over TLS. */
+  isSecure?: boolean;
+}
+
+/** A proxy that tunnels and forwards, or refuses with a status. */
+async function httpProxy({
+  refuseWith,
+  isSecure = false,
+}: HttpProxyOptions = {}): Promise<HttpProxy> {
+  const asked: string[] = [];
+  let heard = '';
+  let open = 0;
+  const forward: RequestListener = (request, response) => {
+    asked.push(`${request.method} ${request.url}`);
+    heard += JSON.stringify(request.headers);
+    if (refuseWith !== undefined) {
+      response.writeHead(refuseWith).end();
+      return;
+    }
+    const { port, pathname } = new URL(request.url as string);
+    const upstream = connect(Number(port), '127.0.0.1', () => {
+      upstream.write(
+        `POST ${pathname} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${request.headers['content-length']}\r\n\r\n`,
+      );
+      request.pipe(upstream, { end: false });
+      upstream.pipe(response.socket as NodeJS.WritableStream);
+    });
+  };
+  const server: Server = isSecure
+    ? createHttpsServer(authority.issue('IP:127.0.0.1'), forward)
+    : createHttpServer(forward);
+  server.on(isSecure ? 'secureConnection' : 'connection', (socket: Duplex) => {
+    open++;
+    socket.on('close', () => open--);
+  });
+  server.on('connect', (request, socket: Duplex) => {
+    asked.push(`CONNECT ${request.url}`);
+    heard += JSON.stringify(request.headers);
+    if (refuseWith !== undefined) {
+      socket.end(`HTTP/1.1 ${refuseWith} No\r\n\r\n`);
+      return;
+    }
+    const upstream = connect(Number(request.url?.split(':')[1]), '127.0.0.1', () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n');
+      upstream.pipe(socket).pipe(upstream);
+      socket.on('data', (bytes) => {
+        heard += bytes.toString('latin1');
+      });
+    });
+    upstream.on('error', () => socket.destroy());
+    socket.on('error', () => upstream.destroy());
+  });
+  const url = `${isSecure ? 'https' : 'http'}://127.0.0.1:${await listen(server)}`;
+  return { url, asked, heard: () => heard, open: () => open };
+}
+
+it.each(['HTTPS_PROXY', 'https_proxy'])(
+  'is tunnelled through for https, from %s; the key stays inside',
+  async (name) => {
+    const { url, port, args } = await secureGateway();
+    const proxy = await httpProxy();
+    const running = startProxy(url, { args, env: { [name]: proxy.url } });
+    expect(await running.request(1, 'tools/list')).toHaveProperty('result');
+    expect(proxy.asked).toEqual([`CONNECT 127.0.0.1:${port}`]);
+    expect(proxy.heard()).not.toContain(TEST_KEY);
+  },
+);
+
+it('is spoken to over TLS where its URL begins with https; it gets no key, and must be trusted', async () => {
+  const { url, port, args } = await secureGateway();
+  const proxy = await httpProxy({ isSecure: true });
+  const env = { HTTPS_PROXY: proxy.url };
+  const running = startProxy(url, { args, env });
+  expect(await running.request(1, 'tools/list')).toHaveProperty('result');
+  expect(proxy.asked).toEqual([`CONNECT 127.0.0.1:${port}`]);
+  expect(proxy.heard()).not.toContain(TEST_KEY);
+  await running.end();
+  await expect.poll(proxy.open).toBe(0);
+  const { message, data } = await failure(startProxy(url, { env }));
+  expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy' });
+  expect(message).toMatch(/does not answer \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\)/);
+  expect(proxy.asked).toHaveLength(1);
+});
+
+it('is given its user name and password, for a tunnel and for plain http', async () => {
+  const credentials = `Basic ${Buffer.from('ada:p@ss').toString('base64')}`;
+  const secure = await secureGateway();
+  const plain = await startGateway(answer);
+  for (const { url, args } of [secure, { url: plain.url, args: [] }]) {
+    const proxy = await httpProxy();
+    const withUser = proxy.url.replace('//', '//ada:p%40ss@');
+    const env = { HTTPS_PROXY: withUser, HTTP_PROXY: withUser };
+    const running = startProxy(url, { args, env });
+    expect(await running.request(1, 'tools/list')).toHaveProperty('result');
+    expect(proxy.asked).toHaveLength(1);
+    expect(proxy.heard()).toContain(`"proxy-authorization":"${credentials}"`);
+  }
+});
+
+it('has one tunnel for one request after the other, which is closed at the end', async () => {
+  const { url, args } = await secureGateway();
+  const proxy = await httpProxy();
+  const running = startProxy(url, { args, env: { HTTPS_PROXY: proxy.url } });
+  for (const id of [1, 2, 3]) {
+    expect(await running.request(id, 'tools/list')).toHaveProperty('result');
+  }
+  expect(proxy.asked).toHaveLength(1);
+  expect(proxy.open()).toBe(1);
+  await running.end();
+  await expect.poll(proxy.open).toBe(0);
+});
+
+it('is passed by for a host in NO_PROXY, and for another scheme', async () => {
+  const gateway = await startGateway(answer);
+  const proxy = await httpProxy();
+  for (const env of [
+    { HTTP_PROXY: proxy.url, NO_PROXY: 'example.com,127.0.0.1' },
+    { http_proxy: proxy.url, no_proxy: '*' },
+    { HTTPS_PROXY: proxy.url },
+  ]) {
+    const running = startProxy(gateway.url, { env });
+    expect(await running.request(1, 'tools/list')).toHaveProperty('result');
+  }
+  expect(proxy.asked).toEqual([]);
+});
+
+it('is asked for the whole URL for plain http', async () => {
+  const gateway = await startGateway(answer);
+  const proxy = await httpProxy();
+  const running = startProxy(gateway.url, { env: { HTTP_PROXY: proxy.url } });
+  expect(await running.request(1, 'tools/list')).toHaveProperty('result');
+  expect(proxy.asked).toEqual([`POST ${gateway.url}`]);
+});
+
+it.each([
+  [407, /wants a user name and password\. .*http:\/\/user:password@proxy/],
+  [403, /HTTP proxy of this machine answered 403\. Ask your network's admin/],
+])('that answers %i is named as what refuses', async (status, words) => {
+  const proxy = await httpProxy({ refuseWith: status });
+  const running = startProxy('https://gateway.example/v1/mcp', {
+    env: { HTTPS_PROXY: proxy.url },
+  });
+  const { message, data } = await failure(running);
+  expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy' });
+  expect(message).toMatch(words);
+});
+
+it('that hangs up is named, and asked three times', async () => {
+  let connections = 0;
+  const server = createTcpServer((socket) => {
+    connections++;
+    socket.once('data', () => socket.end());
+  });
+  const port = await listen(server);
+  const running = startProxy('https://gateway.example/v1/mcp', {
+    env: { HTTPS_PROXY: `127.0.0.1:${port}` },
+  });
+  const { message, data } = await failure(running);
+  expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 3 });
+  expect(message).toMatch(/the HTTP proxy of this machine hung up, tried 3 times\. Ask/);
+  expect(connections).toBe(3);
+});
+
+it('that is not there is named as what does not answer', async () => {
+  const gone = createTcpServer();
+  const port = await listen(gone);
+  gone.close();
+  const running = startProxy('https://gateway.example/v1/mcp', {
+    env: { HTTPS_PROXY: `127.0.0.1:${port}` },
+  });
+  const { message, data } = await failure(running);
+  expect(data).toMatchObject({ cause: 'proxy' });
+  expect(message).toContain(`the HTTP proxy 127.0.0.1:${port} of this machine does not answer`);
+});
+
+it('that does not speak HTTP is named', async () => {
+  const server = createTcpServer((socket) => socket.on('error', () => {}).write('SSH-2.0-x\r\n'));
+  const running = startProxy('https://gateway.example/v1/mcp', {
+    env: { HTTPS_PROXY: `127.0.0.1:${await listen(server)}` },
+  });
+  const { message, data } = await failure(running);
+  expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy' });
+  expect(message).toContain('the HTTP proxy of this machine does not speak HTTP');
+});
+
+it('that is silent is given up after --connect-timeout', async () => {
+  const silent = createTcpServer((socket) => void socket.resume());
+  const running = startProxy('https://gateway.example/v1/mcp', {
+    args: ['--connect-timeout', '0.2'],
+    env: { HTTPS_PROXY: `127.0.0.1:${await listen(silent)}` },
+  });
+  const { message, data } = await failure(running);
+  expect(data).toMatchObject({ reason: 'unreachable', cause: 'timeout' });
+  expect(message).toContain('no connection came about within 0.2 s');
+});
+
+it.each(['http://[', 'socks5://127.0.0.1:1080', 'http://%:@127.0.0.1:1'])(
+  'that is named by %s is named as no URL for one',
+  async (HTTPS_PROXY) => {
+    const running = startProxy('https://gateway.example/v1/mcp', { env: { HTTPS_PROXY } });
+    expect((await failure(running)).message).toMatch(
+      /the address of the HTTP proxy is no URL that starts with http:\/\/ or https:\/\/\./,
+    );
+  },
+);

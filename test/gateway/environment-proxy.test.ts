@@ -1,0 +1,61 @@
+import { expect, it } from 'vitest';
+import { namedProxy, proxyFor } from '../../src/gateway/environment-proxy.ts';
+
+const GATEWAY = new URL('https://mcp.corp.example/v1/mcp');
+const PROXY = 'http://proxy:3128';
+
+it.each([
+  ['https://a', { HTTPS_PROXY: PROXY }, PROXY, 'HTTPS_PROXY'],
+  ['http://a', { HTTPS_PROXY: PROXY }, undefined, undefined],
+  ['http://a', { HTTP_PROXY: 'proxy:3128' }, PROXY, 'HTTP_PROXY'],
+  ['http://a', { HTTP_PROXY: 'http://other', http_proxy: ` ${PROXY} ` }, PROXY, 'http_proxy'],
+  ['https://a', { HTTPS_PROXY: PROXY, https_proxy: '' }, undefined, undefined],
+])('for %s and %o it is %s, by %s', (url, env, proxy, variable) => {
+  expect(proxyFor(new URL(url), env)).toBe(proxy);
+  expect(namedProxy(new URL(url), env)?.variable).toBe(variable);
+});
+
+it.each([
+  '*',
+  'mcp.corp.example',
+  'MCP.Corp.Example',
+  'corp.example',
+  '.corp.example',
+  '*.corp.example',
+  'other.example, corp.example:443',
+  'other.example corp.example',
+])('is none for a host that NO_PROXY names as %s', (list) => {
+  expect(proxyFor(GATEWAY, { HTTPS_PROXY: PROXY, NO_PROXY: list })).toBeUndefined();
+  expect(proxyFor(GATEWAY, { HTTPS_PROXY: PROXY, no_proxy: list })).toBeUndefined();
+  expect(namedProxy(GATEWAY, { HTTPS_PROXY: PROXY, NO_PROXY: list })?.isExempt).toBe(true);
+});
+
+it.each([
+  '',
+  ' , ',
+  'example.org',
+  'cp.corp.example',
+  'orp.example',
+  'a.mcp.corp.example',
+  'corp.example:8443',
+  'corp.example:',
+  'mcp.corp.example.',
+  '.',
+  '*.',
+  ':443',
+])('is the one that is named where NO_PROXY is "%s"', (list) => {
+  expect(proxyFor(GATEWAY, { HTTPS_PROXY: PROXY, NO_PROXY: list })).toBe(PROXY);
+});
+
+it.each([
+  ['http://[::1]:8080/', '::1', true],
+  ['http://[::1]:8080/', '[::1]', true],
+  ['http://[::1]:8080/', '[::1]:8080', true],
+  ['http://[::1]:8080/', '[::1]:80', false],
+  ['http://[::1]:8080/', '::2', false],
+  ['http://10.1.2.3/', '10.1.2.3:80', true],
+  ['http://10.1.2.3/', '2.3', false],
+])('at %s is passed by, NO_PROXY being %s: %s', (url, list, isExempt) => {
+  const named = namedProxy(new URL(url), { HTTP_PROXY: PROXY, NO_PROXY: list });
+  expect(named?.isExempt).toBe(isExempt);
+});
