@@ -13,12 +13,13 @@ declare const __VERSION__: string;
  * `earlyRoute`: the route to the gateway, where it is open already.
  */
 export function runProxy(settings: ProxySettings, earlyRoute: Route | undefined): void {
+  let stderr: NodeJS.WriteStream | undefined;
   const log = createLog(settings.logLevel, (line) => {
-    process.stderr.write(line);
+    // The client may close its end; the log is not worth the session.
+    stderr ??= process.stderr.on('error', () => {});
+    stderr.write(line);
     if (settings.logFile !== undefined) appendTo(settings.logFile, line);
   });
-  // The client may close its end of stderr; the log is not worth the session.
-  process.stderr.on('error', () => {});
   process.stdout.on('error', () => process.exit(1));
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;

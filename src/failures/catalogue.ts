@@ -18,8 +18,6 @@ export interface CatalogueEntry {
   what(failure: Failure): string;
   /** What to do about it: whole sentences. */
   remedy(failure: Failure): string;
-  /** What it means and what to try, for docs/errors.md and `explain`. Markdown paragraphs. */
-  readonly explanation: readonly string[];
 }
 
 const host = (failure: Failure) => new URL(failure.gateway).host;
@@ -104,11 +102,6 @@ export const CATALOGUE = {
         ? (failure.detail ?? 'none was found')
         : `${host(failure)} wants an API key, and none was found${because({ detail: failure.key?.keychainTrouble ?? failure.detail })}`,
     remedy: (failure) => sentences(firstKeyRemedy(failure), fromResource(failure.resource)),
-    explanation: [
-      'The gateway wants an API key, and no place where mcp-latchkey looks for one has it. It looks, in this order, at an `Authorization` header given with `--header` or `--header-file`, `--key-command`, `--key-file`, the environment variable `MCP_LATCHKEY_API_KEY` (or the one that `--key-env` names), and the OS keychain.',
-      'Get a key from the gateway’s web interface (often Settings › API), then store it with `npx mcp-latchkey login URL`. A running client finds it with its next request. `npx mcp-latchkey status URL` shows where a key would come from.',
-      'A desktop client does not read your shell’s profile: a variable that is set there does not reach it. Set it in the client’s config, under `env`.',
-    ],
   },
   malformed_api_key: {
     code: -32011,
@@ -117,10 +110,6 @@ export const CATALOGUE = {
     what: (failure) =>
       `the key ${keyInWords(failure)} holds white space or characters that no key has, so nothing was sent`,
     remedy: (failure) => `Copy the key again, whole and alone. ${newKeyRemedy(failure)}`,
-    explanation: [
-      'A key is one word of plain ASCII. This one has a space, a line break, a quote mark or another character in it that cannot be sent, so nothing was sent at all.',
-      'It often means that more than the key was copied, that a placeholder was left in, or that an editor made quotes “curly”.',
-    ],
   },
   unauthorized: {
     code: -32012,
@@ -129,10 +118,6 @@ export const CATALOGUE = {
     what: (failure) =>
       `${host(failure)} rejected the API key ${keyInWords(failure)}${because(failure)}`,
     remedy: (failure) => sentences(newKeyRemedy(failure), fromResource(failure.resource)),
-    explanation: [
-      'The key reached the gateway, and the gateway does not know it: it was mistyped, revoked, has expired, or belongs to another deployment.',
-      'The message names the place the key came from and its last four characters: compare them with the key you meant. Make a new key if in doubt and put it where the message says.',
-    ],
   },
   forbidden: {
     code: -32013,
@@ -142,10 +127,6 @@ export const CATALOGUE = {
       `the API key ${keyInWords(failure)} is valid, but its holder may not use ${host(failure)} with it${because(failure)}`,
     remedy: () =>
       'Ask your admin to enable Personal API Key Access in the settings of one of your groups.',
-    explanation: [
-      'The key is right; a new one will not help. The person it belongs to lacks the entitlement to use API keys.',
-      'An admin of the gateway has to enable *Personal API Key Access* in the settings of one of that person’s groups. After that it works at once, without a restart.',
-    ],
   },
   wrong_path: {
     code: -32014,
@@ -153,9 +134,6 @@ export const CATALOGUE = {
     retryable: false,
     what: ({ detail = 'MCP endpoint', gateway }) => `there is no ${detail} at ${gateway}`,
     remedy: wrongPathRemedy,
-    explanation: [
-      'A server answered, but not at this path: HTTP 404 or 405. The URL must be that of the MCP endpoint, with its whole path, which is usually `/v1/mcp`.',
-    ],
   },
   not_acceptable: {
     code: -32015,
@@ -165,9 +143,6 @@ export const CATALOGUE = {
       `${host(failure)} refused the formats offered, application/json and text/event-stream${because(failure)}`,
     remedy: () =>
       'A proxy on the way may be changing the Accept header: check what stands between this machine and the gateway.',
-    explanation: [
-      'mcp-latchkey sends `Accept: application/json, text/event-stream` with every request, as MCP asks. A 406 all the same means that something on the way changes that header, or that the URL leads to something that is no MCP endpoint.',
-    ],
   },
   request_too_large: {
     code: -32016,
@@ -183,9 +158,6 @@ export const CATALOGUE = {
       status === undefined
         ? 'Send less in one request, or allow more with --max-message-bytes.'
         : 'Send less in one request.',
-    explanation: [
-      'The request is larger than the gateway takes. Files passed as arguments are the usual cause: pass a link or a part of it instead.',
-    ],
   },
   rate_limited: {
     code: -32017,
@@ -196,9 +168,6 @@ export const CATALOGUE = {
       retryAfterSeconds === undefined
         ? 'Wait a little, then try again.'
         : `Wait ${retryAfterSeconds} s, then try again.`,
-    explanation: [
-      'Too many requests came in a short time. mcp-latchkey has already waited and tried again, as long as the gateway asked for no more than 30 s. `data.retryAfter` says how many seconds the gateway wants.',
-    ],
   },
   gateway_error: {
     code: -32018,
@@ -207,9 +176,6 @@ export const CATALOGUE = {
     what: (failure) => `${host(failure)} failed${because(failure)}${times(failure)}`,
     remedy: ({ retryAfterSeconds }) =>
       `The fault is at the gateway: try again in ${retryAfterSeconds === undefined ? 'a minute' : `${retryAfterSeconds} s`}, and tell its operator if it stays.`,
-    explanation: [
-      'The gateway, or something in front of it, failed: HTTP 5xx. What is safe to repeat has been repeated; `data.attempts` says how often it was tried. A tool call that may have run is not repeated.',
-    ],
   },
   unreachable: {
     code: -32019,
@@ -218,9 +184,6 @@ export const CATALOGUE = {
     what: (failure) =>
       `no answer from ${host(failure)}: ${failure.detail ?? TROUBLES[failure.trouble ?? 'connection-closed'].what}${times(failure)}`,
     remedy: ({ trouble = 'connection-closed' }) => TROUBLES[trouble].remedy,
-    explanation: [
-      'No HTTP answer came at all. The message says how far it got, and `data.cause` names it: `dns`, `refused`, `reset`, `timeout`, `tls` or `proxy`.',
-    ],
   },
   invalid_response: {
     code: -32009,
@@ -234,10 +197,6 @@ export const CATALOGUE = {
       limitBytes === undefined
         ? 'Check that the URL is the one of the MCP endpoint and that no login page or proxy stands in between.'
         : 'Ask for less, or allow more with --max-message-bytes. The request itself has run.',
-    explanation: [
-      'Something answered with success, but not with the MCP message that was asked for: a web page, broken or truncated JSON, another content type, an answer to another request.',
-      'A web page often means that a single sign-on or a captive portal stands in front of the gateway, or that the URL leads to the web interface instead of the MCP endpoint. Open the URL’s host in a browser on the same machine to see.',
-    ],
   },
   interrupted: {
     code: -32008,
@@ -247,10 +206,6 @@ export const CATALOGUE = {
       `the connection to ${host(failure)} ended before the reply, and the request may have run${because(failure)}`,
     remedy: () =>
       'It was not repeated, the outcome is unknown: check what it did before you try again.',
-    explanation: [
-      'The request was on its way, or running, when the connection ended. Whether it took effect cannot be known from here, so mcp-latchkey does not send it again: a call could otherwise create two tickets or send two mails.',
-      'Look at what the call was to change, then decide. Tools that say in their annotations that they only read, or may safely be repeated, are repeated.',
-    ],
   },
   redirected: {
     code: -32007,
@@ -262,9 +217,6 @@ export const CATALOGUE = {
       status === undefined
         ? 'Messages must go to the origin of the URL: tell the operator of the gateway.'
         : "If you trust that address, put it into the client's config as the URL.",
-    explanation: [
-      'The gateway’s URL leads elsewhere. A key is only for the origin it was given for, so it was not sent on. Redirects within the origin that keep the method (307, 308) are followed.',
-    ],
   },
   http_error: {
     code: -32006,
@@ -272,9 +224,6 @@ export const CATALOGUE = {
     retryable: false,
     what: (failure) => `${host(failure)} refused the request${because(failure)}`,
     remedy: () => "Check the URL and what was asked; the gateway's operator can say more.",
-    explanation: [
-      'The gateway answered with a status that has no reason of its own here. What it said about it stands in the message.',
-    ],
   },
   misconfigured: {
     code: -32005,
@@ -282,9 +231,6 @@ export const CATALOGUE = {
     retryable: false,
     what: (failure) => failure.detail ?? 'the command line cannot be followed',
     remedy: () => "Correct the arguments in the client's config, then restart the client.",
-    explanation: [
-      'The command line or the environment in the client’s config says something that cannot be followed: an unknown option, a URL that is none, plain `http://` beyond this machine. The program says so, to the client too, and exits with 2.',
-    ],
   },
 } satisfies Record<string, CatalogueEntry>;
 

@@ -1,4 +1,4 @@
-import { CATALOGUE, type CatalogueEntry, type Reason, wordFailure } from './catalogue.ts';
+import { CATALOGUE, type Reason, wordFailure } from './catalogue.ts';
 import type { Failure } from './failure.ts';
 import { TROUBLES } from './unreachable.ts';
 
@@ -56,6 +56,62 @@ const GATEWAY_ERRORS: readonly GatewayErrorEntry[] = [
   },
 ];
 
+/** What each reason means and what to try: Markdown paragraphs. */
+const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
+  no_api_key: [
+    'The gateway wants an API key, and no place where mcp-latchkey looks for one has it. It looks, in this order, at an `Authorization` header given with `--header` or `--header-file`, `--key-command`, `--key-file`, the environment variable `MCP_LATCHKEY_API_KEY` (or the one that `--key-env` names), and the OS keychain.',
+    'Get a key from the gateway’s web interface (often Settings › API), then store it with `npx mcp-latchkey login URL`. A running client finds it with its next request. `npx mcp-latchkey status URL` shows where a key would come from.',
+    'A desktop client does not read your shell’s profile: a variable that is set there does not reach it. Set it in the client’s config, under `env`.',
+  ],
+  malformed_api_key: [
+    'A key is one word of plain ASCII. This one has a space, a line break, a quote mark or another character in it that cannot be sent, so nothing was sent at all.',
+    'It often means that more than the key was copied, that a placeholder was left in, or that an editor made quotes “curly”.',
+  ],
+  unauthorized: [
+    'The key reached the gateway, and the gateway does not know it: it was mistyped, revoked, has expired, or belongs to another deployment.',
+    'The message names the place the key came from and its last four characters: compare them with the key you meant. Make a new key if in doubt and put it where the message says.',
+  ],
+  forbidden: [
+    'The key is right; a new one will not help. The person it belongs to lacks the entitlement to use API keys.',
+    'An admin of the gateway has to enable *Personal API Key Access* in the settings of one of that person’s groups. After that it works at once, without a restart.',
+  ],
+  wrong_path: [
+    'A server answered, but not at this path: HTTP 404 or 405. The URL must be that of the MCP endpoint, with its whole path, which is usually `/v1/mcp`.',
+  ],
+  not_acceptable: [
+    'mcp-latchkey sends `Accept: application/json, text/event-stream` with every request, as MCP asks. A 406 all the same means that something on the way changes that header, or that the URL leads to something that is no MCP endpoint.',
+  ],
+  request_too_large: [
+    'The request is larger than the gateway takes. Files passed as arguments are the usual cause: pass a link or a part of it instead.',
+  ],
+  rate_limited: [
+    'Too many requests came in a short time. mcp-latchkey has already waited and tried again, as long as the gateway asked for no more than 30 s. `data.retryAfter` says how many seconds the gateway wants.',
+  ],
+  gateway_error: [
+    'The gateway, or something in front of it, failed: HTTP 5xx. What is safe to repeat has been repeated; `data.attempts` says how often it was tried. A tool call that may have run is not repeated.',
+  ],
+  unreachable: [
+    'No HTTP answer came at all. The message says how far it got, and `data.cause` names it: `dns`, `refused`, `reset`, `timeout`, `tls` or `proxy`.',
+  ],
+  invalid_response: [
+    'Something answered with success, but not with the MCP message that was asked for: a web page, broken or truncated JSON, another content type, an answer to another request.',
+    'A web page often means that a single sign-on or a captive portal stands in front of the gateway, or that the URL leads to the web interface instead of the MCP endpoint. Open the URL’s host in a browser on the same machine to see.',
+  ],
+  interrupted: [
+    'The request was on its way, or running, when the connection ended. Whether it took effect cannot be known from here, so mcp-latchkey does not send it again: a call could otherwise create two tickets or send two mails.',
+    'Look at what the call was to change, then decide. Tools that say in their annotations that they only read, or may safely be repeated, are repeated.',
+  ],
+  redirected: [
+    'The gateway’s URL leads elsewhere. A key is only for the origin it was given for, so it was not sent on. Redirects within the origin that keep the method (307, 308) are followed.',
+  ],
+  http_error: [
+    'The gateway answered with a status that has no reason of its own here. What it said about it stands in the message.',
+  ],
+  misconfigured: [
+    'The command line or the environment in the client’s config says something that cannot be followed: an unknown option, a URL that is none, plain `http://` beyond this machine. The program says so, to the client too, and exits with 2.',
+  ],
+};
+
 const REASONS = Object.keys(CATALOGUE) as Reason[];
 
 const EXAMPLE_KEY = {
@@ -108,22 +164,35 @@ export function errorsPage(): string {
     '## From the gateway',
     'These are the gateway’s own answers. mcp-latchkey leaves `code` and `data` as they are and adds to `message` what mends it. A tool that fails in its own way answers with a result that has `isError`, which is passed on untouched.',
     ['| reason | code | |', '|---|---|---|', ...gatewayRows].join('\n'),
-    ...REASONS.map((reason) => section(reason, CATALOGUE[reason], reason)),
+    ...REASONS.map(reasonSection),
     ...GATEWAY_ERRORS.map((entry) => section(entry.reason, entry)),
   ].join('\n\n')}\n`;
 }
 
-function section(
-  reason: string,
-  { code, title, explanation }: Pick<CatalogueEntry, 'code' | 'title' | 'explanation'>,
-  ofOurs?: Reason,
-): string {
+function reasonSection(reason: Reason): string {
+  const { code, title } = CATALOGUE[reason];
+  return section(reason, {
+    code,
+    title,
+    example: example(reason),
+    explanation: [...EXPLANATIONS[reason], ...(reason === 'unreachable' ? [troubleTable()] : [])],
+  });
+}
+
+interface Section {
+  readonly code: number;
+  readonly title: string;
+  /** What mcp-latchkey says. */
+  readonly example?: string;
+  readonly explanation: readonly string[];
+}
+
+function section(reason: string, { code, title, example: said, explanation }: Section): string {
   return [
     `### ${reason}`,
     `**${title}**, code ${code}.`,
-    ...(ofOurs === undefined ? [] : [`> ${example(ofOurs)}`]),
+    ...(said === undefined ? [] : [`> ${said}`]),
     ...explanation,
-    ...(ofOurs === 'unreachable' ? [troubleTable()] : []),
   ].join('\n\n');
 }
 
@@ -146,9 +215,7 @@ export function explainError(codeOrReason: string): string | undefined {
   const isWanted = (code: number, reason: string) =>
     wanted === reason || wanted.replace(/^_/, '') === String(-code);
   const sections = [
-    ...REASONS.filter((reason) => isWanted(CATALOGUE[reason].code, reason)).map((reason) =>
-      section(reason, CATALOGUE[reason], reason),
-    ),
+    ...REASONS.filter((reason) => isWanted(CATALOGUE[reason].code, reason)).map(reasonSection),
     ...GATEWAY_ERRORS.filter(({ code, reason }) => isWanted(code, reason)).map((entry) =>
       section(entry.reason, entry),
     ),

@@ -16,6 +16,11 @@ export class ProxyFailure extends Error {
   }
 }
 
+/** By its code: each bundle has a class of its own. */
+export function isProxyFailure(error: Error): error is ProxyFailure {
+  return (error as NodeJS.ErrnoException).code?.startsWith('ERR_PROXY_') === true;
+}
+
 /** An HTTP proxy, from its URL: `http://user:password@host:port`. */
 export class HttpProxy {
   readonly url: URL;

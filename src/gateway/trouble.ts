@@ -1,6 +1,6 @@
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Trouble } from '../failures/unreachable.ts';
-import { ProxyFailure } from './http-proxy.ts';
+import { isProxyFailure, type ProxyFailure } from './http-proxy.ts';
 
 /** What went wrong, and its exact words where there is more to say than the trouble itself. */
 export interface Diagnosis {
@@ -40,7 +40,7 @@ interface Settings {
 
 /** Says what an error of the connection means. */
 export function diagnose(error: Error, settings: Settings): Diagnosis {
-  if (error instanceof ProxyFailure) return diagnoseProxy(error);
+  if (isProxyFailure(error)) return diagnoseProxy(error);
   // Happy eyeballs (RFC 8305) collects one error an address.
   const first: Error = error instanceof AggregateError ? error.errors[0] : error;
   const { code = '', address } = first as NodeJS.ErrnoException & { address?: string };
