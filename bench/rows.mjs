@@ -347,7 +347,7 @@ export const measurements = [
     name: 'install',
     rows: [
       { key: 'install-packages', label: 'cold install: packages', target: { own: 3 } },
-      { key: 'install-size', label: 'cold install: MiB unpacked', digits: 1, target: { own: 3 } },
+      { key: 'install-size', label: 'cold install: MB unpacked', digits: 2, target: { own: 3 } },
       { key: 'install-time', label: 'cold install: seconds', digits: 1 },
     ],
     rounds: 3,
@@ -423,7 +423,7 @@ async function install(bench) {
     const lock = JSON.parse(readFileSync(join(modules, '.package-lock.json'), 'utf8'));
     return {
       'install-packages': Object.keys(lock.packages).length,
-      'install-size': folderBytes(modules) / 1024 ** 2,
+      'install-size': folderBytes(modules) / 1e6,
       'install-time': seconds,
     };
   } finally {
