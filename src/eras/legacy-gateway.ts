@@ -7,7 +7,6 @@ import {
   memberAt,
   memberOf,
   stringOf,
-  valueIn,
   withMembers,
 } from '../protocol/json-members.ts';
 import {
@@ -30,7 +29,6 @@ import {
   keyOf,
   levelOf,
   mayAsk,
-  NO_OBJECT,
   notificationOf,
   ofOld,
   type Params,
@@ -39,7 +37,7 @@ import {
   tokenOf,
   withId,
 } from './legacy-messages.ts';
-import { ACKNOWLEDGED } from './modern-gateway.ts';
+import { LegacySubscriptions } from './legacy-subscriptions.ts';
 import {
   errorCodeOf,
   INVALID_PARAMS,
@@ -66,12 +64,6 @@ const REMOVED: ReadonlySet<string> = new Set([
   'resources/subscribe',
   'resources/unsubscribe',
 ]);
-
-const LIST_CHANGES: Readonly<Record<string, string>> = {
-  'notifications/tools/list_changed': 'tools',
-  'notifications/prompts/list_changed': 'prompts',
-  'notifications/resources/list_changed': 'resources',
-};
 
 const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };
 
@@ -110,16 +102,6 @@ interface Call {
   isToRepeat: boolean;
 }
 
-/** What a subscription of the client's listens for. */
-interface Subscription {
-  readonly id: MessageId;
-  readonly observer: MessageObserver;
-  readonly lists: ReadonlySet<string>;
-  readonly resources: Set<string>;
-  /** It has been acknowledged. */
-  isOpen: boolean;
-}
-
 export interface LegacyGatewayOptions {
   readonly upstream: Upstream;
   /** Takes what belongs to no request. */
@@ -138,7 +120,9 @@ export class LegacyGateway implements Upstream {
   readonly #observer: MessageObserver;
   readonly #log: Log;
   readonly #calls = new Set<Call>();
-  readonly #subscriptions = new Set<Subscription>();
+  readonly #subscriptions = new LegacySubscriptions((method, params) =>
+    this.#request(method, params),
+  );
   /** Asked when no call was there to carry it. */
   readonly #questions: Question[] = [];
   #handshake: Promise<Handshake | Response | Failure | undefined> | undefined;
@@ -186,7 +170,7 @@ export class LegacyGateway implements Upstream {
           observer.onMessage(resultFor(message.id, discovered(handshake)));
           return undefined;
         case 'subscriptions/listen':
-          return this.#subscribe(course, message, observer, handshake);
+          return this.#subscriptions.listen(course, message, observer, handshake);
         default:
           return this.#call(course, message, observer, handshake);
       }
@@ -257,8 +241,7 @@ export class LegacyGateway implements Upstream {
   /** Sets anew what the session that was lost had been told. */
   onNewSession(): void {
     this.#logLevel = undefined;
-    const uris = new Set([...this.#subscriptions].flatMap(({ resources }) => [...resources]));
-    for (const uri of uris) void this.#request('resources/subscribe', { uri: JSON.stringify(uri) });
+    this.#subscriptions.renew();
   }
 
   /** Takes a question that no request of the client's can carry. */
@@ -550,15 +533,9 @@ export class LegacyGateway implements Upstream {
         break;
       case 'notifications/elicitation/complete':
         break;
-      case 'notifications/resources/updated': {
-        const uri = stringOf(memberOf(bytes, 'params'), 'uri') ?? '';
-        this.#tell(notification, ({ resources }) => [...resources].some((own) => holds(own, uri)));
-        break;
-      }
       default:
-        if (!Object.hasOwn(LIST_CHANGES, method)) {
-          (call?.asker?.observer ?? this.#observer).onMessage(notification);
-        } else this.#tell(notification, ({ lists }) => lists.has(method));
+        if (this.#subscriptions.tell(notification)) break;
+        (call?.asker?.observer ?? this.#observer).onMessage(notification);
     }
   }
 
@@ -607,74 +584,6 @@ export class LegacyGateway implements Upstream {
     if (reply?.isError !== false) this.#logLevel = undefined;
   }
 
-  // Subscriptions
-
-  async #subscribe(
-    course: Course,
-    request: Request,
-    observer: MessageObserver,
-    { capabilities }: Handshake,
-  ): Promise<Failure | undefined> {
-    const filter = memberAt(request.bytes, 'params', 'notifications');
-    const tells = (kind: string, of: string) =>
-      valueIn(memberAt(capabilities ?? NO_OBJECT, kind, of)) === true;
-    const kinds = Object.entries(LIST_CHANGES).filter(
-      ([, kind]) =>
-        valueIn(memberOf(filter, `${kind}ListChanged`)) === true && tells(kind, 'listChanged'),
-    );
-    const subscription: Subscription = {
-      id: request.id,
-      observer,
-      lists: new Set(kinds.map(([method]) => method)),
-      resources: new Set(),
-      isOpen: false,
-    };
-    const { resources } = subscription;
-    this.#subscriptions.add(subscription);
-    const wanted = tells('resources', 'subscribe')
-      ? memberOf(filter, 'resourceSubscriptions')
-      : undefined;
-    for (const item of itemsOf(wanted) ?? []) {
-      const uri = valueIn(item);
-      if (course.isOver || typeof uri !== 'string') continue;
-      resources.add(uri);
-      const reply = await this.#request('resources/subscribe', { uri: item });
-      if (reply?.isError !== false) resources.delete(uri);
-    }
-    if (!course.isOver) {
-      const agreed: Record<string, unknown> = {};
-      for (const [, kind] of kinds) agreed[`${kind}ListChanged`] = true;
-      if (resources.size > 0) agreed.resourceSubscriptions = [...resources];
-      subscription.isOpen = true;
-      observer.onMessage(
-        notificationOf(ACKNOWLEDGED, {
-          _meta: withMembers(undefined, { [META.subscriptionId]: request.id.raw }),
-          notifications: JSON.stringify(agreed),
-        }),
-      );
-      await course.ended;
-    }
-    this.#subscriptions.delete(subscription);
-    const others = [...this.#subscriptions];
-    for (const uri of resources) {
-      if (others.some((other) => other.resources.has(uri))) continue;
-      void this.#request('resources/unsubscribe', { uri: JSON.stringify(uri) });
-    }
-    return undefined;
-  }
-
-  #tell(notification: Notification, concerns: (subscription: Subscription) => boolean): void {
-    const params = memberOf(notification.bytes, 'params');
-    for (const subscription of this.#subscriptions) {
-      if (!subscription.isOpen || !concerns(subscription)) continue;
-      const _meta = withMembers(memberOf(params, '_meta'), {
-        [META.subscriptionId]: subscription.id.raw,
-      });
-      const bytes = withMembers(notification.bytes, { params: withMembers(params, { _meta }) });
-      subscription.observer.onMessage({ ...notification, bytes });
-    }
-  }
-
   /** A request of the proxy's own. Undefined when there was no reply. */
   async #request(method: string, params: Params): Promise<Response | undefined> {
     const id = this.#nextId(method);
@@ -691,11 +600,6 @@ export class LegacyGateway implements Upstream {
   #nextId(name: string): MessageId {
     return ownId(`${name}:${++this.#count}`);
   }
-}
-
-/** Whether that is the resource or a part of it (MCP 2026-07-28, schema, ResourceUpdated). */
-function holds(resource: string, uri: string): boolean {
-  return uri === resource || uri.startsWith(resource.endsWith('/') ? resource : `${resource}/`);
 }
 
 function isHandshake(outcome: Handshake | Response | Failure | undefined): boolean {
