@@ -232,6 +232,14 @@ export const CATALOGUE = {
     what: (failure) => failure.detail ?? 'the command line cannot be followed',
     remedy: () => "Correct the arguments in the client's config, then restart the client.",
   },
+  internal_error: {
+    code: -32004,
+    title: 'Internal error',
+    retryable: false,
+    what: ({ detail = 'mcp-latchkey failed in itself' }) =>
+      `${detail}, and whether the request has run is unknown`,
+    remedy: () => 'Restart the client. If it happens again, report it with what the log says.',
+  },
 } satisfies Record<string, CatalogueEntry>;
 
 export type Reason = keyof typeof CATALOGUE;
@@ -280,6 +288,13 @@ export function wordMisconfiguration(why: string): RpcError {
 /** A message from the client that is larger than this program carries. */
 export function wordTooLarge(limitBytes: number): RpcError {
   return wordLocal({ reason: 'request_too_large', limitBytes });
+}
+
+/** A bug, or a file of this program that is there no more. */
+export function wordInternalError(bug: Error): RpcError {
+  const isGone = (bug as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
+  const detail = 'files of mcp-latchkey are gone, as after an update while it ran';
+  return wordLocal({ reason: 'internal_error', ...(isGone ? { detail } : {}) });
 }
 
 /** A failure that no gateway has a part in. */

@@ -110,6 +110,10 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
   misconfigured: [
     'The command line or the environment in the client’s config says something that cannot be followed: an unknown option, a URL that is none, plain `http://` beyond this machine. The program says so, to the client too, and exits with 2.',
   ],
+  internal_error: [
+    'The fault is in mcp-latchkey itself. Often its files were replaced or removed while it ran: by an update, by npx, by clearing the npm cache. The running program loads some of them only when it needs them.',
+    'Restart the client. If it happens again, set `--log-level info` and `--log-file FILE`, and report what the line that begins with `bug:` says.',
+  ],
 };
 
 const REASONS = Object.keys(CATALOGUE) as Reason[];
@@ -138,6 +142,7 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
   misconfigured: {
     detail: 'http://gateway.corp is plain http: the API key would be readable on the way',
   },
+  internal_error: {},
 };
 
 function example(reason: Reason): string {

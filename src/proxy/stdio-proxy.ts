@@ -1,6 +1,11 @@
 import type { Readable, Writable } from 'node:stream';
-import { CATALOGUE, wordFailure, wordTooLarge } from '../failures/catalogue.ts';
-import type { Failure } from '../failures/failure.ts';
+import {
+  CATALOGUE,
+  type RpcError,
+  wordFailure,
+  wordInternalError,
+  wordTooLarge,
+} from '../failures/catalogue.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Log } from '../log.ts';
 import {
@@ -157,8 +162,8 @@ export class StdioProxy {
   #request(request: Request, answer: Answer): void {
     const inFlight: InFlight = { request, answer };
     this.#inFlight.add(inFlight);
-    inFlight.sending = this.#send(request, this.#observer(inFlight), (failure) =>
-      this.#answer(inFlight, errorResponse(request.id, wordFailure(failure))),
+    inFlight.sending = this.#send(request, this.#observer(inFlight), (error) =>
+      this.#answer(inFlight, errorResponse(request.id, error)),
     );
   }
 
@@ -177,22 +182,38 @@ export class StdioProxy {
       cancelled?.sending?.abort();
     };
     const timer = setTimeout(end, CANCEL_LIMIT_MS);
-    void cancellation.settled.then(end);
+    void cancellation.settled.then(end, end);
   }
 
   #send(
     message: Message,
     observer: MessageObserver,
-    onFailure = (failure: Failure) => this.#logFailure(message, failure),
+    onError = (error: RpcError) => this.#logError(message, error),
   ): Sending {
-    const sending = this.#upstream.send(message, observer);
+    const sending = this.#begin(message, observer);
     this.#sendings.add(sending);
-    void sending.settled.then((failure) => {
+    const settle = (error: RpcError | undefined) => {
       this.#sendings.delete(sending);
-      if (failure !== undefined) onFailure(failure);
+      if (error !== undefined) onError(error);
       if (this.#sendings.size === 0) this.#onIdle?.();
-    });
+    };
+    void sending.settled.then(
+      (failure) => settle(failure && wordFailure(failure)),
+      (bug: Error) => {
+        this.#log.error(`bug: ${bug.stack}`);
+        settle(wordInternalError(bug));
+      },
+    );
     return sending;
+  }
+
+  // A bug must not leave a request without its reply.
+  #begin(message: Message, observer: MessageObserver): Sending {
+    try {
+      return this.#upstream.send(message, observer);
+    } catch (bug) {
+      return { settled: Promise.reject(bug), cease: () => {}, abort: () => {} };
+    }
   }
 
   #observer(own: InFlight | undefined): MessageObserver {
@@ -228,9 +249,9 @@ export class StdioProxy {
     return found;
   }
 
-  #logFailure(message: Message, failure: Failure): void {
+  #logError(message: Message, error: RpcError): void {
     const what = message.kind === 'response' ? "the client's reply" : message.method;
-    this.#log.warn(`could not deliver ${cleanNetworkText(what)}: ${wordFailure(failure).message}`);
+    this.#log.warn(`could not deliver ${cleanNetworkText(what)}: ${error.message}`);
   }
 
   #write(message: Buffer | undefined): void {

@@ -1,6 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { answer, startGateway } from './loopback-gateway.ts';
-import { runToEnd, startProxy, TEST_KEY } from './running-proxy.ts';
+import { program, runToEnd, startProxy, TEST_KEY } from './running-proxy.ts';
 
 const withSession = (
   received: Parameters<typeof answer>[0],
@@ -205,4 +208,28 @@ describe('options', () => {
       rmSync(folder, { recursive: true });
     }
   });
+});
+
+it('answers each request, and says what to do, when its own files are removed while it runs', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'latchkey-gone-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  for (const part of ['bin', 'dist', 'package.json']) {
+    cpSync(join(dirname(program), '..', part), join(folder, part), { recursive: true });
+  }
+  const gateway = await startGateway((received, response) => {
+    if (received.message.method !== 'refused') return answer(received, response);
+    response.writeHead(401, { 'www-authenticate': 'Bearer error="invalid_token"' }).end();
+  });
+  const proxy = startProxy(gateway.url, { script: join(folder, 'bin', 'mcp-latchkey.js') });
+  await proxy.initialize();
+  for (const file of readdirSync(join(folder, 'dist'))) rmSync(join(folder, 'dist', file));
+  for (const id of [2, 3]) {
+    const { error } = await proxy.request(id, 'refused');
+    expect(error).toMatchObject({ code: -32004, data: { reason: 'internal_error' } });
+    expect((error as Error).message).toMatch(
+      /files of mcp-latchkey are gone, as after an update .*\. Restart the client\./,
+    );
+  }
+  expect(await proxy.request(4, 'ping')).toHaveProperty('result');
+  expect(await proxy.end()).toBe(0);
 });
