@@ -1,5 +1,3 @@
-import { openRouteEarly } from '../gateway/open-route.ts';
-import type { Route } from '../gateway/route.ts';
 import { type ProxySettings, readProxySettings, UsageError } from './options.ts';
 
 const COMMANDS = new Set([
@@ -30,24 +28,13 @@ function main(argv: readonly string[]): void {
     return;
   }
   // Before the rest is loaded, and the key and the client's first message are waited for.
-  const earlyRoute = openRouteEarly(settings.url.origin, settings.route);
+  settings.routes.connect(settings.url.origin);
   // node:net asks for the connection at the end of this turn of the event loop. What comes now takes
   // 15 ms, in which that one and the gateway are at work.
   setImmediate(() => {
-    const route = prepared(earlyRoute);
-    void import('./run-proxy.ts').then(({ runProxy }) => runProxy(settings, route));
+    settings.routes.prepare();
+    void import('./run-proxy.ts').then(({ runProxy }) => runProxy(settings));
   });
-}
-
-/** Undefined where the route cannot be used: the first request says why. */
-function prepared(route: Route | undefined): Route | undefined {
-  try {
-    route?.prepareTls();
-    return route;
-  } catch {
-    void route?.destroy();
-    return undefined;
-  }
 }
 
 main(process.argv.slice(2));

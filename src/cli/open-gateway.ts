@@ -14,7 +14,7 @@ export function openGateway(
   settings: ProxySettings,
   keys: Keys,
   log: Log,
-  more: Pick<GatewayOptions, 'retryLimitMs' | 'earlyRoute'> = {},
+  more: Pick<GatewayOptions, 'retryLimitMs'> = {},
 ): EraBridge {
   const userAgent = `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`;
   const { transport } = settings;

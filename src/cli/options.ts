@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { type KeySources, keyHeaderNames } from '../auth/key.ts';
 import { readPrivateFile, UnreadableFile } from '../auth/key-file.ts';
 import { isLoopbackHost } from '../auth/loopback.ts';
-import type { RouteOptions } from '../gateway/open-route.ts';
+import { Routes } from '../gateway/routes.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
 
 /** The command line or the environment says something that cannot be followed. */
@@ -124,7 +124,7 @@ type OptionName = keyof typeof PROXY_OPTIONS;
 
 /** `url` has the integration filter in its query. */
 export interface ProxySettings extends KeySources {
-  readonly route: RouteOptions;
+  readonly routes: Routes;
   readonly timeoutMs: number;
   readonly transport: (typeof TRANSPORTS)[number];
   readonly elicitsUrls: boolean;
@@ -228,13 +228,13 @@ export function toSettings(
     transport: oneOf('transport', TRANSPORTS, last('transport') ?? 'auto'),
     elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
     maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
-    route: {
+    routes: new Routes({
       env,
       connectTimeoutMs: milliseconds('connect-timeout', last('connect-timeout') ?? '10'),
       ...optional('caFile', 'ca'),
       ...optional('certFile', 'cert'),
       ...optional('certKeyFile', 'key-pem'),
-    },
+    }),
     logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
     ...(logFile === undefined ? {} : { logFile }),
   };

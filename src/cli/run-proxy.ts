@@ -1,6 +1,5 @@
 import { appendFileSync } from 'node:fs';
 import { KeyRing } from '../auth/key-ring.ts';
-import type { Route } from '../gateway/route.ts';
 import { createLog } from '../log.ts';
 import { StdioProxy } from '../proxy/stdio-proxy.ts';
 import { openGateway } from './open-gateway.ts';
@@ -8,11 +7,8 @@ import type { ProxySettings } from './options.ts';
 
 declare const __VERSION__: string;
 
-/**
- * Runs the proxy between stdin and stdout until the client closes stdin, and then exits.
- * `earlyRoute`: the route to the gateway, where it is open already.
- */
-export function runProxy(settings: ProxySettings, earlyRoute: Route | undefined): void {
+/** Runs the proxy between stdin and stdout until the client closes stdin, and then exits. */
+export function runProxy(settings: ProxySettings): void {
   let stderr: NodeJS.WriteStream | undefined;
   const log = createLog(settings.logLevel, (line) => {
     // The client may close its end; the log is not worth the session.
@@ -24,7 +20,7 @@ export function runProxy(settings: ProxySettings, earlyRoute: Route | undefined)
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const keys = new KeyRing(settings, process.env, log);
-  const gateway = openGateway(settings, keys, log, { earlyRoute });
+  const gateway = openGateway(settings, keys, log);
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,

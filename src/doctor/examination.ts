@@ -5,7 +5,6 @@ import { openGateway } from '../cli/open-gateway.ts';
 import type { ProxySettings } from '../cli/options.ts';
 import type { EraBridge } from '../eras/era-bridge.ts';
 import type { Failure } from '../failures/failure.ts';
-import { proxyFor } from '../gateway/environment-proxy.ts';
 import { createLog, type Log } from '../log.ts';
 import type { Response } from '../protocol/message.ts';
 import type { Upstream } from '../protocol/upstream.ts';
@@ -148,11 +147,11 @@ export class Examination {
   }
 
   async #probeUnlessProxied(): Promise<Probe> {
-    const { url, route } = this.settings;
+    const { url, routes } = this.settings;
     await Promise.race([this.wire.firstConnection, this.contact()]);
     if (this.wire.connections.length === 0) return { skipped: 'no connection was tried' };
-    if (proxyFor(url, this.env) !== undefined) return { skipped: 'the HTTP proxy does that' };
-    return probeRoute(url, route.connectTimeoutMs, () => this.wire.now());
+    if (routes.isProxied(url)) return { skipped: 'the HTTP proxy does that' };
+    return probeRoute(url, routes.connectTimeoutMs, () => this.wire.now());
   }
 
   #createLog(): Log {

@@ -199,7 +199,7 @@ export class HttpSse implements Upstream {
 
   /** Opens a stream, and shakes hands on it as in the session that was `lost`. */
   async #open(lost: Session | undefined): Promise<Readiness> {
-    const { keys, log, maxMessageBytes, route, timeoutMs, url } = this.#options;
+    const { keys, log, maxMessageBytes, routes, timeoutMs, url } = this.#options;
     const key = await keys.current();
     const gateway = this.#endpoint.displayUrl;
     if (key.kind === 'unusable') return { failure: failureOfKey(gateway, key) };
@@ -218,7 +218,7 @@ export class HttpSse implements Upstream {
         listener: this.#listener,
         timeoutMs,
         // As long for the first event as for the connection.
-        openLimitMs: 2 * route.connectTimeoutMs,
+        openLimitMs: 2 * routes.connectTimeoutMs,
         maxMessageBytes,
         log,
       });

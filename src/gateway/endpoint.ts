@@ -3,8 +3,8 @@ import type { Trouble } from '../failures/unreachable.ts';
 import type { Message } from '../protocol/message.ts';
 import { isOpenEnded } from '../protocol/methods.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
-import { hasSystemCertificates, openRoute, type RouteOptions } from './open-route.ts';
 import type { Route } from './route.ts';
+import type { Routes } from './routes.ts';
 import type { Session } from './session.ts';
 
 export interface EndpointOptions {
@@ -13,9 +13,7 @@ export interface EndpointOptions {
   /** What the user's config adds to each request; names in lower case. */
   readonly headers: ReadonlyMap<string, string>;
   readonly userAgent: string;
-  readonly route: RouteOptions;
-  /** One that is open already, with these options. */
-  readonly earlyRoute?: Route | undefined;
+  readonly routes: Routes;
   /** Longest silence of the gateway while a reply is due, in milliseconds; 0 for no limit. */
   readonly timeoutMs: number;
 }
@@ -43,7 +41,6 @@ export class Endpoint {
   constructor(options: EndpointOptions) {
     const { origin, pathname, search } = options.url;
     this.#options = options;
-    this.#route = options.earlyRoute;
     this.displayUrl = origin + pathname;
     this.target = pathname + search;
     this.sessionTarget = this.target;
@@ -51,9 +48,9 @@ export class Endpoint {
 
   /** Opens the way there, once. Returns the trouble when it cannot be opened: it may be tried again. */
   open(): Trouble | undefined {
-    const { url, route } = this.#options;
+    const { url, routes } = this.#options;
     try {
-      this.#route ??= openRoute(url.origin, route);
+      this.#route ??= routes.open(url.origin);
       return undefined;
     } catch (error) {
       return (error as NodeJS.ErrnoException).syscall === 'open' || isPemError(error)
@@ -93,17 +90,17 @@ export class Endpoint {
    * since reading the store takes its time and few need it.
    */
   trustSystemAfter(end: ExchangeEnd): boolean {
-    if (end.kind !== 'broken' || !hasSystemCertificates()) return false;
+    if (end.kind !== 'broken' || !this.#options.routes.canTrustSystem()) return false;
     if (!UNKNOWN_ISSUER.has((end.error as NodeJS.ErrnoException).code ?? '')) return false;
     this.#trustsSystem ??= this.#trustSystem();
     return this.#trustsSystem;
   }
 
   #trustSystem(): boolean {
-    const { url, route } = this.#options;
+    const { url, routes } = this.#options;
     const before = this.#route;
     try {
-      this.#route = openRoute(url.origin, { ...route, trustsSystem: true });
+      this.#route = routes.open(url.origin, { trustsSystem: true });
     } catch {
       return false;
     }

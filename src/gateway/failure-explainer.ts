@@ -4,10 +4,8 @@ import type { Failure } from '../failures/failure.ts';
 import type { Trouble } from '../failures/unreachable.ts';
 import type { Log } from '../log.ts';
 import type { EndpointOptions } from './endpoint.ts';
-import { proxyFor } from './environment-proxy.ts';
 import type { ExchangeEnd } from './exchange.ts';
 import { failureOfEnd } from './failure-of-end.ts';
-import { openRoute } from './open-route.ts';
 
 interface ExplainerOptions extends EndpointOptions {
   readonly maxMessageBytes: number;
@@ -36,11 +34,11 @@ export class FailureExplainer {
 
   /** Never rejects. Takes 5 s at most, for the metadata behind a 401. */
   async failureOf(end: ExchangeEnd, { key, mayRepeat, attempts }: Attempted): Promise<Failure> {
-    const { route, timeoutMs, maxMessageBytes } = this.#options;
+    const { routes, timeoutMs, maxMessageBytes } = this.#options;
     const failure = failureOfEnd(end, {
       gateway: this.#gateway,
       key,
-      connectTimeoutMs: route.connectTimeoutMs,
+      connectTimeoutMs: routes.connectTimeoutMs,
       timeoutMs,
       maxMessageBytes,
       mayRepeat,
@@ -63,11 +61,11 @@ export class FailureExplainer {
 
   /** Whose certificate it is that was not trusted. */
   async #certificate({ trouble, detail }: Failure): Promise<Partial<Failure>> {
-    const { url, route } = this.#options;
+    const { url, routes } = this.#options;
     const isNameless = trouble?.startsWith('certificate-') && detail === undefined;
-    if (!isNameless || proxyFor(url, route.env) !== undefined) return {};
+    if (!isNameless || routes.isProxied(url)) return {};
     const { describeCertificate } = await import('./certificate.ts');
-    const described = await describeCertificate(url, trouble as Trouble, route.connectTimeoutMs);
+    const described = await describeCertificate(url, trouble as Trouble, routes.connectTimeoutMs);
     return described === undefined ? {} : { detail: described };
   }
 
@@ -82,7 +80,7 @@ export class FailureExplainer {
     const said = detail === undefined ? {} : { detail };
     if (end.status === 403) return said;
     this.#discovery ??= discoverResource(this.#options.url, challenge, (origin) =>
-      openRoute(origin, this.#options.route),
+      this.#options.routes.open(origin),
     );
     const resource = await this.#discovery;
     if (!('why' in resource)) return { ...said, resource };

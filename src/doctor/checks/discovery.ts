@@ -5,7 +5,6 @@ import {
   type ResourceMetadata,
 } from '../../auth/protected-resource-metadata.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
-import { openRoute } from '../../gateway/open-route.ts';
 import { type Answer, type Examination, hasConnected } from '../examination.ts';
 import type { Finding } from '../finding.ts';
 import type { WireRequest } from '../wire.ts';
@@ -49,12 +48,12 @@ async function metadataFinding(
   challengeUrl: string | undefined,
 ): Promise<Finding> {
   const base = { check: 'discovery', name: 'metadata' } as const;
-  const { url, route } = settings;
+  const { url, routes } = settings;
   const resources: string[] = [];
   const start = performance.now();
   const { value: found } = await wire.watch('metadata', () =>
     fetchMetadata(metadataUrls(url, challengeUrl), url, async (from, limits) => {
-      const answer = await get(from, limits, (origin) => openRoute(origin, route));
+      const answer = await get(from, limits, (origin) => routes.open(origin));
       if (answer.status === 200) resources.push(...resourceIn(answer.body));
       return answer;
     }),

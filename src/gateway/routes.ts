@@ -1,0 +1,113 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { proxyFor } from './environment-proxy.ts';
+import { Route, type TlsSettings } from './route.ts';
+
+export interface RoutesOptions {
+  /** For a connection, in milliseconds; 0 for no limit. */
+  readonly connectTimeoutMs: number;
+  /** PEM files: certificate authorities to trust besides the built-in ones, and a client's own. */
+  readonly caFile?: string;
+  readonly certFile?: string;
+  readonly certKeyFile?: string;
+  /** Names HTTP proxies. */
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** The ways from here to servers, straight or through the environment's HTTP proxy. */
+export class Routes {
+  readonly connectTimeoutMs: number;
+  readonly #options: RoutesOptions;
+  #early: { readonly origin: string; readonly route: Route } | undefined;
+
+  constructor(options: RoutesOptions) {
+    this.connectTimeoutMs = options.connectTimeoutMs;
+    this.#options = options;
+  }
+
+  /**
+   * Begins a connection before there is anything to send, for the first route to this origin that is
+   * opened. Reads no PEM file yet. Does nothing where a proxy is to be gone through.
+   */
+  connect(origin: string): void {
+    if (this.isProxied(new URL(origin))) return;
+    const route = this.#route(origin, false);
+    route.connect();
+    this.#early = { origin, route };
+  }
+
+  /** Reads what TLS needs for the connection that is on its way. Never throws. */
+  prepare(): void {
+    try {
+      this.#early?.route.prepareTls();
+    } catch {
+      // `open` says so.
+    }
+  }
+
+  /**
+   * `trustsSystem`: the operating system's authorities as well as the usual ones. Throws when a PEM
+   * file cannot be read or the proxy's URL is none.
+   */
+  open(origin: string, { trustsSystem = false } = {}): Route {
+    const early = this.#early?.origin === origin && !trustsSystem ? this.#early.route : undefined;
+    if (early !== undefined) this.#early = undefined;
+    const route = early ?? this.#route(origin, trustsSystem);
+    try {
+      route.prepareTls();
+      return route;
+    } catch (error) {
+      void route.destroy();
+      throw error;
+    }
+  }
+
+  /** Whether Node.js can read the operating system's store of authorities. */
+  canTrustSystem(): boolean {
+    return tls().getCACertificates !== undefined;
+  }
+
+  /** Whether an HTTP proxy stands between. */
+  isProxied(url: URL): boolean {
+    return proxyFor(url, this.#options.env) !== undefined;
+  }
+
+  #route(origin: string, trustsSystem: boolean): Route {
+    const { connectTimeoutMs, env } = this.#options;
+    const tls = () => tlsSettings(this.#options, trustsSystem);
+    return new Route(origin, { connectTimeoutMs, tls, proxy: proxyFor(new URL(origin), env) });
+  }
+}
+
+function tlsSettings(options: RoutesOptions, trustsSystem: boolean): TlsSettings {
+  const { caFile, certFile, certKeyFile, env } = options;
+  const ca = [
+    ...(caFile === undefined ? [] : [readFileSync(caFile)]),
+    ...(trustsSystem ? systemCertificates() : []),
+  ];
+  return {
+    // Naming any authority replaces the usual ones (node:tls, `ca`), so those are named too.
+    ...(ca.length === 0 ? {} : { ca: [...ca, ...usualCertificates(env)] }),
+    ...(certFile === undefined ? {} : { cert: readFileSync(certFile) }),
+    ...(certKeyFile === undefined ? {} : { key: readFileSync(certKeyFile) }),
+  };
+}
+
+type Tls = typeof import('node:tls') & {
+  /** Since Node.js 22.15. */
+  getCACertificates?: (type: 'default' | 'system') => string[];
+};
+
+// Not imported: loading node:tls takes 4 ms that a session over plain http never needs.
+const tls = (): Tls => process.getBuiltinModule('node:tls') as Tls;
+
+/** The operating system's store, where Node.js can read it; empty elsewhere. */
+function systemCertificates(): string[] {
+  return tls().getCACertificates?.('system') ?? [];
+}
+
+function usualCertificates(env: NodeJS.ProcessEnv): (string | Buffer)[] {
+  const { getCACertificates, rootCertificates } = tls();
+  if (getCACertificates !== undefined) return getCACertificates('default');
+  const extra = env.NODE_EXTRA_CA_CERTS;
+  return [...rootCertificates, ...(extra && existsSync(extra) ? [readFileSync(extra)] : [])];
+}
