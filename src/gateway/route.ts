@@ -52,7 +52,7 @@ export interface RequestHandler {
 export interface RouteSettings {
   /** For a connection, all handshakes included, in milliseconds; 0 for no limit. */
   readonly connectTimeoutMs: number;
-  /** Asked once, by `prepareTls` or when the first connection needs it. */
+  /** Asked by `prepareTls`, or when the first connection needs it; not for every connection. */
   readonly tls: () => TlsSettings;
   /** The URL of an HTTP proxy to go through. */
   readonly proxy?: string | undefined;
@@ -103,6 +103,7 @@ export class Route {
   readonly #opening = new Set<Socket>();
   readonly #idle = new Set<Socket>();
   #secureContext: SecureContext | undefined;
+  #proxyContext: SecureContext | undefined;
   #tlsSession: Buffer | undefined;
   #agent: Agent | undefined;
   /** Begun before it was needed. */
@@ -111,7 +112,7 @@ export class Route {
   #idleHint: string | undefined;
   #isClosed = false;
 
-  /** Throws when the proxy's URL is none. */
+  /** Throws a ProxyFailure when the proxy's URL is none. */
   constructor(origin: string, settings: RouteSettings) {
     this.#url = new URL(origin);
     this.#isTls = this.#url.protocol === 'https:';
@@ -286,9 +287,8 @@ export class Route {
 
   /** Trusts what the gateway's TLS trusts, and shows no client certificate. */
   #secureProxy(tcp: Socket, proxy: URL): Promise<TLSSocket> {
-    const { ca } = this.#settings.tls();
-    const secureContext = tls().createSecureContext(ca === undefined ? {} : { ca });
-    const options = { socket: tcp, secureContext, ...nameOf(proxy) };
+    this.#proxyContext ??= tls().createSecureContext(trustOf(this.#settings.tls()));
+    const options = { socket: tcp, secureContext: this.#proxyContext, ...nameOf(proxy) };
     return ready(tls().connect(options), 'secureConnect', tcp);
   }
 
@@ -338,6 +338,10 @@ function ready<Kind extends Socket>(
     socket.on('error', reject);
     socket.once(event, () => resolve(socket));
   });
+}
+
+function trustOf({ ca }: TlsSettings): TlsSettings {
+  return ca === undefined ? {} : { ca };
 }
 
 /** Whom a certificate must be for. The server is told a name only (RFC 6066 §3). */

@@ -176,3 +176,45 @@ it('ends what is under way when it is destroyed', async () => {
   await route.destroy();
   expect((await answer).error).toBeInstanceOf(Error);
 });
+
+it('asks once what to trust, for all connections to a proxy over TLS', async () => {
+  const proxy = createServer((socket) =>
+    socket.on('error', () => {}).once('data', () => socket.end()),
+  );
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  let asked = 0;
+  const tls = () => {
+    asked++;
+    return {};
+  };
+  const { port } = proxy.address() as AddressInfo;
+  const origin = 'https://gateway.example';
+  const route = new Route(origin, {
+    connectTimeoutMs: 1_000,
+    tls,
+    proxy: `https://127.0.0.1:${port}`,
+  });
+  onTestFinished(async () => {
+    await route.destroy();
+    proxy.close();
+  });
+  const timeouts = { headersTimeout: 0, bodyTimeout: 0 };
+  const failed = () =>
+    new Promise<Error>((resolve) => {
+      route.dispatch(
+        { origin, method: 'GET', path: '/', headers: [], ...timeouts },
+        {
+          onRequestStart: () => {},
+          onResponseStart: () => {},
+          onResponseData: () => {},
+          onResponseEnd: () => {},
+          onResponseError: resolve,
+        },
+      );
+    });
+  for (const error of await Promise.all([failed(), failed(), failed()])) {
+    expect(error).toMatchObject({ code: 'ERR_PROXY_UNREACHABLE' });
+  }
+  expect(asked).toBe(1);
+});
