@@ -30,6 +30,15 @@ const TROUBLE_BY_CODE: Readonly<Record<string, Trouble>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'not-tls',
 };
 
+const TROUBLE_BY_PROXY_CODE: Readonly<Record<ProxyFailure['code'], Trouble>> = {
+  ERR_PROXY_INVALID: 'proxy-invalid',
+  ERR_PROXY_UNREACHABLE: 'proxy-unreachable',
+  ERR_PROXY_UNTRUSTED: 'proxy-untrusted',
+  ERR_PROXY_REFUSED: 'proxy-refused',
+  ERR_PROXY_FAILED: 'proxy-failed',
+  ERR_PROXY_HUNG_UP: 'proxy-refused',
+};
+
 /** The settings that an error is judged by. */
 interface Settings {
   /** The endpoint. */
@@ -74,8 +83,7 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
 
 function diagnoseProxy({ code, status, message }: ProxyFailure): Diagnosis {
   if (status === 407) return { trouble: 'proxy-wants-credentials' };
-  const trouble = code === 'ERR_PROXY_UNREACHABLE' ? 'proxy-unreachable' : 'proxy-refused';
-  return { trouble, detail: cleanNetworkText(message) };
+  return { trouble: TROUBLE_BY_PROXY_CODE[code], detail: cleanNetworkText(message) };
 }
 
 function certificateNames(error: Error): string {
