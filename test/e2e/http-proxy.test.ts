@@ -257,6 +257,43 @@ it('that wants a password for plain http is named, not the gateway', async () =>
   expect(message).toMatch(/wants a user name and password\. .*HTTP_PROXY/);
 });
 
+it('gets no request through that was cancelled while its tunnel was being made', async () => {
+  const tunnels: (() => void)[] = [];
+  const sent: string[] = [];
+  const far = createHttpsServer(authority.issue('IP:127.0.0.1'), (request, response) => {
+    request.setEncoding('utf8').on('data', (body) => {
+      const { id, method } = JSON.parse(body);
+      sent.push(method);
+      if (id === undefined) response.writeHead(202).end();
+      else response.end(JSON.stringify({ jsonrpc: '2.0', id, result: {} }));
+    });
+  });
+  const port = await listen(far);
+  const server = createHttpServer().on('connect', (_, socket: Duplex) => {
+    tunnels.push(() => {
+      const upstream = connect(port, '127.0.0.1', () => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\n');
+        upstream.pipe(socket).pipe(upstream);
+      });
+      for (const end of [upstream, socket]) end.on('error', () => {});
+    });
+  });
+  const env = { HTTPS_PROXY: `127.0.0.1:${await listen(server)}` };
+  const running = startProxy(`https://127.0.0.1:${port}/v1/mcp`, {
+    args: ['--ca', authority.certFile],
+    env,
+  });
+  running.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'pay' } });
+  await expect.poll(() => tunnels.length).toBe(1);
+  running.notify('notifications/cancelled', { requestId: 1 });
+  await expect.poll(() => tunnels.length).toBe(2);
+  for (const open of tunnels) open();
+  await expect.poll(() => sent).toEqual(['notifications/cancelled']);
+  expect(await running.end()).toBe(0);
+  expect(sent).toEqual(['notifications/cancelled']);
+  expect(running.messages).toEqual([]);
+});
+
 it('that hangs up is named, and asked three times', async () => {
   let connections = 0;
   const server = createTcpServer((socket) => {
