@@ -44,7 +44,7 @@ export function openRouteEarly(origin: string, options: RouteOptions): Route | u
 function tlsSettings(options: RouteOptions): TlsSettings {
   const { caFile, certFile, certKeyFile, env, trustsSystem = false } = options;
   const ca = [
-    ...(caFile === undefined ? [] : [readFileSync(caFile)]),
+    ...(caFile === undefined ? [] : [readAuthorities(caFile)]),
     ...(trustsSystem ? systemCertificates() : []),
   ];
   return {
@@ -53,6 +53,13 @@ function tlsSettings(options: RouteOptions): TlsSettings {
     ...(certFile === undefined ? {} : { cert: readFileSync(certFile) }),
     ...(certKeyFile === undefined ? {} : { key: readFileSync(certKeyFile) }),
   };
+}
+
+/** Node.js takes a file with no certificate in it, as one in DER, for none. */
+function readAuthorities(file: string): Buffer {
+  const pem = readFileSync(file);
+  if (!pem.includes('-----BEGIN ')) throw new Error('no PEM file');
+  return pem;
 }
 
 type Tls = typeof import('node:tls') & {
