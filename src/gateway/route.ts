@@ -310,10 +310,14 @@ export class Route {
 
   #watch(socket: Socket): void {
     const closeIdle = () => {
-      if (this.#idle.has(socket)) socket.destroy();
+      if (!this.#idle.has(socket)) return;
+      socket.destroy();
+      // Until its `close` the agent might give it to a request.
+      socket.emit('agentRemove');
     };
     // What comes when nothing was asked for must not be taken for the next answer.
     socket.on('data', closeIdle);
+    socket.on('end', closeIdle);
     socket.on('timeout', closeIdle);
     socket.once('close', () => this.#idle.delete(socket));
   }
