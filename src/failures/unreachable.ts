@@ -93,7 +93,7 @@ export const TROUBLES = {
   },
   'proxy-untrusted': {
     cause: 'proxy',
-    what: 'the certificate of the HTTP proxy of this machine is of no use',
+    what: 'the certificate of the HTTP proxy of this machine cannot be trusted',
     remedy:
       "Get the proxy's CA certificate as a PEM file from your network's admin and name it with --ca FILE (or in NODE_EXTRA_CA_CERTS), and check the proxy's host in HTTPS_PROXY.",
   },

@@ -54,7 +54,10 @@ export class HttpProxy {
       error instanceof AggregateError ? error.errors[0] : error;
     const host = `the HTTP proxy ${hostname} of this machine`;
     return /CERT|^UNABLE_TO/.test(code)
-      ? new ProxyFailure('ERR_PROXY_UNTRUSTED', `${host} has a certificate of no use (${code})`)
+      ? new ProxyFailure(
+          'ERR_PROXY_UNTRUSTED',
+          `${host} shows a certificate that cannot be trusted (${code})`,
+        )
       : new ProxyFailure('ERR_PROXY_UNREACHABLE', `${host} does not answer (${code})`);
   }
 

@@ -252,7 +252,7 @@ export class Route {
 
   async #handshakes(tcp: Socket): Promise<Socket> {
     const timeout = this.#settings.connectTimeoutMs;
-    const giveUp = () => tcp.destroy(new TimedOut('ERR_CONNECT_TIMEOUT'));
+    const giveUp = () => tcp.destroy(new TimedOut('ERR_CONNECT_TIMEOUT', this.#proxy?.url.host));
     const timer = timeout === 0 ? undefined : setTimeout(giveUp, timeout);
     try {
       const far = await this.#farEnd(tcp);
@@ -358,9 +358,13 @@ function nameOf({ hostname }: URL): { host: string; servername: string } {
 class TimedOut extends Error {
   readonly code: string;
 
-  constructor(code: 'ERR_CONNECT_TIMEOUT' | 'ERR_ANSWER_TIMEOUT') {
+  /** Host and port of the HTTP proxy on the way. */
+  readonly proxy: string | undefined;
+
+  constructor(code: 'ERR_CONNECT_TIMEOUT' | 'ERR_ANSWER_TIMEOUT', proxy?: string) {
     super('timed out');
     this.code = code;
+    this.proxy = proxy;
   }
 }
 

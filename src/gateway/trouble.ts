@@ -52,12 +52,20 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
   if (isProxyFailure(error)) return diagnoseProxy(error);
   // Happy eyeballs (RFC 8305) collects one error an address.
   const first: Error = error instanceof AggregateError ? error.errors[0] : error;
-  const { code = '', address } = first as NodeJS.ErrnoException & { address?: string };
+  const {
+    code = '',
+    address,
+    proxy,
+  } = first as NodeJS.ErrnoException & {
+    address?: string;
+    proxy?: string;
+  };
   const { connectTimeoutMs, timeoutMs } = settings;
   const { host, hostname: own } = new URL(settings.gateway);
   // The system's own comes sooner, where it has a shorter patience.
   if (code === 'ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
-    const detail = `no connection came about within ${seconds(connectTimeoutMs)}`;
+    const through = proxy === undefined ? '' : ` through the HTTP proxy ${proxy} of this machine`;
+    const detail = `no connection came about${through} within ${seconds(connectTimeoutMs)}`;
     return { trouble: 'connect-timeout', detail };
   }
   if (code === 'ERR_ANSWER_TIMEOUT') {

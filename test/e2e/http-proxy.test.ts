@@ -138,7 +138,7 @@ it('is spoken to over TLS where its URL begins with https; it gets no key, and m
   const { message, data } = await failure(startProxy(url, { env }));
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 1 });
   expect(message).toMatch(
-    /127\.0\.0\.1:\d+ of this machine has a certificate of no use \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\)\. .*--ca FILE/,
+    /127\.0\.0\.1:\d+ of this machine shows a certificate that cannot be trusted \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\)\. .*--ca FILE/,
   );
   expect(proxy.asked).toHaveLength(1);
 });
@@ -157,7 +157,7 @@ it.each([
   });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 1 });
-  expect(message).toContain(`has a certificate of no use (${code})`);
+  expect(message).toContain(`shows a certificate that cannot be trusted (${code})`);
   expect(asked).toEqual([]);
 });
 
@@ -332,15 +332,18 @@ it('that does not speak HTTP is named', async () => {
   expect(message).toContain('the HTTP proxy of this machine does not speak HTTP');
 });
 
-it('that is silent is given up after --connect-timeout', async () => {
+it('that is silent is given up after --connect-timeout, and named', async () => {
   const silent = createTcpServer((socket) => void socket.resume());
+  const host = `127.0.0.1:${await listen(silent)}`;
   const running = startProxy('https://gateway.example/v1/mcp', {
     args: ['--connect-timeout', '0.2'],
-    env: { HTTPS_PROXY: `127.0.0.1:${await listen(silent)}` },
+    env: { HTTPS_PROXY: `ada:p@${host}` },
   });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'timeout' });
-  expect(message).toContain('no connection came about within 0.2 s');
+  expect(message).toContain(
+    `no connection came about through the HTTP proxy ${host} of this machine within 0.2 s`,
+  );
 });
 
 it.each(['http://[', 'socks5://127.0.0.1:1080'])(
