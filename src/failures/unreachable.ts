@@ -91,6 +91,18 @@ export const TROUBLES = {
     what: 'the HTTP proxy of this machine does not answer',
     remedy: 'Check HTTPS_PROXY and HTTP_PROXY, or name the gateway in NO_PROXY to go without.',
   },
+  'proxy-untrusted': {
+    cause: 'proxy',
+    what: 'the certificate of the HTTP proxy of this machine cannot be trusted',
+    remedy:
+      "Get the proxy's CA certificate as a PEM file from your network's admin and name it with --ca FILE (or in NODE_EXTRA_CA_CERTS), and check the proxy's host in HTTPS_PROXY.",
+  },
+  'proxy-failed': {
+    cause: 'proxy',
+    what: 'the HTTP proxy of this machine could not reach it',
+    remedy:
+      "Check the host and port in the URL, and that the gateway is running; if it stays, ask your network's admin, or name the gateway in NO_PROXY to go without.",
+  },
   'proxy-refused': {
     cause: 'proxy',
     what: 'the HTTP proxy of this machine does not let it through',
@@ -99,7 +111,8 @@ export const TROUBLES = {
   'proxy-wants-credentials': {
     cause: 'proxy',
     what: 'the HTTP proxy of this machine wants a user name and password',
-    remedy: 'Put them into the proxy URL in HTTPS_PROXY: http://user:password@proxy:port.',
+    remedy:
+      'Put them into the proxy URL in HTTPS_PROXY or HTTP_PROXY, or correct them there: http://user:password@proxy:port.',
   },
   'proxy-invalid': {
     cause: 'proxy',

@@ -3,6 +3,7 @@ import type { Trouble } from '../failures/unreachable.ts';
 import type { Message } from '../protocol/message.ts';
 import { isOpenEnded } from '../protocol/methods.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
+import { isProxyFailure } from './http-proxy.ts';
 import type { Route } from './route.ts';
 import type { Routes } from './routes.ts';
 import type { Session } from './session.ts';
@@ -53,9 +54,7 @@ export class Endpoint {
       this.#route ??= routes.open(url.origin);
       return undefined;
     } catch (error) {
-      return (error as NodeJS.ErrnoException).syscall === 'open' || isPemError(error)
-        ? 'certificate-file'
-        : 'proxy-invalid';
+      return isProxyFailure(error as Error) ? 'proxy-invalid' : 'certificate-file';
     }
   }
 
@@ -145,7 +144,3 @@ const UNKNOWN_ISSUER = new Set([
   'SELF_SIGNED_CERT_IN_CHAIN',
   'DEPTH_ZERO_SELF_SIGNED_CERT',
 ]);
-
-function isPemError(error: unknown): boolean {
-  return /^ERR_OSSL/.test((error as NodeJS.ErrnoException).code ?? '');
-}

@@ -136,6 +136,11 @@ export class Exchange implements RequestHandler {
     });
   }
 
+  /** Whether the request has a connection, and begins to leave this machine. */
+  get hasBegun(): boolean {
+    return this.#control !== undefined;
+  }
+
   /** Ends it now: nothing more reaches the observer. */
   abort(): void {
     this.#finish({ kind: 'aborted' });
@@ -215,7 +220,7 @@ export class Exchange implements RequestHandler {
     if (this.#isAborted) return;
     const error = this.#error;
     const end = error === undefined ? this.#reader?.end() : this.#reader?.salvage();
-    const sent = this.#control !== undefined;
+    const sent = this.hasBegun;
     const status = this.#status === undefined ? {} : { status: this.#status };
     this.#end(end ?? { kind: 'broken', error: error ?? new StreamEnded(), sent, ...status });
   }

@@ -84,6 +84,9 @@ function ofStatus(
       return { reason: 'wrong_path', status };
     case 406:
       return { reason: 'not_acceptable', status, ...said };
+    case 407:
+      // Of a proxy that plain http goes through (RFC 9110 §15.5.8).
+      return { reason: 'unreachable', trouble: 'proxy-wants-credentials' };
     case 413:
       return { reason: 'request_too_large', status, ...said, ...limitIn(detail) };
     case 429:

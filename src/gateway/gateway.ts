@@ -105,6 +105,8 @@ export class Gateway implements Upstream {
     const cease = () => {
       course.isOver = true;
       course.wake?.();
+      // Of a request that still waits for its connection the gateway need not hear.
+      if (course.exchange?.hasBegun === false) course.exchange.abort();
     };
     return {
       settled,

@@ -3,13 +3,21 @@ import { isBadHttp } from './retry-policy.ts';
 
 const PROXY = 'the HTTP proxy of this machine';
 
+type Code =
+  | 'ERR_PROXY_INVALID'
+  | 'ERR_PROXY_UNREACHABLE'
+  | 'ERR_PROXY_UNTRUSTED'
+  | 'ERR_PROXY_REFUSED'
+  | 'ERR_PROXY_FAILED'
+  | 'ERR_PROXY_HUNG_UP';
+
 /** What an HTTP proxy did instead of letting a connection through, in words to show. */
 export class ProxyFailure extends Error {
-  readonly code: 'ERR_PROXY_UNREACHABLE' | 'ERR_PROXY_REFUSED' | 'ERR_PROXY_HUNG_UP';
+  readonly code: Code;
   /** With which status it refused. */
   readonly status: number | undefined;
 
-  constructor(code: ProxyFailure['code'], message: string, status?: number) {
+  constructor(code: Code, message: string, status?: number) {
     super(message);
     this.code = code;
     this.status = status;
@@ -27,12 +35,15 @@ export class HttpProxy {
   /** What lets requests through it, as names and values by turns (RFC 9110 §11.7.2). */
   readonly credentials: readonly string[];
 
-  /** Throws when `text` is no http or https URL. */
+  /** Throws a ProxyFailure when `text` is no http or https URL. */
   constructor(text: string) {
+    if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
+      throw new ProxyFailure('ERR_PROXY_INVALID', `${PROXY} has no URL`);
+    }
     this.url = new URL(text);
-    const { protocol, username, password } = this.url;
-    if (!/^https?:$/.test(protocol)) throw new TypeError(`no HTTP proxy: ${protocol}`);
-    const pair = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+    // Takes a `%` that encodes nothing for what it is.
+    const { unescape: decoded } = process.getBuiltinModule('node:querystring');
+    const pair = `${decoded(this.url.username)}:${decoded(this.url.password)}`;
     this.credentials =
       pair === ':' ? [] : ['proxy-authorization', `Basic ${Buffer.from(pair).toString('base64')}`];
   }
@@ -41,8 +52,13 @@ export class HttpProxy {
   unreachable(error: NodeJS.ErrnoException & { hostname?: string }): ProxyFailure {
     const { code = '', hostname = this.url.host } =
       error instanceof AggregateError ? error.errors[0] : error;
-    const what = `the HTTP proxy ${hostname} of this machine does not answer (${code})`;
-    return new ProxyFailure('ERR_PROXY_UNREACHABLE', what);
+    const host = `the HTTP proxy ${hostname} of this machine`;
+    return /CERT|^UNABLE_TO/.test(code)
+      ? new ProxyFailure(
+          'ERR_PROXY_UNTRUSTED',
+          `${host} shows a certificate that cannot be trusted (${code})`,
+        )
+      : new ProxyFailure('ERR_PROXY_UNREACHABLE', `${host} does not answer (${code})`);
   }
 
   /**
@@ -60,7 +76,7 @@ export class HttpProxy {
       request.once('connect', ({ statusCode: status = 0 }, _, early) => {
         if (early.length > 0) connection.unshift(early);
         if (status >= 200 && status < 300) resolve();
-        else reject(new ProxyFailure('ERR_PROXY_REFUSED', `${PROXY} answered ${status}`, status));
+        else reject(new ProxyFailure(codeOf(status), `${PROXY} answered ${status}`, status));
       });
       request.once('error', (error) => {
         const did = isBadHttp(error) ? 'does not speak HTTP' : 'hung up';
@@ -69,4 +85,8 @@ export class HttpProxy {
       request.end();
     });
   }
+}
+
+function codeOf(status: number): Code {
+  return status >= 500 ? 'ERR_PROXY_FAILED' : 'ERR_PROXY_REFUSED';
 }

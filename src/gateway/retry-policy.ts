@@ -62,7 +62,7 @@ export function mayPass(end: ExchangeEnd): boolean {
 
 // Certificates and proxies' refusals stay as they are.
 const LASTING =
-  /^(?:ERR_TLS|ERR_SSL|ERR_PROXY_REFUSED|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/;
+  /^(?:ERR_TLS|ERR_SSL|ERR_PROXY_(?:REFUSED|UNTRUSTED)|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/;
 
 /** Whether the peer does not keep to HTTP, or has headers without end. */
 export function isBadHttp(error: Error): boolean {

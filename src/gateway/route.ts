@@ -52,7 +52,7 @@ export interface RequestHandler {
 export interface RouteSettings {
   /** For a connection, all handshakes included, in milliseconds; 0 for no limit. */
   readonly connectTimeoutMs: number;
-  /** Asked once, by `prepareTls` or when the first connection needs it. */
+  /** Asked by `prepareTls`, or when the first connection needs it; not for every connection. */
   readonly tls: () => TlsSettings;
   /** The URL of an HTTP proxy to go through. */
   readonly proxy?: string | undefined;
@@ -103,6 +103,7 @@ export class Route {
   readonly #opening = new Set<Socket>();
   readonly #idle = new Set<Socket>();
   #secureContext: SecureContext | undefined;
+  #proxyContext: SecureContext | undefined;
   #tlsSession: Buffer | undefined;
   #agent: Agent | undefined;
   /** Begun before it was needed. */
@@ -111,7 +112,7 @@ export class Route {
   #idleHint: string | undefined;
   #isClosed = false;
 
-  /** Throws when the proxy's URL is none. */
+  /** Throws a ProxyFailure when the proxy's URL is none. */
   constructor(origin: string, settings: RouteSettings) {
     this.#url = new URL(origin);
     this.#isTls = this.#url.protocol === 'https:';
@@ -251,7 +252,7 @@ export class Route {
 
   async #handshakes(tcp: Socket): Promise<Socket> {
     const timeout = this.#settings.connectTimeoutMs;
-    const giveUp = () => tcp.destroy(new TimedOut('ERR_CONNECT_TIMEOUT'));
+    const giveUp = () => tcp.destroy(new TimedOut('ERR_CONNECT_TIMEOUT', this.#proxy?.url.host));
     const timer = timeout === 0 ? undefined : setTimeout(giveUp, timeout);
     try {
       const far = await this.#farEnd(tcp);
@@ -286,9 +287,8 @@ export class Route {
 
   /** Trusts what the gateway's TLS trusts, and shows no client certificate. */
   #secureProxy(tcp: Socket, proxy: URL): Promise<TLSSocket> {
-    const { ca } = this.#settings.tls();
-    const secureContext = tls().createSecureContext(ca === undefined ? {} : { ca });
-    const options = { socket: tcp, secureContext, ...nameOf(proxy) };
+    this.#proxyContext ??= tls().createSecureContext(trustOf(this.#settings.tls()));
+    const options = { socket: tcp, secureContext: this.#proxyContext, ...nameOf(proxy) };
     return ready(tls().connect(options), 'secureConnect', tcp);
   }
 
@@ -310,10 +310,14 @@ export class Route {
 
   #watch(socket: Socket): void {
     const closeIdle = () => {
-      if (this.#idle.has(socket)) socket.destroy();
+      if (!this.#idle.has(socket)) return;
+      socket.destroy();
+      // Until its `close` the agent might give it to a request.
+      socket.emit('agentRemove');
     };
     // What comes when nothing was asked for must not be taken for the next answer.
     socket.on('data', closeIdle);
+    socket.on('end', closeIdle);
     socket.on('timeout', closeIdle);
     socket.once('close', () => this.#idle.delete(socket));
   }
@@ -340,6 +344,10 @@ function ready<Kind extends Socket>(
   });
 }
 
+function trustOf({ ca }: TlsSettings): TlsSettings {
+  return ca === undefined ? {} : { ca };
+}
+
 /** Whom a certificate must be for. The server is told a name only (RFC 6066 §3). */
 function nameOf({ hostname }: URL): { host: string; servername: string } {
   const host = withoutBrackets(hostname);
@@ -350,9 +358,13 @@ function nameOf({ hostname }: URL): { host: string; servername: string } {
 class TimedOut extends Error {
   readonly code: string;
 
-  constructor(code: 'ERR_CONNECT_TIMEOUT' | 'ERR_ANSWER_TIMEOUT') {
+  /** Host and port of the HTTP proxy on the way. */
+  readonly proxy: string | undefined;
+
+  constructor(code: 'ERR_CONNECT_TIMEOUT' | 'ERR_ANSWER_TIMEOUT', proxy?: string) {
     super('timed out');
     this.code = code;
+    this.proxy = proxy;
   }
 }
 

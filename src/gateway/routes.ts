@@ -81,7 +81,7 @@ export class Routes {
 function tlsSettings(options: RoutesOptions, trustsSystem: boolean): TlsSettings {
   const { caFile, certFile, certKeyFile, env } = options;
   const ca = [
-    ...(caFile === undefined ? [] : [readFileSync(caFile)]),
+    ...(caFile === undefined ? [] : [readAuthorities(caFile)]),
     ...(trustsSystem ? systemCertificates() : []),
   ];
   return {
@@ -90,6 +90,13 @@ function tlsSettings(options: RoutesOptions, trustsSystem: boolean): TlsSettings
     ...(certFile === undefined ? {} : { cert: readFileSync(certFile) }),
     ...(certKeyFile === undefined ? {} : { key: readFileSync(certKeyFile) }),
   };
+}
+
+/** Node.js takes a file with no certificate in it, as one in DER, for none. */
+function readAuthorities(file: string): Buffer {
+  const pem = readFileSync(file);
+  if (!pem.includes('-----BEGIN ')) throw new Error('no PEM file');
+  return pem;
 }
 
 type Tls = typeof import('node:tls') & {

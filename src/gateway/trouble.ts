@@ -30,6 +30,15 @@ const TROUBLE_BY_CODE: Readonly<Record<string, Trouble>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'not-tls',
 };
 
+const TROUBLE_BY_PROXY_CODE: Readonly<Record<ProxyFailure['code'], Trouble>> = {
+  ERR_PROXY_INVALID: 'proxy-invalid',
+  ERR_PROXY_UNREACHABLE: 'proxy-unreachable',
+  ERR_PROXY_UNTRUSTED: 'proxy-untrusted',
+  ERR_PROXY_REFUSED: 'proxy-refused',
+  ERR_PROXY_FAILED: 'proxy-failed',
+  ERR_PROXY_HUNG_UP: 'proxy-refused',
+};
+
 /** The settings that an error is judged by. */
 interface Settings {
   /** The endpoint. */
@@ -43,12 +52,20 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
   if (isProxyFailure(error)) return diagnoseProxy(error);
   // Happy eyeballs (RFC 8305) collects one error an address.
   const first: Error = error instanceof AggregateError ? error.errors[0] : error;
-  const { code = '', address } = first as NodeJS.ErrnoException & { address?: string };
+  const {
+    code = '',
+    address,
+    proxy,
+  } = first as NodeJS.ErrnoException & {
+    address?: string;
+    proxy?: string;
+  };
   const { connectTimeoutMs, timeoutMs } = settings;
   const { host, hostname: own } = new URL(settings.gateway);
   // The system's own comes sooner, where it has a shorter patience.
   if (code === 'ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
-    const detail = `no connection came about within ${seconds(connectTimeoutMs)}`;
+    const through = proxy === undefined ? '' : ` through the HTTP proxy ${proxy} of this machine`;
+    const detail = `no connection came about${through} within ${seconds(connectTimeoutMs)}`;
     return { trouble: 'connect-timeout', detail };
   }
   if (code === 'ERR_ANSWER_TIMEOUT') {
@@ -74,8 +91,7 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
 
 function diagnoseProxy({ code, status, message }: ProxyFailure): Diagnosis {
   if (status === 407) return { trouble: 'proxy-wants-credentials' };
-  const trouble = code === 'ERR_PROXY_UNREACHABLE' ? 'proxy-unreachable' : 'proxy-refused';
-  return { trouble, detail: cleanNetworkText(message) };
+  return { trouble: TROUBLE_BY_PROXY_CODE[code], detail: cleanNetworkText(message) };
 }
 
 function certificateNames(error: Error): string {

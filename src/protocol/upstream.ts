@@ -17,7 +17,10 @@ export interface Sending {
    * anything else was accepted. Undefined as well after `abort`.
    */
   readonly settled: Promise<Failure | undefined>;
-  /** Lets what is under way end by itself, but begins nothing new for it: no further attempt. */
+  /**
+   * Lets what is under way end by itself, but begins nothing new for it: no further attempt, nor
+   * one that has no connection yet.
+   */
   cease(): void;
   /** Ends it now: nothing more of it reaches the observer. */
   abort(): void;

@@ -136,9 +136,29 @@ it('is spoken to over TLS where its URL begins with https; it gets no key, and m
   await running.end();
   await expect.poll(proxy.open).toBe(0);
   const { message, data } = await failure(startProxy(url, { env }));
-  expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy' });
-  expect(message).toMatch(/does not answer \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\)/);
+  expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 1 });
+  expect(message).toMatch(
+    /127\.0\.0\.1:\d+ of this machine shows a certificate that cannot be trusted \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\)\. .*--ca FILE/,
+  );
   expect(proxy.asked).toHaveLength(1);
+});
+
+it.each([
+  ['names another host', { names: 'DNS:other.test' }, 'ERR_TLS_CERT_ALTNAME_INVALID'],
+  ['has expired', { days: -1 }, 'CERT_HAS_EXPIRED'],
+])('over TLS whose certificate %s is sent nothing and tried once', async (_, issue, code) => {
+  const { names = 'IP:127.0.0.1', ...rest } = issue as { names?: string; days?: number };
+  const asked: string[] = [];
+  const server = createHttpsServer(authority.issue(names, rest));
+  server.on('connect', (request) => asked.push(request.url ?? ''));
+  const running = startProxy('https://gateway.example/v1/mcp', {
+    args: ['--ca', authority.certFile],
+    env: { HTTPS_PROXY: `https://ada:p@127.0.0.1:${await listen(server)}` },
+  });
+  const { message, data } = await failure(running);
+  expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 1 });
+  expect(message).toContain(`shows a certificate that cannot be trusted (${code})`);
+  expect(asked).toEqual([]);
 });
 
 it('is given its user name and password, for a tunnel and for plain http', async () => {
@@ -154,6 +174,19 @@ it('is given its user name and password, for a tunnel and for plain http', async
     expect(proxy.asked).toHaveLength(1);
     expect(proxy.heard()).toContain(`"proxy-authorization":"${credentials}"`);
   }
+});
+
+it.each([
+  ['ada:50%off', 'ada:50%off'],
+  ['ada', 'ada:'],
+  [':p', ':p'],
+  ['%C3%BC%00:€', 'ü\0:€'],
+])('is given the user name and password in %s as they are meant', async (user, meant) => {
+  const { url, args } = await secureGateway();
+  const proxy = await httpProxy();
+  const env = { HTTPS_PROXY: proxy.url.replace('//', `//${user}@`) };
+  expect(await startProxy(url, { args, env }).request(1, 'tools/list')).toHaveProperty('result');
+  expect(proxy.heard()).toContain(`"Basic ${Buffer.from(meant).toString('base64')}"`);
 });
 
 it('has one tunnel for one request after the other, which is closed at the end', async () => {
@@ -204,6 +237,63 @@ it.each([
   expect(message).toMatch(words);
 });
 
+it('that could not reach the gateway is asked three times', async () => {
+  const proxy = await httpProxy({ refuseWith: 502 });
+  const running = startProxy('https://gateway.example/v1/mcp', { env: { HTTPS_PROXY: proxy.url } });
+  const { message, data } = await failure(running);
+  expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 3 });
+  expect(message).toMatch(
+    /HTTP proxy of this machine answered 502, .* that the gateway is running/,
+  );
+  expect(proxy.asked).toHaveLength(3);
+  await expect.poll(proxy.open).toBe(0);
+});
+
+it('that wants a password for plain http is named, not the gateway', async () => {
+  const proxy = await httpProxy({ refuseWith: 407 });
+  const running = startProxy('http://127.0.0.1:9/v1/mcp', { env: { HTTP_PROXY: proxy.url } });
+  const { message, data } = await failure(running);
+  expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy' });
+  expect(message).toMatch(/wants a user name and password\. .*HTTP_PROXY/);
+});
+
+it('gets no request through that was cancelled while its tunnel was being made', async () => {
+  const tunnels: (() => void)[] = [];
+  const sent: string[] = [];
+  const far = createHttpsServer(authority.issue('IP:127.0.0.1'), (request, response) => {
+    request.setEncoding('utf8').on('data', (body) => {
+      const { id, method } = JSON.parse(body);
+      sent.push(method);
+      if (id === undefined) response.writeHead(202).end();
+      else response.end(JSON.stringify({ jsonrpc: '2.0', id, result: {} }));
+    });
+  });
+  const port = await listen(far);
+  const server = createHttpServer().on('connect', (_, socket: Duplex) => {
+    tunnels.push(() => {
+      const upstream = connect(port, '127.0.0.1', () => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\n');
+        upstream.pipe(socket).pipe(upstream);
+      });
+      for (const end of [upstream, socket]) end.on('error', () => {});
+    });
+  });
+  const env = { HTTPS_PROXY: `127.0.0.1:${await listen(server)}` };
+  const running = startProxy(`https://127.0.0.1:${port}/v1/mcp`, {
+    args: ['--ca', authority.certFile],
+    env,
+  });
+  running.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'pay' } });
+  await expect.poll(() => tunnels.length).toBe(1);
+  running.notify('notifications/cancelled', { requestId: 1 });
+  await expect.poll(() => tunnels.length).toBe(2);
+  for (const open of tunnels) open();
+  await expect.poll(() => sent).toEqual(['notifications/cancelled']);
+  expect(await running.end()).toBe(0);
+  expect(sent).toEqual(['notifications/cancelled']);
+  expect(running.messages).toEqual([]);
+});
+
 it('that hangs up is named, and asked three times', async () => {
   let connections = 0;
   const server = createTcpServer((socket) => {
@@ -242,18 +332,21 @@ it('that does not speak HTTP is named', async () => {
   expect(message).toContain('the HTTP proxy of this machine does not speak HTTP');
 });
 
-it('that is silent is given up after --connect-timeout', async () => {
+it('that is silent is given up after --connect-timeout, and named', async () => {
   const silent = createTcpServer((socket) => void socket.resume());
+  const host = `127.0.0.1:${await listen(silent)}`;
   const running = startProxy('https://gateway.example/v1/mcp', {
     args: ['--connect-timeout', '0.2'],
-    env: { HTTPS_PROXY: `127.0.0.1:${await listen(silent)}` },
+    env: { HTTPS_PROXY: `ada:p@${host}` },
   });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'timeout' });
-  expect(message).toContain('no connection came about within 0.2 s');
+  expect(message).toContain(
+    `no connection came about through the HTTP proxy ${host} of this machine within 0.2 s`,
+  );
 });
 
-it.each(['http://[', 'socks5://127.0.0.1:1080', 'http://%:@127.0.0.1:1'])(
+it.each(['http://[', 'socks5://127.0.0.1:1080'])(
   'that is named by %s is named as no URL for one',
   async (HTTPS_PROXY) => {
     const running = startProxy('https://gateway.example/v1/mcp', { env: { HTTPS_PROXY } });

@@ -1,11 +1,12 @@
 import { once } from 'node:events';
 import { createServer, type ServerOptions } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
 import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { CertificateAuthority } from './certificates.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
-import { type RunningProxy, startProxy } from './running-proxy.ts';
+import { program, type RunningProxy, startProxy } from './running-proxy.ts';
 
 let authority: CertificateAuthority;
 beforeAll(() => {
@@ -110,11 +111,15 @@ describe('TLS', () => {
     expect(await proxy.request(1, 'tools/list')).toMatchObject({ result: { authorized: true } });
   });
 
-  it('says that a certificate file cannot be read', async () => {
-    const proxy = startProxy('https://127.0.0.1:1/v1/mcp', { args: ['--ca', '/no/such.pem'] });
+  it.each([
+    ['is missing', '/no/such.pem'],
+    ['is a folder', tmpdir()],
+    ['has no certificate in it', program],
+  ])('says that a certificate file cannot be used that %s', async (_, file) => {
+    const proxy = startProxy('https://127.0.0.1:1/v1/mcp', { args: ['--ca', file] });
     const { message, data } = await failure(proxy);
     expect(data).toMatchObject({ cause: 'tls' });
-    expect(message).toContain('--ca');
+    expect(message).toContain('a certificate file cannot be used. Check the files that --ca');
   });
 });
 

@@ -1,7 +1,8 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
-import type { Headers } from '../../src/gateway/route.ts';
+import type { ConnectionBegun, Headers } from '../../src/gateway/route.ts';
 import { type RequestControl, Route } from '../../src/gateway/route.ts';
 
 interface Answer {
@@ -175,4 +176,62 @@ it('ends what is under way when it is destroyed', async () => {
   await once(server, 'connection');
   await route.destroy();
   expect((await answer).error).toBeInstanceOf(Error);
+});
+
+it('gives no request an idle connection that the server has just closed', async () => {
+  const opened: Socket[] = [];
+  const onConnection = (begun: unknown) =>
+    void (begun as ConnectionBegun).opening.then((socket) => opened.push(socket));
+  subscribe('mcp-latchkey:connection', onConnection);
+  onTestFinished(() => void unsubscribe('mcp-latchkey:connection', onConnection));
+  const { sockets, send } = await start(onRequest(OK));
+  await Promise.all([send(), send()]);
+  expect(opened).toHaveLength(2);
+  const own = opened.at(-1) as Socket;
+  const next = once(own, 'end').then(() => send());
+  sockets.find(({ remotePort }) => remotePort === own.localPort)?.end();
+  expect(await next).toMatchObject({ status: 200, body: 'ok' });
+  expect(sockets).toHaveLength(2);
+});
+
+it('asks once what to trust, for all connections to a proxy over TLS', async () => {
+  const proxy = createServer((socket) =>
+    socket.on('error', () => {}).once('data', () => socket.end()),
+  );
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  let asked = 0;
+  const tls = () => {
+    asked++;
+    return {};
+  };
+  const { port } = proxy.address() as AddressInfo;
+  const origin = 'https://gateway.example';
+  const route = new Route(origin, {
+    connectTimeoutMs: 1_000,
+    tls,
+    proxy: `https://127.0.0.1:${port}`,
+  });
+  onTestFinished(async () => {
+    await route.destroy();
+    proxy.close();
+  });
+  const timeouts = { headersTimeout: 0, bodyTimeout: 0 };
+  const failed = () =>
+    new Promise<Error>((resolve) => {
+      route.dispatch(
+        { origin, method: 'GET', path: '/', headers: [], ...timeouts },
+        {
+          onRequestStart: () => {},
+          onResponseStart: () => {},
+          onResponseData: () => {},
+          onResponseEnd: () => {},
+          onResponseError: resolve,
+        },
+      );
+    });
+  for (const error of await Promise.all([failed(), failed(), failed()])) {
+    expect(error).toMatchObject({ code: 'ERR_PROXY_UNREACHABLE' });
+  }
+  expect(asked).toBe(1);
 });
