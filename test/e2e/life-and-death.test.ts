@@ -235,4 +235,13 @@ describe('options', () => {
       rmSync(folder, { recursive: true });
     }
   });
+
+  it('says once that --log-file cannot be written, and goes on without', async () => {
+    const gateway = await startGateway(answer);
+    const args = ['--log-file', '/no/such/folder/log', '--log-level', 'debug'];
+    const proxy = startProxy(gateway.url, { args });
+    expect(await proxy.request(1, 'ping')).toHaveProperty('result');
+    await proxy.end();
+    expect(proxy.stderr.match(/--log-file: .* cannot be written \(ENOENT\)/g)).toHaveLength(1);
+  });
 });
