@@ -205,7 +205,7 @@ export function withQuotes(argv: readonly string[]): string[] {
 
 // The other word may be a key, so it is not quoted.
 const ONE_URL_ONLY =
-  'one URL only, and no key: what stands here can be read by every program on this machine';
+  'one URL only, and no key: every program on this machine can read what stands here. Store the key with mcp-latchkey login';
 
 /** Settings from a URL or built-in name and the options that were given, by name. Throws UsageError. */
 export function toSettings(
