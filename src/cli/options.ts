@@ -271,7 +271,7 @@ function fromEnvironment(name: OptionName, env: NodeJS.ProcessEnv): string | str
 
 function endpoint(gateway: string, allowsHttp: boolean, integrations: string | undefined): URL {
   const text = BUILT_IN_GATEWAYS[gateway] ?? gateway;
-  if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) {
+  if (!/^\s*https?:\/\//i.test(text)) {
     const names = Object.keys(BUILT_IN_GATEWAYS).join(', ');
     // What stands there may be a key, so it is not quoted.
     throw new UsageError(
@@ -281,6 +281,7 @@ function endpoint(gateway: string, allowsHttp: boolean, integrations: string | u
   if (/\s/.test(text.trim())) {
     throw new UsageError('the URL has a space in it: give each option as a word of its own');
   }
+  if (!URL.canParse(text)) throw new UsageError('the URL is none: check its host and port');
   const url = new URL(text);
   if (url.username !== '' || url.password !== '') {
     throw new UsageError('a user name or password in the URL is not used: give the key on its own');

@@ -146,6 +146,7 @@ describe('a command line that cannot be followed', () => {
     [['--url', 'https://h.example/'], 'unknown option --url: give the URL on its own'],
     [['https://h.example/', '--api-key', 'x'], 'Store it with mcp-latchkey login'],
     [['http://127.0.0.1:1/v1/mcp --allow-http'], 'the URL has a space in it'],
+    [['https://h.example:44x/v1/mcp'], 'check its host and port'],
     [['login'], 'something is missing: mcp-latchkey login <url>'],
   ])('%j: says so on stderr, nothing on stdout, exits 2', async (args, words) => {
     const { code, stdout, stderr } = await runToEnd(args);
