@@ -1,6 +1,7 @@
 import type { Failure } from '../failures/failure.ts';
 import type { Log } from '../log.ts';
 import { isPipe, readPrivateFile, UnreadableFile } from './key-file.ts';
+import { isLoopbackHost } from './loopback.ts';
 
 /** Where a key may come from, as the command line gave it. */
 export interface KeySources {
@@ -104,6 +105,29 @@ export function chosenOrigin(sources: KeySources, env: NodeJS.ProcessEnv): KeyOr
  * most 10 s. What a key command writes to stderr goes to `log`. Never rejects.
  */
 export async function findKey(
+  sources: KeySources,
+  env: NodeJS.ProcessEnv,
+  log: Log,
+): Promise<KeyFinding> {
+  const finding = await findChosenKey(sources, env, log);
+  const options = loginOptions(sources);
+  if (options === '') return finding;
+  return { ...finding, origin: { ...finding.origin, loginOptions: options } };
+}
+
+/** As in `KeyOrigin`: without them, `login` would refuse, try or store the key elsewhere. */
+function loginOptions({ url, account, keyHeader }: KeySources): string {
+  const isOpen = url.protocol === 'http:' && !isLoopbackHost(url.hostname);
+  const isNamed = account !== undefined && account !== DEFAULT_ACCOUNT;
+  const name = isNamed && /^[\w@.-]+$/.test(account) ? account : JSON.stringify(account);
+  return [
+    isOpen ? ' --allow-http' : '',
+    isNamed ? ` --account ${name}` : '',
+    keyHeader === undefined ? '' : ` --key-header ${keyHeader}`,
+  ].join('');
+}
+
+async function findChosenKey(
   sources: KeySources,
   env: NodeJS.ProcessEnv,
   log: Log,

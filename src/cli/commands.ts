@@ -5,7 +5,7 @@ import { explainCommand } from './explain.ts';
 import { installCommand, uninstallCommand } from './install.ts';
 import { loginCommand } from './login.ts';
 import { logoutCommand } from './logout.ts';
-import { PROXY_OPTIONS, UsageError, withQuotes } from './options.ts';
+import { PROXY_OPTIONS, UsageError, unknownOption, withQuotes } from './options.ts';
 import { sandboxCommand } from './sandbox.ts';
 import { statusCommand } from './status.ts';
 
@@ -34,15 +34,27 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .wrap(Math.min(100, process.stdout.columns ?? 80))
     .fail((message, error) => {
       if (message === null && !(error instanceof UsageError)) throw error;
-      const why = unknownWords(message ?? error.message, argv);
+      const why = inPlainWords(message ?? error.message, argv);
       process.stderr.write(`mcp-latchkey: ${why}. See mcp-latchkey --help.\n`);
       process.exit(2);
     });
   await parser.parseAsync();
 }
 
-/** yargs quotes every word that it does not know. One that is no option may be a key. */
-function unknownWords(message: string, argv: readonly string[]): string {
+/** The commands that want a word after their name. */
+const WANTING = [loginCommand, logoutCommand, explainCommand, uninstallCommand];
+
+/**
+ * yargs counts `non-option arguments` where one is missing, and quotes every word that it does not
+ * know. One that is no option may be a key.
+ */
+function inPlainWords(message: string, argv: readonly string[]): string {
+  if (message.startsWith('Not enough non-option arguments')) {
+    const usage = WANTING.map(({ command }) => String(command)).find(
+      (words) => words.split(' ', 1)[0] === argv[0],
+    );
+    return `something is missing: mcp-latchkey ${usage ?? '<url>'}`;
+  }
   const [, list] = /^Unknown arguments?: (.*)$/s.exec(message) ?? [];
   if (list === undefined) return message;
   const isOption = (name: string) =>
@@ -50,5 +62,7 @@ function unknownWords(message: string, argv: readonly string[]): string {
   const options = [...new Set(list.split(', ').filter(isOption))];
   return options.length === 0
     ? 'one word too many, not shown here; a key is never given on the command line'
-    : `unknown option ${options.map((name) => `${name.length === 1 ? '-' : '--'}${name}`).join(', ')}`;
+    : options
+        .map((name) => unknownOption(`${name.length === 1 ? '-' : '--'}${name}`, []))
+        .join('; ');
 }

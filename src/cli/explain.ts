@@ -17,7 +17,7 @@ export const explainCommand: CommandModule<object, { error: string }> = {
     if (explanation === undefined) {
       const known = EXPLAINED_REASONS.join(', ');
       process.stderr.write(
-        `${wrapText(`mcp-latchkey: there is no error '${error}'. There are: ${known}.`, 80)}\n`,
+        `${wrapText(`mcp-latchkey: there is no error of this name or code. There are: ${known}.`, 80)}\n`,
       );
       process.exitCode = 2;
       return;

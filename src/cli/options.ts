@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { type KeySources, keyHeaderNames } from '../auth/key.ts';
 import { readPrivateFile, UnreadableFile } from '../auth/key-file.ts';
 import { isLoopbackHost } from '../auth/loopback.ts';
+import { nearestNames } from '../failures/nearest-name.ts';
 import { Routes } from '../gateway/routes.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
 
@@ -160,7 +161,9 @@ export function readProxySettings(argv: readonly string[], env: NodeJS.ProcessEn
   for (const token of tokens) {
     if (token.kind !== 'option') continue;
     const { name, rawName, value, inlineValue } = token;
-    if (!Object.hasOwn(PROXY_OPTIONS, name)) throw new UsageError(`unknown option ${rawName}`);
+    if (!Object.hasOwn(PROXY_OPTIONS, name)) {
+      throw new UsageError(unknownOption(rawName, Object.keys(PROXY_OPTIONS)));
+    }
     const isMissing = value === undefined || (!inlineValue && value.startsWith('-'));
     if (PROXY_OPTIONS[name as OptionName].type === 'string' && isMissing) {
       throw new UsageError(`${rawName} needs a value`);
@@ -170,6 +173,23 @@ export function readProxySettings(argv: readonly string[], env: NodeJS.ProcessEn
   if (url === undefined) throw new UsageError('the URL of the gateway is missing');
   if (rest.length > 0) throw new UsageError(ONE_URL_ONLY);
   return toSettings(url, values, env);
+}
+
+/**
+ * What is wrong with an option that is none of `known`, and what was likely meant. `rawName` has its
+ * hyphens. It is quoted only where it is letters and hyphens: else it may be a key.
+ */
+export function unknownOption(rawName: string, known: readonly string[]): string {
+  const name = rawName.replace(/^-+/, '');
+  const what = /^[a-z-]{1,30}$/i.test(name)
+    ? `unknown option ${rawName}`
+    : 'unknown option, not shown here since it may be a key';
+  if (name === 'url') return `${what}: give the URL on its own, without a name before it`;
+  if (/^(?:(?:api|auth|bearer)[-_]?)?(?:key|token|bearer)$/i.test(name)) {
+    return `${what}: no option takes the key, since every program on this machine could read it. Store it with mcp-latchkey login`;
+  }
+  const [near] = nearestNames(name, known, 1);
+  return near === undefined ? what : `${what}; the nearest one is --${near}`;
 }
 
 /**
@@ -185,7 +205,7 @@ export function withQuotes(argv: readonly string[]): string[] {
 
 // The other word may be a key, so it is not quoted.
 const ONE_URL_ONLY =
-  'one URL only, and no key: what stands here can be read by every program on this machine';
+  'one URL only, and no key: every program on this machine can read what stands here. Store the key with mcp-latchkey login';
 
 /** Settings from a URL or built-in name and the options that were given, by name. Throws UsageError. */
 export function toSettings(
@@ -251,12 +271,17 @@ function fromEnvironment(name: OptionName, env: NodeJS.ProcessEnv): string | str
 
 function endpoint(gateway: string, allowsHttp: boolean, integrations: string | undefined): URL {
   const text = BUILT_IN_GATEWAYS[gateway] ?? gateway;
-  if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) {
+  if (!/^\s*https?:\/\//i.test(text)) {
     const names = Object.keys(BUILT_IN_GATEWAYS).join(', ');
+    // What stands there may be a key, so it is not quoted.
     throw new UsageError(
-      `'${text}' is no URL that starts with https://, and no built-in gateway (${names})`,
+      `what stands in the place of the URL is no URL that starts with https://, and no built-in gateway (${names}). It is not shown here, since it may be a key`,
     );
   }
+  if (/\s/.test(text.trim())) {
+    throw new UsageError('the URL has a space in it: give each option as a word of its own');
+  }
+  if (!URL.canParse(text)) throw new UsageError('the URL is none: check its host and port');
   const url = new URL(text);
   if (url.username !== '' || url.password !== '') {
     throw new UsageError('a user name or password in the URL is not used: give the key on its own');

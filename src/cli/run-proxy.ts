@@ -10,11 +10,23 @@ declare const __VERSION__: string;
 /** Runs the proxy between stdin and stdout until the client closes stdin, and then exits. */
 export function runProxy(settings: ProxySettings): void {
   let stderr: NodeJS.WriteStream | undefined;
+  let { logFile } = settings;
   const log = createLog(settings.logLevel, (line) => {
     // The client may close its end; the log is not worth the session.
     stderr ??= process.stderr.on('error', () => {});
     stderr.write(line);
-    if (settings.logFile !== undefined) appendTo(settings.logFile, line);
+    if (logFile === undefined) return;
+    try {
+      // Readable by the user alone: the log quotes what the gateway said.
+      appendFileSync(logFile, line, { mode: 0o600 });
+    } catch (error) {
+      // A full disk or a missing folder is no reason to stop; stderr has the line.
+      const { code } = error as NodeJS.ErrnoException;
+      stderr.write(
+        `mcp-latchkey: --log-file: ${logFile} cannot be written (${code}), so the log is here only.\n`,
+      );
+      logFile = undefined;
+    }
   });
   process.stdout.on('error', () => process.exit(1));
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
@@ -33,13 +45,4 @@ export function runProxy(settings: ProxySettings): void {
   }
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
   void proxy.run().then(() => process.exit(0));
-}
-
-/** Readable by the user alone: the log quotes what the gateway said. */
-function appendTo(file: string, line: string): void {
-  try {
-    appendFileSync(file, line, { mode: 0o600 });
-  } catch {
-    // A full disk or a missing folder is no reason to stop; stderr has the line.
-  }
 }

@@ -126,12 +126,13 @@ async function usedKey(
   }
   const silent = createLog('error', () => {});
   const finding = await findKey(settings, process.env, silent);
+  const { loginOptions: _, ...origin } = finding.origin;
   switch (finding.kind) {
     case 'found':
     case 'in-header':
-      return { ...base, ...finding.origin, why: REASONS[chosen.source] };
+      return { ...base, ...origin, why: REASONS[chosen.source] };
     case 'none':
-      return { ...base, ...finding.origin, why: REASONS.none };
+      return { ...base, ...origin, why: REASONS.none };
     case 'unusable': {
       const detail = finding.detail ?? 'the key holds white space or characters that no key has';
       return { ...base, isUsable: false, why: sentence(detail) };

@@ -31,7 +31,8 @@ const size = (bytes: number) =>
   bytes < 1024 * 1024
     ? `${Math.round(bytes / 1024)} KB`
     : `${Math.round((bytes / 1024 / 1024) * 10) / 10} MB`;
-const login = (failure: Failure) => `\`npx mcp-latchkey login ${failure.gateway}\``;
+const login = ({ gateway, key }: Failure) =>
+  `\`npx mcp-latchkey login ${gateway}${key?.loginOptions ?? ''}\``;
 const sentences = (...parts: (string | undefined)[]) =>
   parts.filter((part) => part !== undefined).join(' ');
 
@@ -56,7 +57,7 @@ function firstKeyRemedy(failure: Failure): string {
     case 'key-command':
       return `Mend ${origin}; no restart needed.`;
     case 'keychain':
-      return `Mend that, or run ${login(failure)} with the same --account; no restart needed.`;
+      return `Mend that, or run ${login(failure)}; no restart needed.`;
     default:
       // Without a keychain there is nothing that login could store into.
       return failure.key?.keychainTrouble !== undefined

@@ -135,12 +135,13 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
   rate_limited: { status: 429, retryAfterSeconds: 60 },
   gateway_error: { status: 503, attempts: 3 },
   unreachable: { trouble: 'connection-refused', attempts: 3 },
-  invalid_response: { status: 200, detail: 'an HTML page, “Sign in”' },
+  invalid_response: { status: 200, detail: 'a web page, “Sign in”' },
   interrupted: { trouble: 'connection-closed' },
   redirected: { status: 302, location: 'https://login.example.com/' },
   http_error: { status: 400, detail: 'unknown team' },
   misconfigured: {
-    detail: 'http://gateway.corp is plain http: the API key would be readable on the way',
+    detail:
+      'http://gateway.corp is plain http: the API key would be readable on the way. Use https, or --allow-http if you know the network',
   },
   internal_error: {},
 };

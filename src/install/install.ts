@@ -52,8 +52,8 @@ export function clientOf(name: string): Client {
   const near = nearestNames(name, ids);
   throw new EntryError(
     near.length > 0
-      ? `'${name}' is no client that is known; did you mean ${near.join(' or ')}?`
-      : `'${name}' is no client that is known. Known are ${ids.join(', ')}. For others, --print shows what to paste`,
+      ? `no client of this name is known; did you mean ${near.join(' or ')}?`
+      : `no client of this name is known. Known are ${ids.join(', ')}. For others, --print shows what to paste`,
   );
 }
 

@@ -49,6 +49,15 @@ describe('sendableKey', () => {
   );
 });
 
+it('knows that login wants --allow-http where the proxy was given it', async () => {
+  const options = async (url: string) =>
+    (await findKey(sources({ url: new URL(url) }), { MCP_LATCHKEY_API_KEY: 'k' }, silent)).origin
+      .loginOptions;
+  expect(await options('http://gateway.example/v1/mcp')).toBe(' --allow-http');
+  expect(await options('http://localhost/v1/mcp')).toBeUndefined();
+  expect(await options('https://gateway.example/v1/mcp')).toBeUndefined();
+});
+
 describe('the order of the sources', () => {
   const all = sources({
     headers: new Map([['authorization', 'Bearer header-key']]),

@@ -252,6 +252,18 @@ describe('TLS', () => {
     },
   );
 
+  it('says that certificates are not checked where NODE_TLS_REJECT_UNAUTHORIZED is 0', async () => {
+    const { url, env } = await secureGateway(authority.selfSigned());
+    const unchecked = { ...env, NODE_TLS_REJECT_UNAUTHORIZED: '0', NODE_NO_WARNINGS: '1' };
+    const report = await diagnosis(url, { env: unchecked });
+    expect(report.verdict).toMatchObject({
+      finding: 'tls',
+      sentence: expect.stringContaining('whoever is on the way can read the API key'),
+      remedy: expect.stringContaining('Take NODE_TLS_REJECT_UNAUTHORIZED out'),
+    });
+    expect(finding(report, 'tls')).toMatchObject({ status: 'warn' });
+  });
+
   it('goes through an HTTP proxy that lets it, and says so', async () => {
     const proxy = createHttpServer();
     proxy.on('connect', (request, socket) => {

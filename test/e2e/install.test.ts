@@ -360,7 +360,7 @@ it('reports as JSON', async () => {
 });
 
 it.each([
-  [['nonesuch', URL_OF_GATEWAY], 2, /no client that is known/],
+  [['nonesuch', URL_OF_GATEWAY], 2, /no client of this name is known/],
   [['zedd', URL_OF_GATEWAY], 2, /did you mean zed\?/],
   [['cursor'], 2, /wants a client and a URL/],
   [['cursor', 'acme.example'], 2, /no URL that starts with https/],

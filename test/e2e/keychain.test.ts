@@ -146,6 +146,28 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     expect(gateway.authorizations().at(-1)).toBeUndefined();
   });
 
+  it('names the login that stores the key where this client looks for it', async () => {
+    const gateway = await startKeyedGateway();
+    const revoked = newKey();
+    gateway.accepted.add(revoked);
+    await runToEnd(['login', gateway.url, '--account', 'work #2'], revoked, service.env);
+    gateway.accepted.clear();
+    const env = { ...service.env, ...NO_ENV_KEY };
+    for (const [args, options] of [
+      [[], ''],
+      [['--account', 'work #2'], ' --account "work #2"'],
+      [['--account', 'home'], ' --account home'],
+      [['--key-header', 'x-key'], ' --key-header x-key'],
+    ] as const) {
+      const login = `\`npx mcp-latchkey login ${gateway.url}${options}\``;
+      expect(
+        await startProxy(gateway.url, { args: [...args], env }).request(1, 'tools/list'),
+      ).toMatchObject({
+        error: { message: expect.stringContaining(login) },
+      });
+    }
+  });
+
   it('says that another source comes before the keychain, and does not ask it then', async () => {
     const gateway = await startKeyedGateway();
     const [stored, inEnvironment] = [newKey(), newKey()];

@@ -142,12 +142,43 @@ describe('a command line that cannot be followed', () => {
     [['https://h.example/?integrations=a', '--integrations', 'b'], 'integrations'],
     [['https://h.example/', '--timeout', 'soon'], '--timeout'],
     [['https://h.example/', '--log-level', 'loud'], '--log-level'],
+    [
+      ['https://h.example/', '--keyfile', 'x'],
+      'unknown option --keyfile; the nearest one is --key-file',
+    ],
+    [['--url', 'https://h.example/'], 'unknown option --url: give the URL on its own'],
+    [['https://h.example/', '--api-key', 'x'], 'Store it with mcp-latchkey login'],
+    [['http://127.0.0.1:1/v1/mcp --allow-http'], 'the URL has a space in it'],
+    [['https://h.example:44x/v1/mcp'], 'check its host and port'],
+    [['login'], 'something is missing: mcp-latchkey login <url>'],
   ])('%j: says so on stderr, nothing on stdout, exits 2', async (args, words) => {
     const { code, stdout, stderr } = await runToEnd(args);
     expect(stderr).toContain(words);
     expect(stderr.trim().split('\n')).toHaveLength(1);
     expect(stdout).toBe('');
     expect(code).toBe(2);
+  });
+
+  const key = 'sk-live-0123456789abcdef';
+  it.each([
+    [[key]],
+    [[`--${key}`]],
+    [['https://h.example/v1/mcp', key]],
+    [['https://h.example/v1/mcp', `--${key}`]],
+    [['https://h.example/v1/mcp', `--api-key=${key}`]],
+    [['https://h.example/v1/mcp', '--header', key]],
+    [['login', key]],
+    [['login', 'https://h.example/v1/mcp', `--${key}`]],
+    [['explain', key]],
+    [['install', key]],
+    [['install', 'cursor', key]],
+  ])('never shows a word that may be a key: %j', async (args) => {
+    const { code, stdout, stderr } = await runToEnd(
+      args,
+      '{"jsonrpc":"2.0","id":1,"method":"initialize"}\n',
+    );
+    expect(code).toBe(2);
+    expect(stdout + stderr).not.toContain(key);
   });
 
   it('is said to the client as well, as the error of its first request', async () => {
@@ -207,6 +238,15 @@ describe('options', () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+
+  it('says once that --log-file cannot be written, and goes on without', async () => {
+    const gateway = await startGateway(answer);
+    const args = ['--log-file', '/no/such/folder/log', '--log-level', 'debug'];
+    const proxy = startProxy(gateway.url, { args });
+    expect(await proxy.request(1, 'ping')).toHaveProperty('result');
+    await proxy.end();
+    expect(proxy.stderr.match(/--log-file: .* cannot be written \(ENOENT\)/g)).toHaveLength(1);
   });
 });
 

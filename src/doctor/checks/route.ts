@@ -119,6 +119,22 @@ function tlsFinding({ settings, wire }: Examination, contact: Answer, probe: Pro
   const daysLeft = Math.floor((Date.parse(certificate.valid_to) - Date.now()) / DAY_MS);
   const details = detailsOf(protocol, certificate, daysLeft);
   const left = `${daysLeft} ${daysLeft === 1 ? 'day' : 'days'} left`;
+  // Node.js takes any certificate then, for every connection of the process.
+  if (settings.route.env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
+    return {
+      ...base,
+      ...ms,
+      status: 'warn',
+      line: 'certificates are not checked: NODE_TLS_REJECT_UNAUTHORIZED is 0',
+      details,
+      problem: {
+        sentence:
+          'Certificates are not checked, since NODE_TLS_REJECT_UNAUTHORIZED is 0: whoever is on the way can read the API key.',
+        remedy:
+          "Take NODE_TLS_REJECT_UNAUTHORIZED out of the client's config; for a CA of your own organisation, name its PEM file with --ca FILE.",
+      },
+    };
+  }
   return {
     ...base,
     ...ms,

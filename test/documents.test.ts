@@ -1,0 +1,51 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { PROXY_OPTIONS } from '../src/cli/options.ts';
+
+const root = join(import.meta.dirname, '..');
+const read = (file: string) => readFileSync(join(root, file), 'utf8');
+const documents = [
+  ...['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md'],
+  ...readdirSync(join(root, 'docs')).map((file) => `docs/${file}`),
+];
+const all = (pattern: RegExp, text: string) =>
+  [...text.matchAll(pattern)].map(([, found = '']) => found);
+
+describe.each(documents)('%s', (document) => {
+  const text = read(document);
+
+  it('has links that lead somewhere', () => {
+    for (const link of all(/\]\(([^)\s]+)\)/g, text)) {
+      if (/^https?:/.test(link)) continue;
+      const [file = '', section] = link.split('#');
+      const target = file === '' ? document : join(dirname(document), file);
+      expect(existsSync(join(root, target)), link).toBe(true);
+      if (section !== undefined) expect(read(target)).toContain(`\n### ${section}\n`);
+    }
+  });
+
+  it('names npm scripts and files that exist', () => {
+    const { scripts } = JSON.parse(read('package.json'));
+    for (const script of all(/npm run (?:--silent )?([\w:]+)/g, text)) {
+      expect(scripts).toHaveProperty([script]);
+    }
+    for (const file of all(/((?:src|test|bench)\/[\w/-]+(?:\.\w+)+)/g, text)) {
+      expect(existsSync(join(root, file)), file).toBe(true);
+    }
+  });
+});
+
+it('README.md has the options of the proxy, all of them and no other', () => {
+  const [, table = ''] = /## Options\n([\s\S]*?)\n## /.exec(read('README.md')) ?? [];
+  const firstColumn = all(/^\| (`.*?) +\|/gm, table.replace(/ {2,}/g, ' ')).join('\n');
+  const named = all(/`--([a-z-]+)/g, firstColumn);
+  expect(named.sort()).toEqual(Object.keys(PROXY_OPTIONS).sort());
+});
+
+it('CONTRIBUTING.md knows every folder of src, and no other', () => {
+  const named = all(/(?:^|; )src\/(\w+)\//gm, read('CONTRIBUTING.md'));
+  const folders = readdirSync(join(root, 'src'), { withFileTypes: true });
+  const names = folders.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  expect(named.sort()).toEqual(names.sort());
+});
