@@ -101,7 +101,7 @@ function tcpFinding(probe: Probe): Finding {
   };
 }
 
-function tlsFinding({ settings, wire }: Examination, contact: Answer, probe: Probe): Finding {
+function tlsFinding({ env, settings, wire }: Examination, contact: Answer, probe: Probe): Finding {
   const base = { check: 'route', name: 'tls' } as const;
   if (settings.url.protocol === 'http:') {
     return { ...base, status: 'skipped', line: 'the URL begins with http://' };
@@ -120,7 +120,7 @@ function tlsFinding({ settings, wire }: Examination, contact: Answer, probe: Pro
   const details = detailsOf(protocol, certificate, daysLeft);
   const left = `${daysLeft} ${daysLeft === 1 ? 'day' : 'days'} left`;
   // Node.js takes any certificate then, for every connection of the process.
-  if (settings.route.env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
+  if (env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
     return {
       ...base,
       ...ms,
