@@ -1,34 +1,43 @@
+import { isLoopbackHost } from '../auth/loopback.ts';
+
 /** The HTTP proxy that the environment names for a URL. */
 export interface NamedProxy {
   /** Which variable names it. */
   readonly variable: string;
   /** As it is written there, with a scheme before it. It may be no URL. */
   readonly url: string;
-  /** Whether `NO_PROXY` exempts the host. */
-  readonly isExempt: boolean;
+  /** Why the URL's host is not for the proxy; undefined when it is. */
+  readonly exemption: 'this machine' | 'NO_PROXY' | undefined;
 }
 
-/** By either case of `HTTPS_PROXY` and `HTTP_PROXY`, the lower case first; undefined without one. */
+/**
+ * By either case of `HTTPS_PROXY` and `HTTP_PROXY`, the lower case first; undefined without one. This
+ * machine is never reached through a proxy, which would be another one's `localhost`, and would get
+ * the key in the clear.
+ */
 export function namedProxy(target: URL, env: NodeJS.ProcessEnv): NamedProxy | undefined {
   const name = target.protocol === 'https:' ? 'https_proxy' : 'http_proxy';
   const variable = env[name] === undefined ? name.toUpperCase() : name;
   const proxy = env[variable]?.trim();
   if (proxy === undefined || proxy === '') return undefined;
   const url = proxy.includes('://') ? proxy : `http://${proxy}`;
-  return { variable, url, isExempt: isExempt(target, env.no_proxy ?? env.NO_PROXY ?? '') };
+  const list = env.no_proxy ?? env.NO_PROXY ?? '';
+  const isOwn = isLoopbackHost(target.hostname);
+  const exemption = isOwn ? 'this machine' : isListed(target, list) ? 'NO_PROXY' : undefined;
+  return { variable, url, exemption };
 }
 
 /** The proxy to go through; undefined to go straight. */
 export function proxyFor(target: URL, env: NodeJS.ProcessEnv): string | undefined {
   const named = namedProxy(target, env);
-  return named?.isExempt === false ? named.url : undefined;
+  return named?.exemption === undefined ? named?.url : undefined;
 }
 
 /**
  * Whether a list of hosts has this one, as curl reads it: `example.com`, `.example.com` and
  * `*.example.com` all stand for the host and for those below it; a port may follow; `*` is all.
  */
-function isExempt({ hostname, port, protocol }: URL, list: string): boolean {
+function isListed({ hostname, port, protocol }: URL, list: string): boolean {
   const host = withoutBrackets(hostname);
   const isAddress = /^[\d.]+$|:/.test(host);
   const hostPort = port || (protocol === 'https:' ? '443' : '80');

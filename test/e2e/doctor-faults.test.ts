@@ -153,7 +153,7 @@ describe('TLS', () => {
   afterAll(() => authority.remove());
 
   /** A gateway behind TLS, and a key for it. */
-  async function secureGateway(certificate: Certificate) {
+  async function secureGateway(certificate: Certificate, host = '127.0.0.1') {
     const gateway = await startKeyedGateway();
     const key = newKey();
     gateway.accepted.add(key);
@@ -166,7 +166,7 @@ describe('TLS', () => {
     });
     const port = await listen(server);
     const env = { MCP_LATCHKEY_API_KEY: key };
-    return { url: `https://127.0.0.1:${port}/v1/mcp`, port, env, server };
+    return { url: `https://${host}:${port}/v1/mcp`, port, env, server };
   }
   const trusted = () => ['--ca', authority.certFile];
 
@@ -237,7 +237,7 @@ describe('TLS', () => {
       const proxy = createHttpServer();
       proxy.on('connect', (_, socket) => socket.end(`HTTP/1.1 ${status} No\r\n\r\n`));
       const HTTPS_PROXY = `http://127.0.0.1:${await listen(proxy)}`;
-      const { url, env } = await secureGateway(authority.issue('IP:127.0.0.1'));
+      const { url, env } = await secureGateway(authority.issue('IP:0.0.0.0'), '0.0.0.0');
       const args = trusted();
       const stopped = await diagnosis(url, { env: { ...env, HTTPS_PROXY }, args });
       expect(stopped.verdict).toMatchObject({ finding: 'proxy', cause: 'proxy' });
@@ -246,7 +246,7 @@ describe('TLS', () => {
         status: 'skipped',
         line: 'the HTTP proxy does that',
       });
-      const NO_PROXY = '127.0.0.1';
+      const NO_PROXY = '0.0.0.0';
       const mended = await health(url, { env: { ...env, HTTPS_PROXY, NO_PROXY }, args });
       expect(finding(mended, 'proxy')?.line).toContain('NO_PROXY exempts this host');
     },
@@ -275,7 +275,7 @@ describe('TLS', () => {
       socket.on('error', () => upstream.destroy());
     });
     const https_proxy = `127.0.0.1:${await listen(proxy)}`;
-    const { url, env } = await secureGateway(authority.issue('IP:127.0.0.1'));
+    const { url, env } = await secureGateway(authority.issue('DNS:gateway.test'), 'gateway.test');
     const well = await health(url, { env: { ...env, https_proxy }, args: trusted() });
     expect(finding(well, 'proxy')).toMatchObject({
       line: `through ${https_proxy}, which https_proxy names`,
@@ -286,11 +286,15 @@ describe('TLS', () => {
 
 it('names an HTTP proxy that is not there; with NO_PROXY, all is well', async () => {
   const { url } = await sandbox();
+  const elsewhere = url.replace('127.0.0.1', '0.0.0.0');
+  const args = ['--allow-http'];
   const env = { ...GOOD, HTTP_PROXY: `http://127.0.0.1:${await deadPort()}` };
-  const { verdict } = await diagnosis(url, { env });
+  const { verdict } = await diagnosis(elsewhere, { env, args });
   expect(verdict).toMatchObject({ finding: 'proxy', cause: 'proxy' });
   expect(verdict.sentence).toContain('the HTTP proxy 127.0.0.1:');
-  await health(url, { env: { ...env, NO_PROXY: '127.0.0.1' } });
+  await health(elsewhere, { env: { ...env, NO_PROXY: '0.0.0.0' }, args });
+  const own = await health(url, { env });
+  expect(finding(own, 'proxy')?.line).toContain('the gateway is on this machine');
 });
 
 describe('a server that is no gateway', () => {

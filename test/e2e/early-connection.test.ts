@@ -92,7 +92,8 @@ it('is through the TLS handshake before the client speaks, by the certificates t
 it('is not opened when an HTTP proxy is named', async () => {
   const { port, connections } = await watch(createServer());
   const httpProxy = await startGateway(answer);
-  const proxy = startProxy(`http://127.0.0.1:${port}/v1/mcp`, {
+  const proxy = startProxy(`http://0.0.0.0:${port}/v1/mcp`, {
+    args: ['--allow-http'],
     env: { HTTP_PROXY: new URL(httpProxy.url).origin },
   });
   expect(await proxy.request(1, 'ping')).toHaveProperty('result');

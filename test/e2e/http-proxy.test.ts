@@ -26,9 +26,12 @@ async function listen(server: TcpServer): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
+/** What a proxy here finds on loopback; nobody else does. */
+const GATEWAY = 'gateway.test';
+
 /** A gateway over TLS, and what the program must be told to trust it. */
 async function secureGateway(): Promise<{ url: string; port: number; args: string[] }> {
-  const { key, cert } = authority.issue('DNS:localhost,IP:127.0.0.1');
+  const { key, cert } = authority.issue(`DNS:${GATEWAY}`);
   const server = createHttpsServer({ key, cert }, (request, response) => {
     request.setEncoding('utf8').on('data', (body) => {
       const { id } = JSON.parse(body);
@@ -37,7 +40,13 @@ async function secureGateway(): Promise<{ url: string; port: number; args: strin
     });
   });
   const port = await listen(server);
-  return { url: `https://127.0.0.1:${port}/v1/mcp`, port, args: ['--ca', authority.certFile] };
+  return { url: `https://${GATEWAY}:${port}/v1/mcp`, port, args: ['--ca', authority.certFile] };
+}
+
+/** A gateway over plain http, and what the program must be told to go there. */
+async function plainGateway(host = GATEWAY): Promise<{ url: string; args: string[] }> {
+  const { url } = await startGateway(answer);
+  return { url: url.replace('127.0.0.1', host), args: ['--allow-http'] };
 }
 
 const failure = async (proxy: RunningProxy) => {
@@ -120,7 +129,7 @@ it.each(['HTTPS_PROXY', 'https_proxy'])(
     const proxy = await httpProxy();
     const running = startProxy(url, { args, env: { [name]: proxy.url } });
     expect(await running.request(1, 'tools/list')).toHaveProperty('result');
-    expect(proxy.asked).toEqual([`CONNECT 127.0.0.1:${port}`]);
+    expect(proxy.asked).toEqual([`CONNECT ${GATEWAY}:${port}`]);
     expect(proxy.heard()).not.toContain(TEST_KEY);
   },
 );
@@ -131,7 +140,7 @@ it('is spoken to over TLS where its URL begins with https; it gets no key, and m
   const env = { HTTPS_PROXY: proxy.url };
   const running = startProxy(url, { args, env });
   expect(await running.request(1, 'tools/list')).toHaveProperty('result');
-  expect(proxy.asked).toEqual([`CONNECT 127.0.0.1:${port}`]);
+  expect(proxy.asked).toEqual([`CONNECT ${GATEWAY}:${port}`]);
   expect(proxy.heard()).not.toContain(TEST_KEY);
   await running.end();
   await expect.poll(proxy.open).toBe(0);
@@ -163,9 +172,7 @@ it.each([
 
 it('is given its user name and password, for a tunnel and for plain http', async () => {
   const credentials = `Basic ${Buffer.from('ada:p@ss').toString('base64')}`;
-  const secure = await secureGateway();
-  const plain = await startGateway(answer);
-  for (const { url, args } of [secure, { url: plain.url, args: [] }]) {
+  for (const { url, args } of [await secureGateway(), await plainGateway()]) {
     const proxy = await httpProxy();
     const withUser = proxy.url.replace('//', '//ada:p%40ss@');
     const env = { HTTPS_PROXY: withUser, HTTP_PROXY: withUser };
@@ -203,25 +210,37 @@ it('has one tunnel for one request after the other, which is closed at the end',
 });
 
 it('is passed by for a host in NO_PROXY, and for another scheme', async () => {
-  const gateway = await startGateway(answer);
+  // An address that leads to this machine, and is no loopback address.
+  const { url, args } = await plainGateway('0.0.0.0');
   const proxy = await httpProxy();
   for (const env of [
-    { HTTP_PROXY: proxy.url, NO_PROXY: 'example.com,127.0.0.1' },
+    { HTTP_PROXY: proxy.url, NO_PROXY: 'example.com,0.0.0.0' },
     { http_proxy: proxy.url, no_proxy: '*' },
     { HTTPS_PROXY: proxy.url },
   ]) {
-    const running = startProxy(gateway.url, { env });
+    const running = startProxy(url, { args, env });
     expect(await running.request(1, 'tools/list')).toHaveProperty('result');
   }
   expect(proxy.asked).toEqual([]);
 });
 
-it('is asked for the whole URL for plain http', async () => {
-  const gateway = await startGateway(answer);
+it('is passed by for a gateway on this machine: it gets no key in the clear', async () => {
+  const { url } = await startGateway(answer);
   const proxy = await httpProxy();
-  const running = startProxy(gateway.url, { env: { HTTP_PROXY: proxy.url } });
+  for (const own of [url, url.replace('127.0.0.1', 'localhost')]) {
+    const running = startProxy(own, { env: { HTTP_PROXY: proxy.url } });
+    expect(await running.request(1, 'tools/list')).toHaveProperty('result');
+  }
+  expect(proxy.open()).toBe(0);
+  expect(proxy.heard()).toBe('');
+});
+
+it('is asked for the whole URL for plain http', async () => {
+  const { url, args } = await plainGateway();
+  const proxy = await httpProxy();
+  const running = startProxy(url, { args, env: { HTTP_PROXY: proxy.url } });
   expect(await running.request(1, 'tools/list')).toHaveProperty('result');
-  expect(proxy.asked).toEqual([`POST ${gateway.url}`]);
+  expect(proxy.asked).toEqual([`POST ${url}`]);
 });
 
 it.each([
@@ -251,7 +270,10 @@ it('that could not reach the gateway is asked three times', async () => {
 
 it('that wants a password for plain http is named, not the gateway', async () => {
   const proxy = await httpProxy({ refuseWith: 407 });
-  const running = startProxy('http://127.0.0.1:9/v1/mcp', { env: { HTTP_PROXY: proxy.url } });
+  const running = startProxy(`http://${GATEWAY}/v1/mcp`, {
+    args: ['--allow-http'],
+    env: { HTTP_PROXY: proxy.url },
+  });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy' });
   expect(message).toMatch(/wants a user name and password\. .*HTTP_PROXY/);
@@ -260,7 +282,7 @@ it('that wants a password for plain http is named, not the gateway', async () =>
 it('gets no request through that was cancelled while its tunnel was being made', async () => {
   const tunnels: (() => void)[] = [];
   const sent: string[] = [];
-  const far = createHttpsServer(authority.issue('IP:127.0.0.1'), (request, response) => {
+  const far = createHttpsServer(authority.issue(`DNS:${GATEWAY}`), (request, response) => {
     request.setEncoding('utf8').on('data', (body) => {
       const { id, method } = JSON.parse(body);
       sent.push(method);
@@ -279,7 +301,7 @@ it('gets no request through that was cancelled while its tunnel was being made',
     });
   });
   const env = { HTTPS_PROXY: `127.0.0.1:${await listen(server)}` };
-  const running = startProxy(`https://127.0.0.1:${port}/v1/mcp`, {
+  const running = startProxy(`https://${GATEWAY}:${port}/v1/mcp`, {
     args: ['--ca', authority.certFile],
     env,
   });

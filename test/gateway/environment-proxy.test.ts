@@ -27,7 +27,7 @@ it.each([
 ])('is none for a host that NO_PROXY names as %s', (list) => {
   expect(proxyFor(GATEWAY, { HTTPS_PROXY: PROXY, NO_PROXY: list })).toBeUndefined();
   expect(proxyFor(GATEWAY, { HTTPS_PROXY: PROXY, no_proxy: list })).toBeUndefined();
-  expect(namedProxy(GATEWAY, { HTTPS_PROXY: PROXY, NO_PROXY: list })?.isExempt).toBe(true);
+  expect(namedProxy(GATEWAY, { HTTPS_PROXY: PROXY, NO_PROXY: list })?.exemption).toBe('NO_PROXY');
 });
 
 it.each([
@@ -48,14 +48,23 @@ it.each([
 });
 
 it.each([
-  ['http://[::1]:8080/', '::1', true],
-  ['http://[::1]:8080/', '[::1]', true],
-  ['http://[::1]:8080/', '[::1]:8080', true],
-  ['http://[::1]:8080/', '[::1]:80', false],
-  ['http://[::1]:8080/', '::2', false],
+  ['http://[fd00::1]:8080/', 'fd00::1', true],
+  ['http://[fd00::1]:8080/', '[fd00::1]', true],
+  ['http://[fd00::1]:8080/', '[fd00::1]:8080', true],
+  ['http://[fd00::1]:8080/', '[fd00::1]:80', false],
+  ['http://[fd00::1]:8080/', 'fd00::2', false],
   ['http://10.1.2.3/', '10.1.2.3:80', true],
   ['http://10.1.2.3/', '2.3', false],
 ])('at %s is passed by, NO_PROXY being %s: %s', (url, list, isExempt) => {
   const named = namedProxy(new URL(url), { HTTP_PROXY: PROXY, NO_PROXY: list });
-  expect(named?.isExempt).toBe(isExempt);
+  expect(named?.exemption === 'NO_PROXY').toBe(isExempt);
 });
+
+it.each(['localhost', 'a.localhost', '127.0.0.1', '127.1.2.3', '[::1]'])(
+  'is none for %s, which is this machine',
+  (host) => {
+    const env = { HTTP_PROXY: PROXY, HTTPS_PROXY: PROXY };
+    expect(proxyFor(new URL(`http://${host}:8080/`), env)).toBeUndefined();
+    expect(namedProxy(new URL(`https://${host}/`), env)?.exemption).toBe('this machine');
+  },
+);

@@ -50,12 +50,15 @@ function proxyFinding(examination: Examination): Finding {
     const line = `none: ${settings.url.protocol.slice(0, -1).toUpperCase()}_PROXY is not set`;
     return { ...base, line, details: { used: false } };
   }
-  const { variable, url, isExempt } = named;
+  const { variable, url, exemption } = named;
   const host = URL.canParse(url) ? new URL(url).host : 'unknown';
-  const line = isExempt
-    ? `none: ${variable} names one, but NO_PROXY exempts this host`
-    : `through ${host}, which ${variable} names`;
-  return { ...base, line, details: { used: !isExempt, variable, proxy: host } };
+  const used = exemption === undefined;
+  const why =
+    exemption === 'NO_PROXY' ? 'NO_PROXY exempts this host' : 'the gateway is on this machine';
+  const line = used
+    ? `through ${host}, which ${variable} names`
+    : `none: ${variable} names one, but ${why}`;
+  return { ...base, line, details: { used, variable, proxy: host } };
 }
 
 function dnsFinding({ settings }: Examination, probe: Probe): Finding {
