@@ -205,7 +205,7 @@ export class HttpSse implements Upstream {
     if (key.kind === 'unusable') return { failure: failureOfKey(gateway, key) };
     const trouble = this.#endpoint.open();
     if (trouble !== undefined) {
-      return { failure: { reason: 'unreachable', gateway, key: key.origin, trouble } };
+      return { failure: { reason: 'unreachable', gateway, key: key.origin, ...trouble } };
     }
     let { target } = this.#endpoint;
     let hasNewTrust = false;

@@ -1,5 +1,5 @@
 import { headerOfKey, type KeyFinding } from '../auth/key.ts';
-import type { Trouble } from '../failures/unreachable.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Message } from '../protocol/message.ts';
 import { isOpenEnded } from '../protocol/methods.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
@@ -7,6 +7,7 @@ import { isProxyFailure } from './http-proxy.ts';
 import type { Route } from './route.ts';
 import type { Routes } from './routes.ts';
 import type { Session } from './session.ts';
+import type { Diagnosis } from './trouble.ts';
 
 export interface EndpointOptions {
   /** The MCP endpoint, its query included. */
@@ -47,14 +48,18 @@ export class Endpoint {
     this.sessionTarget = this.target;
   }
 
-  /** Opens the way there, once. Returns the trouble when it cannot be opened: it may be tried again. */
-  open(): Trouble | undefined {
+  /** Opens the way there, once. Returns why it cannot be opened: that may be tried again. */
+  open(): Diagnosis | undefined {
     const { url, routes } = this.#options;
     try {
       this.#route ??= routes.open(url.origin);
       return undefined;
     } catch (error) {
-      return isProxyFailure(error as Error) ? 'proxy-invalid' : 'certificate-file';
+      if (isProxyFailure(error as Error)) return { trouble: 'proxy-invalid' };
+      const { code, message } = error as NodeJS.ErrnoException;
+      const detail =
+        code === 'ERR_PEM_FILE' ? message : `a certificate file cannot be used (${code})`;
+      return { trouble: 'certificate-file', detail: cleanNetworkText(detail) };
     }
   }
 

@@ -2,7 +2,6 @@ import type { KeyFinding } from '../auth/key.ts';
 import { explainEnvelope } from '../failures/envelope.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { Trouble } from '../failures/unreachable.ts';
 import type { Log } from '../log.ts';
 import {
   type Message,
@@ -22,6 +21,7 @@ import { redirectWithin } from './redirect.ts';
 import { mayPass, RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
 import { ServerStream } from './server-stream.ts';
 import { isLostSession, listChanges, type Session, sessionFrom } from './session.ts';
+import type { Diagnosis } from './trouble.ts';
 
 /** Where the key comes from. */
 export interface Keys {
@@ -378,9 +378,9 @@ export class Gateway implements Upstream {
     return { reason: 'gateway_error', gateway: this.#endpoint.displayUrl, detail };
   }
 
-  #unreachable(trouble: Trouble, key: KeyFinding): Failure {
+  #unreachable(diagnosis: Diagnosis, key: KeyFinding): Failure {
     const gateway = this.#endpoint.displayUrl;
-    return { reason: 'unreachable', gateway, key: key.origin, trouble };
+    return { reason: 'unreachable', gateway, key: key.origin, ...diagnosis };
   }
 }
 

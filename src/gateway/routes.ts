@@ -81,22 +81,33 @@ export class Routes {
 function tlsSettings(options: RoutesOptions, trustsSystem: boolean): TlsSettings {
   const { caFile, certFile, certKeyFile, env } = options;
   const ca = [
-    ...(caFile === undefined ? [] : [readAuthorities(caFile)]),
+    ...(caFile === undefined ? [] : [readPem('--ca', caFile)]),
     ...(trustsSystem ? systemCertificates() : []),
   ];
   return {
     // Naming any authority replaces the usual ones (node:tls, `ca`), so those are named too.
     ...(ca.length === 0 ? {} : { ca: [...ca, ...usualCertificates(env)] }),
-    ...(certFile === undefined ? {} : { cert: readFileSync(certFile) }),
-    ...(certKeyFile === undefined ? {} : { key: readFileSync(certKeyFile) }),
+    ...(certFile === undefined ? {} : { cert: readPem('--cert', certFile) }),
+    ...(certKeyFile === undefined ? {} : { key: readPem('--key-pem', certKeyFile) }),
   };
 }
 
-/** Node.js takes a file with no certificate in it, as one in DER, for none. */
-function readAuthorities(file: string): Buffer {
-  const pem = readFileSync(file);
-  if (!pem.includes('-----BEGIN ')) throw new Error('no PEM file');
-  return pem;
+/** A file that an option names is of no use for TLS. `message`: which and why, in words. */
+class UnusablePemFile extends Error {
+  readonly code = 'ERR_PEM_FILE';
+}
+
+function readPem(option: string, file: string): Buffer {
+  let pem: Buffer;
+  try {
+    pem = readFileSync(file);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new UnusablePemFile(`${file}, which ${option} names, cannot be read (${code})`);
+  }
+  // Authorities in another format, as DER, Node.js takes for none.
+  if (pem.includes('-----BEGIN ')) return pem;
+  throw new UnusablePemFile(`${file}, which ${option} names, is no PEM file`);
 }
 
 type Tls = typeof import('node:tls') & {

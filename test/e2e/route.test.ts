@@ -112,14 +112,30 @@ describe('TLS', () => {
   });
 
   it.each([
-    ['is missing', '/no/such.pem'],
-    ['is a folder', tmpdir()],
-    ['has no certificate in it', program],
-  ])('says that a certificate file cannot be used that %s', async (_, file) => {
-    const proxy = startProxy('https://127.0.0.1:1/v1/mcp', { args: ['--ca', file] });
-    const { message, data } = await failure(proxy);
-    expect(data).toMatchObject({ cause: 'tls' });
-    expect(message).toContain('a certificate file cannot be used. Check the files that --ca');
+    ['--ca', 'is missing', '/no/such.pem', 'cannot be read (ENOENT)'],
+    ['--ca', 'is a folder', tmpdir(), 'cannot be read (EISDIR)'],
+    ['--ca', 'has no certificate in it', program, 'is no PEM file'],
+    ['--key-pem', 'is missing', '/no/such.pem', 'cannot be read (ENOENT)'],
+  ])(
+    'says which file cannot be used, and why, where that of %s %s',
+    async (option, _, file, why) => {
+      const proxy = startProxy('https://127.0.0.1:1/v1/mcp', { args: [option, file] });
+      const { message, data } = await failure(proxy);
+      expect(data).toMatchObject({ cause: 'tls' });
+      expect(message).toContain(
+        `${file}, which ${option} names, ${why}. Check the files that --ca, --cert and --key-pem name`,
+      );
+    },
+  );
+
+  it('says what is wrong with a key that is not the one of the certificate', async () => {
+    const [certFile] = authority.issue('DNS:one.test').files as [string];
+    const [, keyFile] = authority.issue('DNS:two.test').files as [string, string];
+    const args = ['--cert', certFile, '--key-pem', keyFile];
+    const { message } = await failure(startProxy('https://127.0.0.1:1/v1/mcp', { args }));
+    expect(message).toContain(
+      'a certificate file cannot be used (ERR_OSSL_X509_KEY_VALUES_MISMATCH). Check the files',
+    );
   });
 });
 
