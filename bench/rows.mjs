@@ -138,7 +138,7 @@ export const measurements = [
         target: { floor: 1 },
       },
     ],
-    rounds: 7,
+    rounds: 21,
     quickRounds: 3,
     limitMs: 30_000,
     warm: true,
