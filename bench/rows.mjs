@@ -228,7 +228,7 @@ export const measurements = [
         target: { remote: 4.5, floor: 0.85 },
       },
     ],
-    rounds: 5,
+    rounds: 9,
     quickRounds: 2,
     limitMs: 30_000,
     run: inSession(async (session) => {
@@ -273,7 +273,7 @@ export const measurements = [
         target: { own: 4 },
       },
     ],
-    rounds: 5,
+    rounds: 11,
     quickRounds: 2,
     limitMs: 60_000,
     direct: true,
