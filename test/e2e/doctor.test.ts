@@ -116,13 +116,14 @@ describe('a healthy gateway', () => {
   });
 
   it('is told in lines of 80 columns, without colours or movement where there is no terminal', async () => {
-    const { url } = await sandbox();
+    // So that a ping shows beside a connection that took long.
+    const { url } = await sandbox({ latencyMs: 20 });
     const { code, stdout, stderr } = await runToEnd(['doctor', url], '', GOOD);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).not.toMatch(/\x1b|\r/);
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
     expect(stdout).toMatch(/^✓ door {8}opens with the key: HTTP 200/m);
-    expect(stdout).toMatch(/^ {2}ping: total +█/m);
+    expect(stdout).toMatch(/^ {2}ping: total +[█▉▊▋▌▍▎▏]/m);
     expect(stdout).toMatch(/\n\n✓ All is well: 127\.0\.0\.1:\d+ has 10 tools, and a ping takes/);
   });
 });
