@@ -48,12 +48,15 @@ export class KeyRing {
   }
 
   #find(): Promise<KeyFinding> {
-    this.#looking ??= this.#look().then((finding) => {
-      this.#looking = undefined;
-      // A pipe has its key once; the old one may do again.
-      if (finding.kind !== 'unusable') this.#kept = finding;
-      return finding;
-    });
+    this.#looking ??= this.#look()
+      .then((finding) => {
+        // A pipe has its key once; the old one may do again.
+        if (finding.kind !== 'unusable') this.#kept = finding;
+        return finding;
+      })
+      .finally(() => {
+        this.#looking = undefined;
+      });
     return this.#looking;
   }
 }

@@ -85,10 +85,13 @@ export class EraBridge implements Upstream {
     return (typeof translation === 'object' ? translation : this.#gateway).close(limitMs);
   }
 
+  // Should it reject, which is a bug, those who wait learn of it, and what comes later tries anew.
   #open(done: Promise<unknown>): void {
-    this.#opening = done.then(() => {
+    const opening = done.finally(() => {
       this.#opening = undefined;
     });
+    opening.catch(() => {});
+    this.#opening = opening;
   }
 
   async #openNew(): Promise<void> {

@@ -104,10 +104,12 @@ export class TransportChoice implements Upstream {
   }
 
   async #choose(find: () => Promise<Upstream | undefined>): Promise<Upstream | undefined> {
-    const chosen = await find();
-    this.#chosen = chosen;
-    this.#choosing = undefined;
-    return chosen;
+    try {
+      this.#chosen = await find();
+      return this.#chosen;
+    } finally {
+      this.#choosing = undefined;
+    }
   }
 
   async #openHttpSseIfOffered(): Promise<HttpSse | undefined> {

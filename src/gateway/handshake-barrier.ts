@@ -15,10 +15,10 @@ export class HandshakeBarrier {
     return this.#handshake?.settled;
   }
 
-  /** From now on, messages wait until `settled` and what they wait for already. Never rejects. */
+  /** From now on, messages wait until `settled` and what they wait for already, however they end. */
   raise(method: string, settled: Promise<unknown>): void {
     const before = this.#handshake?.settled;
-    const handshake = { method, settled: Promise.all([before, settled]) };
+    const handshake = { method, settled: Promise.allSettled([before, settled]) };
     this.#handshake = handshake;
     void handshake.settled.then(() => {
       if (this.#handshake === handshake) this.#handshake = undefined;

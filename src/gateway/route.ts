@@ -158,12 +158,12 @@ export class Route {
   /** Sends a request. What comes of it is told to `handler`, and nothing is thrown. */
   dispatch(options: RouteRequest, handler: RequestHandler): void {
     const { method, body } = options;
-    const { hostname, port, host, origin } = this.#url;
+    const { hostname, port, host } = this.#url;
     const headers = [...options.headers, 'host', host, 'connection', 'keep-alive'];
     if (body) headers.push('content-length', String(body.length));
     let { path } = options;
     if (this.#proxy !== undefined && !this.#isTls) {
-      path = origin + path;
+      path = this.#url.origin + path;
       headers.push(...this.#proxy.credentials);
     }
     this.#agent ??= this.#createAgent();

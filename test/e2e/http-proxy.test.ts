@@ -224,6 +224,16 @@ it('is passed by for a host in NO_PROXY, and for another scheme', async () => {
   expect(proxy.asked).toEqual([]);
 });
 
+it('is passed by for a host below one in NO_PROXY', async () => {
+  const proxy = await httpProxy();
+  const running = startProxy('https://mcp.corp.invalid/v1/mcp', {
+    env: { HTTPS_PROXY: proxy.url, NO_PROXY: 'corp.invalid' },
+  });
+  // Nobody but the proxy could have found it.
+  expect((await failure(running)).data).toMatchObject({ reason: 'unreachable', cause: 'dns' });
+  expect(proxy.asked).toEqual([]);
+});
+
 it('is passed by for a gateway on this machine: it gets no key in the clear', async () => {
   const { url } = await startGateway(answer);
   const proxy = await httpProxy();

@@ -250,26 +250,57 @@ describe('options', () => {
   });
 });
 
-it('answers each request, and says what to do, when its own files are removed while it runs', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'latchkey-gone-'));
-  onTestFinished(() => rmSync(folder, { recursive: true }));
-  for (const part of ['bin', 'dist', 'package.json']) {
-    cpSync(join(dirname(program), '..', part), join(folder, part), { recursive: true });
+describe('when its own files are removed while it runs', () => {
+  /** The built program in a folder of its own, and what removes it from there. */
+  function ownCopy(): { script: string; remove: () => void } {
+    const folder = mkdtempSync(join(tmpdir(), 'latchkey-gone-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    for (const part of ['bin', 'dist', 'package.json']) {
+      cpSync(join(dirname(program), '..', part), join(folder, part), { recursive: true });
+    }
+    const dist = join(folder, 'dist');
+    const remove = () => {
+      for (const file of readdirSync(dist)) rmSync(join(dist, file));
+    };
+    return { script: join(folder, 'bin', 'mcp-latchkey.js'), remove };
   }
-  const gateway = await startGateway((received, response) => {
-    if (received.message.method !== 'refused') return answer(received, response);
-    response.writeHead(401, { 'www-authenticate': 'Bearer error="invalid_token"' }).end();
+
+  it('answers each request that needs them, and says what to do', async () => {
+    const gateway = await startGateway((received, response) => {
+      if (received.message.method !== 'refused') return answer(received, response);
+      response.writeHead(401, { 'www-authenticate': 'Bearer error="invalid_token"' }).end();
+    });
+    const { script, remove } = ownCopy();
+    const proxy = startProxy(gateway.url, { script });
+    await proxy.initialize();
+    remove();
+    for (const id of [2, 3]) {
+      const { error } = await proxy.request(id, 'refused');
+      expect(error).toMatchObject({ code: -32004, data: { reason: 'internal_error' } });
+      expect((error as Error).message).toMatch(
+        /files of mcp-latchkey are gone, as after an update .*\. Restart the client\./,
+      );
+    }
+    expect(await proxy.request(4, 'ping')).toHaveProperty('result');
+    expect(await proxy.end()).toBe(0);
   });
-  const proxy = startProxy(gateway.url, { script: join(folder, 'bin', 'mcp-latchkey.js') });
-  await proxy.initialize();
-  for (const file of readdirSync(join(folder, 'dist'))) rmSync(join(folder, 'dist', file));
-  for (const id of [2, 3]) {
-    const { error } = await proxy.request(id, 'refused');
-    expect(error).toMatchObject({ code: -32004, data: { reason: 'internal_error' } });
-    expect((error as Error).message).toMatch(
-      /files of mcp-latchkey are gone, as after an update .*\. Restart the client\./,
-    );
-  }
-  expect(await proxy.request(4, 'ping')).toHaveProperty('result');
-  expect(await proxy.end()).toBe(0);
+
+  it('answers a handshake that needs them, and carries the next one', async () => {
+    let handshakes = 0;
+    const gateway = await startGateway((received, response) => {
+      const isFirst = received.message.method === 'initialize' && ++handshakes === 1;
+      if (!isFirst) return answer(received, response);
+      response.writeHead(401, { 'www-authenticate': 'Bearer error="invalid_token"' }).end();
+    });
+    const { script, remove } = ownCopy();
+    const proxy = startProxy(gateway.url, { script });
+    await proxy.until(() => proxy.stderr.includes('mcp-latchkey info'));
+    remove();
+    expect(await proxy.request(1, 'initialize')).toMatchObject({
+      error: { data: { reason: 'internal_error' } },
+    });
+    expect(await proxy.request(2, 'initialize')).toHaveProperty('result');
+    expect(await proxy.request(3, 'ping')).toHaveProperty('result');
+    expect(await proxy.end()).toBe(0);
+  });
 });

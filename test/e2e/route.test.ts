@@ -115,6 +115,7 @@ describe('TLS', () => {
     ['--ca', 'is missing', '/no/such.pem', 'cannot be read (ENOENT)'],
     ['--ca', 'is a folder', tmpdir(), 'cannot be read (EISDIR)'],
     ['--ca', 'has no certificate in it', program, 'is no PEM file'],
+    ['--cert', 'is missing', '/no/such.pem', 'cannot be read (ENOENT)'],
     ['--key-pem', 'is missing', '/no/such.pem', 'cannot be read (ENOENT)'],
   ])(
     'says which file cannot be used, and why, where that of %s %s',
