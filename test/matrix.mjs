@@ -1,4 +1,4 @@
-// Runs the end-to-end tests on every Node.js that is supported: `npm run test:matrix`, or some of
+// Runs the whole suite on every Node.js that is supported: `npm run test:matrix`, or some of
 // them: `npm run test:matrix -- 22 26`. Linux x64 only, since that is what the registry's binaries
 // are fetched for. dist/ must not be built anew meanwhile.
 import { execFileSync, spawn } from 'node:child_process';
@@ -16,7 +16,7 @@ const versions = wanted.length > 0 ? wanted : SUPPORTED;
 /** Runs the tests, shows what they say, and gives the line at their end that counts them. */
 async function test(node) {
   const path = [dirname(node), process.env.PATH].join(delimiter);
-  const child = spawn(node, ['node_modules/vitest/vitest.mjs', 'run', 'test/e2e'], {
+  const child = spawn(node, ['node_modules/vitest/vitest.mjs', 'run'], {
     cwd: join(import.meta.dirname, '..'),
     // What the tests start by name is this Node.js as well.
     env: { ...process.env, PATH: path },
