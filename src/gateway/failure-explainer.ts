@@ -34,7 +34,8 @@ export class FailureExplainer {
 
   /** Never rejects. Takes 5 s at most, for the metadata behind a 401. */
   async failureOf(end: ExchangeEnd, { key, mayRepeat, attempts }: Attempted): Promise<Failure> {
-    const { routes, timeoutMs, maxMessageBytes } = this.#options;
+    const { log, routes, timeoutMs, maxMessageBytes } = this.#options;
+    if (end.kind === 'bug') log.error(`bug: ${end.error.stack}`);
     const failure = failureOfEnd(end, {
       gateway: this.#gateway,
       key,
