@@ -19,6 +19,8 @@ export interface RouteRequest {
   readonly method: 'POST' | 'GET' | 'DELETE';
   /** Path and query. */
   readonly path: string;
+  /** What `Host` says; by default, host and port of the origin. */
+  readonly host?: string;
   /** Names and values by turns. */
   readonly headers: string[];
   readonly body?: Buffer | null;
@@ -163,7 +165,8 @@ export class Route {
   /** Sends a request. What comes of it is told to `handler`, and nothing is thrown. */
   dispatch(options: RouteRequest, handler: RequestHandler): void {
     const { method, body } = options;
-    const { hostname, port, host } = this.#url;
+    const { hostname, port } = this.#url;
+    const { host = this.#url.host } = options;
     const headers = [...options.headers, 'host', host, 'connection', 'keep-alive'];
     if (body) headers.push('content-length', String(body.length));
     let { path } = options;
