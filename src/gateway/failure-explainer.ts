@@ -80,9 +80,8 @@ export class FailureExplainer {
     const detail = challengeInWords(challenge);
     const said = detail === undefined ? {} : { detail };
     if (end.status === 403) return said;
-    this.#discovery ??= discoverResource(this.#options.url, challenge, (origin) =>
-      this.#options.routes.open(origin),
-    );
+    const { url, routes } = this.#options;
+    this.#discovery ??= discoverResource(url, challenge, routes);
     const resource = await this.#discovery;
     if (!('why' in resource)) return { ...said, resource };
     this.#options.log.info(`no protected resource metadata: ${resource.why}`);

@@ -234,6 +234,7 @@ export class Gateway implements Upstream {
   #explained(request: Request, error: Response): Response {
     return explainEnvelope(error, request, {
       toolNames: () => this.#tools.names(),
+      gatewayAddress: this.#options.routes.addressOf(this.#options.url),
       elicitsUrls: this.#options.elicitsUrls && this.#session?.clientElicitsUrls === true,
     });
   }

@@ -1,5 +1,5 @@
 import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import { withoutBrackets } from './environment-proxy.ts';
 import { guarded, listen } from './guarded.ts';
@@ -63,6 +63,10 @@ export interface RouteSettings {
   readonly tls: () => TlsSettings;
   /** The URL of an HTTP proxy to go through. */
   readonly proxy?: string | undefined;
+  /** Looks up the origin's name where no proxy does. */
+  readonly lookup?: LookupFunction | undefined;
+  /** Told the address that a connection without a proxy has reached. */
+  readonly onAddress?: (address: string) => void;
 }
 
 /** What is told of each request on the diagnostics channel `mcp-latchkey:request`. */
@@ -249,6 +253,7 @@ export class Route {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: KEEPALIVE_PROBE_MS,
+      ...(this.#proxy === undefined && { lookup: this.#settings.lookup }),
     });
     this.#opening.add(tcp);
     const opening = this.#handshakes(tcp).finally(() => this.#opening.delete(tcp));
@@ -278,7 +283,11 @@ export class Route {
   async #farEnd(tcp: Socket): Promise<Socket> {
     const proxy = this.#proxy;
     const connected = ready(tcp, 'connect');
-    if (proxy === undefined) return connected;
+    if (proxy === undefined) {
+      await connected;
+      this.#settings.onAddress?.(tcp.remoteAddress ?? '');
+      return tcp;
+    }
     let connection: Socket;
     try {
       connection = await connected;
