@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { LookupFunction } from 'node:net';
-import { proxyFor } from './environment-proxy.ts';
+import { proxyFor, withoutBrackets } from './environment-proxy.ts';
 import { Route, type TlsSettings } from './route.ts';
 
 export interface RoutesOptions {
@@ -79,9 +79,13 @@ export class Routes {
     return proxyFor(url, this.#options.env) !== undefined;
   }
 
-  /** The address at which the URL's origin was reached; its host where that is not known. */
+  /**
+   * The address in the URL, or the one at which its name was reached; the name where that is not
+   * known. (0.0.0.0 is reached at 127.0.0.1, but a service there is not what the user has named.)
+   */
   addressOf({ origin, hostname }: URL): string {
-    return this.#addresses.get(origin) ?? hostname;
+    const isName = process.getBuiltinModule('node:net').isIP(withoutBrackets(hostname)) === 0;
+    return (isName ? this.#addresses.get(origin) : undefined) ?? hostname;
   }
 
   #route(origin: string, { trustsSystem = false, lookup }: OpenOptions): Route {
