@@ -1,6 +1,8 @@
 import type { ResourceFacts } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { RequestControl, Route } from '../gateway/route.ts';
+import type { RequestControl } from '../gateway/route.ts';
+import type { Routes } from '../gateway/routes.ts';
+import { lookupFor } from './address-policy.ts';
 import { type BearerChallenge, bearerChallenge, parseChallenges } from './challenge.ts';
 import {
   fetchMetadata,
@@ -8,9 +10,6 @@ import {
   metadataUrls,
   type ResourceMetadata,
 } from './protected-resource-metadata.ts';
-
-/** Opens connections to an origin; closed again by whoever asked for them. */
-export type OpenRoute = (origin: string) => Route;
 
 /** The Bearer challenge in the `WWW-Authenticate` header or headers of an answer. */
 export function challengeIn(header: string | string[] | undefined): BearerChallenge | undefined {
@@ -36,10 +35,12 @@ export function challengeInWords(challenge: BearerChallenge | undefined): string
 export async function discoverResource(
   endpoint: URL,
   challenge: BearerChallenge | undefined,
-  openRoute: OpenRoute,
+  routes: Routes,
 ): Promise<ResourceFacts | { readonly why: string }> {
-  const urls = metadataUrls(endpoint, challenge?.resourceMetadata);
-  const found = await fetchMetadata(urls, endpoint, (url, limits) => get(url, limits, openRoute));
+  const gatewayAddress = routes.addressOf(endpoint);
+  const urls = metadataUrls(endpoint, challenge?.resourceMetadata, gatewayAddress);
+  const getter: MetadataGet = (url, limits) => get(url, limits, routes, gatewayAddress);
+  const found = await fetchMetadata(urls, endpoint, getter, { gatewayAddress });
   return 'why' in found ? found : facts(found);
 }
 
@@ -55,13 +56,18 @@ function facts(metadata: ResourceMetadata): ResourceFacts {
 
 type Answer = Awaited<ReturnType<MetadataGet>>;
 
-/** One GET with no header but `Accept`; the body is read up to `maxBytes` and one more. */
+/**
+ * One GET with no header but `Accept`; the body is read up to `maxBytes` and one more. Connects to
+ * no address that the gateway, reached at `gatewayAddress`, must not lead to; where an HTTP proxy
+ * looks the name up, that is up to the proxy.
+ */
 export async function get(
   url: URL,
   { maxBytes, timeoutMs, signal }: Parameters<MetadataGet>[1],
-  openRoute: OpenRoute,
+  routes: Routes,
+  gatewayAddress: string,
 ): Promise<Answer> {
-  const route = openRoute(url.origin);
+  const route = routes.open(url.origin, { lookup: lookupFor(gatewayAddress) });
   try {
     return await new Promise<Answer>((resolve, reject) => {
       const answer = { status: 0, contentType: '' };

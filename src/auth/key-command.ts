@@ -75,11 +75,12 @@ function collect(child: ChildProcess, limitMs: number): Promise<Collected> {
   });
   return new Promise((resolve) => {
     const settle = (end: string) => {
+      // First, since a request waits for it whatever becomes of the rest.
+      resolve({ text, stderr, end });
       clearTimeout(timer);
       process.off('exit', kill);
       child.stdout?.destroy();
       child.stderr?.destroy();
-      resolve({ text, stderr, end });
     };
     const kill = () => child.kill('SIGKILL');
     process.once('exit', kill);

@@ -75,6 +75,11 @@ export function headerOfKey(finding: KeyFinding): [name: string, value: string] 
   return keyHeader === undefined ? ['authorization', `Bearer ${key}`] : [keyHeader, key];
 }
 
+/** The value of a variable that the user names; not what the object inherits, as `constructor`. */
+export function environmentValue(name: string, env: NodeJS.ProcessEnv): string | undefined {
+  return Object.hasOwn(env, name) ? env[name] : undefined;
+}
+
 /**
  * Where the key is taken from: the first of these sources that is given, whether or not it turns
  * out to have a key.
@@ -92,7 +97,7 @@ export function chosenOrigin(sources: KeySources, env: NodeJS.ProcessEnv): KeyOr
   if (sources.keyFile !== undefined) {
     return { source: 'key-file', origin: `the file ${sources.keyFile}` };
   }
-  if ((env[sources.keyEnv] ?? '').trim() !== '') {
+  if ((environmentValue(sources.keyEnv, env) ?? '').trim() !== '') {
     return { source: 'key-env', origin: `the environment variable ${sources.keyEnv}` };
   }
   const { account = DEFAULT_ACCOUNT } = sources;
@@ -139,7 +144,7 @@ async function findChosenKey(
     case 'key-file':
       return fromFile(sources, origin);
     case 'key-env':
-      return usableKey(env[sources.keyEnv] ?? '', sources, origin);
+      return usableKey(environmentValue(sources.keyEnv, env) ?? '', sources, origin);
     case 'keychain':
       return fromKeychain(sources, origin);
     default:

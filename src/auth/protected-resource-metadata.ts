@@ -1,4 +1,5 @@
 import { cleanNetworkText } from '../failures/network-text.ts';
+import { mayLeadTo } from './address-policy.ts';
 import { isLoopbackHost } from './loopback.ts';
 
 /** What a protected resource says about itself (RFC 9728 §2), validated and fit to show. */
@@ -57,17 +58,21 @@ const MAX_LIST_ENTRIES = 100;
  * behind it (§3.1), the well-known path of the origin. Each once, without user name, password and
  * fragment.
  *
- * Only https, or http on a loopback host; and a loopback host only where the endpoint is on one, so
- * that no remote gateway can have this machine's own services called. What is not is left out:
- * the list may be empty.
+ * Only https, or http on a loopback host; and hosts on this computer or a private network only where
+ * the gateway, reached at `gatewayAddress`, is there too: no gateway elsewhere can have services there
+ * called. What is not is left out: the list may be empty.
  */
-export function metadataUrls(endpoint: URL, challengeUrl?: string): URL[] {
+export function metadataUrls(
+  endpoint: URL,
+  challengeUrl?: string,
+  gatewayAddress = endpoint.hostname,
+): URL[] {
   const path = endpoint.pathname === '/' ? '' : endpoint.pathname;
   const wellKnown = `${endpoint.protocol}//${endpoint.host}${WELL_KNOWN_PATH}`;
   const candidates = [challengeUrl ?? '', `${wellKnown}${path}${endpoint.search}`, wellKnown];
   const urls = new Map<string, URL>();
   for (const candidate of candidates) {
-    const url = safeUrl(candidate, endpoint);
+    const url = safeUrl(candidate, gatewayAddress);
     if (url === undefined) continue;
     url.hash = '';
     urls.set(url.href, urls.get(url.href) ?? url);
@@ -90,6 +95,7 @@ export function metadataUrls(endpoint: URL, challengeUrl?: string): URL[] {
 export function validateMetadata(
   json: unknown,
   endpoint: URL,
+  gatewayAddress = endpoint.hostname,
 ): { ok: true; metadata: ResourceMetadata } | { ok: false; why: string } {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     return { ok: false, why: 'the document is no JSON object' };
@@ -106,10 +112,10 @@ export function validateMetadata(
     };
   }
   const resourceName = shownText(document.resource_name);
-  const resourceDocumentation = safeUrl(document.resource_documentation, endpoint)?.href;
+  const resourceDocumentation = safeUrl(document.resource_documentation, gatewayAddress)?.href;
   const authorizationServers = list(
     document.authorization_servers,
-    (entry) => safeUrl(entry, endpoint)?.href,
+    (entry) => safeUrl(entry, gatewayAddress)?.href,
   );
   const methods = document.bearer_methods_supported;
   const bearerMethods = list(methods, scopeToken);
@@ -132,6 +138,13 @@ export function validateMetadata(
   };
 }
 
+interface FetchOptions {
+  readonly signal?: AbortSignal;
+  readonly timeoutMs?: number;
+  /** As in `metadataUrls`. */
+  readonly gatewayAddress?: string;
+}
+
 /**
  * Fetches and validates the metadata, trying the `urls` (from `metadataUrls`) in order until one
  * has a valid document. Takes at most 64 KiB of each and 5,000 ms for all of them together, or
@@ -144,7 +157,7 @@ export async function fetchMetadata(
   urls: readonly URL[],
   endpoint: URL,
   get: MetadataGet,
-  { signal, timeoutMs = MAX_TOTAL_MS }: { signal?: AbortSignal; timeoutMs?: number } = {},
+  { signal, timeoutMs = MAX_TOTAL_MS, gatewayAddress = endpoint.hostname }: FetchOptions = {},
 ): Promise<ResourceMetadata | { why: string }> {
   const deadline = performance.now() + timeoutMs;
   // AbortSignal.any over AbortSignal.timeout may be garbage-collected before it fires
@@ -165,7 +178,7 @@ export async function fetchMetadata(
     const left = Math.max(1, Math.ceil(deadline - performance.now()));
     const limits = { maxBytes: MAX_BODY_BYTES, timeoutMs: left, signal: stop.signal };
     try {
-      return readAnswer(await get(url, limits), endpoint);
+      return readAnswer(await get(url, limits), endpoint, gatewayAddress);
     } catch (error) {
       return inWords(error);
     }
@@ -190,6 +203,7 @@ export async function fetchMetadata(
 function readAnswer(
   { status, contentType, body }: MetadataAnswer,
   endpoint: URL,
+  gatewayAddress: string,
 ): ResourceMetadata | string {
   if (status >= 300 && status < 400) return `HTTP ${status}, and redirects are not followed`;
   if (status !== 200) return `HTTP ${status}`;
@@ -200,7 +214,7 @@ function readAnswer(
   } catch {
     return `no JSON (${cleanNetworkText(contentType ?? '', 100) || 'no content type'})`;
   }
-  const validated = validateMetadata(json, endpoint);
+  const validated = validateMetadata(json, endpoint, gatewayAddress);
   return validated.ok ? validated.metadata : validated.why;
 }
 
@@ -225,13 +239,12 @@ function isSameOrParent(resource: string, endpoint: URL): boolean {
 const withSlash = (path: string) => (path.endsWith('/') ? path : `${path}/`);
 
 /** A URL that may be fetched or shown: see `metadataUrls`. */
-function safeUrl(text: unknown, endpoint: URL): URL | undefined {
+function safeUrl(text: unknown, gatewayAddress: string): URL | undefined {
   if (!isPlainUrlText(text)) return undefined;
   const url = new URL(text);
   if (url.username !== '' || url.password !== '') return undefined;
-  const loopback = isLoopbackHost(url.hostname);
-  if (loopback && !isLoopbackHost(endpoint.hostname)) return undefined;
-  return url.protocol === 'https:' || loopback ? url : undefined;
+  if (!mayLeadTo(url.hostname, gatewayAddress)) return undefined;
+  return url.protocol === 'https:' || isLoopbackHost(url.hostname) ? url : undefined;
 }
 
 /**

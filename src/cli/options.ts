@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { type KeySources, keyHeaderNames } from '../auth/key.ts';
+import { environmentValue, type KeySources, keyHeaderNames } from '../auth/key.ts';
 import { readPrivateFile, UnreadableFile } from '../auth/key-file.ts';
 import { isLoopbackHost } from '../auth/loopback.ts';
 import { nearestNames } from '../failures/nearest-name.ts';
@@ -135,9 +135,9 @@ export interface ProxySettings extends KeySources {
 }
 
 /** Names that stand for a gateway's URL. */
-const BUILT_IN_GATEWAYS: Readonly<Record<string, string>> = {
-  kindo: 'https://api.kindo.ai/v1/mcp',
-};
+const BUILT_IN_GATEWAYS: ReadonlyMap<string, string> = new Map([
+  ['kindo', 'https://api.kindo.ai/v1/mcp'],
+]);
 
 const PARSER_OPTIONS = Object.fromEntries(
   Object.entries<Option>(PROXY_OPTIONS).map(([name, { type, alias, array }]) => [
@@ -273,9 +273,9 @@ function fromEnvironment(name: OptionName, env: NodeJS.ProcessEnv): string | str
 }
 
 function endpoint(gateway: string, allowsHttp: boolean, integrations: string | undefined): URL {
-  const text = BUILT_IN_GATEWAYS[gateway] ?? gateway;
+  const text = BUILT_IN_GATEWAYS.get(gateway) ?? gateway;
   if (!/^\s*https?:\/\//i.test(text)) {
-    const names = Object.keys(BUILT_IN_GATEWAYS).join(', ');
+    const names = [...BUILT_IN_GATEWAYS.keys()].join(', ');
     // What stands there may be a key, so it is not quoted.
     throw new UsageError(
       `what stands in the place of the URL is no URL that starts with https://, and no built-in gateway (${names}). It is not shown here, since it may be a key`,
@@ -312,19 +312,9 @@ function names(list: string): string[] {
     .filter((name) => name !== '');
 }
 
-/** What this program sends itself, or HTTP forbids to set. */
-const OWN_HEADERS = new Set([
-  'accept',
-  'connection',
-  'content-length',
-  'content-type',
-  'expect',
-  'keep-alive',
-  'mcp-protocol-version',
-  'mcp-session-id',
-  'transfer-encoding',
-  'upgrade',
-]);
+/** What this program sends itself, or what is for one connection (RFC 9110 §7.6.1). */
+const OWN_HEADERS =
+  /^(?:accept|connection|content-(?:encoding|length|type)|expect|keep-alive|last-event-id|mcp-(?:method|name|param-.*|protocol-version|session-id)|proxy-.*|te|trailer|transfer-encoding|upgrade)$/;
 
 const HEADER_NAME = /^[!#$%&'*+.^_`|~\w-]+$/;
 
@@ -332,7 +322,7 @@ function keyHeaderName(given: string | undefined): string | undefined {
   const name = given?.toLowerCase();
   if (name === undefined) return undefined;
   if (!HEADER_NAME.test(name)) throw new UsageError("--key-header wants a header's name");
-  if (OWN_HEADERS.has(name) || name === 'host') {
+  if (OWN_HEADERS.test(name) || name === 'host' || name === 'user-agent') {
     throw new UsageError(`the header ${name} cannot take the key`);
   }
   return name;
@@ -371,10 +361,12 @@ function headers(
       throw new UsageError("a header must be written 'Name: value'");
     }
     const key = name.toLowerCase();
-    if (OWN_HEADERS.has(key)) throw new UsageError(`the header ${key} cannot be set`);
+    if (OWN_HEADERS.test(key)) {
+      throw new UsageError(`the header ${key} cannot be set: mcp-latchkey or HTTP itself sets it`);
+    }
     const value = template
       .replace(/\$\{(\w+)\}/g, (_, variable: string) => {
-        const expanded = env[variable];
+        const expanded = environmentValue(variable, env);
         if (expanded === undefined) {
           throw new UsageError(`the header ${key} names \${${variable}}, which is not set`);
         }

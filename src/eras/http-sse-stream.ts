@@ -2,6 +2,7 @@ import type { KeyFinding } from '../auth/key.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Endpoint } from '../gateway/endpoint.ts';
 import { Exchange, type ExchangeEnd, StreamEnded } from '../gateway/exchange.ts';
+import { guarded } from '../gateway/guarded.ts';
 import { redirectWithin, targetWithin } from '../gateway/redirect.ts';
 import type { Log } from '../log.ts';
 import type { Message, MessageId, Request, Unusable } from '../protocol/message.ts';
@@ -101,11 +102,19 @@ export class HttpSseStream {
     this.#exchange.onUnusable = (found) => this.#onUnusable(found);
     const { endpoint, target, key, openLimitMs } = options;
     if (openLimitMs > 0) {
-      this.#openTimer = setTimeout(() => this.#tooLate(openLimitMs), openLimitMs);
+      const onLimit = guarded(() => this.#tooLate(openLimitMs), this.#crash);
+      this.#openTimer = setTimeout(onLimit, openLimitMs);
     }
     endpoint.get(this.#exchange, target, undefined, { key, session: undefined });
-    void this.#exchange.ended.then((end) => this.#onEnd(end));
+    const onEnd = guarded(
+      (end: ExchangeEnd) => this.#onEnd(end),
+      (error) => this.#onEnd({ kind: 'bug', error }),
+    );
+    void this.#exchange.ended.then(onEnd);
   }
+
+  /** Ends it after a failure of this program in itself. */
+  readonly #crash = (bug: Error): void => this.#exchange.onResponseError(bug);
 
   /** Whether it can carry no more messages. */
   get isOver(): boolean {
@@ -215,8 +224,12 @@ export class HttpSseStream {
       return;
     }
     this.#taker = pending.observer;
-    pending.observer.onMessage(message);
-    pending.settle({ kind: 'replied' });
+    const reply = () => {
+      pending.observer.onMessage(message);
+      pending.settle({ kind: 'replied' });
+    };
+    // The stream has the replies to others too.
+    guarded(reply, (error) => pending.settle({ kind: 'bug', error }))();
   }
 
   /** The newest, should a client have used an id twice. */
@@ -278,7 +291,7 @@ export class HttpSseStream {
   #watch(pending: Pending, waitMs: number): void {
     const { timeoutMs } = this.#options;
     if (timeoutMs === 0) return;
-    pending.timer = setTimeout(() => {
+    const onLimit = () => {
       const silentMs = performance.now() - Math.max(pending.sentAt, this.#heardAt);
       if (silentMs < timeoutMs) {
         this.#watch(pending, Math.ceil(timeoutMs - silentMs));
@@ -287,7 +300,8 @@ export class HttpSseStream {
       pending.settle({ kind: 'broken', error: new ReplySilent(), sent: true });
       // The connection may be dead, with nobody to say so.
       if (this.#pending.size === 0) this.close();
-    }, waitMs);
+    };
+    pending.timer = setTimeout(guarded(onLimit, this.#crash), waitMs);
   }
 
   #onEnd(end: ExchangeEnd): void {
@@ -297,7 +311,10 @@ export class HttpSseStream {
     // Whose reply was too large is only known where one request waits.
     const own = end.kind === 'too-large' && inFlight.length > 1 ? brokenOff() : interruption(end);
     for (const pending of inFlight) pending.settle(own);
-    this.#options.log.debug(`the event stream ended: ${end.kind}`);
+    const { log } = this.#options;
+    // Otherwise those in flight log it.
+    if (end.kind === 'bug' && inFlight.length === 0) log.error(`bug: ${end.error.stack}`);
+    log.debug(`the event stream ended: ${end.kind}`);
   }
 
   #whyNotOpened(end: ExchangeEnd): ExchangeEnd {

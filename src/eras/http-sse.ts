@@ -290,6 +290,7 @@ export class HttpSse implements Upstream {
     if (reply.isError) {
       return explainEnvelope(reply, request, {
         toolNames: () => this.#tools.names(),
+        gatewayAddress: this.#options.routes.addressOf(this.#options.url),
         elicitsUrls: this.#options.elicitsUrls && this.#session?.clientElicitsUrls === true,
       });
     }

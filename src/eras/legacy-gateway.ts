@@ -399,7 +399,7 @@ export class LegacyGateway implements Upstream {
   /** Puts a question of the gateway's to the client, through a call that can carry it. */
   #question(question: Question, own: Call | undefined): void {
     const { method } = question;
-    if (!Object.hasOwn(QUESTIONS, method) || (own !== undefined && !this.#canCarry(own))) {
+    if (!QUESTIONS.has(method) || (own !== undefined && !this.#canCarry(own))) {
       this.turnDown(question);
       return;
     }

@@ -14,11 +14,11 @@ const CACHEABLE: ReadonlySet<string> = new Set([
 ]);
 
 /** What the gateway may ask of the client, and the capability that says whether it may. */
-export const QUESTIONS: Readonly<Record<string, string>> = {
-  'sampling/createMessage': 'sampling',
-  'elicitation/create': 'elicitation',
-  'roots/list': 'roots',
-};
+export const QUESTIONS: ReadonlyMap<string, string> = new Map([
+  ['sampling/createMessage', 'sampling'],
+  ['elicitation/create', 'elicitation'],
+  ['roots/list', 'roots'],
+]);
 
 /** What the gateway said in the handshake. */
 export interface Handshake {
@@ -94,7 +94,7 @@ export function canOpenLinks(request: Request): boolean {
 /** Whether the client has said that it can answer that (MCP 2026-07-28, MRTR, Server 6). */
 export function mayAsk(request: Request, { method, bytes }: Request): boolean {
   const capabilities = memberAt(request.bytes, 'params', '_meta', META.clientCapabilities);
-  const capability = memberOf(capabilities, QUESTIONS[method] as string);
+  const capability = memberOf(capabilities, QUESTIONS.get(method) as string);
   if (capability === undefined || method !== 'elicitation/create') return capability !== undefined;
   const wantsUrl = stringOf(memberOf(bytes, 'params'), 'mode') === 'url';
   const canUrl = memberOf(capability, 'url') !== undefined;

@@ -14,11 +14,11 @@ import { type Handshake, NO_OBJECT, notificationOf, type Params } from './legacy
 import { ACKNOWLEDGED } from './modern-gateway.ts';
 import { META } from './revisions.ts';
 
-const LIST_CHANGES: Readonly<Record<string, string>> = {
-  'notifications/tools/list_changed': 'tools',
-  'notifications/prompts/list_changed': 'prompts',
-  'notifications/resources/list_changed': 'resources',
-};
+const LIST_CHANGES: ReadonlyMap<string, string> = new Map([
+  ['notifications/tools/list_changed', 'tools'],
+  ['notifications/prompts/list_changed', 'prompts'],
+  ['notifications/resources/list_changed', 'resources'],
+]);
 
 /** What a client's `subscriptions/listen` listens for. */
 interface Subscription {
@@ -56,7 +56,7 @@ export class LegacySubscriptions {
     const filter = memberAt(request.bytes, 'params', 'notifications');
     const tells = (kind: string, of: string) =>
       valueIn(memberAt(capabilities ?? NO_OBJECT, kind, of)) === true;
-    const kinds = Object.entries(LIST_CHANGES).filter(
+    const kinds = [...LIST_CHANGES].filter(
       ([, kind]) =>
         valueIn(memberOf(filter, `${kind}ListChanged`)) === true && tells(kind, 'listChanged'),
     );
@@ -105,7 +105,7 @@ export class LegacySubscriptions {
   tell(notification: Notification): boolean {
     const { method, bytes } = notification;
     const isUpdate = method === 'notifications/resources/updated';
-    if (!isUpdate && !Object.hasOwn(LIST_CHANGES, method)) return false;
+    if (!isUpdate && !LIST_CHANGES.has(method)) return false;
     const params = memberOf(bytes, 'params');
     const uri = stringOf(params, 'uri') ?? '';
     for (const { id, observer, lists, resources, isOpen } of this.#subscriptions) {

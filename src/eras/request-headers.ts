@@ -19,11 +19,11 @@ const ANNOTATION = 'x-mcp-header';
 const MIRRORED_TYPES: readonly unknown[] = ['string', 'integer', 'boolean'];
 
 /** Which part of the params the `Mcp-Name` header repeats. */
-const NAMED_BY: Readonly<Record<string, string>> = {
-  'tools/call': 'name',
-  'prompts/get': 'name',
-  'resources/read': 'uri',
-};
+const NAMED_BY: ReadonlyMap<string, string> = new Map([
+  ['tools/call', 'name'],
+  ['prompts/get', 'name'],
+  ['resources/read', 'uri'],
+]);
 
 /**
  * The headers that repeat what a modern message says (MCP 2026-07-28, Streamable HTTP §Request
@@ -41,7 +41,7 @@ export function headersOf(
     headers.push('mcp-protocol-version', version);
   }
   headers.push('mcp-method', headerValue(message.method));
-  const source = NAMED_BY[message.method];
+  const source = NAMED_BY.get(message.method);
   const name = source === undefined ? undefined : stringOf(params, source);
   if (name !== undefined) headers.push('mcp-name', headerValue(name));
   if (mirrored.length > 0) {

@@ -1,3 +1,4 @@
+import { mayLeadTo } from '../auth/address-policy.ts';
 import { isLoopbackHost } from '../auth/loopback.ts';
 import { parseMessage, type Request, type Response, withError } from '../protocol/message.ts';
 import { nearestNames } from './nearest-name.ts';
@@ -14,6 +15,8 @@ export interface EnvelopeContext {
   toolNames(): readonly string[];
   /** Whether the client can be shown a link. */
   readonly elicitsUrls: boolean;
+  /** Where the gateway was reached: an address, or its host where that is not known. */
+  readonly gatewayAddress: string;
 }
 
 interface GatewayError {
@@ -46,7 +49,7 @@ export function explainEnvelope(
 function explained(reply: Response, request: Request, context: EnvelopeContext): Response {
   const error = parseMessage(reply).error as GatewayError;
   const said = typeof error.message === 'string' ? cleanNetworkText(error.message) : '';
-  const link = reconnectLink(error);
+  const link = reconnectLink(error, context.gatewayAddress);
   if (context.elicitsUrls && link?.url !== undefined) {
     return withError(reply, {
       code: URL_ELICITATION_REQUIRED,
@@ -63,19 +66,27 @@ function explained(reply: Response, request: Request, context: EnvelopeContext):
   return hint === undefined ? reply : withError(reply, { message: sentence(said, hint) });
 }
 
-/** What the gateway says of credentials that it has no more (its page on errors). */
-function reconnectLink({ data }: GatewayError): { hint: string; url?: URL } | undefined {
+/**
+ * What the gateway says of credentials that it has no more (its page on errors). Undefined as well
+ * when it links to where the gateway has no business, such as a service of this computer.
+ */
+function reconnectLink(
+  { data }: GatewayError,
+  gatewayAddress: string,
+): { hint: string; url?: URL } | undefined {
   if (typeof data !== 'object' || data === null) return undefined;
   const { reason, hint } = data as { reason?: unknown; hint?: unknown };
   if (reason !== 'credentials_unavailable' || typeof hint !== 'string') return undefined;
   const clean = cleanNetworkText(hint);
-  const url = /https?:\/\/[^\s"'<>]+/i.exec(clean)?.[0]?.replace(/[.,;:!?)\]]+$/, '');
-  return { hint: clean, ...(url !== undefined && isSafeLink(url) ? { url: new URL(url) } : {}) };
+  const links = (clean.match(/https?:\/\/[^\s"'<>]+/gi) ?? [])
+    .map((text) => text.replace(/[.,;:!?)\]]+$/, ''))
+    .flatMap((text) => (URL.canParse(text) ? [new URL(text)] : []));
+  if (!links.every(({ hostname }) => mayLeadTo(hostname, gatewayAddress))) return undefined;
+  const [url] = links;
+  return { hint: clean, ...(url !== undefined && isSafeLink(url) ? { url } : {}) };
 }
 
-function isSafeLink(text: string): boolean {
-  if (!URL.canParse(text)) return false;
-  const { protocol, hostname, username, password } = new URL(text);
+function isSafeLink({ protocol, hostname, username, password }: URL): boolean {
   if (username !== '' || password !== '') return false;
   return protocol === 'https:' || isLoopbackHost(hostname);
 }

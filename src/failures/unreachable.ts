@@ -89,7 +89,8 @@ export const TROUBLES = {
   'proxy-unreachable': {
     cause: 'proxy',
     what: 'the HTTP proxy of this machine does not answer',
-    remedy: 'Check HTTPS_PROXY and HTTP_PROXY, or name the gateway in NO_PROXY to go without.',
+    remedy:
+      'Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, or name the gateway in NO_PROXY to go without.',
   },
   'proxy-untrusted': {
     cause: 'proxy',
@@ -112,12 +113,12 @@ export const TROUBLES = {
     cause: 'proxy',
     what: 'the HTTP proxy of this machine wants a user name and password',
     remedy:
-      'Put them into the proxy URL in HTTPS_PROXY or HTTP_PROXY, or correct them there: http://user:password@proxy:port.',
+      'Put them into the proxy URL in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or correct them there: http://user:password@proxy:port.',
   },
   'proxy-invalid': {
     cause: 'proxy',
     what: 'the address of the HTTP proxy is no URL that starts with http:// or https://',
-    remedy: 'Correct HTTPS_PROXY or HTTP_PROXY: http://proxy:port.',
+    remedy: 'Correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: http://proxy:port.',
   },
 } satisfies Record<string, Words>;
 

@@ -3,6 +3,7 @@ import { connect, type PeerCertificate } from 'node:tls';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Trouble } from '../failures/unreachable.ts';
 import { withoutBrackets } from './environment-proxy.ts';
+import { guarded } from './guarded.ts';
 
 /**
  * What is wrong with the certificate of `url`'s host, naming it: for a `Trouble` that a failed
@@ -51,7 +52,11 @@ function peerCertificate(url: URL, limitMs: number): Promise<PeerCertificate | u
       resolve(certificate?.subject === undefined ? undefined : certificate);
     };
     const timer = setTimeout(finish, limitMs);
-    socket.once('secureConnect', () => finish(socket.getPeerCertificate()));
+    const onSecure = () => finish(socket.getPeerCertificate());
+    socket.once(
+      'secureConnect',
+      guarded(onSecure, () => finish()),
+    );
     socket.once('error', () => finish());
   });
 }

@@ -4,12 +4,13 @@ import type { Headers } from './route.ts';
 /** The codings of RFC 9110 §8.4.1 that can be undone here. */
 export type ContentCoding = 'gzip' | 'deflate' | 'br';
 
-const CODINGS: Readonly<Record<string, ContentCoding>> = {
-  gzip: 'gzip',
-  'x-gzip': 'gzip',
-  deflate: 'deflate',
-  br: 'br',
-};
+// A Map, since an object would have `__proto__` and `constructor` too.
+const CODINGS: ReadonlyMap<string, ContentCoding> = new Map([
+  ['gzip', 'gzip'],
+  ['x-gzip', 'gzip'],
+  ['deflate', 'deflate'],
+  ['br', 'br'],
+]);
 
 /**
  * How a body is compressed (RFC 9110 §8.4). Undefined when it is not; `unknown` with the header's
@@ -20,7 +21,7 @@ export function contentCoding(
 ): ContentCoding | { readonly unknown: string } | undefined {
   const value = [headers['content-encoding'] ?? []].flat().join(', ').trim().toLowerCase();
   if (value === '' || value === 'identity') return undefined;
-  return CODINGS[value] ?? { unknown: value };
+  return CODINGS.get(value) ?? { unknown: value };
 }
 
 /**

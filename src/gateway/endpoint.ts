@@ -121,7 +121,7 @@ export class Endpoint {
     const { headers: own, userAgent } = this.#options;
     const headers = ['accept', accept];
     if (!own.has('user-agent')) headers.push('user-agent', userAgent);
-    for (const [name, value] of own) headers.push(name, value);
+    for (const [name, value] of own) if (name !== 'host') headers.push(name, value);
     headers.push(...headerOfKey(key));
     const { id, protocolVersion } = session ?? {};
     if (protocolVersion !== undefined) headers.push('mcp-protocol-version', protocolVersion);
@@ -137,9 +137,11 @@ export class Endpoint {
     timeoutMs: number,
     body: Buffer | null = null,
   ): void {
-    const { origin } = this.#options.url;
+    const { url, headers: own } = this.#options;
+    const { origin } = url;
+    const host = own.get('host') ?? url.host;
     const timeouts = { headersTimeout: timeoutMs, bodyTimeout: timeoutMs };
-    this.#route?.dispatch({ origin, method, path, headers, body, ...timeouts }, exchange);
+    this.#route?.dispatch({ origin, method, path, host, headers, body, ...timeouts }, exchange);
   }
 }
 

@@ -10,14 +10,21 @@ export interface NamedProxy {
   readonly exemption: 'this machine' | 'NO_PROXY' | undefined;
 }
 
+// Not imported: the connection is begun before it is loaded.
+const net = () => process.getBuiltinModule('node:net');
+
 /**
- * By either case of `HTTPS_PROXY` and `HTTP_PROXY`, the lower case first; undefined without one. This
+ * By either case of `HTTPS_PROXY` or `HTTP_PROXY`, the lower case first, and where neither is set by
+ * either case of `ALL_PROXY`; undefined without one, and where the variable is set to nothing. This
  * machine is never reached through a proxy, which would be another one's `localhost`, and would get
  * the key in the clear.
  */
 export function namedProxy(target: URL, env: NodeJS.ProcessEnv): NamedProxy | undefined {
   const name = target.protocol === 'https:' ? 'https_proxy' : 'http_proxy';
-  const variable = env[name] === undefined ? name.toUpperCase() : name;
+  const variable = [name, name.toUpperCase(), 'all_proxy', 'ALL_PROXY'].find(
+    (known) => env[known] !== undefined,
+  );
+  if (variable === undefined) return undefined;
   const proxy = env[variable]?.trim();
   if (proxy === undefined || proxy === '') return undefined;
   const url = proxy.includes('://') ? proxy : `http://${proxy}`;
@@ -35,11 +42,12 @@ export function proxyFor(target: URL, env: NodeJS.ProcessEnv): string | undefine
 
 /**
  * Whether a list of hosts has this one, as curl reads it: `example.com`, `.example.com` and
- * `*.example.com` all stand for the host and for those below it; a port may follow; `*` is all.
+ * `*.example.com` all stand for the host and for those below it; a port may follow; `*` is all. An
+ * address is in each notation of it, and in a range such as `10.0.0.0/8` (RFC 4632 §3.1).
  */
 function isListed({ hostname, port, protocol }: URL, list: string): boolean {
   const host = withoutBrackets(hostname);
-  const isAddress = /^[\d.]+$|:/.test(host);
+  const isAddress = net().isIP(host) !== 0;
   const hostPort = port || (protocol === 'https:' ? '443' : '80');
   return list.split(/[\s,]+/).some((entry) => {
     if (entry === '*') return true;
@@ -47,8 +55,23 @@ function isListed({ hostname, port, protocol }: URL, list: string): boolean {
       /^(\[.+\]|[^:]+|.*:.*:.*?)(?::(\d+))?$/.exec(entry.toLowerCase()) ?? [];
     const suffix = withoutBrackets(name.replace(/^\*?\./, ''));
     if (suffix === '' || onlyPort !== hostPort) return false;
-    return host === suffix || (!isAddress && host.endsWith(`.${suffix}`));
+    if (isAddress) return isWithin(host, suffix);
+    return host === suffix || host.endsWith(`.${suffix}`);
   });
+}
+
+/** Whether an address is another one, or in a range of addresses. */
+function isWithin(address: string, range: string): boolean {
+  const [, bracketed = '', length] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(range) ?? [];
+  const base = withoutBrackets(bracketed);
+  const { BlockList, isIP, isIPv4 } = net();
+  if (isIP(base) === 0) return false;
+  const most = isIPv4(base) ? 32 : 128;
+  const bits = Number(length ?? most);
+  if (bits > most) return false;
+  const list = new BlockList();
+  list.addSubnet(base, bits, isIPv4(base) ? 'ipv4' : 'ipv6');
+  return list.check(address, isIPv4(address) ? 'ipv4' : 'ipv6');
 }
 
 /** Of an IPv6 address in a URL (RFC 3986 §3.2.2). */

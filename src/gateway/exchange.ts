@@ -11,6 +11,7 @@ import type { MessageObserver } from '../protocol/upstream.ts';
 import { Collected } from './collected.ts';
 import { type ContentCoding, contentCoding, openDecoder } from './content-coding.ts';
 import { EventStream } from './event-stream.ts';
+import { guarded, isBug, listen } from './guarded.ts';
 import type { Headers, RequestControl, RequestHandler } from './route.ts';
 
 /**
@@ -47,6 +48,8 @@ export type ExchangeEnd =
       readonly sent: boolean;
       readonly status?: number;
     }
+  /** This program failed in itself on an event of the request, which may have run. */
+  | { readonly kind: 'bug'; readonly error: Error }
   | { readonly kind: 'aborted' };
 
 const MAX_REFUSAL_BYTES = 64 * 1024;
@@ -187,6 +190,10 @@ export class Exchange implements RequestHandler {
   }
 
   onResponseError(error: Error): void {
+    if (isBug(error)) {
+      this.#crash(error);
+      return;
+    }
     this.#error = error;
     // What came before the error may hold the reply.
     if (this.#decoder === undefined) this.#bodyEnded();
@@ -198,19 +205,24 @@ export class Exchange implements RequestHandler {
     const congested = this.#observer.congested();
     if (congested === undefined) return;
     source.pause();
-    void congested.then(() => source.resume());
+    void congested.then(
+      guarded(() => source.resume(), this.#crash),
+      this.#crash,
+    );
   }
 
   #openDecoder(coding: ContentCoding, first: Buffer): Transform {
     const decoder = openDecoder(coding, first);
-    decoder.on('data', (chunk: Buffer) => {
+    const onData = (chunk: Buffer) => {
       if (!this.#isAborted) this.#push(chunk, decoder);
-    });
-    decoder.on('end', () => this.#bodyEnded());
-    decoder.on('error', () => {
+    };
+    const onError = () => {
       if (this.#error !== undefined) this.#bodyEnded();
       else this.#undecodable(`a body whose ${coding} compression is broken`);
-    });
+    };
+    listen(decoder, 'data', onData, this.#crash);
+    listen(decoder, 'end', () => this.#bodyEnded(), this.#crash);
+    listen(decoder, 'error', onError, this.#crash);
     return decoder;
   }
 
@@ -224,6 +236,13 @@ export class Exchange implements RequestHandler {
     const status = this.#status === undefined ? {} : { status: this.#status };
     this.#end(end ?? { kind: 'broken', error: error ?? new StreamEnded(), sent, ...status });
   }
+
+  /** Ends it after a failure of this program in itself. */
+  readonly #crash = (error: Error): void => {
+    this.#finish({ kind: 'bug', error });
+    // After the reply no request waits for the outcome: then `uncaughtException` logs it.
+    if (this.#hasReplied) throw error;
+  };
 
   #undecodable(what: string): void {
     const status = this.#status as number;
@@ -372,8 +391,8 @@ export class Exchange implements RequestHandler {
   }
 
   #reply(reply: Message): void {
-    this.#hasReplied = true;
     this.#observer.onMessage(reply);
+    this.#hasReplied = true;
     this.#end({ kind: 'replied' });
   }
 

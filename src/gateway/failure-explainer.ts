@@ -34,7 +34,8 @@ export class FailureExplainer {
 
   /** Never rejects. Takes 5 s at most, for the metadata behind a 401. */
   async failureOf(end: ExchangeEnd, { key, mayRepeat, attempts }: Attempted): Promise<Failure> {
-    const { routes, timeoutMs, maxMessageBytes } = this.#options;
+    const { log, routes, timeoutMs, maxMessageBytes } = this.#options;
+    if (end.kind === 'bug') log.error(`bug: ${end.error.stack}`);
     const failure = failureOfEnd(end, {
       gateway: this.#gateway,
       key,
@@ -79,9 +80,8 @@ export class FailureExplainer {
     const detail = challengeInWords(challenge);
     const said = detail === undefined ? {} : { detail };
     if (end.status === 403) return said;
-    this.#discovery ??= discoverResource(this.#options.url, challenge, (origin) =>
-      this.#options.routes.open(origin),
-    );
+    const { url, routes } = this.#options;
+    this.#discovery ??= discoverResource(url, challenge, routes);
     const resource = await this.#discovery;
     if (!('why' in resource)) return { ...said, resource };
     this.#options.log.info(`no protected resource metadata: ${resource.why}`);

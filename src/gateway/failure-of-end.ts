@@ -56,6 +56,8 @@ export function failureOfEnd(end: ExchangeEnd, circumstances: Circumstances): Fa
       };
     case 'broken':
       return { ...base, ...ofError(end, circumstances) };
+    case 'bug':
+      return { ...base, reason: 'internal_error' };
     default:
       return { ...base, reason: 'invalid_response', detail: 'no reply' };
   }

@@ -234,6 +234,7 @@ export class Gateway implements Upstream {
   #explained(request: Request, error: Response): Response {
     return explainEnvelope(error, request, {
       toolNames: () => this.#tools.names(),
+      gatewayAddress: this.#options.routes.addressOf(this.#options.url),
       elicitsUrls: this.#options.elicitsUrls && this.#session?.clientElicitsUrls === true,
     });
   }
@@ -329,7 +330,7 @@ export class Gateway implements Upstream {
       course.exchange = exchange;
       this.#endpoint.get(exchange, target, lastEventId, { key, session });
       const end = await exchange.ended;
-      if (end.kind === 'replied' || end.kind === 'aborted') return end;
+      if (end.kind === 'replied' || end.kind === 'aborted' || end.kind === 'bug') return end;
       if (!mayPass(end)) return broken;
       // Closing without the reply is how a gateway lets its clients poll (MCP 2025-11-25,
       // Transports §Sending Messages to the Server, 6): no failure.

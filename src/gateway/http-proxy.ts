@@ -1,4 +1,6 @@
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import { guarded } from './guarded.ts';
 import { isBadHttp } from './retry-policy.ts';
 
 const PROXY = 'the HTTP proxy of this machine';
@@ -73,15 +75,21 @@ export class HttpProxy {
         path: authority,
         headers: ['host', authority, 'connection', 'keep-alive', ...this.credentials],
       });
-      request.once('connect', ({ statusCode: status = 0 }, _, early) => {
+      const onConnect = (
+        { statusCode: status = 0 }: IncomingMessage,
+        _: unknown,
+        early: Buffer,
+      ) => {
         if (early.length > 0) connection.unshift(early);
         if (status >= 200 && status < 300) resolve();
         else reject(new ProxyFailure(codeOf(status), `${PROXY} answered ${status}`, status));
-      });
-      request.once('error', (error) => {
+      };
+      const onError = (error: Error) => {
         const did = isBadHttp(error) ? 'does not speak HTTP' : 'hung up';
         reject(new ProxyFailure('ERR_PROXY_HUNG_UP', `${PROXY} ${did}`));
-      });
+      };
+      request.once('connect', guarded(onConnect, reject));
+      request.once('error', guarded(onError, reject));
       request.end();
     });
   }

@@ -1,7 +1,8 @@
 import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import type { SecureContext, TLSSocket } from 'node:tls';
 import { withoutBrackets } from './environment-proxy.ts';
+import { guarded, listen } from './guarded.ts';
 import { HttpProxy } from './http-proxy.ts';
 import { isBadHttp } from './retry-policy.ts';
 
@@ -18,6 +19,8 @@ export interface RouteRequest {
   readonly method: 'POST' | 'GET' | 'DELETE';
   /** Path and query. */
   readonly path: string;
+  /** What `Host` says; by default, host and port of the origin. */
+  readonly host?: string;
   /** Names and values by turns. */
   readonly headers: string[];
   readonly body?: Buffer | null;
@@ -38,7 +41,11 @@ export interface RequestControl {
   abort(reason: Error): void;
 }
 
-/** Told what comes of a request: its start, the head, the body in pieces, and then the end or an error. */
+/**
+ * Told what comes of a request: its start, the head, the body in pieces, and then the end or an
+ * error. What a method throws ends the request: `onResponseError` is told of it, as an error that
+ * `isBug`, even after the end.
+ */
 export interface RequestHandler {
   /** Just before the first byte is sent. Not called where no connection came about. */
   onRequestStart(control: RequestControl): void;
@@ -56,6 +63,10 @@ export interface RouteSettings {
   readonly tls: () => TlsSettings;
   /** The URL of an HTTP proxy to go through. */
   readonly proxy?: string | undefined;
+  /** Looks up the origin's name where no proxy does. */
+  readonly lookup?: LookupFunction | undefined;
+  /** Told the address that a connection without a proxy has reached. */
+  readonly onAddress?: (address: string) => void;
 }
 
 /** What is told of each request on the diagnostics channel `mcp-latchkey:request`. */
@@ -158,7 +169,8 @@ export class Route {
   /** Sends a request. What comes of it is told to `handler`, and nothing is thrown. */
   dispatch(options: RouteRequest, handler: RequestHandler): void {
     const { method, body } = options;
-    const { hostname, port, host } = this.#url;
+    const { hostname, port } = this.#url;
+    const { host = this.#url.host } = options;
     const headers = [...options.headers, 'host', host, 'connection', 'keep-alive'];
     if (body) headers.push('content-length', String(body.length));
     let { path } = options;
@@ -176,14 +188,12 @@ export class Route {
     }
     if (requests.hasSubscribers) requests.publish({ request, method } satisfies RequestBegun);
     const exchange = new RouteExchange(request, options, handler);
-    request.once('socket', () => exchange.start());
-    // Not asked for; without a listener node:http waits for ever (20.20).
-    request.once('upgrade', () => exchange.abort(new Error('another protocol was switched to')));
-    request.once('response', (response) => {
+    const onResponse = (response: IncomingMessage) => {
       const received = headersOf(response.rawHeaders);
       this.#learnIdleTime(received['keep-alive']);
       exchange.respond(response, received);
-    });
+    };
+    listen(request, 'response', onResponse, exchange.crash);
   }
 
   /** Closes each connection once it is idle. */
@@ -243,6 +253,7 @@ export class Route {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: KEEPALIVE_PROBE_MS,
+      ...(this.#proxy === undefined && { lookup: this.#settings.lookup }),
     });
     this.#opening.add(tcp);
     const opening = this.#handshakes(tcp).finally(() => this.#opening.delete(tcp));
@@ -272,7 +283,11 @@ export class Route {
   async #farEnd(tcp: Socket): Promise<Socket> {
     const proxy = this.#proxy;
     const connected = ready(tcp, 'connect');
-    if (proxy === undefined) return connected;
+    if (proxy === undefined) {
+      await connected;
+      this.#settings.onAddress?.(tcp.remoteAddress ?? '');
+      return tcp;
+    }
     let connection: Socket;
     try {
       connection = await connected;
@@ -385,14 +400,25 @@ class RouteExchange implements RequestControl {
     // Within an answer only what is no HTTP: the rest the answer tells itself. A reset is the end of
     // a body that the end of the connection ends, since libuv (1.46) tells a reset as that when it
     // comes together with the last bytes.
-    request.on('error', (error) => {
+    const onError = (error: Error) => {
       const { complete: isWhole = false } = this.#response ?? {};
       if (this.#response === undefined || (!isWhole && isBadHttp(error))) this.#fail(error);
-    });
+    };
+    // Not asked for; without a listener node:http waits for ever (20.20).
+    const onUpgrade = () => this.#fail(new Error('another protocol was switched to'));
+    listen(request, 'error', onError, this.crash);
+    listen(request, 'upgrade', onUpgrade, this.crash);
+    listen(request, 'socket', () => this.#start(), this.crash);
   }
 
-  /** The connection is there. */
-  start(): void {
+  /** Ends the request after a failure of this program in itself. */
+  readonly crash = (bug: Error): void => {
+    this.#finish();
+    this.#request.destroy();
+    this.#handler.onResponseError(bug);
+  };
+
+  #start(): void {
     if (this.#isOver) return;
     this.#handler.onRequestStart(this);
     if (this.#isOver) return;
@@ -420,17 +446,19 @@ class RouteExchange implements RequestControl {
     const { headersTimeout, bodyTimeout } = this.#options;
     if (headersTimeout === bodyTimeout) this.#timer?.refresh();
     else this.#wait(bodyTimeout);
-    response.on('data', (chunk: Buffer) => {
+    const onData = (chunk: Buffer) => {
       if (this.#isOver) return;
       this.#timer?.refresh();
       this.#handler.onResponseData(chunk);
-    });
-    response.on('end', () => {
+    };
+    const onEnd = () => {
       if (this.#isOver) return;
       this.#finish();
       this.#handler.onResponseEnd();
-    });
-    response.on('error', (error) => this.#fail(error));
+    };
+    listen(response, 'data', onData, this.crash);
+    listen(response, 'end', onEnd, this.crash);
+    listen(response, 'error', (error: Error) => this.#fail(error), this.crash);
   }
 
   pause(): void {
@@ -464,10 +492,8 @@ class RouteExchange implements RequestControl {
 
   #wait(limitMs: number): void {
     clearTimeout(this.#timer);
-    this.#timer =
-      limitMs === 0
-        ? undefined
-        : setTimeout(() => this.#fail(new TimedOut('ERR_ANSWER_TIMEOUT')), limitMs);
+    const giveUp = () => this.#fail(new TimedOut('ERR_ANSWER_TIMEOUT'));
+    this.#timer = limitMs === 0 ? undefined : setTimeout(guarded(giveUp, this.crash), limitMs);
   }
 }
 

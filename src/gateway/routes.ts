@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { proxyFor } from './environment-proxy.ts';
+import type { LookupFunction } from 'node:net';
+import { proxyFor, withoutBrackets } from './environment-proxy.ts';
 import { Route, type TlsSettings } from './route.ts';
 
 export interface RoutesOptions {
@@ -13,10 +14,19 @@ export interface RoutesOptions {
   readonly env: NodeJS.ProcessEnv;
 }
 
+interface OpenOptions {
+  /** Trusts the operating system's authorities as well as the usual ones. */
+  readonly trustsSystem?: boolean;
+  /** Looks names up where no proxy does: for an origin that the user has not named. */
+  readonly lookup?: LookupFunction;
+}
+
 /** The ways from here to servers, straight or through the environment's HTTP proxy. */
 export class Routes {
   readonly connectTimeoutMs: number;
   readonly #options: RoutesOptions;
+  /** Where each origin that the user has named was reached. */
+  readonly #addresses = new Map<string, string>();
   #early: { readonly origin: string; readonly route: Route } | undefined;
 
   constructor(options: RoutesOptions) {
@@ -30,7 +40,7 @@ export class Routes {
    */
   connect(origin: string): void {
     if (this.isProxied(new URL(origin))) return;
-    const route = this.#route(origin, false);
+    const route = this.#route(origin, {});
     route.connect();
     this.#early = { origin, route };
   }
@@ -44,14 +54,12 @@ export class Routes {
     }
   }
 
-  /**
-   * `trustsSystem`: the operating system's authorities as well as the usual ones. Throws when a PEM
-   * file cannot be read or the proxy's URL is none.
-   */
-  open(origin: string, { trustsSystem = false } = {}): Route {
-    const early = this.#early?.origin === origin && !trustsSystem ? this.#early.route : undefined;
+  /** Throws when a PEM file cannot be read or the proxy's URL is none. */
+  open(origin: string, options: OpenOptions = {}): Route {
+    const isPlain = !options.trustsSystem && options.lookup === undefined;
+    const early = this.#early?.origin === origin && isPlain ? this.#early.route : undefined;
     if (early !== undefined) this.#early = undefined;
-    const route = early ?? this.#route(origin, trustsSystem);
+    const route = early ?? this.#route(origin, options);
     try {
       route.prepareTls();
       return route;
@@ -71,10 +79,23 @@ export class Routes {
     return proxyFor(url, this.#options.env) !== undefined;
   }
 
-  #route(origin: string, trustsSystem: boolean): Route {
+  /**
+   * The address in the URL, or the one at which its name was reached; the name where that is not
+   * known. (0.0.0.0 is reached at 127.0.0.1, but a service there is not what the user has named.)
+   */
+  addressOf({ origin, hostname }: URL): string {
+    const isName = process.getBuiltinModule('node:net').isIP(withoutBrackets(hostname)) === 0;
+    return (isName ? this.#addresses.get(origin) : undefined) ?? hostname;
+  }
+
+  #route(origin: string, { trustsSystem = false, lookup }: OpenOptions): Route {
     const { connectTimeoutMs, env } = this.#options;
     const tls = () => tlsSettings(this.#options, trustsSystem);
-    return new Route(origin, { connectTimeoutMs, tls, proxy: proxyFor(new URL(origin), env) });
+    const proxy = proxyFor(new URL(origin), env);
+    const onAddress = (address: string) => {
+      if (lookup === undefined) this.#addresses.set(origin, address);
+    };
+    return new Route(origin, { connectTimeoutMs, tls, proxy, lookup, onAddress });
   }
 }
 

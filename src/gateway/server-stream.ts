@@ -74,8 +74,8 @@ export class ServerStream {
     if (wasOpen(end)) {
       this.#wasEverOpen = true;
       this.#remember(exchange);
-      // What is too large now will be so again, after a longer wait each time.
-      if (end.kind === 'too-large') void this.#warnOnce(end);
+      // What is too large now, or a bug, will be so again: after a longer wait each time.
+      if (end.kind === 'too-large' || end.kind === 'bug') void this.#warnOnce(end);
       else this.#waitMs = exchange.retryMs ?? SHORTEST_WAIT_MS;
     } else if (this.#wasEverOpen) this.#options.onRefused(end);
     else if (!isAbsence(end)) void this.#warnOnce(end);
@@ -102,7 +102,9 @@ export class ServerStream {
 
 function wasOpen(end: ExchangeEnd): boolean {
   if (end.kind === 'accepted') return end.isEventStream;
-  return end.kind === 'too-large' || (end.kind === 'broken' && end.status === 200);
+  return (
+    end.kind === 'too-large' || end.kind === 'bug' || (end.kind === 'broken' && end.status === 200)
+  );
 }
 
 function isAbsence(end: ExchangeEnd): boolean {

@@ -73,7 +73,7 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
     return { trouble: 'answer-timeout', detail };
   }
   if (code === 'STREAM_SILENT') return { trouble: 'connect-timeout', detail: first.message };
-  const known = TROUBLE_BY_CODE[code];
+  const known = Object.hasOwn(TROUBLE_BY_CODE, code) ? TROUBLE_BY_CODE[code] : undefined;
   if (known === 'connection-refused' && address !== undefined && own !== address) {
     return { trouble: known, detail: `the connection to ${host} (${address}) was refused` };
   }

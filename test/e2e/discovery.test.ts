@@ -1,4 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { answer, type LoopbackGateway, startGateway } from './loopback-gateway.ts';
 import { startProxy, TEST_KEY } from './running-proxy.ts';
 
@@ -119,4 +125,101 @@ it('sends the key to no other origin than the gateway’s', async () => {
   await unauthorized(gateway);
   expect(other.received.map(({ target }) => target)).toEqual(['/meta']);
   expect(JSON.stringify(other.received)).not.toContain(TEST_KEY);
+});
+
+describe('a gateway elsewhere', () => {
+  /** Counts who comes, on every address of this machine. */
+  async function service() {
+    let visits = 0;
+    const server = createTcpServer((socket) => {
+      visits++;
+      socket.on('error', () => {}).destroy();
+    });
+    server.listen(0);
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    return { port, visits: () => visits };
+  }
+
+  /**
+   * A gateway whose 401 names this metadata, behind the HTTP proxy that alone can find it; the name
+   * `rebound.test` stands for this machine here. Resolves with what the proxy was asked for.
+   */
+  async function rejectedBy(metadata: string, noProxy = ''): Promise<string[]> {
+    const asked: string[] = [];
+    const proxy = createServer((request, response) => {
+      asked.push(request.url ?? '');
+      if (request.method === 'POST') {
+        response.setHeader('www-authenticate', `Bearer resource_metadata="${metadata}"`);
+      }
+      response.writeHead(request.method === 'POST' ? 401 : 404).end();
+    }).on('connect', (request, socket) => {
+      asked.push(request.url ?? '');
+      const port = Number(request.url?.split(':').at(-1));
+      const far = connect(port, '127.0.0.1', () => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\n');
+        far.pipe(socket).pipe(far);
+      });
+      for (const end of [far, socket]) end.on('error', () => end.destroy());
+    });
+    proxy.listen(0, '127.0.0.1');
+    await once(proxy, 'listening');
+    onTestFinished(() => void proxy.close());
+    const url = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    const folder = mkdtempSync(join(tmpdir(), 'latchkey-dns-'));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const names = join(folder, 'names.cjs');
+    writeFileSync(
+      names,
+      `const dns = require('node:dns');
+       const { lookup } = dns;
+       dns.lookup = (name, ...rest) => lookup(name === 'rebound.test' ? '127.0.0.1' : name, ...rest);`,
+    );
+    const running = startProxy('http://gateway.test/v1/mcp', {
+      args: ['--allow-http'],
+      env: {
+        HTTP_PROXY: url,
+        HTTPS_PROXY: url,
+        NO_PROXY: noProxy,
+        NODE_OPTIONS: `--require ${JSON.stringify(names)}`,
+      },
+    });
+    const { error } = await running.request(1, 'tools/list');
+    expect(error).toMatchObject({ code: -32012 });
+    return asked;
+  }
+
+  it.each([
+    ...['0.0.0.0', '[::]', '[::ffff:127.0.0.1]', '[::127.0.0.1]', '127.0.0.1', 'a.localhost'],
+    ...['10.0.0.5', '172.16.0.1', '192.168.0.1', '169.254.169.254', '100.64.0.1', '224.0.0.1'],
+    ...['[fd00::1]', '[fe80::1]', '[64:ff9b::127.0.0.1]', '[2002:7f00:1::]', '0x7f.1'],
+  ])('has no service at %s called, by its address', async (host) => {
+    const { port, visits } = await service();
+    const asked = await rejectedBy(`https://${host}:${port}/meta`);
+    expect(asked.filter((target) => target !== 'http://gateway.test/v1/mcp')).toEqual([]);
+    expect(visits()).toBe(0);
+  });
+
+  it('has no service of this machine called by a name that stands for it', async () => {
+    const { port, visits } = await service();
+    await rejectedBy(`https://rebound.test:${port}/meta`, 'rebound.test');
+    expect(visits()).toBe(0);
+  });
+
+  it('has a name looked up by the HTTP proxy where one is used', async () => {
+    const { port } = await service();
+    const asked = await rejectedBy(`https://rebound.test:${port}/meta`);
+    expect(asked).toContain(`rebound.test:${port}`);
+  });
+});
+
+it('a gateway on this machine may name another service there, by any name', async () => {
+  const other = await startGateway(answer);
+  const gateway = await gatewayWith(
+    {},
+    () => `Bearer resource_metadata="${other.url.replace('127.0.0.1', 'localhost')}"`,
+  );
+  await unauthorized(gateway);
+  expect(other.received.map(({ method }) => method)).toEqual(['GET']);
 });

@@ -284,18 +284,24 @@ describe('TLS', () => {
   });
 });
 
-it('names an HTTP proxy that is not there; with NO_PROXY, all is well', async () => {
-  const { url } = await sandbox();
-  const elsewhere = url.replace('127.0.0.1', '0.0.0.0');
-  const args = ['--allow-http'];
-  const env = { ...GOOD, HTTP_PROXY: `http://127.0.0.1:${await deadPort()}` };
-  const { verdict } = await diagnosis(elsewhere, { env, args });
-  expect(verdict).toMatchObject({ finding: 'proxy', cause: 'proxy' });
-  expect(verdict.sentence).toContain('the HTTP proxy 127.0.0.1:');
-  await health(elsewhere, { env: { ...env, NO_PROXY: '0.0.0.0' }, args });
-  const own = await health(url, { env });
-  expect(finding(own, 'proxy')?.line).toContain('the gateway is on this machine');
-});
+it.each([
+  ['HTTP_PROXY', '0.0.0.0'],
+  ['ALL_PROXY', '0.0.0.0/8'],
+])(
+  'names an HTTP proxy of %s that is not there; with NO_PROXY=%s, all is well',
+  async (variable, NO_PROXY) => {
+    const { url } = await sandbox();
+    const elsewhere = url.replace('127.0.0.1', '0.0.0.0');
+    const args = ['--allow-http'];
+    const env = { ...GOOD, [variable]: `http://127.0.0.1:${await deadPort()}` };
+    const { verdict } = await diagnosis(elsewhere, { env, args });
+    expect(verdict).toMatchObject({ finding: 'proxy', cause: 'proxy' });
+    expect(verdict.sentence).toContain('the HTTP proxy 127.0.0.1:');
+    await health(elsewhere, { env: { ...env, NO_PROXY }, args });
+    const own = await health(url, { env });
+    expect(finding(own, 'proxy')?.line).toContain('the gateway is on this machine');
+  },
+);
 
 describe('a server that is no gateway', () => {
   it('names a wrong path; with the path that it proposes, all is well', async () => {

@@ -65,6 +65,30 @@ describe('credentials_unavailable', () => {
     });
   });
 
+  it('has a link to this machine from a gateway on it, and from no other', async () => {
+    const own = UNAVAILABLE.replace(LINK, 'http://localhost:631/printers');
+    const capabilities = { elicitation: { url: {} } };
+    expect(await initialized(capabilities, own)).toMatchObject({ code: -32042 });
+    for (const link of [
+      'http://localhost:631/printers',
+      'https://127.0.0.1/x',
+      'https://[::ffff:127.0.0.1]/x',
+      'https://0.0.0.0/x',
+      'https://192.168.0.1/reboot',
+      'https://169.254.169.254/latest',
+      `${LINK}, or at http://[::1]:631/`,
+    ]) {
+      const gateway = await gatewayWith(UNAVAILABLE.replace(LINK, link));
+      const proxy = startProxy('http://gateway.test/v1/mcp', {
+        args: ['--allow-http'],
+        env: { HTTP_PROXY: new URL(gateway.url).origin },
+      });
+      await proxy.request('init', 'initialize', { protocolVersion: '2025-11-25', capabilities });
+      const { error } = await proxy.request(1, 'tools/call', { name: 'x' });
+      expect(error).toEqual(JSON.parse(UNAVAILABLE.replace(LINK, link)));
+    }
+  });
+
   it.each([
     ['the client did not say so', { elicitation: {} }, UNAVAILABLE, []],
     ['--elicit-url off', { elicitation: { url: {} } }, UNAVAILABLE, ['--elicit-url', 'off']],

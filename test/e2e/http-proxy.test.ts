@@ -122,7 +122,7 @@ async function httpProxy({
   return { url, asked, heard: () => heard, open: () => open };
 }
 
-it.each(['HTTPS_PROXY', 'https_proxy'])(
+it.each(['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'])(
   'is tunnelled through for https, from %s; the key stays inside',
   async (name) => {
     const { url, port, args } = await secureGateway();
@@ -216,6 +216,7 @@ it('is passed by for a host in NO_PROXY, and for another scheme', async () => {
   for (const env of [
     { HTTP_PROXY: proxy.url, NO_PROXY: 'example.com,0.0.0.0' },
     { http_proxy: proxy.url, no_proxy: '*' },
+    { ALL_PROXY: proxy.url, NO_PROXY: '10.0.0.0/8, 0.0.0.0/8' },
     { HTTPS_PROXY: proxy.url },
   ]) {
     const running = startProxy(url, { args, env });

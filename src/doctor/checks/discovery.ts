@@ -1,6 +1,7 @@
 import { challengeIn, get } from '../../auth/discovery.ts';
 import {
   fetchMetadata,
+  type MetadataGet,
   metadataUrls,
   type ResourceMetadata,
 } from '../../auth/protected-resource-metadata.ts';
@@ -50,13 +51,16 @@ async function metadataFinding(
   const base = { check: 'discovery', name: 'metadata' } as const;
   const { url, routes } = settings;
   const resources: string[] = [];
+  const gatewayAddress = routes.addressOf(url);
+  const urls = metadataUrls(url, challengeUrl, gatewayAddress);
+  const getter: MetadataGet = async (from, limits) => {
+    const answer = await get(from, limits, routes, gatewayAddress);
+    if (answer.status === 200) resources.push(...resourceIn(answer.body));
+    return answer;
+  };
   const start = performance.now();
   const { value: found } = await wire.watch('metadata', () =>
-    fetchMetadata(metadataUrls(url, challengeUrl), url, async (from, limits) => {
-      const answer = await get(from, limits, (origin) => routes.open(origin));
-      if (answer.status === 200) resources.push(...resourceIn(answer.body));
-      return answer;
-    }),
+    fetchMetadata(urls, url, getter, { gatewayAddress }),
   );
   const ms = performance.now() - start;
   if (!('why' in found)) return { ...base, ...aboutThis(found, displayUrl), ms };
