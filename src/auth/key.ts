@@ -1,4 +1,5 @@
 import type { Failure } from '../failures/failure.ts';
+import { optionWords, shellWord } from '../failures/shell-word.ts';
 import type { Log } from '../log.ts';
 import { isPipe, readPrivateFile, UnreadableFile } from './key-file.ts';
 import { isLoopbackHost } from './loopback.ts';
@@ -119,12 +120,13 @@ export async function findKey(
 function loginOptions({ url, account, keyHeader }: KeySources): string {
   const isOpen = url.protocol === 'http:' && !isLoopbackHost(url.hostname);
   const isNamed = account !== undefined && account !== DEFAULT_ACCOUNT;
-  const name = isNamed && /^[\w@.-]+$/.test(account) ? account : JSON.stringify(account);
   return [
-    isOpen ? ' --allow-http' : '',
-    isNamed ? ` --account ${name}` : '',
-    keyHeader === undefined ? '' : ` --key-header ${keyHeader}`,
-  ].join('');
+    ...(isOpen ? ['--allow-http'] : []),
+    ...(isNamed ? optionWords('account', account) : []),
+    ...(keyHeader === undefined ? [] : optionWords('key-header', keyHeader)),
+  ]
+    .map((word) => ` ${shellWord(word)}`)
+    .join('');
 }
 
 async function findChosenKey(

@@ -155,7 +155,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     const env = { ...service.env, ...NO_ENV_KEY };
     for (const [args, options] of [
       [[], ''],
-      [['--account', 'work #2'], ' --account "work #2"'],
+      [['--account', 'work #2'], " --account 'work #2'"],
       [['--account', 'home'], ' --account home'],
       [['--key-header', 'x-key'], ' --key-header x-key'],
     ] as const) {
