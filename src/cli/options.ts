@@ -14,6 +14,8 @@ interface Option {
   readonly type: 'string' | 'boolean';
   readonly array?: true;
   readonly requiresArg?: true;
+  /** The value is a path: `install` makes it absolute. */
+  readonly path?: true;
   readonly describe: string;
 }
 
@@ -29,6 +31,7 @@ export const PROXY_OPTIONS = {
   'header-file': {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: "a file of headers to send, 'Name: value' on each line",
   },
   'key-command': {
@@ -39,6 +42,7 @@ export const PROXY_OPTIONS = {
   'key-file': {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: 'a file that holds the API key',
   },
   'key-env': {
@@ -78,16 +82,19 @@ export const PROXY_OPTIONS = {
   ca: {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: 'a PEM file of certificate authorities to trust as well',
   },
   cert: {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: 'a PEM file: the client certificate to show',
   },
   'key-pem': {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: "a PEM file: the client certificate's private key",
   },
   transport: {
@@ -115,6 +122,7 @@ export const PROXY_OPTIONS = {
   'log-file': {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: 'append the log to this file as well',
   },
 } as const satisfies Record<string, Option>;

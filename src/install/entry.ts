@@ -1,5 +1,8 @@
 import { isIP } from 'node:net';
+import { homedir } from 'node:os';
 import { resolve } from 'node:path';
+import { PROXY_OPTIONS } from '../cli/options.ts';
+import { optionWords } from '../failures/shell-word.ts';
 import { withoutBrackets } from '../gateway/environment-proxy.ts';
 import type { Launch } from './clients.ts';
 
@@ -30,17 +33,23 @@ export function proxyWords(url: string, options: GivenOptions): string[] {
   }
   const words = [url];
   for (const [name, given] of Object.entries(options)) {
-    for (const value of [given].flat()) {
-      if (name === 'header') refuseKeyIn(value, options['key-header']);
-      if (value === true) words.push(`--${name}`);
-      else if (value.startsWith('-')) words.push(`--${name}=${value}`);
-      else words.push(`--${name}`, isPath(name) ? resolve(value) : value);
+    for (const own of [given].flat()) {
+      if (name === 'header') refuseKeyIn(own, options['key-header']);
+      const value = own !== true && PATH_OPTIONS.has(name) ? absolute(own) : own;
+      words.push(...(value === true ? [`--${name}`] : optionWords(name, value)));
     }
   }
   return words;
 }
 
-const isPath = (option: string) => option === 'ca' || option.endsWith('-file');
+const PATH_OPTIONS = new Set(
+  Object.entries(PROXY_OPTIONS).flatMap(([name, option]) => ('path' in option ? [name] : [])),
+);
+
+/** A shell leaves `~` as it is in quotes and after `=`, and a client starts without a shell. */
+function absolute(path: string): string {
+  return resolve(path.replace(/^~(?=$|[\\/])/, () => homedir()));
+}
 
 /** `Authorization: Bearer ${KEY}` is fine, `Authorization: Bearer abc` is not. */
 function refuseKeyIn(header: string | true, keyHeader: unknown): void {
