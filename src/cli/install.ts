@@ -54,7 +54,7 @@ export const installCommand: CommandModule<object, InstallArguments> = {
         name: { type: 'string', requiresArg: true, describe: 'what to call it in the client' },
         pin: {
           type: 'boolean',
-          describe: 'start a copy of this version instead of asking npm for the newest',
+          describe: 'start a copy on this computer, without npm',
         },
         print: { type: 'boolean', describe: 'only print what to paste' },
         list: { type: 'boolean', describe: 'list the clients that are known' },

@@ -26,7 +26,7 @@ export const PROXY_OPTIONS = {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: "a header to send, 'Name: value'; ${VAR} stands for an environment variable",
+    describe: "a header to send, 'Name: value'; @{VAR} or ${VAR} is an environment variable",
   },
   'header-file': {
     type: 'string',
@@ -381,10 +381,10 @@ function headers(
     const key = name.toLowerCase();
     if (OWN_HEADERS.has(key)) throw new UsageError(`the header ${key} cannot be set`);
     const value = template
-      .replace(/\$\{(\w+)\}/g, (_, variable: string) => {
+      .replace(/[$@]\{(\w+)\}/g, (_, variable: string) => {
         const expanded = env[variable];
         if (expanded === undefined) {
-          throw new UsageError(`the header ${key} names \${${variable}}, which is not set`);
+          throw new UsageError(`the header ${key} names ${variable}, which is not set`);
         }
         return expanded;
       })
