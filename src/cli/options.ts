@@ -77,7 +77,7 @@ export const PROXY_OPTIONS = {
   'connect-timeout': {
     type: 'string',
     requiresArg: true,
-    describe: 'longest wait for a connection, in seconds (10)',
+    describe: 'longest wait for a connection, in seconds; 0 for no limit (10)',
   },
   ca: {
     type: 'string',
