@@ -199,9 +199,15 @@ async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<Key
     if (!isAbsent || account !== undefined) return noKey(origin, words);
     return { kind: 'none', origin: { ...NO_ORIGIN, keychainTrouble: words } };
   }
-  if (result.value !== null) return usableKey(result.value, sources, origin);
-  if (account === undefined) return { kind: 'none', origin: NO_ORIGIN };
-  return noKey(origin, `the keychain holds no key for the account ${account}`);
+  const { key, nearMiss } = result.value;
+  if (key !== null) return usableKey(key, sources, origin);
+  const near = nearMiss && `one for ${nearMiss}, which differs in the slash at its end`;
+  if (account === undefined) {
+    const hint = near === undefined ? {} : { nearMiss: `the keychain has ${near}` };
+    return { kind: 'none', origin: { ...NO_ORIGIN, ...hint } };
+  }
+  const hint = near === undefined ? '' : `; it has ${near}`;
+  return noKey(origin, `the keychain holds no key for the account ${account}${hint}`);
 }
 
 const NO_ORIGIN: KeyOrigin = { source: 'none', origin: 'no source' };

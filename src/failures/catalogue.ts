@@ -102,7 +102,7 @@ export const CATALOGUE = {
     what: (failure) =>
       failure.status === undefined
         ? (failure.detail ?? 'none was found')
-        : `${host(failure)} wants an API key, and none was found${because({ detail: failure.key?.keychainTrouble ?? failure.detail })}`,
+        : `${host(failure)} wants an API key, and none was found${because({ detail: failure.key?.keychainTrouble ?? failure.key?.nearMiss ?? failure.detail })}`,
     remedy: (failure) => sentences(firstKeyRemedy(failure), fromResource(failure.resource)),
   },
   malformed_api_key: {
