@@ -36,6 +36,15 @@ describe.each(documents)('%s', (document) => {
   });
 });
 
+it('every entry to paste has exactly this version, so that a newer release does not break it', () => {
+  const { version } = JSON.parse(read('package.json'));
+  const pasted = documents.flatMap((document) =>
+    all(/-y"?,? "?(mcp-latchkey[^"\s]*)/g, read(document)).map((own) => `${document}: ${own}`),
+  );
+  expect(pasted.length).toBeGreaterThan(10);
+  for (const own of pasted) expect(own).toMatch(new RegExp(`: mcp-latchkey@${version}$`));
+});
+
 it('README.md has the options of the proxy, all of them and no other', () => {
   const [, table = ''] = /## Options\n([\s\S]*?)\n## /.exec(read('README.md')) ?? [];
   const firstColumn = all(/^\| (`.*?) +\|/gm, table.replace(/ {2,}/g, ' ')).join('\n');

@@ -1,4 +1,5 @@
 import { readFileSync, type Stats, statSync } from 'node:fs';
+import { shellWord } from '../failures/shell-word.ts';
 
 /** Bytes that no key and no set of headers has. */
 const MAX_BYTES = 64 * 1024;
@@ -45,9 +46,4 @@ function unreadable(path: string, error: unknown): UnreadableFile {
   return new UnreadableFile(
     `the file ${path} cannot be read (${(error as NodeJS.ErrnoException).code})`,
   );
-}
-
-/** As it must be typed into a POSIX shell. */
-function shellWord(text: string): string {
-  return /^[\w./@%+=:,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

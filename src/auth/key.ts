@@ -1,4 +1,5 @@
 import type { Failure } from '../failures/failure.ts';
+import { optionWords, shellWord } from '../failures/shell-word.ts';
 import type { Log } from '../log.ts';
 import { isPipe, readPrivateFile, UnreadableFile } from './key-file.ts';
 import { isLoopbackHost } from './loopback.ts';
@@ -124,12 +125,13 @@ export async function findKey(
 function loginOptions({ url, account, keyHeader }: KeySources): string {
   const isOpen = url.protocol === 'http:' && !isLoopbackHost(url.hostname);
   const isNamed = account !== undefined && account !== DEFAULT_ACCOUNT;
-  const name = isNamed && /^[\w@.-]+$/.test(account) ? account : JSON.stringify(account);
   return [
-    isOpen ? ' --allow-http' : '',
-    isNamed ? ` --account ${name}` : '',
-    keyHeader === undefined ? '' : ` --key-header ${keyHeader}`,
-  ].join('');
+    ...(isOpen ? ['--allow-http'] : []),
+    ...(isNamed ? optionWords('account', account) : []),
+    ...(keyHeader === undefined ? [] : optionWords('key-header', keyHeader)),
+  ]
+    .map((word) => ` ${shellWord(word)}`)
+    .join('');
 }
 
 async function findChosenKey(
@@ -202,9 +204,15 @@ async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<Key
     if (!isAbsent || account !== undefined) return noKey(origin, words);
     return { kind: 'none', origin: { ...NO_ORIGIN, keychainTrouble: words } };
   }
-  if (result.value !== null) return usableKey(result.value, sources, origin);
-  if (account === undefined) return { kind: 'none', origin: NO_ORIGIN };
-  return noKey(origin, `the keychain holds no key for the account ${account}`);
+  const { key, nearMiss } = result.value;
+  if (key !== null) return usableKey(key, sources, origin);
+  const near = nearMiss && `one for ${nearMiss}, which differs in the slash at its end`;
+  if (account === undefined) {
+    const hint = near === undefined ? {} : { nearMiss: `the keychain has ${near}` };
+    return { kind: 'none', origin: { ...NO_ORIGIN, ...hint } };
+  }
+  const hint = near === undefined ? '' : `; it has ${near}`;
+  return noKey(origin, `the keychain holds no key for the account ${account}${hint}`);
 }
 
 const NO_ORIGIN: KeyOrigin = { source: 'none', origin: 'no source' };

@@ -7,10 +7,16 @@ import { dirname, join } from 'node:path';
 const SERVICE = 'mcp-latchkey';
 
 export type KeychainRequest =
-  | { readonly operation: 'get'; readonly account: string }
+  | { readonly operation: 'get'; readonly account: string; readonly near: string }
   | { readonly operation: 'set'; readonly account: string; readonly key: string }
   | { readonly operation: 'delete'; readonly account: string }
   | { readonly operation: 'list' };
+
+/** What `get` finds: the key, or whether there is one for the account `near`. */
+export interface KeyOrNear {
+  readonly key: string | null;
+  readonly isNear: boolean;
+}
 
 /** `message` is the system's own, as it is. */
 export type KeychainReply =
@@ -40,11 +46,18 @@ async function run(request: KeychainRequest, keytar: typeof import('keytar')): P
   switch (request.operation) {
     case 'get': {
       const key = await keytar.getPassword(SERVICE, request.account);
-      if (key !== null || process.platform !== 'linux') return key;
+      if (key !== null) return { key, isNear: false } satisfies KeyOrNear;
+      if (process.platform !== 'linux') {
+        const near = await keytar.getPassword(SERVICE, request.near);
+        return { key, isNear: near !== null } satisfies KeyOrNear;
+      }
       // libsecret finds nothing as well when the entry's keyring is locked and stays so. Then
       // keytar's findCredentials crashes (7.10.6, strdup of a null secret): the parent can tell.
       const entries = await keytar.findCredentials(SERVICE);
-      return entries.find(({ account }) => account === request.account)?.password ?? null;
+      const find = (own: string) =>
+        entries.find(({ account }) => account === own)?.password ?? null;
+      const found = { key: find(request.account), isNear: find(request.near) !== null };
+      return found satisfies KeyOrNear;
     }
     case 'set':
       return keytar.setPassword(SERVICE, request.account, request.key);

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { KeychainReply, KeychainRequest } from './keychain-child.ts';
+import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-child.ts';
 
 /** Why the keychain did not do what it was asked to. */
 interface KeychainTrouble {
@@ -31,21 +31,24 @@ const COMMAND_LIMIT_MS = 60_000;
 /** A read on its way. It goes on when it is given up: a user may be answering its prompt. */
 let reading: { account: string; startedAt: number; reply: Promise<Reply> } | undefined;
 
+/** `nearMiss`: the URL, with or without a slash at its end, that there is a key for instead. */
+interface KeyFound {
+  readonly key: string | null;
+  readonly nearMiss?: string;
+}
+
 /**
  * The key stored for an endpoint and account; null when there is none. Waits at most 10 s for the
  * keychain. One that still does not answer is not asked again: later calls wait for the rest of
  * the first one's 10 s. Never rejects.
  */
-export async function readKeyOnce(
-  url: URL,
-  account: string,
-): Promise<KeychainAnswer<string | null>> {
+export async function readKeyOnce(url: URL, account: string): Promise<KeychainAnswer<KeyFound>> {
   if (!mayHaveSessionBus(childEnvironment())) {
     return answerOf({ kind: 'failed', message: 'no session bus' }, READ_LIMIT_MS);
   }
   const entry = entryName(url, account);
   if (reading?.account !== entry) {
-    const { reply } = ask({ operation: 'get', account: entry });
+    const { reply } = ask(getRequest(url, account));
     const own = { account: entry, startedAt: performance.now(), reply };
     reading = own;
     void reply.then(() => {
@@ -54,12 +57,15 @@ export async function readKeyOnce(
   }
   const { startedAt, reply } = reading as NonNullable<typeof reading>;
   const left = startedAt + READ_LIMIT_MS - performance.now();
-  return answerOf(await within(left, reply), READ_LIMIT_MS);
+  const answer = answerOf<KeyOrNear>(await within(left, reply), READ_LIMIT_MS);
+  if ('trouble' in answer) return answer;
+  const { key, isNear } = answer.value;
+  return { value: key === null && isNear ? { key, nearMiss: gatewayName(nearUrl(url)) } : { key } };
 }
 
 /** As `readKeyOnce`, for a command: waits up to a minute, for a prompt that the user sees. */
-export function readKey(url: URL, account: string): Promise<KeychainAnswer<string | null>> {
-  return command({ operation: 'get', account: entryName(url, account) });
+export function readKey(url: URL, account: string): Promise<KeychainAnswer<unknown>> {
+  return command(getRequest(url, account));
 }
 
 /** Stores a key, in place of one that is there. Waits up to a minute. Never rejects. */
@@ -86,9 +92,24 @@ export async function listKeys(): Promise<KeychainAnswer<KeychainEntry[]>> {
 }
 
 /** A path has no `#`; what follows the first one is the account. */
-function entryName({ origin, pathname }: URL, account: string): string {
-  return `${origin}${pathname}#${account}`;
+function entryName(url: URL, account: string): string {
+  return `${gatewayName(url)}#${account}`;
 }
+
+const gatewayName = ({ origin, pathname }: URL) => `${origin}${pathname}`;
+
+/** The URL that is easily taken for this one: with a slash at the end of its path, or without. */
+function nearUrl(url: URL): URL {
+  const near = new URL(url);
+  near.pathname = url.pathname.endsWith('/') ? url.pathname.slice(0, -1) : `${url.pathname}/`;
+  return near;
+}
+
+const getRequest = (url: URL, account: string): KeychainRequest => ({
+  operation: 'get',
+  account: entryName(url, account),
+  near: entryName(nearUrl(url), account),
+});
 
 async function command<Value>(request: KeychainRequest): Promise<KeychainAnswer<Value>> {
   const { reply, stop } = ask(request);

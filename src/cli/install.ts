@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { homedir } from 'node:os';
-import { resolve } from 'node:path';
+import { isAbsolute, join, relative, resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import type { CommandModule } from 'yargs';
+import { shellWord } from '../failures/shell-word.ts';
 import type { Handshake, PlannedChange } from '../install/install.ts';
 import { paintFor } from './colour.ts';
 import { PROXY_OPTIONS, readProxySettings, UsageError } from './options.ts';
@@ -53,7 +54,7 @@ export const installCommand: CommandModule<object, InstallArguments> = {
         name: { type: 'string', requiresArg: true, describe: 'what to call it in the client' },
         pin: {
           type: 'boolean',
-          describe: 'start a copy of this version instead of asking npm for the newest',
+          describe: 'start a copy on this computer, without npm',
         },
         print: { type: 'boolean', describe: 'only print what to paste' },
         list: { type: 'boolean', describe: 'list the clients that are known' },
@@ -154,7 +155,9 @@ async function install(args: InstallArguments): Promise<void> {
 
 function sayLogin(introduction: string, login: readonly string[]): void {
   say(introduction);
-  say(`  ${paint('cyan', ['npx mcp-latchkey', ...login.map(quoted)].join(' '))}`);
+  say(
+    `  ${paint('cyan', ['npx mcp-latchkey', ...login.map((word) => shellWord(word))].join(' '))}`,
+  );
 }
 
 const OPTION_VARIABLES = Object.keys(PROXY_OPTIONS).map(
@@ -345,16 +348,10 @@ function sayJson(
   say(JSON.stringify(report, null, 2));
 }
 
-/** A word for the shell that people have: cmd or PowerShell on Windows, a POSIX shell elsewhere. */
-function quoted(word: string): string {
-  if (/^[\w@%+=:,./-]+$/.test(word)) return word;
-  return process.platform === 'win32' ? `"${word}"` : `'${word.replaceAll("'", `'\\''`)}'`;
-}
-
 /** A path as people write it. */
 function homeless(path: string): string {
-  const home = homedir();
-  return path.startsWith(home) ? `~${path.slice(home.length)}` : path;
+  const below = relative(homedir(), path);
+  return below === '..' || /^\.\.[\\/]/.test(below) || isAbsolute(below) ? path : join('~', below);
 }
 
 /** The text in lines of 80 columns at most. */

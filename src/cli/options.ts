@@ -14,6 +14,8 @@ interface Option {
   readonly type: 'string' | 'boolean';
   readonly array?: true;
   readonly requiresArg?: true;
+  /** The value is a path: `install` makes it absolute. */
+  readonly path?: true;
   readonly describe: string;
 }
 
@@ -24,11 +26,12 @@ export const PROXY_OPTIONS = {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: "a header to send, 'Name: value'; ${VAR} stands for an environment variable",
+    describe: "a header to send, 'Name: value'; @{VAR} or ${VAR} is an environment variable",
   },
   'header-file': {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: "a file of headers to send, 'Name: value' on each line",
   },
   'key-command': {
@@ -39,6 +42,7 @@ export const PROXY_OPTIONS = {
   'key-file': {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: 'a file that holds the API key',
   },
   'key-env': {
@@ -73,21 +77,24 @@ export const PROXY_OPTIONS = {
   'connect-timeout': {
     type: 'string',
     requiresArg: true,
-    describe: 'longest wait for a connection, in seconds (10)',
+    describe: 'longest wait for a connection, in seconds; 0 for no limit (10)',
   },
   ca: {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: 'a PEM file of certificate authorities to trust as well',
   },
   cert: {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: 'a PEM file: the client certificate to show',
   },
   'key-pem': {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: "a PEM file: the client certificate's private key",
   },
   transport: {
@@ -115,6 +122,7 @@ export const PROXY_OPTIONS = {
   'log-file': {
     type: 'string',
     requiresArg: true,
+    path: true,
     describe: 'append the log to this file as well',
   },
 } as const satisfies Record<string, Option>;
@@ -365,10 +373,10 @@ function headers(
       throw new UsageError(`the header ${key} cannot be set: mcp-latchkey or HTTP itself sets it`);
     }
     const value = template
-      .replace(/\$\{(\w+)\}/g, (_, variable: string) => {
+      .replace(/[$@]\{(\w+)\}/g, (_, variable: string) => {
         const expanded = environmentValue(variable, env);
         if (expanded === undefined) {
-          throw new UsageError(`the header ${key} names \${${variable}}, which is not set`);
+          throw new UsageError(`the header ${key} names ${variable}, which is not set`);
         }
         return expanded;
       })

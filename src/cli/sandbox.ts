@@ -3,6 +3,8 @@ import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Sandbox, SandboxOptions, SandboxRequest } from '../sandbox/sandbox.ts';
 import { type Paint, paintFor } from './colour.ts';
 
+declare const __VERSION__: string;
+
 interface Arguments {
   port: number;
   sessions: boolean;
@@ -113,7 +115,7 @@ ${heading("Paste this into your client's config")}
   "mcpServers": {
     "sandbox": {
       "command": "npx",
-      "args": ["-y", "mcp-latchkey", "${sandbox.url}"],
+      "args": ["-y", "mcp-latchkey@${__VERSION__}", "${sandbox.url}"],
       "env": { "MCP_LATCHKEY_API_KEY": "${sandbox.keys.good}" }
     }
   }

@@ -44,6 +44,8 @@ interface UsedKey {
   readonly isUsable: boolean;
   /** Whether the keychain has a key that is not used because of this source. */
   readonly shadowsKeychain: boolean;
+  /** The gateway that the keychain has a key for instead: its URL differs in the slash at its end. */
+  readonly nearMiss?: string;
 }
 
 /**
@@ -99,10 +101,18 @@ async function statusOf(
   if (settings === undefined) return { stored: withoutKeys(all), ...trouble };
   const gateway = settings.url.origin + settings.url.pathname;
   const own = all.filter((entry) => entry.gateway === gateway);
+  const used = await usedKey(settings, gateway, own);
+  const { account } = used;
+  const withoutSlash = (name: string) => name.replace(/\/$/, '');
+  const near = all.find(
+    (entry) => entry.account === account && withoutSlash(entry.gateway) === withoutSlash(gateway),
+  );
+  const isAsked = used.source === 'none' || used.source === 'keychain';
+  const isMissed = isAsked && !own.some((entry) => entry.account === account);
   return {
     stored: withoutKeys(own),
     ...trouble,
-    used: await usedKey(settings, gateway, own),
+    used: isMissed && near !== undefined ? { ...used, nearMiss: near.gateway } : used,
   };
 }
 
@@ -126,7 +136,7 @@ async function usedKey(
   }
   const silent = createLog('error', () => {});
   const finding = await findKey(settings, process.env, silent);
-  const { loginOptions: _, ...origin } = finding.origin;
+  const { loginOptions: _, nearMiss: __, ...origin } = finding.origin;
   switch (finding.kind) {
     case 'found':
     case 'in-header':
@@ -183,6 +193,10 @@ function usedInText(used: UsedKey, columns: number, paint: Paint): string[] {
   if (used.shadowsKeychain) {
     const warning = `The key in the keychain is not used: ${used.origin} comes before it. Take that away to use the keychain.`;
     lines.push(paint('yellow', wrapText(warning, columns, 2)));
+  }
+  if (used.nearMiss !== undefined) {
+    const hint = `The keychain has a key for ${used.nearMiss}, which differs in the slash at its end. Use that URL, or store a key for this one with login.`;
+    lines.push(paint('yellow', wrapText(hint, columns, 2)));
   }
   lines.push(
     wrapText(

@@ -40,8 +40,8 @@ export interface RouteProbe {
 
 /**
  * Goes the way to `url`'s host step by step, and sends nothing: looks the name up, connects to one
- * address of each family, shakes hands for https. Takes at most `limitMs` for each step. Never
- * rejects.
+ * address of each family, shakes hands for https. Takes at most `limitMs` for each step, where 0 is
+ * no limit. Never rejects.
  */
 export async function probeRoute(
   url: URL,
@@ -103,7 +103,8 @@ async function addressesOf(
 ): Promise<{ addresses: string[]; code?: string }> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(Object.assign(new Error(), { code: 'ETIMEDOUT' })), limitMs);
+    const error = Object.assign(new Error(), { code: 'ETIMEDOUT' });
+    timer = startTimer(limitMs, () => reject(error));
   });
   try {
     const all = await Promise.race([lookup(host, { all: true }), late]);
@@ -126,8 +127,8 @@ interface ConnectionTry {
 }
 
 /**
- * Connects to each of the addresses, side by side, in at most `limitMs`; an address that does not
- * answer is given up 1 s after another did. Never rejects.
+ * Connects to each of the addresses, side by side, in at most `limitMs`, where 0 is no limit; an
+ * address that does not answer is given up 1 s after another did. Never rejects.
  */
 export async function openEach(
   addresses: readonly string[],
@@ -137,7 +138,7 @@ export async function openEach(
 ): Promise<ConnectionTry[]> {
   const giveUp = new AbortController();
   let grace: NodeJS.Timeout | undefined;
-  const limit = setTimeout(() => giveUp.abort(), limitMs);
+  const limit = startTimer(limitMs, () => giveUp.abort());
   const tries = await Promise.all(
     addresses.map(async (address) => {
       const startMs = now();
@@ -190,7 +191,7 @@ function shakeHands(
       secure.destroy();
       resolve(result);
     };
-    const timer = setTimeout(() => finish({ code: 'ETIMEDOUT' }), limitMs);
+    const timer = startTimer(limitMs, () => finish({ code: 'ETIMEDOUT' }));
     secure.once('secureConnect', () => {
       const certificate = secure.getPeerCertificate();
       finish({
@@ -201,6 +202,10 @@ function shakeHands(
     secure.once('error', (error) => finish({ code: codeOf(error) }));
     secure.once('close', () => finish({ code: 'ECONNRESET' }));
   });
+}
+
+function startTimer(limitMs: number, giveUp: () => void): NodeJS.Timeout | undefined {
+  return limitMs === 0 ? undefined : setTimeout(giveUp, limitMs);
 }
 
 function codeOf(error: unknown): string {

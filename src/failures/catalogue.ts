@@ -1,4 +1,5 @@
 import type { Failure, ResourceFacts } from './failure.ts';
+import { shellWord } from './shell-word.ts';
 import { TROUBLES, type UnreachableCause } from './unreachable.ts';
 
 /** A JSON-RPC error object (JSON-RPC 2.0 §5.1). */
@@ -32,7 +33,7 @@ const size = (bytes: number) =>
     ? `${Math.round(bytes / 1024)} KB`
     : `${Math.round((bytes / 1024 / 1024) * 10) / 10} MB`;
 const login = ({ gateway, key }: Failure) =>
-  `\`npx mcp-latchkey login ${gateway}${key?.loginOptions ?? ''}\``;
+  `\`npx mcp-latchkey login ${shellWord(gateway)}${key?.loginOptions ?? ''}\``;
 const sentences = (...parts: (string | undefined)[]) =>
   parts.filter((part) => part !== undefined).join(' ');
 
@@ -101,7 +102,7 @@ export const CATALOGUE = {
     what: (failure) =>
       failure.status === undefined
         ? (failure.detail ?? 'none was found')
-        : `${host(failure)} wants an API key, and none was found${because({ detail: failure.key?.keychainTrouble ?? failure.detail })}`,
+        : `${host(failure)} wants an API key, and none was found${because({ detail: failure.key?.keychainTrouble ?? failure.key?.nearMiss ?? failure.detail })}`,
     remedy: (failure) => sentences(firstKeyRemedy(failure), fromResource(failure.resource)),
   },
   malformed_api_key: {

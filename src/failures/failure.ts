@@ -27,6 +27,8 @@ export interface Failure {
     readonly tail?: string;
     /** With `none`: why the keychain could not be asked, in words that fit behind a colon. */
     readonly keychainTrouble?: string;
+    /** With `none`: which other key the keychain has, in words that fit behind a colon. */
+    readonly nearMiss?: string;
     /** What `login` needs after the URL to store the key where it is looked for, with a space before. */
     readonly loginOptions?: string;
   };

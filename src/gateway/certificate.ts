@@ -5,17 +5,20 @@ import type { Trouble } from '../failures/unreachable.ts';
 import { withoutBrackets } from './environment-proxy.ts';
 import { guarded } from './guarded.ts';
 
+const DEFAULT_LIMIT_MS = 10_000;
+
 /**
  * What is wrong with the certificate of `url`'s host, naming it: for a `Trouble` that a failed
  * connection has shown, whose error does not say whose certificate it was. Connects once more and
- * sends nothing. Undefined when that fails or takes longer than `limitMs`. Never rejects.
+ * sends nothing. Undefined when that fails or takes longer than `limitMs` or, where that is 0, than
+ * 10 s: a request waits for it. Never rejects.
  */
 export async function describeCertificate(
   url: URL,
   trouble: Trouble,
   limitMs: number,
 ): Promise<string | undefined> {
-  const certificate = await peerCertificate(url, limitMs);
+  const certificate = await peerCertificate(url, limitMs || DEFAULT_LIMIT_MS);
   if (certificate === undefined) return undefined;
   const subject = `its certificate, for ${nameIn(certificate.subject)},`;
   const issuer = nameIn(certificate.issuer);
@@ -44,7 +47,6 @@ function peerCertificate(url: URL, limitMs: number): Promise<PeerCertificate | u
       ...(isIP(host) === 0 ? { servername: host } : {}),
       // To look at it: nothing is sent, and the socket is closed at once.
       rejectUnauthorized: false,
-      timeout: limitMs,
     });
     const finish = (certificate?: PeerCertificate) => {
       clearTimeout(timer);

@@ -65,7 +65,8 @@ export function diagnose(error: Error, settings: Settings): Diagnosis {
   // The system's own comes sooner, where it has a shorter patience.
   if (code === 'ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
     const through = proxy === undefined ? '' : ` through the HTTP proxy ${proxy} of this machine`;
-    const detail = `no connection came about${through} within ${seconds(connectTimeoutMs)}`;
+    const within = connectTimeoutMs === 0 ? '' : ` within ${seconds(connectTimeoutMs)}`;
+    const detail = `no connection came about${through}${within}`;
     return { trouble: 'connect-timeout', detail };
   }
   if (code === 'ERR_ANSWER_TIMEOUT') {

@@ -3,14 +3,15 @@ import { constants, type Stats } from 'node:fs';
 import {
   access,
   chown,
-  copyFile,
   mkdir,
   open,
+  readdir,
   readFile,
   realpath,
   rename,
   rm,
   stat,
+  writeFile,
 } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
@@ -28,8 +29,11 @@ export interface ConfigFile {
 /** The file cannot be read or written. The message says why, and what can be done. */
 export class ConfigFileError extends Error {}
 
-/** A new file holds what the user's other servers will need: keys, in many cases. */
-const NEW_FILE_MODE = 0o600;
+/** For a new file and for backups: the user's other servers may have keys in them. */
+const PRIVATE_MODE = 0o600;
+
+/** How many backups of one file are kept. */
+const MAX_BACKUPS = 10;
 
 const BYTE_ORDER_MARK = '\ufeff';
 
@@ -55,8 +59,8 @@ export async function readConfigFile(path: string): Promise<ConfigFile> {
 
 /**
  * Puts `text` in the file's place, in one step, so that no reader ever sees half of it; mode,
- * owner and byte order mark stay. Returns the backup's path, beside the file, or undefined where
- * none was made: there was no file, or today's backup exists already.
+ * owner and byte order mark stay. Returns the path of the backup, beside the file; undefined where
+ * there was no file. The newest 10 backups are kept.
  *
  * Throws ConfigFileError, and leaves the file as it is, when it is read-only, when somebody has
  * changed it since it was read, or when the folder cannot be written to.
@@ -80,7 +84,7 @@ export async function replaceConfigFile(
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`);
   try {
     if (found === undefined) await mkdir(dirname(path), { recursive: true });
-    const mode = found ? found.stats.mode & 0o7777 : NEW_FILE_MODE;
+    const mode = found ? found.stats.mode & 0o7777 : PRIVATE_MODE;
     const handle = await open(temporary, 'wx', mode);
     try {
       await handle.writeFile((file.hasByteOrderMark ? BYTE_ORDER_MARK : '') + text);
@@ -97,8 +101,9 @@ export async function replaceConfigFile(
         'it was changed by another program just now. Run the command again',
       );
     }
-    const backup = found && (await backUp(path, now));
+    const backup = found && (await backUp(path, found, now));
     await rename(temporary, path);
+    if (backup !== undefined) await removeOldBackups(path, backup);
     return backup;
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {});
@@ -115,19 +120,49 @@ async function keepOwner(temporary: string, { uid, gid }: Stats): Promise<void> 
   if (own.uid !== uid || own.gid !== gid) await chown(temporary, uid, gid).catch(() => {});
 }
 
-/** Copies the file beside itself, unless that was done today. */
-async function backUp(path: string, now: Date): Promise<string | undefined> {
-  const day = [
-    now.getFullYear(),
-    `${now.getMonth() + 1}`.padStart(2, '0'),
-    `${now.getDate()}`.padStart(2, '0'),
-  ].join('-');
-  const backup = `${path}.${day}.bak`;
-  try {
-    await copyFile(path, backup, constants.COPYFILE_EXCL);
-    return backup;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
-    throw error;
+/**
+ * Writes what was found beside the file, as `<file>.2026-01-31T13-45-59.bak` in local time, with a
+ * counter where that name is taken. Only its owner can read it.
+ */
+async function backUp(
+  path: string,
+  { bytes, stats }: NonNullable<ConfigFile['found']>,
+  now: Date,
+): Promise<string> {
+  const [year, ...others] = [
+    ...[now.getFullYear(), now.getMonth() + 1, now.getDate()],
+    ...[now.getHours(), now.getMinutes(), now.getSeconds()],
+  ].map((part) => String(part).padStart(2, '0'));
+  const [month, day, ...time] = others;
+  const stem = `${path}.${year}-${month}-${day}T${time.join('-')}`;
+  for (let count = 1; ; count++) {
+    const backup = count === 1 ? `${stem}.bak` : `${stem}.${count}.bak`;
+    try {
+      // `x` also keeps it from writing through a link.
+      await writeFile(backup, bytes, { flag: 'wx', mode: stats.mode & PRIVATE_MODE });
+      await keepOwner(backup, stats);
+      return backup;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') continue;
+      await rm(backup, { force: true }).catch(() => {});
+      throw error;
+    }
+  }
+}
+
+/** Removes all but the newest backups. `latest` stays: a clock that was set back misplaces it. */
+async function removeOldBackups(path: string, latest: string): Promise<void> {
+  const [folder, stem] = [dirname(path), `${basename(path)}.`];
+  const names = await readdir(folder).catch(() => []);
+  const older = names.flatMap((name) => {
+    const rest = name.startsWith(stem) ? name.slice(stem.length) : '';
+    const [, time, count = '1'] =
+      /^(\d{4}(?:-\d\d){2}T\d\d(?:-\d\d){2})(?:\.(\d+))?\.bak$/.exec(rest) ?? [];
+    if (time === undefined || name === basename(latest)) return [];
+    return [{ name, order: `${time} ${count.padStart(9, '0')}` }];
+  });
+  older.sort((a, b) => (a.order < b.order ? 1 : -1));
+  for (const { name } of older.slice(MAX_BACKUPS - 1)) {
+    await rm(join(folder, name), { force: true }).catch(() => {});
   }
 }

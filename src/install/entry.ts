@@ -1,5 +1,8 @@
 import { isIP } from 'node:net';
+import { homedir } from 'node:os';
 import { resolve } from 'node:path';
+import { PROXY_OPTIONS } from '../cli/options.ts';
+import { optionWords } from '../failures/shell-word.ts';
 import { withoutBrackets } from '../gateway/environment-proxy.ts';
 import type { Launch } from './clients.ts';
 
@@ -30,43 +33,52 @@ export function proxyWords(url: string, options: GivenOptions): string[] {
   }
   const words = [url];
   for (const [name, given] of Object.entries(options)) {
-    for (const value of [given].flat()) {
-      if (name === 'header') refuseKeyIn(value, options['key-header']);
-      if (value === true) words.push(`--${name}`);
-      else if (value.startsWith('-')) words.push(`--${name}=${value}`);
-      else words.push(`--${name}`, isPath(name) ? resolve(value) : value);
+    for (const own of [given].flat()) {
+      if (name === 'header') refuseKeyIn(own, options['key-header']);
+      const value = own === true ? own : written(name, own);
+      words.push(...(value === true ? [`--${name}`] : optionWords(name, value)));
     }
   }
   return words;
 }
 
-const isPath = (option: string) => option === 'ca' || option.endsWith('-file');
+const PATH_OPTIONS = new Set(
+  Object.entries(PROXY_OPTIONS).flatMap(([name, option]) => ('path' in option ? [name] : [])),
+);
 
-/** `Authorization: Bearer ${KEY}` is fine, `Authorization: Bearer abc` is not. */
+/** An option's value as it works in any client. */
+function written(option: string, value: string): string {
+  // Claude Code and Gemini CLI expand `${VAR}`: the key would be on the command line.
+  if (option === 'header') return value.replace(/\$(?=\{\w+\})/g, '@');
+  if (!PATH_OPTIONS.has(option)) return value;
+  // A shell leaves `~` as it is in quotes and after `=`, and a client starts without a shell.
+  return resolve(value.replace(/^~(?=$|[\\/])/, () => homedir()));
+}
+
+/** `Authorization: Bearer @{KEY}` is fine, `Authorization: Bearer abc` is not. */
 function refuseKeyIn(header: string | true, keyHeader: unknown): void {
   const [name = '', value = ''] = String(header).split(/:(.*)/s);
-  const isTemplate = /^\s*(?:[\w-]+\s+)?(?:\$\{\w+\}\s*)+$/.test(value);
+  const isTemplate = /^\s*(?:[\w-]+\s+)?(?:[$@]\{\w+\}\s*)+$/.test(value);
   const carriesKey =
     SECRET_NAME.test(name.trim()) || name.trim().toLowerCase() === String(keyHeader).toLowerCase();
   if (!carriesKey || isTemplate) return;
   throw new EntryError(
-    `The header ${name.trim()} holds a key. ${NEVER_A_KEY}: store it with \`mcp-latchkey login\`, or write \${VAR} for an environment variable that holds it`,
+    `The header ${name.trim()} holds a key. ${NEVER_A_KEY}: store it with \`mcp-latchkey login\`, or write @{VAR} for an environment variable that contains it`,
   );
 }
 
 /**
- * The entry that starts the newest release of this major version by npx. `version` is this
- * program's. Windows needs `cmd /c` before it: npx is a batch file there, which Node.js starts no
- * more since CVE-2024-27980. Throws EntryError for words that cmd would change.
+ * The entry that starts this `version` by npx, and no other: a minor release of 0.x may break what
+ * works (Semantic Versioning 2.0.0, 4), and npm starts this one without a registry too. Windows needs `cmd /c` before
+ * it: npx is a batch file there, which Node.js no longer starts since CVE-2024-27980. Throws
+ * EntryError for words that cmd would change.
  */
 export function npxLaunch(
   version: string,
   words: readonly string[],
   platform: NodeJS.Platform,
 ): Launch {
-  const [major] = version.split('.');
-  // No range takes a pre-release in (npm semver, Prerelease Tags).
-  const args = ['-y', `mcp-latchkey@${version.includes('-') ? version : major}`, ...words];
+  const args = ['-y', `mcp-latchkey@${version}`, ...words];
   if (platform !== 'win32') return { command: 'npx', args };
   return { command: 'cmd', args: ['/c', 'npx', ...args.map(wordForCmd)] };
 }

@@ -149,6 +149,11 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       request.text = body;
       request.body = parseJson(body);
     }
+    // A web page could reach it too (MCP 2025-11-25, Transports, Security Warning).
+    if (![undefined, origin, frontend].includes(request.headers.origin)) {
+      write(res, rpcRefusal(403, -32000, 'Forbidden: Origin is not the sandbox itself'));
+      return;
+    }
     const target = parseTarget(request.url);
     if (target?.pathname === metadataPath || target?.pathname === metadataPath + endpointPath) {
       write(res, request.method === 'GET' ? metadata() : notFound);

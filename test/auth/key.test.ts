@@ -58,6 +58,16 @@ it('knows that login wants --allow-http where the proxy was given it', async () 
   expect(await options('https://gateway.example/v1/mcp')).toBeUndefined();
 });
 
+it.skipIf(process.platform === 'win32').each([
+  [{ account: 'a$(id)' }, " --account 'a$(id)'"],
+  [{ account: "Ada's" }, " --account 'Ada'\\''s'"],
+  [{ account: '-x' }, ' --account=-x'],
+  [{ keyHeader: 'x`id`' }, " --key-header 'x`id`'"],
+])('names %j in the login command so that a shell leaves it as it is', async (given, expected) => {
+  const { origin } = await findKey(sources(given), { MCP_LATCHKEY_API_KEY: 'k' }, silent);
+  expect(origin.loginOptions).toBe(expected);
+});
+
 describe('the order of the sources', () => {
   const all = sources({
     headers: new Map([['authorization', 'Bearer header-key']]),

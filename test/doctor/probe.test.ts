@@ -2,8 +2,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { createServer as createTlsServer } from 'node:tls';
 import { expect, it, onTestFinished } from 'vitest';
 import { openEach, probeRoute } from '../../src/doctor/probe.ts';
+import { CertificateAuthority } from '../e2e/certificates.ts';
 
 const probe = (url: string, limitMs = 1_000) =>
   probeRoute(new URL(url), limitMs, () => performance.now());
@@ -47,6 +49,22 @@ it('says why there is no address', async () => {
   const { addresses, lookupCode, reached } = await probe('https://no-such-host.invalid/');
   expect({ addresses, reached }).toEqual({ addresses: [], reached: [] });
   expect(lookupCode).toMatch(/^(?:ENOTFOUND|EAI_AGAIN)$/);
+});
+
+it('looks the name up, connects and shakes hands without a limit when that is 0', async () => {
+  const authority = new CertificateAuthority();
+  onTestFinished(() => authority.remove());
+  const { key, cert } = authority.issue('DNS:localhost');
+  const port = await listen('127.0.0.1', createTlsServer({ key, cert }));
+  const { addresses, lookupCode, reached, tls } = await probe(`https://localhost:${port}/`, 0);
+  expect(lookupCode).toBeUndefined();
+  expect(addresses).toContain('127.0.0.1');
+  expect(reached).toContainEqual({
+    address: '127.0.0.1',
+    family: 4,
+    connectMs: expect.any(Number),
+  });
+  expect(tls).toMatchObject({ protocol: 'TLSv1.3', certificate: { subject: expect.anything() } });
 });
 
 it('gives up a handshake that is not answered', async () => {

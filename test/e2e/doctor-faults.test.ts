@@ -206,6 +206,21 @@ describe('TLS', () => {
     await health(url, { env, args: trusted() });
   });
 
+  it('has no limit for a connection with --connect-timeout 0, and names what is wrong all the same', async () => {
+    const certificate = authority.selfSigned();
+    const { url, env } = await secureGateway(certificate);
+    const args = ['--connect-timeout', '0'];
+    const { verdict } = await diagnosis(url, { env, args });
+    expect(verdict.sentence).toContain('is self-signed');
+    const trusted = [...args, '--ca', String(certificate.files[0])];
+    const healthy = await health(url, { env, args: trusted });
+    expect(finding(healthy, 'tcp')).toMatchObject({
+      status: 'ok',
+      line: expect.stringMatching(/^IPv4 connects in /),
+    });
+    expect(finding(healthy, 'tls')?.details).toHaveProperty('protocol', 'TLSv1.3');
+  });
+
   it('names a certificate for another host; with that host in the URL, all is well', async () => {
     const { url, env } = await secureGateway(authority.issue('DNS:localhost'));
     const { verdict } = await diagnosis(url, { env, args: trusted() });

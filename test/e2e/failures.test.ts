@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createServer } from 'node:net';
 import { expect, it } from 'vitest';
 import { answer, type Respond, sendEvents, sendJson, startGateway } from './loopback-gateway.ts';
@@ -311,6 +312,21 @@ it.each([
   expect((error as { message: string }).message).toContain('no such key: …');
   expect(JSON.stringify(error)).not.toContain(TEST_KEY);
 });
+
+it.skipIf(process.platform === 'win32')(
+  'prints a login command in which a shell runs and replaces nothing',
+  async () => {
+    const gateway = await startGateway(status(401, '{"error":"Unauthorized"}'));
+    const url = `${new URL(gateway.url).origin}/a$(id);b&'c`;
+    const args = ['--account', "Ada's $(id)", '--key-header', 'x`id`'];
+    const { error } = await startProxy(url, { args }).request(1, 'tools/list');
+    const { message } = error as { message: string };
+    const command = message.slice(message.indexOf('npx '), message.indexOf('; then restart'));
+    const program = 'npx() { printf "%s\\n" "$@"; }';
+    const read = execFileSync('sh', ['-c', `${program}\n${command.replace(/`$/, '')}`]);
+    expect(String(read).split('\n')).toEqual(['mcp-latchkey', 'login', url, ...args, '']);
+  },
+);
 
 it('logs a notification that could not be delivered and answers nothing', async () => {
   const gateway = await startGateway(status(500));

@@ -65,6 +65,17 @@ async function configOf(home: string, client: string, { installed = true } = {})
 
 const read = (file: string) => readFileSync(file, 'utf8');
 
+/** What is kept of a config from before its changes. */
+function backupsOf(file: string) {
+  const names = readdirSync(dirname(file)).filter(
+    (name) => name.startsWith(`${basename(file)}.`) && name.endsWith('.bak'),
+  );
+  return names.map((name) => {
+    const path = join(dirname(file), name);
+    return { path, text: read(path), mode: statSync(path).mode & 0o777 };
+  });
+}
+
 const jsonEntry = (args: string[], indent: string) =>
   `"acme": ${JSON.stringify({ command: 'npx', args }, null, 2).replaceAll('\n', `\n${indent}`)}`;
 
@@ -98,11 +109,11 @@ theme = "dark"
 
 const npxArgs = (...more: string[]) => [
   '-y',
-  `mcp-latchkey@${majorVersion()}`,
+  `mcp-latchkey@${ownVersion()}`,
   URL_OF_GATEWAY,
   ...more,
 ];
-const majorVersion = () => JSON.parse(read(join(root, 'package.json'))).version.split('.')[0];
+const ownVersion = () => JSON.parse(read(join(root, 'package.json'))).version;
 
 const clients = [
   ['claude-desktop', 'mcpServers'],
@@ -168,9 +179,15 @@ describe.each(clients)('the config of %s', (client, servers) => {
     expect(again.stdout).toContain('Nothing to do');
     for (const text of [stdout, removal.stdout]) expect(text).not.toContain('hunter2');
 
-    const backups = readdirSync(dirname(file)).filter((name) => name.endsWith('.bak'));
-    expect(backups).toHaveLength(1);
-    expect(read(join(dirname(file), backups[0] as string))).toBe(existing);
+    const backups = backupsOf(file);
+    expect(backups.map(({ text }) => text).sort()).toEqual(
+      [
+        existing,
+        withEntry(npxArgs()),
+        withEntry(npxArgs('--integrations', 'linear,github')),
+      ].sort(),
+    );
+    for (const { mode } of backups) expect(mode).toBe(0o600);
   });
 
   it('is left alone when it is broken, with line and column', async () => {
@@ -283,6 +300,62 @@ it('does not write over another server, nor take it out, but with --force', asyn
   expect(JSON.parse(read(file)).mcpServers.acme).toEqual({ command: 'npx', args: npxArgs() });
 });
 
+it('keeps what the user has edited since the last change, before it takes a server out', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  writeFileSync(file, '{"mcpServers": {"other": {"command": "other"}}}');
+  await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  const edited = read(file).replace('"command": "other"', '"command": "other", "args": ["mine"]');
+  writeFileSync(file, edited);
+  const { code, stdout } = await run(home, 'uninstall', 'cursor', 'other', '--force');
+  expect(code).toBe(0);
+  expect(read(file)).not.toContain('mine');
+  const [backup] = backupsOf(file).filter(({ text }) => text === edited);
+  expect(stdout.replace(/\s+/g, ' ')).toContain(basename(backup?.path ?? 'none'));
+});
+
+it('writes the paths of the proxy’s options so that they hold in any folder', async () => {
+  const home = makeHome();
+  const options = {
+    ...{ '--key-file': '~/my key', '--header-file': 'headers', '--ca': './ca.pem' },
+    ...{ '--cert': './client.pem', '--key-pem': 'client.key', '--log-file': '~/logs/a.log' },
+  };
+  for (const [name, text] of Object.entries({ headers: 'X-A: b', 'ca.pem': '' })) {
+    writeFileSync(join(home, name), text, { mode: 0o600 });
+  }
+  const words = Object.entries(options).flatMap(([name, value]) =>
+    name === '--log-file' ? [`${name}=${value}`] : [name, value],
+  );
+  const install = [program, 'install', 'nonesuch', URL_OF_GATEWAY, '--print', ...words];
+  const printed = execFileSync(process.execPath, install, {
+    cwd: home,
+    env: { ...process.env, HOME: home },
+    encoding: 'utf8',
+  });
+  const { args } = JSON.parse(printed).mcpServers.acme;
+  const written = Object.entries(options).flatMap(([name, value]) => [
+    name,
+    resolve(home, value.replace('~/', '')),
+  ]);
+  expect(args.slice(3)).toEqual(expect.arrayContaining(written));
+  expect(args.slice(3)).toHaveLength(written.length);
+});
+
+it('shortens a path below the home, and no path beside it', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const install = ['install', 'cursor', URL_OF_GATEWAY, '--dry-run'];
+  const first = async (own: string) => (await run(own, ...install)).stdout.split('\n')[0];
+  expect(await first(home)).toBe('Cursor: ~/.cursor/mcp.json (new)');
+  expect(await first(`${home}/`)).toBe('Cursor: ~/.cursor/mcp.json (new)');
+  const dotfiles = `${home}-dotfiles`;
+  mkdirSync(dotfiles);
+  onTestFinished(() => rmSync(dotfiles, { recursive: true }));
+  writeFileSync(join(dotfiles, 'mcp.json'), '{}');
+  symlinkSync(join(dotfiles, 'mcp.json'), file);
+  expect(await first(home)).toBe(`Cursor: ${dotfiles}/mcp.json`);
+});
+
 it('asks which entry to take out when several run mcp-latchkey', async () => {
   const home = makeHome();
   const file = await configOf(home, 'codex');
@@ -338,7 +411,7 @@ it('reports as JSON', async () => {
     file,
     change: 'added',
     written: true,
-    backup: expect.stringMatching(/mcp\.json\.\d{4}-\d\d-\d\d\.bak$/),
+    backup: expect.stringMatching(/mcp\.json\.\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.bak$/),
     start: { command: 'npx', args: npxArgs() },
     check: null,
     login: ['login', URL_OF_GATEWAY],
@@ -367,7 +440,7 @@ it.each([
   [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /wants seconds/],
   [['cursor', URL_OF_GATEWAY, '--nonesuch'], 2, /nonesuch/],
   [['cursor', URL_OF_GATEWAY, '--name', '__proto__'], 2, /no name for a server/],
-  [['cursor', URL_OF_GATEWAY, '-H', 'Authorization: Bearer hunter2'], 2, /\$\{VAR\}/],
+  [['cursor', URL_OF_GATEWAY, '-H', 'Authorization: Bearer hunter2'], 2, /@\{VAR\}/],
   [['cursor', `${URL_OF_GATEWAY}?api_key=hunter2`], 2, /holds? a key/],
 ])('refuses %j with exit code %i', async (args, expected, message) => {
   const home = makeHome();
@@ -388,8 +461,30 @@ it('takes options before and behind the client, and passes headers with variable
   expect(code).toBe(0);
   expect(stdout).toContain(`login ${URL_OF_GATEWAY} --header 'X-Team: a '\\''b' --header`);
   expect(JSON.parse(read(file)).mcpServers.acme.args).toEqual(
-    npxArgs('--header', "X-Team: a 'b", '--header', header),
+    npxArgs('--header', "X-Team: a 'b", '--header', 'Authorization: Bearer @{MY_KEY}'),
   );
+});
+
+it('writes a header so that a client which expands ${VAR} puts no key on a command line', async () => {
+  const home = makeHome();
+  const sandbox = await startSandbox();
+  onTestFinished(() => sandbox.close());
+  const file = await configOf(home, 'claude-code');
+  const headers = ['Authorization: Bearer ${MY_KEY}', 'X-Team: ${TEAM}'];
+  const options = headers.flatMap((header) => ['--header', header]);
+  await run(home, 'install', 'claude-code', sandbox.url, '--pin', '--no-verify', ...options);
+  const [entry] = Object.values<WrittenEntry>(JSON.parse(read(file)).mcpServers);
+  const env = { MY_KEY: sandbox.keys.good, TEAM: 'blue' };
+  const expanded = entry?.args.map((word) =>
+    // As Claude Code does, and Gemini CLI.
+    word.replace(/\$(?:(\w+)|\{(\w+)(?::-[^}]*)?\})/g, (whole, plain, braced) => {
+      const value = env[(plain ?? braced) as keyof typeof env];
+      return value ?? whole;
+    }),
+  );
+  expect(expanded?.join(' ')).not.toContain(sandbox.keys.good);
+  await completeSession(home, { ...entry, args: expanded, env } as WrittenEntry);
+  expect(sandbox.requests.at(-1)?.headers['x-team']).toBe('blue');
 });
 
 it('prints what to paste, in the format of the client', async () => {
@@ -504,7 +599,8 @@ it('--pin writes an entry that needs no registry, and a client completes a sessi
 it('writes an entry for npx with which a client completes a session, from the packed package', async () => {
   const home = makeHome();
   const { url, keyFile } = await gatewayWithKey(home);
-  const env = { ...(await startRegistry(home)), npm_config_cache: join(home, 'npm cache') };
+  const registry = await startRegistry(home);
+  const env = { ...registry.env, npm_config_cache: join(home, 'npm cache') };
   const file = await configOf(home, 'cursor');
   const args = ['install', 'cursor', url, '--key-file', keyFile];
   expect(await run(home, ...args, '--no-verify')).toMatchObject({ code: 0 });
@@ -520,9 +616,16 @@ it('writes an entry for npx with which a client completes a session, from the pa
   expect(stdout).toContain('Nothing to do');
   const tools = await completeSession(home, entry);
   expect(stdout).toMatch(new RegExp(`It works: .* offers ${tools} tools`));
+  // What npm has, it starts without a registry as well, once it has given up trying.
+  await registry.close();
+  const offline = { ...entry, env: { ...env, npm_config_fetch_retries: '0' } };
+  expect(await completeSession(home, offline)).toBe(tools);
 }, 60_000);
 
-/** A registry on loopback that has the packed package and nothing else; the environment to use it. */
+/**
+ * A registry on loopback that has the packed package, and a newer release that does not work, with
+ * the environment to use it.
+ */
 async function startRegistry(folder: string) {
   // Without scripts: the package is built, and other tests run it meanwhile.
   const packed = execFileSync(
@@ -539,22 +642,29 @@ async function startRegistry(folder: string) {
       tarball: `http://127.0.0.1:${port}/${filename}`,
       integrity: `sha512-${createHash('sha512').update(tarball).digest('base64')}`,
     };
+    const [newer, broken] = ['0.999.0', { tarball: `${dist.tarball}.gone`, shasum: '0' }];
     const packument = {
       name: manifest.name,
-      'dist-tags': { latest: manifest.version },
-      versions: { [manifest.version]: { ...manifest, dist } },
+      'dist-tags': { latest: newer },
+      versions: {
+        [manifest.version]: { ...manifest, dist },
+        [newer]: { ...manifest, version: newer, dist: broken },
+      },
     };
     if (path === `/${filename}`) response.end(tarball);
     else if (path === `/${manifest.name}`) response.end(JSON.stringify(packument));
     else response.writeHead(404).end('{}');
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
+  const close = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      server.closeAllConnections();
+    });
+  onTestFinished(close);
   const { port } = server.address() as AddressInfo;
-  return { npm_config_registry: `http://127.0.0.1:${port}/`, npm_config_audit: 'false' };
+  const env = { npm_config_registry: `http://127.0.0.1:${port}/`, npm_config_audit: 'false' };
+  return { env, close };
 }
 
 it('says so when npx cannot fetch the package, and does not fail', async () => {

@@ -146,6 +146,46 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     expect(gateway.authorizations().at(-1)).toBeUndefined();
   });
 
+  it('points at the key of a URL that differs in the slash at its end', async () => {
+    const gateway = await startKeyedGateway();
+    const key = newKey();
+    gateway.accepted.add(key);
+    const env = { ...service.env, ...NO_ENV_KEY };
+    for (const [stored, asked] of [
+      [`${gateway.url}/a`, `${gateway.url}/a/`],
+      [`${gateway.url}/b/`, `${gateway.url}/b`],
+    ] as const) {
+      await runToEnd(['login', stored], key, service.env);
+      const status = await runToEnd(['status', asked], '', env);
+      expect(status.code).toBe(1);
+      expect(status.stdout.replace(/\s+/g, ' ')).toContain(`The keychain has a key for ${stored},`);
+      const report = JSON.parse((await runToEnd(['status', asked, '--json'], '', env)).stdout);
+      expect(report).toMatchObject({ stored: [], used: { source: 'none', nearMiss: stored } });
+      expect(await startProxy(asked, { env }).request(1, 'tools/list')).toMatchObject({
+        error: {
+          code: -32010,
+          message: expect.stringMatching(
+            new RegExp(`none was found: the keychain has one for ${stored}, .*login ${asked}\``),
+          ),
+        },
+      });
+      const other = startProxy(asked, { args: ['--account', 'other'], env });
+      const { error } = await other.request(1, 'tools/list');
+      expect((error as Json).message).not.toContain(`${stored},`);
+      const exact = await runToEnd(['status', stored, '--json'], '', env);
+      expect(JSON.parse(exact.stdout).used).not.toHaveProperty('nearMiss');
+    }
+    await runToEnd(['login', `${gateway.url}/c/`, '--account', 'work'], key, service.env);
+    const named = startProxy(`${gateway.url}/c`, { args: ['--account', 'work'], env });
+    expect(await named.request(1, 'tools/list')).toMatchObject({
+      error: {
+        message: expect.stringContaining(
+          `no key for the account work; it has one for ${gateway.url}/c/,`,
+        ),
+      },
+    });
+  });
+
   it('names the login that stores the key where this client looks for it', async () => {
     const gateway = await startKeyedGateway();
     const revoked = newKey();
@@ -155,7 +195,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     const env = { ...service.env, ...NO_ENV_KEY };
     for (const [args, options] of [
       [[], ''],
-      [['--account', 'work #2'], ' --account "work #2"'],
+      [['--account', 'work #2'], " --account 'work #2'"],
       [['--account', 'home'], ' --account home'],
       [['--key-header', 'x-key'], ' --key-header x-key'],
     ] as const) {

@@ -59,6 +59,14 @@ describe('TLS', () => {
     expect(message).toMatch(/its certificate, for self\.test, is self-signed\. .*--ca FILE/);
   });
 
+  it('names the certificate also where a connection has no limit', async () => {
+    const { key, cert } = authority.selfSigned();
+    const port = await tlsGateway({ key, cert });
+    const args = ['--connect-timeout', '0'];
+    const { message } = await failure(startProxy(`https://127.0.0.1:${port}/v1/mcp`, { args }));
+    expect(message).toContain('its certificate, for self.test, is self-signed');
+  });
+
   it('names an issuer that is not trusted; --ca and NODE_EXTRA_CA_CERTS mend it', async () => {
     const { key, cert } = authority.issue('DNS:localhost,IP:127.0.0.1');
     const url = `https://127.0.0.1:${await tlsGateway({ key, cert })}/v1/mcp`;

@@ -198,6 +198,49 @@ describe('the gateway as documented', () => {
     },
   );
 
+  describe('the Origin of a request (MCP, Transports, Security Warning)', () => {
+    it.each([
+      'https://evil.example',
+      'http://evil.example:PORT',
+      'http://127.0.0.1.evil.example:PORT',
+      'http://localhost:1',
+      'https://127.0.0.1:PORT',
+      'http://127.0.0.1:PORT/',
+      'null',
+      '',
+    ])('is refused with 403 when it is %j', async (given) => {
+      const origin = given.replace('PORT', new URL(sandbox.url).port);
+      const reply = await post(sandbox, request('tools/list'), { origin });
+      expect(reply.status).toBe(403);
+      expect(reply.json).toEqual({
+        jsonrpc: '2.0',
+        error: { code: -32000, message: expect.stringContaining('Origin') },
+        id: null,
+      });
+      const metadata = await fetch(`${sandbox.origin}/.well-known/oauth-protected-resource`, {
+        headers: { origin },
+      });
+      expect(metadata.status).toBe(403);
+    });
+
+    it.each(['http://127.0.0.1:PORT', 'http://localhost:PORT'])(
+      'is accepted when it is its own: %s',
+      async (given) => {
+        const origin = given.replace('PORT', new URL(sandbox.url).port);
+        const reply = await post(sandbox, request('tools/list'), { origin });
+        expect(reply.status).toBe(200);
+      },
+    );
+
+    it('is looked at before the key and the path', async () => {
+      const headers = { origin: 'https://evil.example', authorization: null };
+      expect((await post(sandbox, request('ping'), headers)).status).toBe(403);
+      expect((await post(sandbox, request('ping'), headers, `${sandbox.origin}/x`)).status).toBe(
+        403,
+      );
+    });
+  });
+
   it('answers 415 to a body that is not declared as JSON', async () => {
     const reply = await post(sandbox, request('ping'), { 'content-type': 'text/plain' });
     expect(reply.status).toBe(415);

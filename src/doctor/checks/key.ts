@@ -10,7 +10,7 @@ const PLACEHOLDER = /^(?:<.*>|\$\{.*\}|\$\w+|%\w+%|x{4,}|\.{3,}|your[-_ ].*)$/i;
 export async function checkKey(examination: Examination): Promise<Finding> {
   const [key, contact] = await Promise.all([examination.key(), examination.contact()]);
   const { finding } = key;
-  const { source, origin, tail, keychainTrouble } = finding.origin;
+  const { source, origin, tail, keychainTrouble, nearMiss } = finding.origin;
   const ms = isWaitedFor(key) ? { ms: key.endMs - key.startMs } : {};
   const base = { check: 'key', name: 'key', ...ms } as const;
   if (examination.keyHolder !== undefined) {
@@ -32,7 +32,8 @@ export async function checkKey(examination: Examination): Promise<Finding> {
       return { ...base, status: 'fail', line, details, problem: problemOf(failure) };
     }
     case 'none': {
-      const why = keychainTrouble === undefined ? '' : `: ${keychainTrouble}`;
+      const reason = keychainTrouble ?? nearMiss;
+      const why = reason === undefined ? '' : `: ${reason}`;
       const known = { ...details, ...(keychainTrouble === undefined ? {} : { keychainTrouble }) };
       const { failure } = contact;
       if (failure?.reason !== 'no_api_key') {
