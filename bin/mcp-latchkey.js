@@ -5,8 +5,6 @@
 var version = process.versions.node.split('.').map(Number);
 
 if (version[0] > 20 || (version[0] === 20 && version[1] >= 19)) {
-  var Module = require('module');
-  if (Module.enableCompileCache) Module.enableCompileCache();
   require('../dist/main.js');
 } else {
   refuse(

@@ -1,7 +1,7 @@
 import type { Failure } from '../failures/failure.ts';
 import { optionWords, shellWord } from '../failures/shell-word.ts';
 import type { Log } from '../log.ts';
-import { isPipe, readPrivateFile, UnreadableFile } from './key-file.ts';
+import { isPipe, readPrivate, UnusableFile } from '../private-path.ts';
 import { isLoopbackHost } from './loopback.ts';
 
 /** Where a key may come from, as the command line gave it. */
@@ -48,6 +48,12 @@ export type KeyOrigin = NonNullable<Failure['key']>;
 
 /** The name of the entry that is used when none is asked for by `--account`. */
 export const DEFAULT_ACCOUNT = 'default';
+
+/** No key, and no set of headers, is as long. */
+export const MAX_FILE_BYTES = 64 * 1024;
+
+/** The text of a file with a secret, without a byte order mark. */
+export const textOf = (bytes: Buffer) => bytes.toString().replace(/^\ufeff/, '');
 
 const BEARER = /^bearer(?:\s+|$)/i;
 
@@ -144,7 +150,7 @@ async function findChosenKey(
     case 'key-command':
       return fromCommand(sources, origin, log);
     case 'key-file':
-      return fromFile(sources, origin);
+      return fromFile(sources, origin, log);
     case 'key-env':
       return usableKey(environmentValue(sources.keyEnv, env) ?? '', sources, origin);
     case 'keychain':
@@ -174,20 +180,27 @@ async function fromCommand(sources: KeySources, origin: KeyOrigin, log: Log): Pr
   return usableKey(result.text, sources, origin);
 }
 
-async function fromFile(sources: KeySources, origin: KeyOrigin): Promise<KeyFinding> {
+/** It is read again for each rejected key. */
+let warned: string | undefined;
+
+async function fromFile(sources: KeySources, origin: KeyOrigin, log: Log): Promise<KeyFinding> {
   const file = sources.keyFile ?? '';
   let text: string;
   try {
-    if (isPipe(file)) {
+    if (isPipe(file, 'secret')) {
       const { readPipe } = await import('./key-command.ts');
       const result = await readPipe(file);
       if ('trouble' in result) return noKey(origin, result.trouble);
       text = result.text;
     } else {
-      text = readPrivateFile(file);
+      const warn = (words: string) => {
+        if (words !== warned) log.warn(`--key-file: ${words}`);
+        warned = words;
+      };
+      text = textOf(readPrivate(file, 'secret', warn, MAX_FILE_BYTES));
     }
   } catch (error) {
-    if (error instanceof UnreadableFile) return noKey(origin, error.message);
+    if (error instanceof UnusableFile) return noKey(origin, error.message);
     throw error;
   }
   if (text.trim() === '') return noKey(origin, `the file ${file} is empty`);

@@ -142,6 +142,8 @@ function childEnvironment(): NodeJS.ProcessEnv {
     // in the place where systemd has it.
     ...(process.platform === 'linux' && { XDG_RUNTIME_DIR: `/run/user/${process.getuid?.()}` }),
     ...process.env,
+    // It gains nothing from one, and is given every key: it must not run what a shared one contains.
+    NODE_DISABLE_COMPILE_CACHE: '1',
     // What the system says is told apart by its words.
     LC_ALL: 'C',
   };

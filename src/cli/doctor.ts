@@ -1,4 +1,4 @@
-import { chmodSync, writeFileSync } from 'node:fs';
+import { closeSync, ftruncateSync, writeFileSync } from 'node:fs';
 import type { CommandModule } from 'yargs';
 import { configuredTargets } from '../doctor/configured.ts';
 import { examine, redactionFor, type Target } from '../doctor/doctor.ts';
@@ -6,6 +6,7 @@ import { reportPage } from '../doctor/page.ts';
 import { Progress } from '../doctor/progress.ts';
 import type { GatewayReport, Report } from '../doctor/report.ts';
 import { conclusionText, findingText, headingText, type TextStyle } from '../doctor/text.ts';
+import { openPrivate, UnusableFile } from '../private-path.ts';
 import { paintFor } from './colour.ts';
 import { PROXY_OPTIONS, toSettings } from './options.ts';
 import { wrapText } from './wrap-text.ts';
@@ -135,14 +136,19 @@ function endText({ gateways, unread, redacted }: Report): string {
 /** For the user alone, as what the gateway has said is in it. False when it cannot be written. */
 function writePage(file: string, report: Report): boolean {
   try {
-    writeFileSync(file, reportPage(report), { mode: 0o600 });
-    // A file that was there keeps its mode.
-    chmodSync(file, 0o600);
+    const { fd, stats } = openPrivate(file, 'output');
+    try {
+      if (stats.isFile()) ftruncateSync(fd);
+      writeFileSync(fd, reportPage(report));
+    } finally {
+      closeSync(fd);
+    }
     process.stderr.write(`The report is in ${file}\n`);
     return true;
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    process.stderr.write(`mcp-latchkey: ${file} cannot be written (${code}).\n`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why = error instanceof UnusableFile ? message : `${file} cannot be written (${code})`;
+    process.stderr.write(`mcp-latchkey: --report: ${why}.\n`);
     return false;
   }
 }

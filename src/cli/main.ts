@@ -1,3 +1,4 @@
+import { enableCompileCache } from './compile-cache.ts';
 import { type ProxySettings, readProxySettings, UsageError } from './options.ts';
 
 const COMMANDS = new Set([
@@ -37,4 +38,6 @@ function main(argv: readonly string[]): void {
   });
 }
 
+// Before anything else is loaded: of this file alone there is no compiled code.
+enableCompileCache(process.env);
 main(process.argv.slice(2));

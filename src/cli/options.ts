@@ -1,10 +1,16 @@
 import { parseArgs } from 'node:util';
-import { environmentValue, type KeySources, keyHeaderNames } from '../auth/key.ts';
-import { readPrivateFile, UnreadableFile } from '../auth/key-file.ts';
+import {
+  environmentValue,
+  type KeySources,
+  keyHeaderNames,
+  MAX_FILE_BYTES,
+  textOf,
+} from '../auth/key.ts';
 import { isLoopbackHost } from '../auth/loopback.ts';
 import { nearestNames } from '../failures/nearest-name.ts';
 import { Routes } from '../gateway/routes.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
+import { readPrivate, UnusableFile } from '../private-path.ts';
 
 /** The command line or the environment says something that cannot be followed. */
 export class UsageError extends Error {}
@@ -140,6 +146,8 @@ export interface ProxySettings extends KeySources {
   readonly maxMessageBytes: number;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
+  /** About files of the options that were read all the same; the routes add to them. */
+  readonly warnings: readonly string[];
 }
 
 /** Names that stand for a gateway's URL. */
@@ -238,13 +246,15 @@ export function toSettings(
     const value = last(name);
     return value === undefined ? {} : { [setting]: value };
   };
+  const warnings: string[] = [];
+  const warnOf = (option: string) => (words: string) => void warnings.push(`${option}: ${words}`);
   const keyCommand = last('key-command');
   const keyFile = last('key-file');
   const logFile = last('log-file');
   const keyHeader = keyHeaderName(last('key-header'));
   const account = accountName(last('account'));
   const headersIn = (lines: readonly string[]) => headers(lines, env, keyHeaderNames(keyHeader));
-  const fileHeaders = headersIn(linesOf(last('header-file')));
+  const fileHeaders = headersIn(linesOf(last('header-file'), warnOf('--header-file')));
   const ownHeaders = headersIn(all('header'));
   return {
     url: endpoint(gateway, last('allow-http') === 'true', last('integrations')),
@@ -262,12 +272,14 @@ export function toSettings(
     routes: new Routes({
       env,
       connectTimeoutMs: milliseconds('connect-timeout', last('connect-timeout') ?? '10'),
+      warnOf,
       ...optional('caFile', 'ca'),
       ...optional('certFile', 'cert'),
       ...optional('certKeyFile', 'key-pem'),
     }),
     logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
     ...(logFile === undefined ? {} : { logFile }),
+    warnings,
   };
 }
 
@@ -345,14 +357,14 @@ function accountName(given: string | undefined): string | undefined {
 }
 
 /** The lines of a file of headers, less the empty ones and those that begin with `#`. */
-function linesOf(path: string | undefined): string[] {
+function linesOf(path: string | undefined, warn: (words: string) => void): string[] {
   if (path === undefined) return [];
   try {
-    return readPrivateFile(path)
+    return textOf(readPrivate(path, 'secret', warn, MAX_FILE_BYTES))
       .split('\n')
       .filter((line) => !/^\s*(?:#|$)/.test(line));
   } catch (error) {
-    throw error instanceof UnreadableFile ? new UsageError(error.message) : error;
+    throw error instanceof UnusableFile ? new UsageError(error.message) : error;
   }
 }
 

@@ -1,6 +1,7 @@
-import { appendFileSync } from 'node:fs';
+import { closeSync, writeFileSync } from 'node:fs';
 import { KeyRing } from '../auth/key-ring.ts';
 import { createLog } from '../log.ts';
+import { openPrivate, UnusableFile } from '../private-path.ts';
 import { StdioProxy } from '../proxy/stdio-proxy.ts';
 import { openGateway } from './open-gateway.ts';
 import type { ProxySettings } from './options.ts';
@@ -17,14 +18,13 @@ export function runProxy(settings: ProxySettings): void {
     stderr.write(line);
     if (logFile === undefined) return;
     try {
-      // Readable by the user alone: the log quotes what the gateway said.
-      appendFileSync(logFile, line, { mode: 0o600 });
+      appendPrivately(logFile, line);
     } catch (error) {
       // A full disk or a missing folder is no reason to stop; stderr has the line.
-      const { code } = error as NodeJS.ErrnoException;
-      stderr.write(
-        `mcp-latchkey: --log-file: ${logFile} cannot be written (${code}), so the log is here only.\n`,
-      );
+      const { code, message } = error as NodeJS.ErrnoException;
+      const why =
+        error instanceof UnusableFile ? message : `${logFile} cannot be written (${code})`;
+      stderr.write(`mcp-latchkey: --log-file: ${why}, so the log is here only.\n`);
       logFile = undefined;
     }
   });
@@ -44,5 +44,16 @@ export function runProxy(settings: ProxySettings): void {
     process.on(signal, () => void proxy.stop(0).then(() => process.exit(0)));
   }
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
+  for (const line of new Set(settings.warnings)) log.warn(line);
   void proxy.run().then(() => process.exit(0));
+}
+
+/** Readable by the user alone: the log quotes what the gateway said. */
+function appendPrivately(file: string, line: string): void {
+  const { fd } = openPrivate(file, 'output');
+  try {
+    writeFileSync(fd, line);
+  } finally {
+    closeSync(fd);
+  }
 }

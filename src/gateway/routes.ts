@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { LookupFunction } from 'node:net';
+import { readPrivate } from '../private-path.ts';
 import { proxyFor, withoutBrackets } from './environment-proxy.ts';
 import { Route, type TlsSettings } from './route.ts';
 
@@ -10,6 +11,8 @@ export interface RoutesOptions {
   readonly caFile?: string;
   readonly certFile?: string;
   readonly certKeyFile?: string;
+  /** Gets what others can do to such a file that is used all the same. */
+  readonly warnOf: (option: string) => (words: string) => void;
   /** Names HTTP proxies. */
   readonly env: NodeJS.ProcessEnv;
 }
@@ -100,7 +103,9 @@ export class Routes {
 }
 
 function tlsSettings(options: RoutesOptions, trustsSystem: boolean): TlsSettings {
-  const { caFile, certFile, certKeyFile, env } = options;
+  const { caFile, certFile, certKeyFile, env, warnOf } = options;
+  const readPem = (option: string, file: string, purpose: 'trusted' | 'secret' = 'trusted') =>
+    pemIn(file, option, purpose, warnOf(option));
   const ca = [
     ...(caFile === undefined ? [] : [readPem('--ca', caFile)]),
     ...(trustsSystem ? systemCertificates() : []),
@@ -109,7 +114,7 @@ function tlsSettings(options: RoutesOptions, trustsSystem: boolean): TlsSettings
     // Naming any authority replaces the usual ones (node:tls, `ca`), so those are named too.
     ...(ca.length === 0 ? {} : { ca: [...ca, ...usualCertificates(env)] }),
     ...(certFile === undefined ? {} : { cert: readPem('--cert', certFile) }),
-    ...(certKeyFile === undefined ? {} : { key: readPem('--key-pem', certKeyFile) }),
+    ...(certKeyFile === undefined ? {} : { key: readPem('--key-pem', certKeyFile, 'secret') }),
   };
 }
 
@@ -118,13 +123,21 @@ class UnusablePemFile extends Error {
   readonly code = 'ERR_PEM_FILE';
 }
 
-function readPem(option: string, file: string): Buffer {
+function pemIn(
+  file: string,
+  option: string,
+  purpose: 'trusted' | 'secret',
+  warn: (words: string) => void,
+): Buffer {
   let pem: Buffer;
   try {
-    pem = readFileSync(file);
+    pem = readPrivate(file, purpose, warn);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    throw new UnusablePemFile(`${file}, which ${option} names, cannot be read (${code})`);
+    const { message, cause } = error as Error;
+    const why = cause
+      ? `cannot be read (${(cause as NodeJS.ErrnoException).code})`
+      : `cannot be used: ${message}`;
+    throw new UnusablePemFile(`${file}, which ${option} names, ${why}`);
   }
   // Authorities in another format, as DER, Node.js takes for none.
   if (pem.includes('-----BEGIN ')) return pem;

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { type AgentType, agents, getAgentTypes, listInstalledServers, upsertServer } from 'add-mcp';
+import { checkPath } from '../private-path.ts';
 import { isTable, type Path, UneditableError, valueAt } from './config-text.ts';
 
 /** How a client starts a server. */
@@ -75,6 +76,8 @@ export async function entryFor(
   const folder = await mkdtemp(join(tmpdir(), 'mcp-latchkey-'));
   const known = agents[id];
   try {
+    // Another user must not be able to change what the client will start.
+    refuseShared(folder);
     const configPath = join(folder, 'client', basename(client.configPath));
     // The shape of what is there decides where some clients' entries go.
     if (format === 'json') {
@@ -98,6 +101,14 @@ export async function entryFor(
   } finally {
     agents[id] = known;
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function refuseShared(folder: string): void {
+  try {
+    checkPath(folder, 'trusted');
+  } catch (error) {
+    throw new UneditableError(`temporary files are not safe, as ${(error as Error).message}`);
   }
 }
 

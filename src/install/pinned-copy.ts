@@ -3,6 +3,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, posix, win32 } from 'node:path';
+import { checkPath, readPrivate } from '../private-path.ts';
 
 /** What a copy needs of the package, beside the keychain's native module. */
 const PACKAGE_PARTS = ['bin', 'dist', 'package.json', 'LICENSE'];
@@ -31,7 +32,7 @@ export function pinnedScript(data: string, version: string): string {
  * Copies the package at `packageRoot` to the script's folder, with the keychain's module when it is
  * installed. Files that are there already, byte for byte, are left as they are. Each file is put in
  * place in one step, since a proxy may be starting from the copy. Rejects with the file system's
- * error.
+ * error, and with UnusableFile when another user could change the copy.
  */
 export async function copyPackage(packageRoot: string, script: string): Promise<void> {
   const target = dirname(dirname(script));
@@ -53,26 +54,39 @@ function keychainModule(packageRoot: string): string | undefined {
 async function copyTree(from: string, to: string): Promise<void> {
   if (!existsSync(from)) return;
   if ((await stat(from)).isDirectory()) {
-    await mkdir(to, { recursive: true });
+    await makeFolder(to);
     for (const name of await readdir(from)) {
       if (name !== 'node_modules') await copyTree(join(from, name), join(to, name));
     }
     return;
   }
-  const [wanted, present] = await Promise.all([
-    readFile(from),
-    readFile(to).catch(() => undefined),
-  ]);
-  if (present?.equals(wanted)) return;
+  const wanted = await readFile(from);
+  if (isThere(to, wanted)) return;
   const temporary = `${to}.${randomBytes(6).toString('hex')}.tmp`;
   try {
-    await mkdir(dirname(to), { recursive: true });
+    await makeFolder(dirname(to));
     await copyFile(from, temporary);
-    // What is read-only in npm's cache shall not be so here: the next copy has to replace it.
-    await chmod(temporary, (await stat(from)).mode | 0o200);
+    // What is read-only in npm's cache shall not be so here: the next copy has to replace it. What
+    // others can write there, they must not be able to write here.
+    await chmod(temporary, ((await stat(from)).mode & 0o755) | 0o200);
     await rename(temporary, to);
   } finally {
     await rm(temporary, { force: true });
+  }
+}
+
+/** Clients will run what is in it. Throws UnusableFile when another user can write to it. */
+async function makeFolder(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o755 });
+  checkPath(path, 'trusted');
+}
+
+/** Whether there is such a file, which others cannot change. */
+function isThere(path: string, wanted: Buffer): boolean {
+  try {
+    return readPrivate(path, 'trusted', () => {}).equals(wanted);
+  } catch {
+    return false;
   }
 }
 

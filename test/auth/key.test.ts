@@ -174,9 +174,14 @@ onPosix('a key file', () => {
     });
   });
 
-  it('may be a pipe, however open', async () => {
+  it('may be a pipe, also one that others can read, but not one that they can write', async () => {
     const path = `${folder}/pipe`;
     execFileSync('mkfifo', ['-m', '666', path]);
+    expect(await find(path)).toMatchObject({
+      kind: 'unusable',
+      detail: `the file ${path} is open to other users; run: chmod 600 ${path}`,
+    });
+    chmodSync(path, 0o644);
     const found = find(path);
     spawn('/bin/sh', ['-c', `echo piped-key >'${path}'`]);
     expect(await found).toMatchObject({ kind: 'found', key: 'piped-key' });

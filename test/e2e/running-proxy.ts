@@ -37,9 +37,16 @@ export class RunningProxy {
   #partial: string[] = [];
   readonly #waiting = new Set<() => void>();
 
-  constructor(args: readonly string[], env: Record<string, string>, script = program) {
+  /** `user`: the uid and gid that it runs with, where that is not this process's. */
+  constructor(
+    args: readonly string[],
+    env: Record<string, string>,
+    script = program,
+    user?: number,
+  ) {
     this.child = spawn(process.execPath, [script, ...args], {
       env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+      ...(user === undefined ? {} : { uid: user, gid: user }),
     });
     this.exited = new Promise((resolve) => {
       this.child.once('close', (code, signal) => resolve(code ?? (signal as string)));
@@ -137,10 +144,11 @@ export function startProxy(
     args = [],
     env = {},
     script,
-  }: { args?: string[]; env?: Record<string, string>; script?: string } = {},
+    user,
+  }: { args?: string[]; env?: Record<string, string>; script?: string; user?: number } = {},
 ): RunningProxy {
   const allArgs = [url, '--log-level', 'debug', ...args];
-  const proxy = new RunningProxy(allArgs, { MCP_LATCHKEY_API_KEY: TEST_KEY, ...env }, script);
+  const proxy = new RunningProxy(allArgs, { MCP_LATCHKEY_API_KEY: TEST_KEY, ...env }, script, user);
   onTestFinished(async () => {
     proxy.child.kill('SIGKILL');
     await proxy.exited;
@@ -156,9 +164,11 @@ export async function runToEnd(
   args: readonly string[],
   input = '',
   env: Record<string, string> = {},
+  { script = program, user }: { script?: string; user?: number } = {},
 ): Promise<{ code: number | string; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, [program, ...args], {
+  const child = spawn(process.execPath, [script, ...args], {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    ...(user === undefined ? {} : { uid: user, gid: user }),
   });
   onTestFinished(() => void child.kill('SIGKILL'));
   const output = { stdout: '', stderr: '' };

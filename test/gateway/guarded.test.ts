@@ -193,7 +193,7 @@ describe('what an observer throws on an HTTP+SSE stream', () => {
     });
     const log = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
     const key = { kind: 'none', origin: { source: 'none', origin: 'none' } } as const;
-    const routes = new Routes({ connectTimeoutMs: 1_000, env: {} });
+    const routes = new Routes({ connectTimeoutMs: 1_000, env: {}, warnOf: () => () => {} });
     const endpoint = new Endpoint({
       url: new URL(`${origin}/sse`),
       headers: new Map(),

@@ -1,0 +1,133 @@
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import * as zlib from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { missing, pathOf } from '../interop/installed-peers.ts';
+import {
+  folderOf,
+  isRoot,
+  NEEDS_ROOT,
+  OTHER,
+  publicCopy,
+  publicFolder,
+  USER,
+} from './public-copy.ts';
+
+/** Runs a program to its end as `user`, with no input. */
+function run(args: readonly string[], user: number, env: Record<string, string>, code = 0) {
+  const { status, stderr } = spawnSync(pathOf('recentNode'), args, {
+    env: { PATH: process.env.PATH, ...env },
+    input: '',
+    encoding: 'utf8',
+    uid: user,
+    gid: user,
+  });
+  expect({ status, stderr }).toMatchObject({ status: code });
+}
+
+const URL_OF_NONE = 'http://127.0.0.1:9/v1/mcp';
+
+/**
+ * Plants compiled code of another program for a file of this one, as Node.js stores it: five 32-bit
+ * words, of which the second is the source's length and the fourth its checksum, and V8's data,
+ * which is bound to the length only. When it is run, the file `$MARK` is made.
+ */
+function plant(cache: string, file: string, owner: number): void {
+  const source = readFileSync(file, 'utf8');
+  const planted = 'require("node:fs").writeFileSync(process.env.MARK, "");//';
+  writeFileSync(file, planted.padEnd(source.length, '/'));
+  const loader =
+    'require("node:module").enableCompileCache(process.argv[1]); require(process.argv[2])';
+  run(['-e', loader, cache, file], USER, { MARK: '/dev/null' });
+  writeFileSync(file, source);
+  const { crc32 } = zlib as unknown as { crc32: (text: string) => number };
+  const before = crc32(planted.padEnd(source.length, '/'));
+  for (const entry of readdirSync(cache, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isFile()) {
+      const bytes = readFileSync(path);
+      if (bytes.readUInt32LE(12) === before) {
+        bytes.writeUInt32LE(Buffer.byteLength(source), 4);
+        bytes.writeUInt32LE(crc32(source), 12);
+        writeFileSync(path, bytes);
+      }
+    }
+    chownSync(path, owner, owner);
+  }
+  chownSync(cache, owner, owner);
+}
+
+describe.skipIf(!isRoot || missing('recentNode'))(`compiled code (${NEEDS_ROOT})`, () => {
+  let script: string;
+  let remove: () => void;
+  beforeAll(() => {
+    ({ script, remove } = publicCopy());
+  });
+  afterAll(() => remove());
+  const dist = (file: string) => join(dirname(script), '..', 'dist', file);
+
+  /** A folder such as /tmp, a home, and what tells that the planted code has run. */
+  function places() {
+    const folder = publicFolder();
+    const shared = folderOf(OTHER, folder, 'shared', 0o1777);
+    chownSync(shared, 0, 0);
+    const home = folderOf(USER, folder, 'home', 0o700);
+    const mark = join(folderOf(USER, folder, 'marks'), 'ran');
+    return { shared, home, mark, env: { HOME: home, TMPDIR: shared, MARK: mark } };
+  }
+
+  it('of another user in the folder for temporary files is not run', () => {
+    const { shared, home, mark, env } = places();
+    const cache = folderOf(USER, shared, 'node-compile-cache');
+    for (const file of ['main.js', 'run-proxy.js']) plant(cache, dist(file), OTHER);
+    run([script, URL_OF_NONE], USER, env);
+    expect(existsSync(mark)).toBe(false);
+    const own = join(home, '.cache', 'mcp-latchkey', 'compile-cache');
+    expect(statSync(own)).toMatchObject({ uid: USER, mode: 0o40700 });
+    expect(readdirSync(own)).toHaveLength(1);
+  });
+
+  it.each([
+    ['of this user is run', { owner: USER, mode: 0o700, parentMode: 0o1777, isRun: true }],
+    ['of another user is not run', { owner: OTHER, mode: 0o755, parentMode: 0o1777, isRun: false }],
+    ['open to others is not run', { owner: USER, mode: 0o777, parentMode: 0o1777, isRun: false }],
+    [
+      'that others can replace is not run',
+      { owner: USER, mode: 0o700, parentMode: 0o777, isRun: false },
+    ],
+  ])('in a folder for caches %s', (_, { owner, mode, parentMode, isRun }) => {
+    const { shared, mark, env } = places();
+    const parent = folderOf(USER, shared, 'mcp-latchkey');
+    const cache = folderOf(USER, parent, 'compile-cache');
+    plant(cache, dist('run-proxy.js'), owner);
+    chmodSync(cache, mode);
+    chmodSync(shared, parentMode);
+    run([script, URL_OF_NONE], USER, { ...env, XDG_CACHE_HOME: shared }, isRun ? 1 : 0);
+    expect(existsSync(mark)).toBe(isRun);
+  });
+
+  it('is not run in the process that reads the keychain', async () => {
+    const { shared, mark, env } = places();
+    const cache = folderOf(USER, shared, 'chosen', 0o755);
+    plant(cache, dist('keychain-child.js'), USER);
+    // A bus that cannot be reached, so that the keychain is asked.
+    const bus = { DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nonexistent' };
+    run([script, 'status', URL_OF_NONE], USER, { ...env, ...bus, NODE_COMPILE_CACHE: cache }, 1);
+    expect(existsSync(mark)).toBe(false);
+  });
+
+  it('is kept nowhere when the environment says so', () => {
+    const { home, env } = places();
+    run([script, URL_OF_NONE], USER, { ...env, NODE_DISABLE_COMPILE_CACHE: '1' });
+    expect(readdirSync(home)).toEqual([]);
+  });
+});
