@@ -2,6 +2,7 @@ import { isLoopbackHost } from '../auth/loopback.ts';
 import { parseMessage, type Request, type Response, withError } from '../protocol/message.ts';
 import { nearestNames } from './nearest-name.ts';
 import { cleanNetworkText } from './network-text.ts';
+import { MASK } from './url-secrets.ts';
 
 /** JSON-RPC 2.0 §5.1. */
 const METHOD_NOT_FOUND = -32601;
@@ -74,7 +75,8 @@ function reconnectLink({ data }: GatewayError): { hint: string; url?: URL } | un
 }
 
 function isSafeLink(text: string): boolean {
-  if (!URL.canParse(text)) return false;
+  // One that a secret was taken out of leads nowhere.
+  if (!URL.canParse(text) || text.includes(MASK.slice(0, -1))) return false;
   const { protocol, hostname, username, password } = new URL(text);
   if (username !== '' || password !== '') return false;
   return protocol === 'https:' || isLoopbackHost(hostname);
