@@ -29,7 +29,7 @@ export async function runKeyCommand(
       ? spawn(command, { shell: true, stdio: PIPED, windowsHide: true })
       : spawn(words[0] ?? '', words.slice(1), { stdio: PIPED, windowsHide: true });
   const { text, end, stderr } = await collect(child, limitMs);
-  const complaint = withoutKey(stderr, text);
+  const complaint = await withoutKey(stderr, text);
   for (const line of complaint.slice(0, MAX_STDERR_LINES)) log.warn(`--key-command: ${line}`);
   if (end !== 'exit code 0') {
     const said = complaint.at(-1);
@@ -107,13 +107,13 @@ function inWords(end: string, limitMs: number): string {
 }
 
 /** The lines of `stderr`, fit to show, with what is in `stdout` struck out. */
-function withoutKey(stderr: string, stdout: string): string[] {
-  const secrets = stdout.split(/\s+/).filter((word) => word.length >= 4);
+async function withoutKey(stderr: string, stdout: string): Promise<string[]> {
+  if (stderr.trim() === '') return [];
+  const { matcherFor } = await import('./configured-secrets.ts');
+  const secrets = matcherFor(stdout.split(/\s+/));
   return stderr
     .split('\n')
-    .map((line) =>
-      cleanNetworkText(secrets.reduce((rest, secret) => rest.replaceAll(secret, '…'), line)),
-    )
+    .map((line) => cleanNetworkText(secrets.mask(line)))
     .filter((line) => line !== '');
 }
 

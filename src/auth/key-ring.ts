@@ -1,3 +1,4 @@
+import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
 import { findKey, type KeyFinding, type KeySources } from './key.ts';
 
@@ -11,9 +12,11 @@ export class KeyRing {
   #looking: Promise<KeyFinding> | undefined;
   #renewedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(sources: KeySources, env: NodeJS.ProcessEnv, log: Log) {
+  /** `secrets` learns each key that is found. */
+  constructor(sources: KeySources, env: NodeJS.ProcessEnv, log: Log, secrets: Secrets) {
     this.#look = async () => {
       const finding = await findKey(sources, env, log);
+      if (finding.kind === 'found') secrets.add(finding.key);
       log.debug(`key: ${finding.kind}, ${finding.origin.origin}`);
       return finding;
     };

@@ -6,6 +6,7 @@ import { reportPage } from '../doctor/page.ts';
 import { Progress } from '../doctor/progress.ts';
 import type { GatewayReport, Report } from '../doctor/report.ts';
 import { conclusionText, findingText, headingText, type TextStyle } from '../doctor/text.ts';
+import { displayUrl } from '../failures/url-secrets.ts';
 import { openPrivate, UnusableFile } from '../private-path.ts';
 import { paintFor } from './colour.ts';
 import { PROXY_OPTIONS, toSettings } from './options.ts';
@@ -111,7 +112,7 @@ function targetHeading(
   redacts: boolean,
   style: TextStyle,
 ) {
-  const url = 'url' in settings ? settings.url.origin + settings.url.pathname : undefined;
+  const url = 'url' in settings ? displayUrl(settings.url) : undefined;
   return headingText(url, redactionFor(env, redacts).maskAll(configuredIn), style);
 }
 

@@ -1,7 +1,9 @@
 import type { CommandModule } from 'yargs';
+import { matcherFor } from '../auth/configured-secrets.ts';
 import { chosenOrigin, DEFAULT_ACCOUNT, keyHeaderNames, sendableKey, tailOf } from '../auth/key.ts';
 import { type KeyTrial, tryKey } from '../auth/key-trial.ts';
 import { wordFailure } from '../failures/catalogue.ts';
+import { Secrets } from '../failures/secrets.ts';
 import { createLog } from '../log.ts';
 import { type Paint, paintFor } from './colour.ts';
 import { promptHidden } from './hidden-prompt.ts';
@@ -128,14 +130,16 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
     );
   }
 
+  const secrets = new Secrets((keys) => matcherFor(keys, process.env, settings));
+  secrets.add(key);
   const trial = argv.verify
-    ? await tryIt(settings, key, isTerminal ? 'the prompt' : 'standard input')
+    ? await tryIt(settings, key, isTerminal ? 'the prompt' : 'standard input', secrets)
     : undefined;
   const found = {
     gateway,
     account,
     outcome: trial?.outcome ?? 'untried',
-    message: trialInWords(trial, url.host),
+    message: secrets.mask(trialInWords(trial, url.host)),
     ...(trial?.outcome === 'works' ? { tools: trial.tools } : {}),
     ...tailOf(key),
   } as const;
@@ -159,7 +163,12 @@ async function readStdin(): Promise<string> {
   return text;
 }
 
-async function tryIt(settings: ProxySettings, key: string, origin: string): Promise<KeyTrial> {
+async function tryIt(
+  settings: ProxySettings,
+  key: string,
+  origin: string,
+  secrets: Secrets,
+): Promise<KeyTrial> {
   const { keyHeader } = settings;
   // A key that a header gives would go along, or instead.
   const carriers = keyHeaderNames(keyHeader);
@@ -171,8 +180,8 @@ async function tryIt(settings: ProxySettings, key: string, origin: string): Prom
     origin: { source: 'keychain', origin, ...tailOf(key) },
   } as const;
   const keys = { current: async () => finding, renew: async () => undefined };
-  const log = createLog('error', (line) => void process.stderr.write(line));
-  const gateway = openGateway({ ...settings, headers }, keys, log);
+  const log = createLog('error', (line) => void process.stderr.write(secrets.mask(line)));
+  const gateway = openGateway({ ...settings, headers }, keys, log, secrets);
   try {
     return await tryKey(gateway, __VERSION__);
   } finally {

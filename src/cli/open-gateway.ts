@@ -1,5 +1,6 @@
 import { EraBridge } from '../eras/era-bridge.ts';
 import { TransportChoice } from '../eras/transport-choice.ts';
+import type { Secrets } from '../failures/secrets.ts';
 import { Gateway, type GatewayOptions, type Keys } from '../gateway/gateway.ts';
 import type { Log } from '../log.ts';
 import type { ProxySettings } from './options.ts';
@@ -14,11 +15,12 @@ export function openGateway(
   settings: ProxySettings,
   keys: Keys,
   log: Log,
+  secrets: Secrets,
   more: Pick<GatewayOptions, 'retryLimitMs'> = {},
 ): EraBridge {
   const userAgent = `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`;
   const { transport } = settings;
-  const options: GatewayOptions = { ...settings, ...more, keys, userAgent, log };
+  const options: GatewayOptions = { ...settings, ...more, keys, userAgent, secrets, log };
   const gateway =
     transport === 'http' ? new Gateway(options) : new TransportChoice(options, transport);
   return new EraBridge(gateway, log);

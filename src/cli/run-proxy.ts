@@ -1,5 +1,7 @@
 import { closeSync, writeFileSync } from 'node:fs';
+import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
 import { KeyRing } from '../auth/key-ring.ts';
+import { Secrets } from '../failures/secrets.ts';
 import { createLog } from '../log.ts';
 import { openPrivate, UnusableFile } from '../private-path.ts';
 import { StdioProxy } from '../proxy/stdio-proxy.ts';
@@ -10,9 +12,15 @@ declare const __VERSION__: string;
 
 /** Runs the proxy between stdin and stdout until the client closes stdin, and then exits. */
 export function runProxy(settings: ProxySettings): void {
+  const secrets = new Secrets((keys) => {
+    // Not import(), which would make every line of the log wait for its turn.
+    const { matcherFor }: typeof ConfiguredSecrets = require('../auth/configured-secrets.ts');
+    return matcherFor(keys, process.env, settings);
+  });
   let stderr: NodeJS.WriteStream | undefined;
   let { logFile } = settings;
-  const log = createLog(settings.logLevel, (line) => {
+  const log = createLog(settings.logLevel, (text) => {
+    const line = secrets.mask(text);
     // The client may close its end; the log is not worth the session.
     stderr ??= process.stderr.on('error', () => {});
     stderr.write(line);
@@ -31,13 +39,14 @@ export function runProxy(settings: ProxySettings): void {
   process.stdout.on('error', () => process.exit(1));
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
-  const keys = new KeyRing(settings, process.env, log);
-  const gateway = openGateway(settings, keys, log);
+  const keys = new KeyRing(settings, process.env, log, secrets);
+  const gateway = openGateway(settings, keys, log, secrets);
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,
     upstream: gateway,
     maxMessageBytes,
+    secrets,
     log,
   });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -1,7 +1,9 @@
 import { realpathSync } from 'node:fs';
 import { homedir, hostname, userInfo } from 'node:os';
+import { matcherFor } from '../auth/configured-secrets.ts';
 import type { ProxySettings } from '../cli/options.ts';
 import { wordMisconfiguration } from '../failures/catalogue.ts';
+import { Secrets } from '../failures/secrets.ts';
 import { namedProxy, withoutBrackets } from '../gateway/environment-proxy.ts';
 import { checkDiscovery } from './checks/discovery.ts';
 import { checkDoor } from './checks/door.ts';
@@ -64,12 +66,10 @@ export async function examine(
   const { settings, env, configuredIn, keyHolder } = target;
   if ('why' in settings) return misconfigured(target, settings.why, redacts, onFinding);
   const { url } = settings;
-  const redaction = redactionFor(env, redacts, settings);
-  const examination = new Examination(settings, env, keyHolder);
+  const secrets = new Secrets((keys) => matcherFor(keys, env, settings));
+  const redaction = redactionFor(env, redacts, secrets, url.hostname);
+  const examination = new Examination(settings, env, secrets, keyHolder);
   examination.begin();
-  void examination.key().then(({ finding }) => {
-    if (finding.kind === 'found') redaction.hide(finding.key);
-  });
   const findings: Finding[] = [];
   const masked: Finding[] = [];
   for (const [doing, check] of STEPS) {
@@ -160,14 +160,12 @@ function timelineEntry(request: WireRequest): TimelineEntry[] {
   ];
 }
 
-/**
- * What is private on this machine and, where they are given, with these settings. Without `redacts`
- * it is but the keys.
- */
+/** What is private on this machine, and `secrets`. Without `redacts` it is those alone. */
 export function redactionFor(
   env: NodeJS.ProcessEnv,
   redacts: boolean,
-  settings?: ProxySettings,
+  secrets = new Secrets((keys) => matcherFor(keys, env)),
+  gatewayHost = '',
 ): Redaction {
   const homes = [env.HOME, env.USERPROFILE, homedir()].flatMap((home) =>
     home === undefined ? [] : [home, realPath(home)],
@@ -176,20 +174,9 @@ export function redactionFor(
     const url = namedProxy(new URL(target), env)?.url;
     return url !== undefined && URL.canParse(url) ? [new URL(url)] : [];
   });
-  const parameters = [...(settings?.url.searchParams ?? [])].filter(
-    ([name]) => name !== 'integrations',
-  );
   return new Redaction({
-    gatewayHost: settings === undefined ? '' : withoutBrackets(settings.url.hostname),
-    secrets: [
-      // With and without the scheme before it.
-      ...[...(settings?.headers.values() ?? [])].flatMap((value) => [
-        value,
-        value.replace(/^\w+\s+/, ''),
-      ]),
-      ...parameters.map(([, value]) => value),
-      ...proxies.map(({ password }) => password),
-    ],
+    gatewayHost: withoutBrackets(gatewayHost),
+    secrets,
     keysOnly: !redacts,
     homes: [...new Set(homes)].sort((a, b) => b.length - a.length),
     userName: userName(),

@@ -5,6 +5,8 @@ import { openGateway } from '../cli/open-gateway.ts';
 import type { ProxySettings } from '../cli/options.ts';
 import type { EraBridge } from '../eras/era-bridge.ts';
 import type { Failure } from '../failures/failure.ts';
+import type { Secrets } from '../failures/secrets.ts';
+import { displayUrl } from '../failures/url-secrets.ts';
 import { createLog, type Log } from '../log.ts';
 import type { Response } from '../protocol/message.ts';
 import type { Upstream } from '../protocol/upstream.ts';
@@ -62,22 +64,28 @@ export class Examination {
   #door: Promise<Door> | undefined;
   #probe: Promise<Probe> | undefined;
 
-  constructor(settings: ProxySettings, env: NodeJS.ProcessEnv, keyHolder?: string) {
+  /** `secrets` learns the keys that are found. */
+  constructor(
+    settings: ProxySettings,
+    env: NodeJS.ProcessEnv,
+    secrets: Secrets,
+    keyHolder?: string,
+  ) {
     this.settings = settings;
     this.env = env;
     this.keyHolder = keyHolder;
     this.#log = this.#createLog();
-    this.#keys = new KeyRing(settings, env, this.#log);
+    this.#keys = new KeyRing(settings, env, this.#log, secrets);
     const carriers = keyHeaderNames(settings.keyHeader);
     const headers = new Map([...settings.headers].filter(([name]) => !carriers.includes(name)));
     const limits = { retryLimitMs: RETRY_LIMIT_MS };
-    this.#keyless = openGateway({ ...settings, headers }, NO_KEYS, this.#log, limits);
-    this.gateway = openGateway(settings, this.#keys, this.#log, limits);
+    this.#keyless = openGateway({ ...settings, headers }, NO_KEYS, this.#log, secrets, limits);
+    this.gateway = openGateway(settings, this.#keys, this.#log, secrets, limits);
   }
 
-  /** The endpoint without its query. */
+  /** The endpoint without what may be secret in it. */
   get displayUrl(): string {
-    return this.settings.url.origin + this.settings.url.pathname;
+    return displayUrl(this.settings.url);
   }
 
   /** The request that costs the gateway least. `ping` is none where the proxy answers it itself. */

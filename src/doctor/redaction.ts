@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { isLoopbackHost } from '../auth/loopback.ts';
+import type { Secrets } from '../failures/secrets.ts';
 
 /** What is private in a report, besides what can be told by its look. */
 export interface Private {
@@ -8,7 +9,7 @@ export interface Private {
   /** The gateway's host name: the one that is shown. */
   readonly gatewayHost: string;
   /** Keys and the like, to be shown nowhere. */
-  readonly secrets: readonly string[];
+  readonly secrets: Secrets;
   readonly homes: readonly string[];
   readonly userName: string;
   /** Names of this machine. */
@@ -35,19 +36,12 @@ const ADDRESS =
  */
 export class Redaction {
   readonly #private: Private;
-  readonly #secrets: string[];
   /** Addresses of the gateway. */
   readonly #shown = new Set<string>();
   readonly #names = new Map<string, string>();
 
   constructor(own: Private) {
     this.#private = own;
-    this.#secrets = [...own.secrets];
-  }
-
-  /** Hides a key that was found. */
-  hide(secret: string): void {
-    this.#secrets.push(secret);
   }
 
   /** Lets these addresses be seen: they are the gateway's. */
@@ -56,11 +50,8 @@ export class Redaction {
   }
 
   mask(text: string): string {
-    const { keysOnly, homes, userName, machines, proxies } = this.#private;
-    let masked = text;
-    for (const secret of this.#secrets) {
-      if (secret.length >= 4) masked = masked.replaceAll(secret, '[key]');
-    }
+    const { keysOnly, secrets, homes, userName, machines, proxies } = this.#private;
+    let masked = secrets.mask(text);
     if (keysOnly) return masked;
     for (const home of homes) {
       // Of a home that is `/`, nothing tells.

@@ -67,7 +67,11 @@ export class HttpSse implements Upstream {
   }
 
   listen(observer: MessageObserver): void {
-    this.#listener = observer;
+    const { secrets } = this.#options;
+    this.#listener = {
+      ...observer,
+      onMessage: (message) => observer.onMessage(secrets.maskMessage(message)),
+    };
   }
 
   /** Whether the gateway speaks this transport: it does once an `endpoint` event came. Never rejects. */
@@ -288,7 +292,7 @@ export class HttpSse implements Upstream {
   /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
   #read(request: Request, reply: Response): Response {
     if (reply.isError) {
-      return explainEnvelope(reply, request, {
+      return explainEnvelope(this.#options.secrets.maskMessage(reply), request, {
         toolNames: () => this.#tools.names(),
         gatewayAddress: this.#options.routes.addressOf(this.#options.url),
         elicitsUrls: this.#options.elicitsUrls && this.#session?.clientElicitsUrls === true,

@@ -1,6 +1,7 @@
 import type { Failure, ResourceFacts } from './failure.ts';
 import { shellWord } from './shell-word.ts';
 import { TROUBLES, type UnreachableCause } from './unreachable.ts';
+import { MASK } from './url-secrets.ts';
 
 /** A JSON-RPC error object (JSON-RPC 2.0 §5.1). */
 export interface RpcError {
@@ -32,8 +33,9 @@ const size = (bytes: number) =>
   bytes < 1024 * 1024
     ? `${Math.round(bytes / 1024)} KB`
     : `${Math.round((bytes / 1024 / 1024) * 10) / 10} MB`;
+// A URL with a part masked cannot be copied: the user has the whole one.
 const login = ({ gateway, key }: Failure) =>
-  `\`npx mcp-latchkey login ${shellWord(gateway)}${key?.loginOptions ?? ''}\``;
+  `\`npx mcp-latchkey login ${gateway.includes(MASK) ? 'YOUR_GATEWAY_URL' : shellWord(gateway)}${key?.loginOptions ?? ''}\``;
 const sentences = (...parts: (string | undefined)[]) =>
   parts.filter((part) => part !== undefined).join(' ');
 

@@ -3,6 +3,7 @@ import { isLoopbackHost } from '../auth/loopback.ts';
 import { parseMessage, type Request, type Response, withError } from '../protocol/message.ts';
 import { nearestNames } from './nearest-name.ts';
 import { cleanNetworkText } from './network-text.ts';
+import { MASK } from './url-secrets.ts';
 
 /** JSON-RPC 2.0 §5.1. */
 const METHOD_NOT_FOUND = -32601;
@@ -86,7 +87,9 @@ function reconnectLink(
   return { hint: clean, ...(url !== undefined && isSafeLink(url) ? { url } : {}) };
 }
 
-function isSafeLink({ protocol, hostname, username, password }: URL): boolean {
+function isSafeLink({ protocol, hostname, username, password, href }: URL): boolean {
+  // One that a secret was taken out of leads nowhere.
+  if (href.includes(MASK.slice(0, -1))) return false;
   if (username !== '' || password !== '') return false;
   return protocol === 'https:' || isLoopbackHost(hostname);
 }

@@ -17,7 +17,7 @@ export type KeySourceName =
  */
 export interface Failure {
   readonly reason: Reason;
-  /** The gateway's URL without user name, password and query. */
+  /** The gateway's URL without user name, password, query and what looks like a token in its path. */
   readonly gateway: string;
   readonly key?: {
     readonly source: KeySourceName;

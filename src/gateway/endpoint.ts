@@ -1,5 +1,6 @@
 import { headerOfKey, type KeyFinding } from '../auth/key.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import { displayUrl } from '../failures/url-secrets.ts';
 import type { Message } from '../protocol/message.ts';
 import { isOpenEnded } from '../protocol/methods.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
@@ -30,7 +31,7 @@ const BOTH_FORMATS = 'application/json, text/event-stream';
 
 /** The HTTP side of one MCP endpoint: where it is, how to get there, what each request carries. */
 export class Endpoint {
-  /** Without the query, which may hold secrets. */
+  /** Without what may be secret in it. */
   readonly displayUrl: string;
   /** Path and query; changed by a permanent redirect. */
   target: string;
@@ -41,9 +42,9 @@ export class Endpoint {
   #trustsSystem: boolean | undefined;
 
   constructor(options: EndpointOptions) {
-    const { origin, pathname, search } = options.url;
+    const { pathname, search } = options.url;
     this.#options = options;
-    this.displayUrl = origin + pathname;
+    this.displayUrl = displayUrl(options.url);
     this.target = pathname + search;
     this.sessionTarget = this.target;
   }

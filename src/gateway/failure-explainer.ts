@@ -46,18 +46,7 @@ export class FailureExplainer {
       attempts,
     });
     const explained = { ...(await this.#certificate(failure)), ...(await this.#challenge(end)) };
-    return this.#withoutKey({ ...failure, ...explained }, key);
-  }
-
-  /** A gateway may quote the key that it rejects; it is not repeated. */
-  #withoutKey(failure: Failure, key: KeyFinding): Failure {
-    const { detail } = failure;
-    if (detail === undefined) return failure;
-    const sent = key.kind === 'found' ? [key.key] : [...this.#options.headers.values()];
-    const secrets = sent
-      .map((value) => value.replace(/^\S+\s+/, ''))
-      .filter((value) => value.length > 3);
-    return { ...failure, detail: secrets.reduce((text, own) => text.replaceAll(own, '…'), detail) };
+    return { ...failure, ...explained };
   }
 
   /** Whose certificate it is that was not trusted. */

@@ -2,6 +2,7 @@ import type { KeyFinding } from '../auth/key.ts';
 import { explainEnvelope } from '../failures/envelope.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
 import {
   type Message,
@@ -38,6 +39,8 @@ export interface GatewayOptions extends EndpointOptions {
   readonly maxMessageBytes: number;
   /** Milliseconds after the first attempt in which another may begin (30,000). */
   readonly retryLimitMs?: number;
+  /** What is taken out of the gateway's own errors. */
+  readonly secrets: Secrets;
   readonly log: Log;
 }
 
@@ -90,7 +93,11 @@ export class Gateway implements Upstream {
   }
 
   listen(observer: MessageObserver): void {
-    this.#serverMessages = observer;
+    const { secrets } = this.#options;
+    this.#serverMessages = {
+      ...observer,
+      onMessage: (message) => observer.onMessage(secrets.maskMessage(message)),
+    };
   }
 
   send(message: Message, observer: MessageObserver): Sending {
@@ -224,7 +231,9 @@ export class Gateway implements Upstream {
 
   /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
   #read(request: Request, received: Message, exchange: Exchange): Message {
-    if (received.kind !== 'response' || received.id?.key !== request.id.key) return received;
+    if (received.kind !== 'response' || received.id?.key !== request.id.key) {
+      return this.#options.secrets.maskMessage(received);
+    }
     if (received.isError) return this.#explained(request, received);
     if (request.method === 'initialize') this.#learnSession(request, received, exchange);
     if (request.method === 'tools/list') this.#rememberTools(request, received);
@@ -232,7 +241,7 @@ export class Gateway implements Upstream {
   }
 
   #explained(request: Request, error: Response): Response {
-    return explainEnvelope(error, request, {
+    return explainEnvelope(this.#options.secrets.maskMessage(error), request, {
       toolNames: () => this.#tools.names(),
       gatewayAddress: this.#options.routes.addressOf(this.#options.url),
       elicitsUrls: this.#options.elicitsUrls && this.#session?.clientElicitsUrls === true,

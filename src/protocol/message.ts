@@ -174,6 +174,16 @@ export function withError(
   return { ...response, bytes: withReplaced(bytes, { start, end: start }, member) };
 }
 
+/** The response with the JSON text of its error changed, everything else as it came. */
+export function withErrorChanged(response: Response, change: (json: string) => string): Response {
+  const error = response.isError ? membersOf(response).error : undefined;
+  if (error === undefined) return response;
+  const json = response.bytes.toString('utf8', error.start, error.end);
+  const changed = change(json);
+  if (changed === json) return response;
+  return { ...response, bytes: withReplaced(response.bytes, error, changed) };
+}
+
 function membersOf({ bytes }: Message): Envelope['spans'] {
   return scanMembers(bytes, skipWhitespace(bytes, 0), ENVELOPE).spans;
 }

@@ -7,6 +7,7 @@ import {
   wordTooLarge,
 } from '../failures/catalogue.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
 import {
   errorResponse,
@@ -49,6 +50,8 @@ export interface StdioProxyOptions {
   readonly output: Writable;
   readonly upstream: Upstream;
   readonly maxMessageBytes: number;
+  /** What reaches the client in no error. */
+  readonly secrets: Secrets;
   readonly log: Log;
 }
 
@@ -62,6 +65,7 @@ export class StdioProxy {
   readonly #writer: MessageWriter;
   readonly #upstream: Upstream;
   readonly #maxMessageBytes: number;
+  readonly #secrets: Secrets;
   readonly #log: Log;
   readonly #inFlight = new Set<InFlight>();
   readonly #sendings = new Set<Sending>();
@@ -73,6 +77,7 @@ export class StdioProxy {
     this.#writer = new MessageWriter(options.output);
     this.#upstream = options.upstream;
     this.#maxMessageBytes = options.maxMessageBytes;
+    this.#secrets = options.secrets;
     this.#log = options.log;
     this.#upstream.listen(this.#observer(undefined));
   }
@@ -198,7 +203,7 @@ export class StdioProxy {
       if (this.#sendings.size === 0) this.#onIdle?.();
     };
     void sending.settled.then(
-      (failure) => settle(failure && wordFailure(failure)),
+      (failure) => settle(failure && this.#secrets.maskError(wordFailure(failure))),
       (bug: Error) => {
         this.#log.error(`bug: ${bug.stack}`);
         settle(wordInternalError(bug));
@@ -235,7 +240,7 @@ export class StdioProxy {
       this.#log.warn('dropped a reply from the gateway to no request that waits for one');
       return;
     }
-    this.#answer(target, responseBytesFor(target.request.id, message));
+    this.#answer(target, responseBytesFor(target.request.id, this.#secrets.maskMessage(message)));
   }
 
   #answer(inFlight: InFlight, reply: Buffer | undefined): void {

@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { KeyFinding } from '../../src/auth/key.ts';
 import { KeyRing } from '../../src/auth/key-ring.ts';
+import { SecretMatcher } from '../../src/failures/secret-matcher.ts';
+import { Secrets } from '../../src/failures/secrets.ts';
 import { createLog } from '../../src/log.ts';
 
 // The commands that give the keys here are for /bin/sh.
@@ -33,6 +35,7 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
       sources,
       {},
       createLog('error', () => {}),
+      new Secrets((keys) => new SecretMatcher(keys)),
     );
   }
 
@@ -108,6 +111,7 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
       sources,
       {},
       createLog('error', () => {}),
+      new Secrets((keys) => new SecretMatcher(keys)),
     );
     const finding = await keys.current();
     expect(finding.kind).toBe('in-header');

@@ -1,14 +1,22 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Redaction } from '../../src/doctor/redaction.ts';
+import { SecretMatcher } from '../../src/failures/secret-matcher.ts';
+import { Secrets } from '../../src/failures/secrets.ts';
 
 const KEY = 'kg_live_0123456789abcdef';
+
+function secretsWith(key: string): Secrets {
+  const secrets = new Secrets((keys) => new SecretMatcher(keys));
+  secrets.add(key);
+  return secrets;
+}
 
 function redaction(own: Partial<ConstructorParameters<typeof Redaction>[0]> = {}) {
   return new Redaction({
     keysOnly: false,
     gatewayHost: 'api.kindo.ai',
-    secrets: [KEY],
+    secrets: secretsWith(KEY),
     homes: ['/home/ada'],
     userName: 'ada',
     machines: ['ADA-LAPTOP-7'],
@@ -51,7 +59,7 @@ describe('Redaction', () => {
       'the HTTP proxy proxy:80, a proxy',
       'the HTTP proxy [proxy]:80, a proxy',
     ],
-    ['a key', `key ${KEY} is bad`, 'key [key] is bad'],
+    ['a key', `key ${KEY} is bad`, 'key [secret] is bad'],
   ])('leaves or masks %s', (_, text, masked) => {
     expect(redaction().mask(text)).toBe(masked);
   });
@@ -65,10 +73,12 @@ describe('Redaction', () => {
   });
 
   it('masks nothing but keys where that is asked for, also one that is found later', () => {
-    const own = redaction({ keysOnly: true });
-    own.hide('another-key');
+    const secrets = secretsWith(KEY);
+    const own = redaction({ keysOnly: true, secrets });
+    expect(own.mask(KEY)).toBe('[secret]');
+    secrets.add('another-key');
     expect(own.mask(`${KEY} another-key /home/ada 10.1.2.3 x.example`)).toBe(
-      '[key] [key] /home/ada 10.1.2.3 x.example',
+      '[secret] [secret] /home/ada 10.1.2.3 x.example',
     );
   });
 
@@ -76,7 +86,7 @@ describe('Redaction', () => {
     const value = { a: [1, true, 'x.example'], b: { c: null, d: KEY }, e: undefined };
     expect(redaction().maskAll(value)).toEqual({
       a: [1, true, '[host-1]'],
-      b: { c: null, d: '[key]' },
+      b: { c: null, d: '[secret]' },
       e: undefined,
     });
   });

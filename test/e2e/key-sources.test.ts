@@ -50,7 +50,7 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
     const replies = await Promise.all([2, 3, 4].map((id) => proxy.request(id, 'tools/list')));
     for (const reply of replies) expect(reply).toHaveProperty('result');
     expect(readFileSync(runs, 'utf8')).toBe('run\nrun\n');
-    expect(proxy.stderr).toContain('warn: --key-command: the key: …\n');
+    expect(proxy.stderr).toContain('warn: --key-command: the key: [secret]\n');
   });
 
   it('that its command does not give is answered with what the command says', async () => {

@@ -63,7 +63,7 @@ async function metadataFinding(
     fetchMetadata(urls, url, getter, { gatewayAddress }),
   );
   const ms = performance.now() - start;
-  if (!('why' in found)) return { ...base, ...aboutThis(found, displayUrl), ms };
+  if (!('why' in found)) return { ...base, ...aboutThis(found, url.origin + url.pathname), ms };
   const [other] = resources;
   if (other === undefined) {
     const details = { why: found.why };
@@ -90,11 +90,10 @@ async function metadataFinding(
 
 function aboutThis(
   { resource, resourceName, bearerMethodsSupported }: ResourceMetadata,
-  displayUrl: string,
+  endpoint: string,
 ): Pick<Finding, 'status' | 'line' | 'details'> {
   const takesHeader = bearerMethodsSupported?.includes('header') ?? true;
-  const about =
-    resource === displayUrl ? 'about this URL' : `about ${resource}, which it is part of`;
+  const about = resource === endpoint ? 'about this URL' : `about ${resource}, which it is part of`;
   const name = resourceName === undefined ? '' : ` (${resourceName})`;
   return {
     status: takesHeader ? 'ok' : 'warn',

@@ -1,0 +1,200 @@
+import { MASK } from './url-secrets.ts';
+
+/** Shorter ones are too common in ordinary texts to be masked at all. */
+const SHORTEST = 4;
+/** Shorter ones are masked as whole words only, and not in base64 or hexadecimal. */
+const SHORT = 8;
+/** The beginning of a secret counts as the secret from half its length or this length on. */
+const LONGEST_HEAD = 32;
+const SHORTEST_HEAD = 12;
+/** Code units that are searched at once, so that a text of many megabytes needs little memory. */
+const WINDOW = 64 * 1024;
+/** Code units that one character of a secret may take in a text, as `\u0041` or `%2525E2`. */
+const WIDEST = 8;
+
+/**
+ * Finds secrets in texts: in any letter case, also percent-encoded, as escapes of JSON or HTML, in
+ * base64 and base64url, in hexadecimal, and with white space or invisible characters in between. The
+ * beginning of one counts as well where it was cut off.
+ */
+export class SecretMatcher {
+  readonly #needles: readonly string[];
+  readonly #overlap: number;
+
+  constructor(secrets: Iterable<string>) {
+    this.#needles = [...new Set([...secrets].flatMap(needlesFor))];
+    this.#overlap = WIDEST * Math.max(0, ...this.#needles.map(({ length }) => length));
+  }
+
+  /**
+   * The text with `[secret]` for each secret in it; the same text where there is none. With `isJson`
+   * only in the strings and names of a JSON text, which stays valid.
+   */
+  mask(text: string, isJson = false): string {
+    if (this.#needles.length === 0) return text;
+    const spans: Span[] = [];
+    let at = 0;
+    for (let inString = !isJson; at < text.length; ) {
+      const read = simplified(text, { isJson, inString, from: at, overlap: this.#overlap });
+      for (const needle of this.#needles) spans.push(...spansOf(needle, read, text));
+      ({ at, inString } = read.next);
+    }
+    if (spans.length === 0) return text;
+    spans.sort(([a], [b]) => a - b);
+    let masked = '';
+    at = 0;
+    for (const [start, end] of spans) {
+      if (start >= at) masked += text.slice(at, start) + MASK;
+      at = Math.max(at, end);
+    }
+    return masked + text.slice(at);
+  }
+}
+
+/** From the first code unit to the one after the last. */
+type Span = readonly [start: number, end: number];
+
+/** A text with every way to write a character undone, and where each character was. */
+interface Simplified {
+  readonly chars: string;
+  readonly starts: readonly number[];
+  readonly ends: readonly number[];
+  /** Where to go on, and whether that is within a JSON string. */
+  readonly next: { readonly at: number; readonly inString: boolean };
+}
+
+/** In place of what no secret goes across: a quote that ends a JSON string, and MASK. */
+const BARRIER = '\uffff';
+
+let tokenPattern: RegExp | undefined;
+
+// Every place in a text matches one of these, and what is read once is not read again.
+const makePattern = () =>
+  new RegExp(
+    [
+      String.raw`([^%\\&"[\s\p{Default_Ignorable_Code_Point}]{1,999})`,
+      String.raw`%(?:25)*([\da-f]{2})`,
+      String.raw`\\+u([\da-f]{4})`,
+      String.raw`\\+x([\da-f]{2})`,
+      String.raw`&#x([\da-f]{1,6});`,
+      String.raw`&#(\d{1,7});`,
+      '&(amp|lt|gt|quot|apos);',
+      String.raw`(?:\\\\)*\\([^\\])`,
+      String.raw`(\[secret\])`,
+      String.raw`\\+|[\s\p{Default_Ignorable_Code_Point}]+`,
+      '(.)',
+    ].join('|'),
+    'gisuy',
+  );
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  amp: '&',
+  lt: '<',
+  gt: '>',
+  quot: '"',
+  apos: "'",
+};
+
+/**
+ * Reads on from `from`, 64 Ki code units and an overlap at most: without escapes, white space and
+ * letter case, with base64url as base64. Of JSON, only the strings.
+ */
+function simplified(
+  text: string,
+  { isJson = false, inString = true, from = 0, overlap = 0 },
+): Simplified {
+  const starts: number[] = [];
+  const ends: number[] = [];
+  let chars = '';
+  let at = from;
+  let next: Simplified['next'] | undefined;
+  const put = (char: string) => {
+    if (!inString || /[\s\\]/.test(char)) return;
+    chars += char;
+    starts.push(at);
+    ends.push(token.lastIndex);
+  };
+  tokenPattern ??= makePattern();
+  const token = tokenPattern;
+  token.lastIndex = from;
+  for (; at < text.length && at < from + WINDOW + overlap; at = token.lastIndex) {
+    if (at >= from + WINDOW) next ??= { at, inString };
+    const [, plain, percent, unicode, short, hex, decimal, entity, escaped, mask, other] =
+      token.exec(text) as RegExpExecArray;
+    const code = percent ?? unicode ?? short ?? hex;
+    if (plain !== undefined) {
+      if (!inString) continue;
+      chars += plain;
+      for (; at < token.lastIndex; at++) ends.push(starts.push(at) && at + 1);
+    } else if (code !== undefined) put(String.fromCharCode(Number.parseInt(code, 16)));
+    else if (decimal !== undefined) put(String.fromCharCode(Number(decimal)));
+    else if (entity !== undefined) put(ENTITIES[entity.toLowerCase()] as string);
+    else if (escaped !== undefined && !'bfnrt'.includes(escaped)) put(escaped);
+    else if (mask !== undefined) put(BARRIER);
+    else if (other === '"' && isJson) {
+      put(BARRIER);
+      inString = !inString;
+    } else if (other !== undefined) put(other);
+  }
+  next ??= { at, inString };
+  return { chars: folded(chars), starts, ends, next };
+}
+
+function folded(chars: string): string {
+  return chars
+    .replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
+    .replaceAll('-', '+')
+    .replaceAll('_', '/');
+}
+
+/** The forms that are searched for in a simplified text. */
+function needlesFor(secret: string): string[] {
+  const forms = [
+    secret,
+    // As it is read where it is escaped once more: `\\n` in JSON, `%5Cn`, `%26amp;`.
+    secret.replaceAll('\\', ''),
+    secret.replaceAll('&', '%26'),
+    secret.replaceAll(' ', '+'),
+    Buffer.from(secret).toString('latin1'),
+  ].map((form) => simplified(form, { overlap: form.length }).chars);
+  const [plain = ''] = forms;
+  if (plain.length < SHORTEST) return [];
+  return plain.length < SHORT ? [plain] : [...forms, ...inBase64(secret), inHex(secret)];
+}
+
+/** What is the same in every text that has these bytes in it, at each of the three alignments. */
+function inBase64(secret: string): string[] {
+  return [0, 1, 2].map((before) => {
+    const bytes = Buffer.concat([Buffer.alloc(before), Buffer.from(secret)]);
+    const whole = bytes.toString('base64').slice(0, Math.floor((bytes.length * 8) / 6));
+    return folded(whole.slice(Math.ceil((before * 8) / 6)));
+  });
+}
+
+function inHex(secret: string): string {
+  return Buffer.from(secret).toString('hex');
+}
+
+function spansOf(needle: string, { chars, starts, ends }: Simplified, text: string): Span[] {
+  const spans: Span[] = [];
+  const { length } = needle;
+  const isShort = length < SHORT;
+  const head = Math.max(SHORTEST_HEAD, Math.min(length / 2, LONGEST_HEAD));
+  const enough = isShort ? length : Math.min(length, head);
+  const begin = needle.slice(0, SHORTEST);
+  for (let at = chars.indexOf(begin); at >= 0; ) {
+    let end = at + begin.length;
+    while (end - at < length && chars[end] === needle[end - at]) end++;
+    const isCut = !isShort && chars[end] === '…';
+    const [start = 0, stop = 0] = [starts[at], ends[end - 1]];
+    const isFound = end - at >= enough || isCut;
+    if (isFound && (!isShort || isWord(text, start, stop))) spans.push([start, stop]);
+    else end = at + 1;
+    at = chars.indexOf(begin, end);
+  }
+  return spans;
+}
+
+function isWord(text: string, start: number, end: number): boolean {
+  return !/[\p{L}\p{N}]/u.test((text[start - 1] ?? '') + (text[end] ?? ''));
+}

@@ -1,0 +1,69 @@
+import { type Message, withErrorChanged } from '../protocol/message.ts';
+import { type RpcError, wordInternalError } from './catalogue.ts';
+import type { SecretMatcher } from './secret-matcher.ts';
+
+/** How many keys are kept: a gateway may quote one that was replaced. */
+const MOST_KEYS = 32;
+
+/** Names that this program gives: members of `data` that no text from the network gets into. */
+const OWN_WORDS: ReadonlySet<string> = new Set(['reason', 'cause', 'keySource']);
+
+/**
+ * Every secret of this process, to be taken out of what leaves it. Nothing is prepared, and no code
+ * for it loaded, before the first text leaves.
+ */
+export class Secrets {
+  readonly #makeMatcher: (keys: Iterable<string>) => SecretMatcher;
+  readonly #keys = new Set<string>();
+  #matcher: SecretMatcher | undefined;
+
+  /** `makeMatcher` is given the keys that were added, and knows what else is secret. */
+  constructor(makeMatcher: (keys: Iterable<string>) => SecretMatcher) {
+    this.#makeMatcher = makeMatcher;
+  }
+
+  /** Adds a key or token that was found. The newest 32 are kept. */
+  add(key: string): void {
+    this.#keys.delete(key);
+    this.#keys.add(key);
+    const [oldest] = this.#keys;
+    if (this.#keys.size > MOST_KEYS) this.#keys.delete(oldest as string);
+    this.#matcher = undefined;
+  }
+
+  /** As the matcher's. Never throws. */
+  mask(text: string, isJson = false): string {
+    try {
+      this.#matcher ??= this.#makeMatcher(this.#keys);
+    } catch (gone) {
+      // Its file, as after an update. What cannot be searched is not shown.
+      const error = wordInternalError(gone as Error);
+      return isJson ? JSON.stringify(error) : error.message;
+    }
+    return this.#matcher.mask(text, isJson);
+  }
+
+  /** As `mask`, for every string in a value. */
+  maskAll<Value>(value: Value): Value {
+    if (typeof value === 'string') return this.mask(value) as Value;
+    if (Array.isArray(value)) return value.map((own) => this.maskAll(own)) as Value;
+    if (typeof value !== 'object' || value === null) return value;
+    const members = Object.entries(value).map(([name, own]) => [name, this.maskAll(own)]);
+    return Object.fromEntries(members) as Value;
+  }
+
+  /** An error of this program's own, less the secrets that a gateway quoted in it. */
+  maskError({ code, message, data }: RpcError): RpcError {
+    const members = Object.entries(data).map(([name, value]) => [
+      name,
+      OWN_WORDS.has(name) ? value : this.maskAll(value),
+    ]);
+    return { code, message: this.mask(message), data: Object.fromEntries(members) };
+  }
+
+  /** An error response of a gateway's less the secrets in it; anything else as it is, to the byte. */
+  maskMessage<Received extends Message>(message: Received): Received {
+    if (message.kind !== 'response') return message;
+    return withErrorChanged(message, (json) => this.mask(json, true)) as Received;
+  }
+}
