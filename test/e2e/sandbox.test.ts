@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
@@ -82,9 +83,10 @@ it('names keys that do what it says they do', async () => {
 
 it('prints a config entry with which a client gets a whole session', async () => {
   const { introduction } = await start();
+  const { version } = createRequire(import.meta.url)('../../package.json');
   const snippet = /^\{[\s\S]*?^\}/m.exec(introduction)?.[0] ?? '';
   const { command, args, env: entryEnv } = JSON.parse(snippet).mcpServers.sandbox;
-  expect([command, ...args.slice(0, 2)]).toEqual(['npx', '-y', 'mcp-latchkey']);
+  expect([command, ...args.slice(0, 2)]).toEqual(['npx', '-y', `mcp-latchkey@${version}`]);
   const client = new Client({ name: 'test', version: '1' });
   await client.connect(
     new StdioClientTransport({
