@@ -7,10 +7,6 @@ const SHORT = 8;
 /** The beginning of a secret counts as the secret from half its length or this length on. */
 const LONGEST_HEAD = 32;
 const SHORTEST_HEAD = 12;
-/** Code units that are searched at once, so that a text of many megabytes needs little memory. */
-const WINDOW = 64 * 1024;
-/** Code units that one character of a secret may take in a text, as `\u0041` or `%2525E2`. */
-const WIDEST = 8;
 
 /**
  * Finds secrets in texts: in any letter case, also percent-encoded, as escapes of JSON or HTML, in
@@ -19,11 +15,9 @@ const WIDEST = 8;
  */
 export class SecretMatcher {
   readonly #needles: readonly string[];
-  readonly #overlap: number;
 
   constructor(secrets: Iterable<string>) {
     this.#needles = [...new Set([...secrets].flatMap(needlesFor))];
-    this.#overlap = WIDEST * Math.max(0, ...this.#needles.map(({ length }) => length));
   }
 
   /**
@@ -32,17 +26,12 @@ export class SecretMatcher {
    */
   mask(text: string, isJson = false): string {
     if (this.#needles.length === 0) return text;
-    const spans: Span[] = [];
-    let at = 0;
-    for (let inString = !isJson; at < text.length; ) {
-      const read = simplified(text, { isJson, inString, from: at, overlap: this.#overlap });
-      for (const needle of this.#needles) spans.push(...spansOf(needle, read, text));
-      ({ at, inString } = read.next);
-    }
+    const read = simplified(text, isJson);
+    const spans = this.#needles.flatMap((needle) => spansOf(needle, read, text));
     if (spans.length === 0) return text;
     spans.sort(([a], [b]) => a - b);
     let masked = '';
-    at = 0;
+    let at = 0;
     for (const [start, end] of spans) {
       if (start >= at) masked += text.slice(at, start) + MASK;
       at = Math.max(at, end);
@@ -59,8 +48,6 @@ interface Simplified {
   readonly chars: string;
   readonly starts: readonly number[];
   readonly ends: readonly number[];
-  /** Where to go on, and whether that is within a JSON string. */
-  readonly next: { readonly at: number; readonly inString: boolean };
 }
 
 /** In place of what no secret goes across: a quote that ends a JSON string, and MASK. */
@@ -95,30 +82,23 @@ const ENTITIES: Readonly<Record<string, string>> = {
   apos: "'",
 };
 
-/**
- * Reads on from `from`, 64 Ki code units and an overlap at most: without escapes, white space and
- * letter case, with base64url as base64. Of JSON, only the strings.
- */
-function simplified(
-  text: string,
-  { isJson = false, inString = true, from = 0, overlap = 0 },
-): Simplified {
+/** Without escapes, white space and letter case, with base64url as base64. Of JSON, only the strings. */
+function simplified(text: string, isJson = false): Simplified {
   const starts: number[] = [];
   const ends: number[] = [];
   let chars = '';
-  let at = from;
-  let next: Simplified['next'] | undefined;
+  let inString = !isJson;
+  let at = 0;
+  tokenPattern ??= makePattern();
+  const token = tokenPattern;
   const put = (char: string) => {
     if (!inString || /[\s\\]/.test(char)) return;
     chars += char;
     starts.push(at);
     ends.push(token.lastIndex);
   };
-  tokenPattern ??= makePattern();
-  const token = tokenPattern;
-  token.lastIndex = from;
-  for (; at < text.length && at < from + WINDOW + overlap; at = token.lastIndex) {
-    if (at >= from + WINDOW) next ??= { at, inString };
+  token.lastIndex = 0;
+  for (; at < text.length; at = token.lastIndex) {
     const [, plain, percent, unicode, short, hex, decimal, entity, escaped, mask, other] =
       token.exec(text) as RegExpExecArray;
     const code = percent ?? unicode ?? short ?? hex;
@@ -136,8 +116,7 @@ function simplified(
       inString = !inString;
     } else if (other !== undefined) put(other);
   }
-  next ??= { at, inString };
-  return { chars: folded(chars), starts, ends, next };
+  return { chars: folded(chars), starts, ends };
 }
 
 function folded(chars: string): string {
@@ -149,17 +128,22 @@ function folded(chars: string): string {
 
 /** The forms that are searched for in a simplified text. */
 function needlesFor(secret: string): string[] {
-  const forms = [
-    secret,
-    // As it is read where it is escaped once more: `\\n` in JSON, `%5Cn`, `%26amp;`.
-    secret.replaceAll('\\', ''),
-    secret.replaceAll('&', '%26'),
-    secret.replaceAll(' ', '+'),
-    Buffer.from(secret).toString('latin1'),
-  ].map((form) => simplified(form, { overlap: form.length }).chars);
-  const [plain = ''] = forms;
+  const plain = simplify(secret);
   if (plain.length < SHORTEST) return [];
-  return plain.length < SHORT ? [plain] : [...forms, ...inBase64(secret), inHex(secret)];
+  if (plain.length < SHORT) return [plain];
+  // A secret with `%41`, `\\n` or `&amp;` in it is simplified in one way as it is, in others where it is
+  // encoded once more. For the others, these are all the same.
+  const inJson = JSON.stringify(secret).slice(1, -1);
+  const inUrl = encodeURIComponent(Buffer.from(secret).toString());
+  const encoded = [inJson, inUrl, inUrl.replaceAll('%20', '+')].map(simplify);
+  const literal = [secret, Buffer.from(secret).toString('latin1')].map((text) =>
+    folded(text.replace(/[\s\\]/g, '')),
+  );
+  return [plain, ...encoded, ...literal, ...inBase64(secret), inHex(secret)];
+}
+
+function simplify(text: string): string {
+  return simplified(text).chars;
 }
 
 /** What is the same in every text that has these bytes in it, at each of the three alignments. */

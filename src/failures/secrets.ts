@@ -1,9 +1,12 @@
 import { type Message, withErrorChanged } from '../protocol/message.ts';
 import { type RpcError, wordInternalError } from './catalogue.ts';
+import { cleanNetworkText } from './network-text.ts';
 import type { SecretMatcher } from './secret-matcher.ts';
 
 /** How many keys are kept: a gateway may quote one that was replaced. */
 const MOST_KEYS = 32;
+/** Of a larger error, only code and message are searched and passed on. */
+const MOST_ERROR_CHARACTERS = 1024 * 1024;
 
 /** Names that this program gives: members of `data` that no text from the network gets into. */
 const OWN_WORDS: ReadonlySet<string> = new Set(['reason', 'cause', 'keySource']);
@@ -61,9 +64,16 @@ export class Secrets {
     return { code, message: this.mask(message), data: Object.fromEntries(members) };
   }
 
-  /** An error response of a gateway's less the secrets in it; anything else as it is, to the byte. */
+  /**
+   * An error response of a gateway's less the secrets in it; anything else as it is, to the byte. Of an
+   * error of over 1 Mi characters, code and message are left.
+   */
   maskMessage<Received extends Message>(message: Received): Received {
     if (message.kind !== 'response') return message;
-    return withErrorChanged(message, (json) => this.mask(json, true)) as Received;
+    return withErrorChanged(message, (json) => {
+      if (json.length <= MOST_ERROR_CHARACTERS) return this.mask(json, true);
+      const { code, message: said } = JSON.parse(json) as { code?: unknown; message?: unknown };
+      return JSON.stringify({ code, message: this.mask(cleanNetworkText(String(said))) });
+    }) as Received;
   }
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
-import { answer, startGateway } from './loopback-gateway.ts';
+import { answer, sendJson, startGateway } from './loopback-gateway.ts';
 import {
   expectNoSecret,
   type Json,
@@ -40,6 +40,20 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     service = await startSecretService();
   });
   afterAll(() => service.stop());
+
+  it('does not show a key of its own that the gateway quotes', async () => {
+    const key = newKey();
+    const gateway = await startGateway(({ message }, response) => {
+      const error = { code: -32000, message: `no ${key}`, data: [key.toUpperCase()] };
+      sendJson(response, { jsonrpc: '2.0', id: message.id, error });
+    });
+    await runToEnd(['login', gateway.url, '--no-verify'], key, service.env);
+    const proxy = startProxy(gateway.url, { env: { ...NO_ENV_KEY, ...service.env } });
+    expect(await proxy.request(1, 'tools/list')).toMatchObject({
+      error: { message: 'no [secret]', data: ['[secret]'] },
+    });
+    expect(gateway.received[0]?.headers.authorization).toBe(`Bearer ${key}`);
+  });
 
   it('carries a key from login through status, a session, its revocation and its successor to logout', async () => {
     const gateway = await startKeyedGateway();

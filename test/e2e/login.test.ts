@@ -106,6 +106,35 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
     expect(await storedFor(gateway.url)).toEqual(stores ? ['default', 'j'] : []);
   });
 
+  it.each<[string, (key: string) => Respond]>([
+    [
+      'a challenge',
+      (key) => (_, response) => {
+        const said = `Bearer error="invalid_token", error_description="The key ${key} is revoked"`;
+        response.writeHead(401, { 'www-authenticate': said }).end();
+      },
+    ],
+    ['the body of a 401', (key) => status(401, `{"message":"no key ${key.toUpperCase()}"}`)],
+    ['the body of a 500', (key) => status(500, `{"message":"no key ${encodeURIComponent(key)}"}`)],
+    [
+      'an error of its own',
+      (key) => (received, response) => {
+        if (received.message.method !== 'tools/list') return answer(received, response);
+        const error = { code: -32000, message: `no tools for ${key}` };
+        sendJson(response, { jsonrpc: '2.0', id: received.message.id, error });
+      },
+    ],
+  ])('does not show the key that the gateway quotes in %s', async (_, quote) => {
+    const key = newKey();
+    const gateway = await startGateway(quote(key));
+    const { stdout, stderr } = await run(['login', gateway.url], key);
+    const said = `${stdout}${stderr}`.replaceAll('\n', ' ');
+    expect(said).toContain('[secret]');
+    expect(said.toLowerCase()).not.toContain(key);
+    const after = await run(['status', gateway.url], '');
+    expect(after.stdout + after.stderr).not.toContain(key);
+  });
+
   it('counts the tools of every page', async () => {
     const gateway = await startGateway((received, response) => {
       const { method, params } = received.message as { method?: string; params?: object };
