@@ -3,6 +3,10 @@
 // once and ends. With its parent gone nobody waits, so it ends at once.
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { keychainModule } from './keychain-module.ts';
+
+const require = createRequire(import.meta.url);
 
 const SERVICE = 'mcp-latchkey';
 
@@ -29,11 +33,14 @@ process.once('message', async (request: KeychainRequest) => {
 process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'));
 
 async function answer(request: KeychainRequest): Promise<KeychainReply> {
+  // This file is in the package's dist/.
+  const folder = keychainModule(dirname(dirname(fileURLToPath(import.meta.url))));
+  if (folder === undefined) return { kind: 'not-loaded', message: "Cannot find module 'keytar'" };
   let keytar: typeof import('keytar');
   try {
-    keytar = await import('keytar');
+    keytar = require(folder);
   } catch (error) {
-    return { kind: 'not-loaded', message: whyNotLoaded() ?? messageOf(error) };
+    return { kind: 'not-loaded', message: whyNotLoaded(folder) ?? messageOf(error) };
   }
   try {
     return { kind: 'done', value: await run(request, keytar) };
@@ -69,10 +76,8 @@ async function run(request: KeychainRequest, keytar: typeof import('keytar')): P
 }
 
 /** The loader's own words, such as a library that is missing: keytar swallows them. */
-function whyNotLoaded(): string | undefined {
-  const require = createRequire(import.meta.url);
+function whyNotLoaded(folder: string): string | undefined {
   try {
-    const folder = dirname(require.resolve('keytar/package.json'));
     require(join(folder, 'prebuilds', `${process.platform}-${process.arch}`, 'keytar.node'));
     return undefined;
   } catch (error) {

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, realpathSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { dirname, join, posix, win32 } from 'node:path';
+import { keychainModule } from '../auth/keychain-module.ts';
 import { checkPath, readPrivate } from '../private-path.ts';
 
 /** What a copy needs of the package, beside the keychain's native module. */
@@ -39,16 +39,6 @@ export async function copyPackage(packageRoot: string, script: string): Promise<
   for (const part of PACKAGE_PARTS) await copyTree(join(packageRoot, part), join(target, part));
   const keychain = keychainModule(packageRoot);
   if (keychain) await copyTree(keychain, join(target, 'node_modules', 'keytar'));
-}
-
-/** npm puts it beside the package or below it. */
-function keychainModule(packageRoot: string): string | undefined {
-  try {
-    const { resolve } = createRequire(join(packageRoot, 'package.json'));
-    return dirname(resolve('keytar/package.json'));
-  } catch {
-    return undefined;
-  }
 }
 
 async function copyTree(from: string, to: string): Promise<void> {

@@ -1,5 +1,14 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -400,9 +409,14 @@ describe('without a keychain', () => {
     },
   );
 
-  it('runs where the native module is not installed', async () => {
-    const folder = mkdtempSync(`${tmpdir()}/latchkey-bare-`);
-    onTestFinished(() => rmSync(folder, { recursive: true }));
+  it('runs where the native module is not installed, and loads none from the folders above', async () => {
+    const above = mkdtempSync(`${tmpdir()}/latchkey-bare-`);
+    onTestFinished(() => rmSync(above, { recursive: true }));
+    const folder = join(above, 'program');
+    const planted = join(above, 'node_modules', 'keytar');
+    mkdirSync(planted, { recursive: true });
+    writeFileSync(join(planted, 'package.json'), '{"name":"keytar"}');
+    writeFileSync(join(planted, 'index.js'), `require('node:fs').mkdirSync('${above}/ran')`);
     for (const part of ['bin', 'dist', 'package.json']) {
       cpSync(join(dirname(program), '..', part), join(folder, part), { recursive: true });
     }
@@ -423,6 +437,7 @@ describe('without a keychain', () => {
     expect(stderr.replaceAll('\n', ' ')).toContain(
       'because the native module keytar is not installed; without it',
     );
+    expect(existsSync(join(above, 'ran'))).toBe(false);
     expectNoSecret(stderr);
   });
 });
