@@ -1,5 +1,5 @@
 import type { Log } from '../log.ts';
-import { findKey, type KeyFinding, type KeySources } from './key.ts';
+import { findKey, isOtherKey, type KeyFinding, type KeySources } from './key.ts';
 
 /** How long the source is left alone after a renewal, and after it had no usable key. */
 const PAUSE_MS = 2_000;
@@ -39,7 +39,11 @@ export class KeyRing {
    * calls meanwhile, and at most every 2 s. Never rejects.
    */
   async renew(rejected: KeyFinding): Promise<KeyFinding | undefined> {
-    if (this.#looking === undefined && this.#kept !== undefined && isOther(this.#kept, rejected)) {
+    if (
+      this.#looking === undefined &&
+      this.#kept !== undefined &&
+      isOtherKey(this.#kept, rejected)
+    ) {
       return this.#kept;
     }
     // A header is as the command line gave it, for as long as the program runs.
@@ -50,7 +54,7 @@ export class KeyRing {
       this.#renewedAt = now;
     }
     const found = await this.#find();
-    return found.kind === 'found' && isOther(found, rejected) ? found : undefined;
+    return found.kind === 'found' && isOtherKey(found, rejected) ? found : undefined;
   }
 
   #find(): Promise<KeyFinding> {
@@ -66,9 +70,4 @@ export class KeyRing {
       });
     return this.#looking;
   }
-}
-
-function isOther(finding: KeyFinding, rejected: KeyFinding): boolean {
-  if (finding.kind === 'found' && rejected.kind === 'found') return finding.key !== rejected.key;
-  return finding.kind !== rejected.kind;
 }

@@ -75,6 +75,12 @@ export function headerOfKey(finding: KeyFinding): [name: string, value: string] 
   return keyHeader === undefined ? ['authorization', `Bearer ${key}`] : [keyHeader, key];
 }
 
+/** Whether the two send different keys, or one of them none. */
+export function isOtherKey(one: KeyFinding, other: KeyFinding): boolean {
+  if (one.kind === 'found' && other.kind === 'found') return one.key !== other.key;
+  return one.kind !== other.kind;
+}
+
 /**
  * Where the key is taken from: the first of these sources that is given, whether or not it turns
  * out to have a key.
