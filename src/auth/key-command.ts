@@ -1,21 +1,24 @@
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Log } from '../log.ts';
 
 const KEY_LIMIT_MS = 10_000;
-/** How long a command has to end once it was told to, and its pipes to close once it ended. */
+/** How long what a command left running may still print after the command exited. */
 const GRACE_MS = 1_000;
 const MAX_STDOUT_CHARACTERS = 64 * 1024;
-const MAX_STDERR_CHARACTERS = 16 * 1024;
+const MAX_STDERR_CHARACTERS = 1024 * 1024;
+/** The end of stderr that is kept for the log, in characters. */
+const KEPT_STDERR_CHARACTERS = 16 * 1024;
 const MAX_STDERR_LINES = 20;
 
 /** What was printed, or why nothing usable was, in words that fit behind a colon. */
 export type Printed = { readonly text: string } | { readonly trouble: string };
 
 /**
- * Runs `command` and takes its stdout for the key: for at most `limitMs`, its stdin empty. What it writes to
- * stderr goes to the log, at the level warn, line by line and without the key. A shell (`/bin/sh`,
- * on Windows `cmd.exe`) is used only where the command has shell syntax. Never rejects.
+ * Runs `command` in a shell (`/bin/sh`, on Windows `cmd.exe`) and takes its stdout for the key: for at
+ * most `limitMs`, its stdin empty. What it writes to stderr goes to the log, at the level warn, line
+ * by line and without the key. On POSIX no process of its group outlives it, nor this process,
+ * however this one ends; on Windows a command that exits may leave others. Never rejects.
  */
 export async function runKeyCommand(
   command: string,
@@ -23,14 +26,18 @@ export async function runKeyCommand(
   limitMs = KEY_LIMIT_MS,
 ): Promise<Printed> {
   const name = 'the command of --key-command';
-  const words = splitWords(command);
-  const child =
-    words === undefined
-      ? spawn(command, { shell: true, stdio: PIPED, windowsHide: true })
-      : spawn(words[0] ?? '', words.slice(1), { stdio: PIPED, windowsHide: true });
-  const { text, end, stderr } = await collect(child, limitMs);
+  const { text, end, stderr } = await collect(
+    () =>
+      process.platform === 'win32'
+        ? spawn(command, { shell: true, stdio: ['ignore', 'pipe', 'pipe'], windowsHide: true })
+        : spawnGroup(['/bin/sh', '-c', command], 'ignore'),
+    limitMs,
+  );
   const complaint = await withoutKey(stderr, text);
   for (const line of complaint.slice(0, MAX_STDERR_LINES)) log.warn(`--key-command: ${line}`);
+  if (end === NOT_FOUND) {
+    return { trouble: `${name} was not found: give its full path, a client's PATH may be short` };
+  }
   if (end !== 'exit code 0') {
     const said = complaint.at(-1);
     return { trouble: `${name} ${inWords(end, limitMs)}${said === undefined ? '' : `: ${said}`}` };
@@ -41,66 +48,135 @@ export async function runKeyCommand(
 
 /**
  * Reads a pipe (POSIX) to its end, at most 10 s. By way of `cat`, because opening or reading a pipe
- * that nobody writes blocks a thread of this process, and with it the exit. Never rejects.
+ * without a writer blocks a thread of this process, and with it the exit. Never rejects.
  */
 export async function readPipe(path: string): Promise<Printed> {
   // What the shell handed over is open here already, and not in a child.
   const number = /^\/(?:dev|proc\/self)\/fd\/(\d+)$/.exec(path)?.[1];
   if (number === '0') return { trouble: "stdin carries the client's messages, not a key" };
-  const child =
-    number === undefined
-      ? spawn('cat', ['--', path], { stdio: PIPED })
-      : spawn('cat', { stdio: [Number(number), 'pipe', 'pipe'] });
-  const { text, end } = await collect(child, KEY_LIMIT_MS);
+  const { text, end } = await collect(
+    () =>
+      number === undefined
+        ? spawnGroup(['cat', '--', path], 'ignore')
+        : spawnGroup(['cat'], Number(number)),
+    KEY_LIMIT_MS,
+  );
   return end === 'exit code 0' ? { text } : { trouble: `the pipe ${path} could not be read` };
 }
 
-const PIPED: StdioOptions = ['ignore', 'pipe', 'pipe'];
+/** Of a shell whose command was not found (POSIX.1-2024, Shell Command Language §2.8.2). */
+const NOT_FOUND = 'exit code 127';
+
+/**
+ * Becomes the program in its arguments, in a group with a process that waits for the end of fd 3.
+ * Only this process has its other end, so that the group is killed even when this one cannot do it.
+ */
+const GROUP_LEADER = '(read line; kill -9 0) <&3 >/dev/null 2>&1 & exec "$@" 3<&-';
+
+function spawnGroup(args: readonly string[], stdin: 'ignore' | number): ChildProcess {
+  return spawn('/bin/sh', ['-c', GROUP_LEADER, '/bin/sh', ...args], {
+    detached: true,
+    stdio: [stdin, 'pipe', 'pipe', 'pipe'],
+  });
+}
+
+/** Kills a process with its group (POSIX), or with those that descend from it (Windows). */
+function killAll({ pid, exitCode, signalCode }: ChildProcess): void {
+  if (pid === undefined) return;
+  if (process.platform === 'win32') {
+    if (exitCode !== null || signalCode !== null) return;
+    const taskkill = `${process.env.SystemRoot ?? 'C:\\Windows'}\\System32\\taskkill.exe`;
+    spawnSync(taskkill, ['/pid', String(pid), '/t', '/f'], { stdio: 'ignore', windowsHide: true });
+    return;
+  }
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // The whole group has ended.
+  }
+}
 
 interface Collected {
   readonly text: string;
   readonly stderr: string;
-  /** `exit code N`, a signal's name, `timeout`, or an errno such as `ENOENT`. */
+  /** `exit code N`, a signal's name, an errno such as `EAGAIN`, or a key of `STOPPED`. */
   readonly end: string;
 }
 
-function collect(child: ChildProcess, limitMs: number): Promise<Collected> {
-  let text = '';
-  let stderr = '';
-  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
-    if (text.length <= MAX_STDOUT_CHARACTERS) text += chunk;
-  });
-  child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
-    stderr = (stderr + chunk).slice(-MAX_STDERR_CHARACTERS);
-  });
+/** Why a command was stopped. */
+const STOPPED = {
+  timeout: (limitMs: number) => `did not end within ${limitMs / 1000} s`,
+  stdout: () => 'printed more than 64 KB to stdout',
+  stderr: () => 'printed more than 1 MB to stderr',
+};
+
+/** Takes what a process prints until it ends, and sees to its end. Never rejects. */
+function collect(start: () => ChildProcess, limitMs: number): Promise<Collected> {
   return new Promise((resolve) => {
-    const settle = (end: string) => {
-      // First, since a request waits for it whatever becomes of the rest.
-      resolve({ text, stderr, end });
-      clearTimeout(timer);
-      process.off('exit', kill);
-      child.stdout?.destroy();
-      child.stderr?.destroy();
-    };
-    const kill = () => child.kill('SIGKILL');
+    let child: ChildProcess;
+    try {
+      child = start();
+    } catch (error) {
+      resolve({ text: '', stderr: '', end: codeOf(error) });
+      return;
+    }
+    let text = '';
+    let stderr = '';
+    let stderrLength = 0;
+    let end = '';
+    // Its exit, and the end of the two pipes that it prints to.
+    let awaited = 3;
+    let isOver = false;
+    // Without any when this process has no file descriptor left to make them with.
+    const pipes = (child.stdio as typeof child.stdio | undefined) ?? [];
+    const kill = () => killAll(child);
     process.once('exit', kill);
-    const timer = setTimeout(() => {
-      child.kill('SIGTERM');
-      setTimeout(kill, GRACE_MS).unref();
-      settle('timeout');
-    }, limitMs);
-    child.once('error', ({ code = 'error' }: NodeJS.ErrnoException) => settle(code));
-    // What the command leaves running, such as an agent, may keep the pipes open.
+    const settle = (how: string) => {
+      if (isOver) return;
+      isOver = true;
+      resolve({ text, stderr, end: how });
+      clearTimeout(limit);
+      clearTimeout(grace);
+      process.off('exit', kill);
+      kill();
+      for (const pipe of pipes) pipe?.destroy();
+    };
+    const limit = setTimeout(settle, limitMs, 'timeout');
+    let grace: NodeJS.Timeout | undefined;
+    const onePartIsOver = () => {
+      awaited--;
+      if (awaited === 0) settle(end);
+    };
+    child.once('error', (error) => settle(codeOf(error)));
     child.once('exit', (code, signal) => {
-      setTimeout(settle, GRACE_MS, signal ?? `exit code ${code}`).unref();
+      end = signal ?? `exit code ${code}`;
+      // What the command leaves running, such as an agent, may keep the pipes open.
+      if (!isOver) grace = setTimeout(settle, GRACE_MS, end);
+      onePartIsOver();
     });
-    child.once('close', (code, signal) => settle(signal ?? `exit code ${code}`));
+    for (const pipe of pipes) pipe?.on('error', () => {});
+    child.stdout?.once('close', onePartIsOver);
+    child.stderr?.once('close', onePartIsOver);
+    child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+      if (text.length > MAX_STDOUT_CHARACTERS) settle('stdout');
+    });
+    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
+      stderr = (stderr + chunk).slice(-KEPT_STDERR_CHARACTERS);
+      stderrLength += chunk.length;
+      if (stderrLength > MAX_STDERR_CHARACTERS) settle('stderr');
+    });
   });
 }
 
+function codeOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? 'error';
+}
+
 function inWords(end: string, limitMs: number): string {
-  if (end === 'timeout') return `did not end within ${limitMs / 1000} s and was stopped`;
-  if (end === 'ENOENT') return "was not found: give its full path, a client's PATH may be short";
+  if (Object.hasOwn(STOPPED, end)) {
+    return `${STOPPED[end as keyof typeof STOPPED](limitMs)} and was stopped`;
+  }
   return /^(?:exit code|SIG)/.test(end)
     ? `ended with ${end}`
     : `could not be started (${cleanNetworkText(end, 40)})`;
@@ -111,52 +187,9 @@ async function withoutKey(stderr: string, stdout: string): Promise<string[]> {
   if (stderr.trim() === '') return [];
   const { matcherFor } = await import('./configured-secrets.ts');
   const secrets = matcherFor(stdout.split(/\s+/));
-  return stderr
+  return secrets
+    .mask(stderr)
     .split('\n')
-    .map((line) => cleanNetworkText(secrets.mask(line)))
+    .map((line) => cleanNetworkText(line))
     .filter((line) => line !== '');
-}
-
-// What means something unquoted, and in double quotes: POSIX.1-2024, Shell Command Language §2.2.
-const POSIX = {
-  pieces:
-    /(?<blank>[ \t]+)|'(?<single>[^']*)'|"(?<double>(?:[^"\\]|\\.)*)"|\\(?<escaped>[^\n])|(?<plain>[^ \t'"\\])/gsy,
-  syntax: /[|&;<>()$`*?[\]#~{}!\n]/,
-  syntaxInQuotes: /(?<!\\)(?:\\\\)*[$`]/,
-  unquote: (quoted: string) => quoted.replace(/\\([$`"\\])/g, '$1').replaceAll('\\\n', ''),
-};
-// Paths have backslashes there, and no quote but the double one.
-export const WINDOWS = {
-  pieces: /(?<blank>[ \t]+)|"(?<double>[^"]*)"|(?<plain>[^ \t"])/gy,
-  syntax: /[|&;<>()%^!\n]/,
-  syntaxInQuotes: /%/,
-  unquote: (quoted: string) => quoted,
-};
-
-/**
- * Splits a command into words as a shell does, at blanks, with quotes. Undefined where only a shell
- * can read it: it holds shell syntax, an assignment before the command, an open quote, or nothing.
- */
-export function splitWords(
-  command: string,
-  { pieces, syntax, syntaxInQuotes, unquote } = process.platform === 'win32' ? WINDOWS : POSIX,
-): string[] | undefined {
-  const words: string[] = [];
-  let word: string | undefined;
-  let length = 0;
-  for (const { 0: piece, groups = {} } of command.matchAll(pieces)) {
-    const { blank, single, double, escaped, plain } = groups;
-    length += piece.length;
-    if (double !== undefined && syntaxInQuotes.test(double)) return undefined;
-    if (plain !== undefined && syntax.test(plain)) return undefined;
-    if (plain === '=' && words.length === 0) return undefined;
-    if (blank === undefined) {
-      word = (word ?? '') + (single ?? escaped ?? plain ?? unquote(double ?? ''));
-    } else if (word !== undefined) {
-      words.push(word);
-      word = undefined;
-    }
-  }
-  if (word !== undefined) words.push(word);
-  return length === command.length && words[0] ? words : undefined;
 }

@@ -1,14 +1,16 @@
 import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
-import { findKey, type KeyFinding, type KeySources } from './key.ts';
+import { findKey, isOtherKey, type KeyFinding, type KeySources } from './key.ts';
 
-/** How long after a renewal the source is left alone. */
-const RENEWAL_PAUSE_MS = 2_000;
+/** How long the source is left alone after a renewal, and after it had no usable key. */
+const PAUSE_MS = 2_000;
 
 /** Keeps the key that was found, and asks its source again when the gateway rejects it. */
 export class KeyRing {
   readonly #look: () => Promise<KeyFinding>;
   #kept: KeyFinding | undefined;
+  /** The newest finding that is unusable, and when it was found. */
+  #failed: { readonly finding: KeyFinding; readonly at: number } | undefined;
   #looking: Promise<KeyFinding> | undefined;
   #renewedAt = Number.NEGATIVE_INFINITY;
 
@@ -23,11 +25,15 @@ export class KeyRing {
   }
 
   /**
-   * The key to send. Looked for at the first call and kept; one that is unusable is looked for anew
-   * at the next call. Calls meanwhile share one look, which takes at most 10 s. Never rejects.
+   * The key to send. Looked for at the first call and kept; an unusable one for 2 s, so that a source
+   * that takes its time to fail does not do so for each call. Calls meanwhile share one look, which
+   * takes at most 10 s. Never rejects.
    */
   async current(): Promise<KeyFinding> {
-    return this.#kept ?? this.#find();
+    if (this.#kept !== undefined) return this.#kept;
+    const { finding, at } = this.#failed ?? {};
+    if (finding !== undefined && performance.now() - (at as number) < PAUSE_MS) return finding;
+    return this.#find();
   }
 
   /**
@@ -36,18 +42,22 @@ export class KeyRing {
    * calls meanwhile, and at most every 2 s. Never rejects.
    */
   async renew(rejected: KeyFinding): Promise<KeyFinding | undefined> {
-    if (this.#looking === undefined && this.#kept !== undefined && isOther(this.#kept, rejected)) {
+    if (
+      this.#looking === undefined &&
+      this.#kept !== undefined &&
+      isOtherKey(this.#kept, rejected)
+    ) {
       return this.#kept;
     }
     // A header is as the command line gave it, for as long as the program runs.
     if (rejected.kind === 'in-header') return undefined;
     const now = performance.now();
     if (this.#looking === undefined) {
-      if (now - this.#renewedAt < RENEWAL_PAUSE_MS) return undefined;
+      if (now - this.#renewedAt < PAUSE_MS) return undefined;
       this.#renewedAt = now;
     }
     const found = await this.#find();
-    return found.kind === 'found' && isOther(found, rejected) ? found : undefined;
+    return found.kind === 'found' && isOtherKey(found, rejected) ? found : undefined;
   }
 
   #find(): Promise<KeyFinding> {
@@ -55,6 +65,7 @@ export class KeyRing {
       .then((finding) => {
         // A pipe has its key once; the old one may do again.
         if (finding.kind !== 'unusable') this.#kept = finding;
+        else this.#failed = { finding, at: performance.now() };
         return finding;
       })
       .finally(() => {
@@ -62,9 +73,4 @@ export class KeyRing {
       });
     return this.#looking;
   }
-}
-
-function isOther(finding: KeyFinding, rejected: KeyFinding): boolean {
-  if (finding.kind === 'found' && rejected.kind === 'found') return finding.key !== rejected.key;
-  return finding.kind !== rejected.kind;
 }

@@ -87,6 +87,12 @@ export function environmentValue(name: string, env: NodeJS.ProcessEnv): string |
   return Object.hasOwn(env, name) ? env[name] : undefined;
 }
 
+/** Whether the two send different keys, or one of them none. */
+export function isOtherKey(one: KeyFinding, other: KeyFinding): boolean {
+  if (one.kind === 'found' && other.kind === 'found') return one.key !== other.key;
+  return one.kind !== other.kind;
+}
+
 /**
  * Where the key is taken from: the first of these sources that is given, whether or not it turns
  * out to have a key.

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../failures/network-text.ts';
@@ -25,10 +25,10 @@ export interface KeychainEntry {
 
 /** How long a client's request waits for the keychain. */
 const READ_LIMIT_MS = 10_000;
-/** How long a command waits: a user may have to type the keychain's password. */
-const COMMAND_LIMIT_MS = 60_000;
+/** How long the keychain is waited for at all: a user may have to type its password. */
+const PROMPT_LIMIT_MS = 60_000;
 
-/** A read on its way. It goes on when it is given up: a user may be answering its prompt. */
+/** A read on its way. It goes on when a request gives it up: a user may be answering its prompt. */
 let reading: { account: string; startedAt: number; reply: Promise<Reply> } | undefined;
 
 /** `nearMiss`: the URL, with or without a slash at its end, that there is a key for instead. */
@@ -39,19 +39,25 @@ interface KeyFound {
 
 /**
  * The key stored for an endpoint and account; null when there is none. Waits at most 10 s for the
- * keychain. One that still does not answer is not asked again: later calls wait for the rest of
- * the first one's 10 s. Never rejects.
+ * keychain. One that still does not answer is not asked again for `promptLimitMs`: later calls wait
+ * for the rest of the first one's 10 s. Never rejects.
  */
-export async function readKeyOnce(url: URL, account: string): Promise<KeychainAnswer<KeyFound>> {
+export async function readKeyOnce(
+  url: URL,
+  account: string,
+  promptLimitMs = PROMPT_LIMIT_MS,
+): Promise<KeychainAnswer<KeyFound>> {
   if (!mayHaveSessionBus(childEnvironment())) {
     return answerOf({ kind: 'failed', message: 'no session bus' }, READ_LIMIT_MS);
   }
   const entry = entryName(url, account);
   if (reading?.account !== entry) {
-    const { reply } = ask(getRequest(url, account));
+    const { reply, stop } = ask(getRequest(url, account));
     const own = { account: entry, startedAt: performance.now(), reply };
     reading = own;
+    const timer = setTimeout(stop, promptLimitMs).unref();
     void reply.then(() => {
+      clearTimeout(timer);
       if (reading === own) reading = undefined;
     });
   }
@@ -113,27 +119,39 @@ const getRequest = (url: URL, account: string): KeychainRequest => ({
 
 async function command<Value>(request: KeychainRequest): Promise<KeychainAnswer<Value>> {
   const { reply, stop } = ask(request);
-  const answer = answerOf<Value>(await within(COMMAND_LIMIT_MS, reply), COMMAND_LIMIT_MS);
+  const answer = answerOf<Value>(await within(PROMPT_LIMIT_MS, reply), PROMPT_LIMIT_MS);
   stop();
   return answer;
 }
 
 type Reply = KeychainReply | { readonly kind: 'ended'; readonly how: string };
 
+/** `reply` never rejects. No child outlives its reply, `stop`, or this process. */
 function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
-  const program = fileURLToPath(new URL('./keychain-child.js', import.meta.url));
-  const child = spawn(process.execPath, [program], {
-    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-    env: childEnvironment(),
-    windowsHide: true,
-  });
+  let child: ChildProcess | undefined;
+  const stop = () => {
+    // What could not be started has no pid, and a signal to none goes to this process's own group.
+    if (child?.pid !== undefined) child.kill('SIGKILL');
+  };
   const reply = new Promise<Reply>((resolve) => {
+    const program = fileURLToPath(new URL('./keychain-child.js', import.meta.url));
+    child = spawn(process.execPath, [program], {
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+      env: childEnvironment(),
+      windowsHide: true,
+    });
     child.once('message', (message) => resolve(message as KeychainReply));
-    child.once('error', ({ message }) => resolve({ kind: 'failed', message }));
+    child.on('error', ({ message }) => resolve({ kind: 'failed', message }));
     child.once('close', (code, signal) => resolve({ kind: 'ended', how: signal ?? String(code) }));
+    // There is no channel when this process has no file descriptor left to make one with.
+    child.send?.(request, () => {});
+  }).catch(({ message }: Error): Reply => ({ kind: 'failed', message }));
+  process.once('exit', stop);
+  void reply.then(() => {
+    process.off('exit', stop);
+    stop();
   });
-  child.send(request, () => {});
-  return { reply, stop: () => child.kill('SIGKILL') };
+  return { reply, stop };
 }
 
 function childEnvironment(): NodeJS.ProcessEnv {

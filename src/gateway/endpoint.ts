@@ -67,20 +67,34 @@ export class Endpoint {
   /** POSTs a message. */
   post(exchange: Exchange, target: string, message: Message, sender: Sender): void {
     const headers = ['content-type', 'application/json', ...this.#headers(BOTH_FORMATS, sender)];
-    let { timeoutMs } = this.#options;
-    if (message.kind !== 'response') {
-      if (message.headers !== undefined) headers.push(...message.headers);
-      if (isOpenEnded(message.method)) timeoutMs = 0;
+    if (message.kind !== 'response' && message.headers !== undefined) {
+      headers.push(...message.headers);
     }
+    const timeoutMs = this.timeoutMs(message);
     this.#dispatch(exchange, 'POST', target, headers, timeoutMs, message.bytes);
   }
 
-  /** Opens an event stream, after `lastEventId` where one is given. It may be silent for ever. */
-  get(exchange: Exchange, target: string, lastEventId: string | undefined, sender: Sender): void {
+  /** Longest silence while the answer to a message is due, in milliseconds; 0 for no limit. */
+  timeoutMs(message: Message): number {
+    if (message.kind !== 'response' && isOpenEnded(message.method)) return 0;
+    return this.#options.timeoutMs;
+  }
+
+  /**
+   * Opens an event stream, after `lastEventId` where one is given. `timeoutMs` is its longest
+   * silence; 0 for no limit.
+   */
+  get(
+    exchange: Exchange,
+    target: string,
+    lastEventId: string | undefined,
+    sender: Sender,
+    timeoutMs = 0,
+  ): void {
     const headers = this.#headers('text/event-stream', sender);
     if (lastEventId !== undefined) headers.push('last-event-id', lastEventId);
     exchange.lastEventId = lastEventId;
-    this.#dispatch(exchange, 'GET', target, headers, 0);
+    this.#dispatch(exchange, 'GET', target, headers, timeoutMs);
   }
 
   /** Ends a session. */

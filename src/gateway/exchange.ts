@@ -12,6 +12,7 @@ import { Collected } from './collected.ts';
 import { type ContentCoding, contentCoding, openDecoder } from './content-coding.ts';
 import { EventStream } from './event-stream.ts';
 import { guarded, isBug, listen } from './guarded.ts';
+import { Linger } from './linger.ts';
 import type { Headers, RequestControl, RequestHandler } from './route.ts';
 
 /**
@@ -60,11 +61,9 @@ const MOST_ID_BYTES = 4096;
 const FIELD_VALUE = /^(?! )[\x20-\x7e\x80-\xff]+(?<! )$/;
 /** The event type of MCP's messages, which is also the one that an event without a type has. */
 const MESSAGE = Buffer.from('message');
-/** What `retry:` may ask for: no busy loop, and no more than a timer can count. */
+/** What `retry:` may ask for: no busy loop, and no stream that is as good as given up. */
 const SHORTEST_RETRY_MS = 100;
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
-/** How long an event stream may stay open behind the reply. */
-const LINGER_MS = 10_000;
+const LONGEST_RETRY_MS = 60_000;
 
 class Aborted extends Error {}
 
@@ -124,7 +123,7 @@ export class Exchange implements RequestHandler {
   #status: number | undefined;
   #isAborted = false;
   #hasReplied = false;
-  #linger: NodeJS.Timeout | undefined;
+  #linger: Linger | undefined;
 
   /**
    * A message of more than `maxMessageBytes` ends the exchange: it is not kept in memory to find
@@ -162,6 +161,7 @@ export class Exchange implements RequestHandler {
     this.#reader = this.#readerFor(status, mediaType(headers));
     if (isSuccess(status) && this.#due === 'acceptance') {
       this.#end({ kind: 'accepted', isEventStream: false });
+      this.#linger = this.#stayOpen();
     }
     const coding = contentCoding(headers);
     if (typeof coding !== 'object') this.#coding = coding;
@@ -228,7 +228,7 @@ export class Exchange implements RequestHandler {
 
   /** It is whole, or broke off with `#error`. */
   #bodyEnded(): void {
-    clearTimeout(this.#linger);
+    this.#linger?.end();
     if (this.#isAborted) return;
     const error = this.#error;
     const end = error === undefined ? this.#reader?.end() : this.#reader?.salvage();
@@ -308,12 +308,11 @@ export class Exchange implements RequestHandler {
         }
         if (data.length > this.#maxMessageBytes) tooLarge();
         else this.#deliver(data);
-        // A gateway should end the stream behind the reply (MCP 2025-11-25, Transports §Sending
-        // Messages to the Server, 6); where it does not, each request would cost a connection.
-        if (this.#hasReplied) this.#linger ??= setTimeout(() => this.abort(), LINGER_MS).unref();
+        if (this.#linger !== undefined) this.#linger.refresh();
+        else if (this.#hasReplied && !this.#isAborted) this.#linger = this.#stayOpen();
       },
       onRetry: (milliseconds) => {
-        this.retryMs = Math.min(Math.max(milliseconds, SHORTEST_RETRY_MS), LONGEST_TIMER_MS);
+        this.retryMs = Math.min(Math.max(milliseconds, SHORTEST_RETRY_MS), LONGEST_RETRY_MS);
       },
     });
     return {
@@ -396,9 +395,13 @@ export class Exchange implements RequestHandler {
     this.#end({ kind: 'replied' });
   }
 
+  #stayOpen(): Linger {
+    return new Linger(() => this.abort());
+  }
+
   /** Settles with `end` and reads no further. */
   #finish(end: ExchangeEnd): void {
-    clearTimeout(this.#linger);
+    this.#linger?.end();
     this.#end(end);
     if (this.#isAborted) return;
     this.#isAborted = true;

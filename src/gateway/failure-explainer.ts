@@ -12,6 +12,9 @@ interface ExplainerOptions extends EndpointOptions {
   readonly log: Log;
 }
 
+/** How long it is remembered that there is no metadata. */
+const NO_METADATA_MS = 5_000;
+
 /** What is known of a message whose exchange failed. */
 export interface Attempted {
   readonly key: KeyFinding;
@@ -71,9 +74,17 @@ export class FailureExplainer {
     if (end.status === 403) return said;
     const { url, routes } = this.#options;
     this.#discovery ??= discoverResource(url, challenge, routes);
-    const resource = await this.#discovery;
+    const discovery = this.#discovery;
+    const resource = await discovery;
     if (!('why' in resource)) return { ...said, resource };
     this.#options.log.info(`no protected resource metadata: ${resource.why}`);
+    this.#forgetLater(discovery);
     return said;
+  }
+
+  #forgetLater(discovery: ReturnType<typeof Discovery.discoverResource>): void {
+    setTimeout(() => {
+      if (this.#discovery === discovery) this.#discovery = undefined;
+    }, NO_METADATA_MS).unref();
   }
 }

@@ -12,6 +12,7 @@ import {
   readMessages,
 } from '../protocol/message.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
+import { type Course, pause } from './course.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange, type ExchangeEnd } from './exchange.ts';
 import { FailureExplainer } from './failure-explainer.ts';
@@ -19,7 +20,8 @@ import { failureOfKey, replyInRefusal } from './failure-of-end.ts';
 import { HandshakeBarrier } from './handshake-barrier.ts';
 import { KnownTools } from './known-tools.ts';
 import { redirectWithin } from './redirect.ts';
-import { mayPass, RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
+import { resume } from './resumption.ts';
+import { RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
 import { ServerStream } from './server-stream.ts';
 import { isLostSession, listChanges, type Session, sessionFrom } from './session.ts';
 import type { Diagnosis } from './trouble.ts';
@@ -44,29 +46,16 @@ export interface GatewayOptions extends EndpointOptions {
   readonly log: Log;
 }
 
-/** What one `send` is at, so that it can be ended. */
-interface Course {
-  /** Nothing new is begun for it. */
-  isOver: boolean;
-  /** It renews the session, so it must not wait for that. */
-  readonly isRenewal?: true;
-  exchange?: Exchange;
-  /** Ends a wait. */
-  wake?: () => void;
-}
-
-/** What going on with a request's event stream takes. */
-interface ResumptionContext {
+/** Of a request that was sent. */
+interface Context {
   readonly observer: MessageObserver;
   readonly course: Course;
-  /** The one that the request was sent in. */
+  /** The one that it was sent in. */
   readonly session: Session | undefined;
-  /** Where the request was sent. */
+  /** Where it was sent. */
   readonly target: string;
 }
 
-const DEFAULT_RESUME_MS = 1_000;
-const MOST_FAILED_RESUMPTIONS = 3;
 const MOST_REDIRECTS = 3;
 const MOST_RENEWALS = 2;
 
@@ -160,6 +149,7 @@ export class Gateway implements Upstream {
         end = await this.#resume(exchange, end, message, { observer, course, session, target });
       }
       if (end.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
+      if (end.kind === 'replied' || end.kind === 'accepted') this.#serverStream?.keyWorks(key);
       if (course.isOver || end.kind === 'replied' || end.kind === 'aborted') return undefined;
       if (message.kind !== 'request' && end.kind === 'accepted') {
         if (isInitialized(message)) this.#initialized(message);
@@ -318,36 +308,22 @@ export class Gateway implements Upstream {
     return undefined;
   }
 
-  /**
-   * Goes on with an event stream that broke off, from its last event (MCP 2025-11-25, Transports
-   * §Resumability and Redelivery; 2026-07-28 has none). Resolves with how that ended; with `broken`
-   * when it cannot be.
-   */
-  async #resume(
+  /** Goes on with the event stream that brought some of the answer to a request. */
+  #resume(
     first: Exchange,
     broken: ExchangeEnd,
     request: Request,
-    { observer, course, session, target }: ResumptionContext,
+    { observer, course, session, target }: Context,
   ): Promise<ExchangeEnd> {
-    let { lastEventId, retryMs = DEFAULT_RESUME_MS } = first;
-    for (let failures = 0; lastEventId !== undefined && failures < MOST_FAILED_RESUMPTIONS; ) {
-      await pause(retryMs, course);
-      const key = await this.#options.keys.current();
-      if (course.isOver) return { kind: 'aborted' };
-      this.#options.log.debug('going on with an event stream that broke off');
+    const { keys, log } = this.#options;
+    const timeoutMs = this.#endpoint.timeoutMs(request);
+    const open = (key: KeyFinding, lastEventId: string) => {
+      log.debug('going on with an event stream that broke off');
       const exchange = this.#exchange(request, observer);
-      course.exchange = exchange;
-      this.#endpoint.get(exchange, target, lastEventId, { key, session });
-      const end = await exchange.ended;
-      if (end.kind === 'replied' || end.kind === 'aborted' || end.kind === 'bug') return end;
-      if (!mayPass(end)) return broken;
-      // Closing without the reply is how a gateway lets its clients poll (MCP 2025-11-25,
-      // Transports §Sending Messages to the Server, 6): no failure.
-      failures = end.kind === 'broken' && end.status !== undefined ? 0 : failures + 1;
-      lastEventId = exchange.lastEventId;
-      retryMs = exchange.retryMs ?? retryMs;
-    }
-    return broken;
+      this.#endpoint.get(exchange, target, lastEventId, { key, session }, timeoutMs);
+      return exchange;
+    };
+    return resume(first, broken, { keys, course, timeoutMs, open });
   }
 
   #openServerStream(): void {
@@ -357,20 +333,19 @@ export class Gateway implements Upstream {
     this.#serverStream?.close();
     this.#serverStream = new ServerStream({
       log: this.#options.log,
-      open: async (lastEventId) => {
-        const key = await this.#options.keys.current();
+      keys: this.#options.keys,
+      open: (key, lastEventId) => {
         const exchange = new Exchange('stream', observer, this.#options.maxMessageBytes);
         const target = this.#endpoint.sessionTarget;
         this.#endpoint.get(exchange, target, lastEventId, { key, session });
         return exchange;
       },
-      onRefused: (end) => {
-        if (session?.id !== undefined && isLostSession(end)) void this.#renewSession(session);
+      renewSession: async (end) => {
+        if (session?.id === undefined || !isLostSession(end)) return false;
+        return (await this.#renewSession(session)) === undefined;
       },
-      describe: async (end) => {
-        const key = await this.#options.keys.current();
-        return this.#failures.failureOf(end, { key, mayRepeat: () => true, attempts: 1 });
-      },
+      describe: (end, key) =>
+        this.#failures.failureOf(end, { key, mayRepeat: () => true, attempts: 1 }),
     });
   }
 
@@ -402,15 +377,4 @@ function isInitialize(message: Message): message is Request {
 
 function isInitialized(message: Message): message is Notification {
   return message.kind === 'notification' && message.method === 'notifications/initialized';
-}
-
-function pause(milliseconds: number, course: Course): Promise<void> {
-  if (course.isOver) return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    course.wake = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-  });
 }

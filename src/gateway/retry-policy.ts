@@ -64,6 +64,12 @@ export function mayPass(end: ExchangeEnd): boolean {
 const LASTING =
   /^(?:ERR_TLS|ERR_SSL|ERR_PROXY_(?:REFUSED|UNTRUSTED)|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/;
 
+/** Whether the gateway was silent for longer than it may be. */
+export function isTimeout(end: ExchangeEnd): boolean {
+  if (end.kind !== 'broken') return false;
+  return (end.error as NodeJS.ErrnoException).code === 'ERR_ANSWER_TIMEOUT';
+}
+
 /** Whether the peer does not keep to HTTP, or has headers without end. */
 export function isBadHttp(error: Error): boolean {
   const { code = '' } = error as NodeJS.ErrnoException;

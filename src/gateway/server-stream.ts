@@ -1,7 +1,9 @@
+import { isOtherKey, type KeyFinding } from '../auth/key.ts';
 import { wordFailure } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
 import type { Log } from '../log.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
+import type { Keys } from './gateway.ts';
 import { mayPass } from './retry-policy.ts';
 import { watchForSleep } from './sleep-watch.ts';
 
@@ -10,35 +12,41 @@ const LONGEST_WAIT_MS = 30_000;
 
 export interface ServerStreamOptions {
   readonly log: Log;
+  readonly keys: Keys;
   /** Sends the GET; `lastEventId` goes into `Last-Event-ID`. */
-  open(lastEventId: string | undefined): Promise<Exchange>;
-  /** Told when the gateway refuses to open a stream again that was open before. */
-  onRefused(end: ExchangeEnd): void;
-  /** Why a stream could not be opened, for the log. */
-  describe(end: ExchangeEnd): Promise<Failure>;
+  open(key: KeyFinding, lastEventId: string | undefined): Exchange;
+  /**
+   * When `end` means that the session is lost, begins another, whose stream is another too. Resolves
+   * with whether it did.
+   */
+  renewSession(end: ExchangeEnd): Promise<boolean>;
+  /** Why a stream could not be opened with `key`, for the log. */
+  describe(end: ExchangeEnd, key: KeyFinding): Promise<Failure>;
 }
 
 /**
  * The GET stream of a session, for messages that belong to no request (MCP 2025-11-25, Transports
  * §Listening for Messages from the Server). It is opened again when it ends, after its last event,
- * until `close`; at once when the machine has slept. A gateway that has none (404, 405, 501) or
- * refuses it from the start is left in peace.
+ * until `close`; at once when the machine has slept, and with another key when the gateway rejects
+ * the one it has. A gateway that refuses it is left in peace until there is another key.
  */
 export class ServerStream {
   readonly #options: ServerStreamOptions;
-  readonly #endWatch: () => void;
+  #endWatch: () => void = () => {};
   #exchange: Exchange | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
   #wasEverOpen = false;
   #hasWarned = false;
+  #hasNewKey = false;
+  /** The one that it was refused with for good. */
+  #refusedKey: KeyFinding | undefined;
   #lastEventId: string | undefined;
   #waitMs = SHORTEST_WAIT_MS;
 
   constructor(options: ServerStreamOptions) {
     this.#options = options;
-    this.#endWatch = watchForSleep(() => this.#wakeUp());
-    void this.#open();
+    this.#start();
   }
 
   close(): void {
@@ -46,6 +54,20 @@ export class ServerStream {
     this.#endWatch();
     clearTimeout(this.#timer);
     this.#exchange?.abort();
+  }
+
+  /** The gateway takes this key: a stream that it refused with another is opened again. */
+  keyWorks(key: KeyFinding): void {
+    if (this.#isClosed || this.#refusedKey === undefined) return;
+    if (isOtherKey(key, this.#refusedKey)) this.#start();
+  }
+
+  #start(): void {
+    this.#refusedKey = undefined;
+    this.#hasWarned = false;
+    this.#waitMs = SHORTEST_WAIT_MS;
+    this.#endWatch = watchForSleep(() => this.#wakeUp());
+    void this.#open();
   }
 
   #wakeUp(): void {
@@ -59,43 +81,61 @@ export class ServerStream {
 
   async #open(): Promise<void> {
     this.#exchange = undefined;
-    const exchange = await this.#options.open(this.#lastEventId);
+    const { keys, open } = this.#options;
+    const key = await keys.current();
     // Closed meanwhile, or opened a second time by `#wakeUp`.
-    if (this.#isClosed || this.#exchange !== undefined) {
-      exchange.abort();
-      return;
-    }
+    if (this.#isClosed || this.#exchange !== undefined) return;
+    const exchange = open(key, this.#lastEventId);
     this.#exchange = exchange;
+    const isCurrent = () => !this.#isClosed && this.#exchange === exchange;
     const end = await exchange.ended;
-    if (!this.#isClosed && this.#exchange === exchange) this.#onEnd(exchange, end);
+    if (!isCurrent()) return;
+    if (end.kind === 'refused' && end.status === 401 && !this.#hasNewKey) {
+      this.#hasNewKey = (await keys.renew(key)) !== undefined;
+      if (!isCurrent()) return;
+      if (this.#hasNewKey) return this.#open();
+    }
+    this.#hasNewKey = false;
+    this.#onEnd(exchange, end, key);
   }
 
-  #onEnd(exchange: Exchange, end: ExchangeEnd): void {
+  #onEnd(exchange: Exchange, end: ExchangeEnd, key: KeyFinding): void {
     if (wasOpen(end)) {
       this.#wasEverOpen = true;
       this.#remember(exchange);
       // What is too large now, or a bug, will be so again: after a longer wait each time.
-      if (end.kind === 'too-large' || end.kind === 'bug') void this.#warnOnce(end);
+      if (end.kind === 'too-large' || end.kind === 'bug') void this.#warnOnce(end, key);
       else this.#waitMs = exchange.retryMs ?? SHORTEST_WAIT_MS;
-    } else if (this.#wasEverOpen) this.#options.onRefused(end);
-    else if (!isAbsence(end)) void this.#warnOnce(end);
-    if (!this.#wasEverOpen && !mayPass(end)) {
-      this.#endWatch();
+    } else if (!mayPass(end) && (end.kind === 'refused' || !this.#wasEverOpen)) {
+      void this.#giveUp(end, key);
       return;
-    }
+    } else if (!this.#wasEverOpen) void this.#warnOnce(end, key);
     this.#options.log.debug(`the gateway's own stream ended, again in ${this.#waitMs} ms`);
     this.#timer = setTimeout(() => void this.#open(), this.#waitMs);
     this.#waitMs = Math.min(Math.max(this.#waitMs * 2, SHORTEST_WAIT_MS), LONGEST_WAIT_MS);
+  }
+
+  /** Until there is another key. */
+  async #giveUp(end: ExchangeEnd, key: KeyFinding): Promise<void> {
+    this.#endWatch();
+    this.#refusedKey = key;
+    if (!this.#wasEverOpen) {
+      if (!isAbsence(end)) await this.#warnOnce(end, key);
+    } else if (!(await this.#options.renewSession(end))) {
+      // It may have had a warning of its beginnings.
+      this.#hasWarned = false;
+      await this.#warnOnce(end, key);
+    }
   }
 
   #remember(exchange: Exchange | undefined): void {
     if (exchange !== undefined) this.#lastEventId = exchange.lastEventId;
   }
 
-  async #warnOnce(end: ExchangeEnd): Promise<void> {
+  async #warnOnce(end: ExchangeEnd, key: KeyFinding): Promise<void> {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
-    const { message } = wordFailure(await this.#options.describe(end));
+    const { message } = wordFailure(await this.#options.describe(end, key));
     this.#options.log.warn(`no stream for the gateway's own messages: ${message}`);
   }
 }

@@ -1,8 +1,7 @@
-import { execFileSync } from 'node:child_process';
-import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { runKeyCommand, splitWords } from '../../src/auth/key-command.ts';
+import { runKeyCommand } from '../../src/auth/key-command.ts';
 import { createLog } from '../../src/log.ts';
+import { startTether } from '../tethered-process.ts';
 
 function recordedLog() {
   const lines: string[] = [];
@@ -10,99 +9,20 @@ function recordedLog() {
   return { log, lines };
 }
 
-describe.skipIf(process.platform === 'win32')('splitWords', () => {
-  it.each([
-    ['op read op://vault/item/key', ['op', 'read', 'op://vault/item/key']],
-    ["  pass\tshow 'my key'  ", ['pass', 'show', 'my key']],
-    ['"/opt/my tools/get" --name="a b"', ['/opt/my tools/get', '--name=a b']],
-    ['a "\\"\\\\\\x" \\ b', ['a', '"\\\\x', ' b']],
-    ["a '' b", ['a', '', 'b']],
-    ['a --x=1', ['a', '--x=1']],
-  ])('splits %j as a shell does', (command, words) => {
-    expect(splitWords(command)).toEqual(words);
-  });
-
-  it.each([
-    'a | b',
-    'a; b',
-    'a "$HOME"',
-    'a `b`',
-    'a ~/b',
-    'a *.key',
-    'A=b c',
-    "a 'b",
-    'a "b',
-    'a\nb',
-    'a \\',
-    '',
-    ' ',
-    "''",
-  ])('leaves %j to a shell', (command) => {
-    expect(splitWords(command)).toBeUndefined();
-  });
-
-  it('splits whatever it splits into the words that sh makes of it', () => {
-    const piece = fc.constantFrom(
-      ...[
-        'a',
-        'B',
-        '=',
-        '/',
-        '-',
-        ' ',
-        ' ',
-        '\t',
-        "'",
-        "'",
-        '"',
-        '"',
-        '\\',
-        '\\',
-        '$',
-        '*',
-        'é',
-        '\n',
-      ],
-    );
-    const line = fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join(''));
-    let compared = 0;
-    fc.assert(
-      fc.property(line, (rest) => {
-        const words = splitWords(`x${rest}`);
-        if (words === undefined) return;
-        compared++;
-        // The program's name is printed as any other word.
-        const script = `printf '%s\\0' x${rest}`;
-        const printed = execFileSync('/bin/sh', ['-c', script]).toString().split('\0').slice(0, -1);
-        expect(words).toEqual(printed);
-      }),
-      { numRuns: 500 },
-    );
-    expect(compared).toBeGreaterThan(50);
-  });
-});
-
-it('splits Windows paths, and leaves %VARIABLES% to cmd.exe', async () => {
-  const { WINDOWS } = await import('../../src/auth/key-command.ts');
-  expect(splitWords('"C:\\Program Files\\op.exe" read C:\\key', WINDOWS)).toEqual([
-    'C:\\Program Files\\op.exe',
-    'read',
-    'C:\\key',
-  ]);
-  expect(splitWords("op read 'x y'", WINDOWS)).toEqual(['op', 'read', "'x", "y'"]);
-  expect(splitWords('op "%USERPROFILE%"', WINDOWS)).toBeUndefined();
-});
-
 describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
-  it('takes what the command prints', async () => {
+  it('takes what the command prints, without waiting for more', async () => {
     const { log, lines } = recordedLog();
+    const start = performance.now();
     expect(await runKeyCommand("printf '%s' 'a key'", log)).toEqual({ text: 'a key' });
+    expect(performance.now() - start).toBeLessThan(900);
     expect(lines).toEqual([]);
   });
 
-  it('uses a shell for shell syntax', async () => {
-    const { log } = recordedLog();
-    expect(await runKeyCommand('echo one | tr o 0', log)).toEqual({ text: '0ne\n' });
+  it.each([
+    ['echo one | tr o 0', '0ne\n'],
+    [`word='a b'; printf '[%s]' "$word" 'c d' e\\ f`, '[a b][c d][e f]'],
+  ])('reads %j as a shell does', async (command, text) => {
+    expect(await runKeyCommand(command, recordedLog().log)).toEqual({ text });
   });
 
   it('gives the command an empty stdin', async () => {
@@ -114,14 +34,16 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
     const command =
       "printf 'looking \\033[31mup\\n\\nfound secret-key-1\\n' >&2; echo secret-key-1";
     expect(await runKeyCommand(command, log)).toEqual({ text: 'secret-key-1\n' });
-    expect(lines).toEqual(['warn: --key-command: looking up\n', 'warn: --key-command: found [secret]\n']);
+    expect(lines).toEqual([
+      'warn: --key-command: looking up\n',
+      'warn: --key-command: found [secret]\n',
+    ]);
   });
 
   it.each([
     ['echo no session >&2; exit 3', 'ended with exit code 3: no session'],
     ['kill -9 $$', 'ended with SIGKILL'],
     ['/nonexistent/program', "was not found: give its full path, a client's PATH may be short"],
-    ['/', 'could not be started (EACCES)'],
     ['true', 'printed no key'],
   ])('says why there is no key: %s', async (command, why) => {
     const { log } = recordedLog();
@@ -138,11 +60,57 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
     expect(performance.now() - start).toBeLessThan(5_000);
   });
 
+  it('says with the words of the shell why a program cannot be run', async () => {
+    const { trouble } = (await runKeyCommand('/', recordedLog().log)) as { trouble: string };
+    expect(trouble).toMatch(/^the command of --key-command ended with exit code 126: \S*sh: /);
+  });
+
   it('stops a command that takes too long', async () => {
     const start = performance.now();
     expect(await runKeyCommand('sleep 8', recordedLog().log, 500)).toEqual({
       trouble: 'the command of --key-command did not end within 0.5 s and was stopped',
     });
     expect(performance.now() - start).toBeLessThan(4_000);
+  });
+
+  it.each([
+    ['stdout', 'yes', '64 KB'],
+    ['stderr', 'yes >&2', '1 MB'],
+  ])('stops a command that prints to %s without end', async (where, command, limit) => {
+    expect(await runKeyCommand(command, recordedLog().log, 20_000)).toEqual({
+      trouble: expect.stringMatching(
+        `^the command of --key-command printed more than ${limit} to ${where} and was stopped`,
+      ),
+    });
+  });
+
+  it.each([
+    ['is a pipeline', (hold: () => string) => `${hold()} | ${hold()}`, 2],
+    ['has children in the background', (hold: () => string) => `${hold()} & ${hold()} & wait`, 2],
+    ['ignores signals', (hold: () => string) => `trap '' TERM INT HUP; ${hold()}`, 1],
+    ['closed its pipes', (hold: () => string) => `${hold()} >/dev/null 2>&1`, 1],
+    ['is run by another shell', (hold: () => string) => `sh -c "${hold()}; true"`, 1],
+  ])('leaves no process of a command that hangs and %s', async (_, commandOf, count) => {
+    const tether = await startTether();
+    const run = runKeyCommand(commandOf(tether.hold), recordedLog().log, 2_500);
+    await tether.started(count);
+    expect(await run).toEqual({ trouble: expect.stringContaining('was stopped') });
+    await tether.ended();
+  });
+
+  it.each([
+    ['that keeps its stdout open', ''],
+    ['that closed its pipes', '>/dev/null 2>&1'],
+  ])('takes the key of a command that exits, and ends a child %s', async (_, redirection) => {
+    const tether = await startTether();
+    const ready = `${tether.folder}/ready`;
+    const command = `${tether.hold(ready)} ${redirection} & until [ -e '${ready}' ]; do sleep 0.05; done; echo a-key`;
+    expect(await runKeyCommand(command, recordedLog().log)).toEqual({ text: 'a-key\n' });
+    await tether.ended();
+  });
+
+  it('reads a key of several writes, and what a child prints just after the command exits', async () => {
+    const command = "(sleep 0.2; printf key) & printf 'a-'";
+    expect(await runKeyCommand(command, recordedLog().log)).toEqual({ text: 'a-key' });
   });
 });

@@ -56,12 +56,16 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
     expect(looks()).toBe(1);
   });
 
-  it('looks anew each time for a key that is unusable', async () => {
+  it('looks again for a key that is unusable, after 2 s', async () => {
     const keys = ring();
     expect(keyOf(await keys.current())).toBe('unusable');
     store('not one word');
-    expect(keyOf(await keys.current())).toBe('unusable');
+    expect(await keys.current()).toMatchObject({ kind: 'unusable', reason: 'no_api_key' });
+    expect(looks()).toBe(1);
+    passTime(2_000);
+    expect(await keys.current()).toMatchObject({ kind: 'unusable', reason: 'malformed_api_key' });
     store('first');
+    passTime(2_000);
     expect(keyOf(await keys.current())).toBe('first');
     expect(looks()).toBe(3);
   });

@@ -87,6 +87,18 @@ describe('what the metadata says goes into the 401', () => {
   });
 });
 
+it('what could not be found is asked for again after a while', async () => {
+  const documents: Record<string, (url: string) => unknown> = {};
+  const gateway = await gatewayWith(documents);
+  const proxy = startProxy(gateway.url);
+  const message = async (id: number) =>
+    ((await proxy.request(id, 'tools/list')).error as { message: string }).message;
+  expect(await message(1)).not.toContain('Acme MCP');
+  documents[WELL_KNOWN] = described;
+  let id = 2;
+  while (!(await message(id)).includes('Acme MCP')) id++;
+});
+
 describe('a 401 is explained all the same', () => {
   it('when the document is about another resource', async () => {
     const gateway = await gatewayWith({

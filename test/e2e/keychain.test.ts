@@ -9,9 +9,11 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { startTether } from '../tethered-process.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, sendJson, startGateway } from './loopback-gateway.ts';
 import {
@@ -373,6 +375,93 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
         stderr: expect.stringContaining('The keychain is locked'),
       });
     }
+  });
+});
+
+// Its place is taken by one that fails as the real one cannot be made to.
+describe.skipIf(process.platform === 'win32')('when the native module hangs', () => {
+  /** A copy of the program with a keytar of these lines. */
+  function programWith(folder: string, keytar: string): string {
+    const root = join(dirname(program), '..');
+    for (const part of ['bin', 'dist', 'package.json']) {
+      cpSync(join(root, part), join(folder, part), { recursive: true });
+    }
+    const own = join(folder, 'node_modules', 'keytar');
+    mkdirSync(own, { recursive: true });
+    writeFileSync(join(own, 'package.json'), '{"name":"keytar","main":"index.js"}');
+    writeFileSync(join(own, 'index.js'), keytar);
+    return join(folder, 'bin', basename(program));
+  }
+  const env = { ...NO_ENV_KEY, DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nonexistent/bus' };
+  const connect = (port: number) => `
+    const socket = require('node:net').connect(${port}, '127.0.0.1');
+    socket.on('error', () => {});`;
+  // From a call that never returns, no event gets the process out.
+  const block = (port: number) => `${connect(port)}
+    exports.getPassword = () => new Promise(() => {
+      socket.once('connect', () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
+    });`;
+
+  it.each([
+    ['the client closes stdin', (proxy: RunningProxy) => void proxy.end()],
+    ['SIGTERM', (proxy: RunningProxy) => void proxy.child.kill('SIGTERM')],
+  ])('in a call that blocks, it ends with the proxy, which ends by %s', async (_, end) => {
+    const [tether, gateway] = [await startTether(), await startKeyedGateway()];
+    const script = programWith(tether.folder, block(tether.port));
+    const proxy = startProxy(gateway.url, { env, script });
+    proxy.send({ jsonrpc: '2.0', id: 1, method: 'tools/list' });
+    await tether.started(1);
+    end(proxy);
+    expect(await proxy.exited).toBe(0);
+    await tether.ended();
+  });
+
+  it('in a promise that never settles, it ends with the proxy that is killed', async () => {
+    const [tether, gateway] = [await startTether(), await startKeyedGateway()];
+    const keytar = `${connect(tether.port)} exports.getPassword = () => new Promise(() => {});`;
+    const proxy = startProxy(gateway.url, { env, script: programWith(tether.folder, keytar) });
+    proxy.send({ jsonrpc: '2.0', id: 1, method: 'tools/list' });
+    await tether.started(1);
+    proxy.child.kill('SIGKILL');
+    await tether.ended();
+  });
+
+  it('is stopped in the end, and asked again', async () => {
+    const tether = await startTether();
+    programWith(tether.folder, block(tether.port));
+    vi.stubEnv('DBUS_SESSION_BUS_ADDRESS', env.DBUS_SESSION_BUS_ADDRESS);
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const { readKeyOnce } = createRequire(import.meta.url)(
+      join(tether.folder, 'dist', 'keychain.js'),
+    ) as typeof import('../../src/auth/keychain.ts');
+    const url = new URL('https://gateway.example/v1/mcp');
+    for (let count = 1; count <= 2; count++) {
+      const [first, second] = [readKeyOnce(url, 'a', 3_000), readKeyOnce(url, 'a', 3_000)];
+      await tether.started(count);
+      expect(await first).toHaveProperty('trouble');
+      expect(await second).toHaveProperty('trouble');
+      await tether.ended();
+    }
+  });
+
+  it.each([
+    ['throws when it is loaded', "throw new Error('no such keychain')"],
+    ['throws', "exports.getPassword = () => { throw new Error('no such keychain'); }"],
+    [
+      'throws in an event',
+      'exports.getPassword = () => { setImmediate(() => { throw 1; }); return new Promise(() => {}); }',
+    ],
+    ['ends the process', 'exports.getPassword = () => process.exit(0)'],
+    ['rejects with nothing', 'exports.getPassword = () => Promise.reject()'],
+    ['cannot be copied', 'exports.getPassword = async () => 10n'],
+    ['closes the channel', 'exports.getPassword = async () => process.disconnect()'],
+  ])('or %s, a request gets its reply at once', async (_, keytar) => {
+    const [tether, gateway] = [await startTether(), await startKeyedGateway()];
+    const proxy = startProxy(gateway.url, { env, script: programWith(tether.folder, keytar) });
+    const start = performance.now();
+    expect(await proxy.request(1, 'tools/list')).toHaveProperty('error.code', -32010);
+    expect(performance.now() - start).toBeLessThan(8_000);
+    expect(proxy.stderr).not.toContain(' error: ');
   });
 });
 

@@ -1,5 +1,9 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
-import { describe, expect, it } from 'vitest';
+import { tmpdir } from 'node:os';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { newKey } from './keyed-gateway.ts';
 import { answer, type Received, startGateway } from './loopback-gateway.ts';
 import { type Json, type RunningProxy, startProxy } from './running-proxy.ts';
 
@@ -22,8 +26,19 @@ function stream(response: ServerResponse, bytes: string): ServerResponse {
 const cut = (response: ServerResponse) =>
   void response.write('', () => response.socket?.destroySoon());
 
+/** A key in a file, which can be changed. */
+function keyInFile(): { args: string[]; store(key: string): void } {
+  const folder = mkdtempSync(`${tmpdir()}/latchkey-streams-`);
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  return {
+    args: ['--key-file', `${folder}/key`],
+    store: (key) => writeFileSync(`${folder}/key`, key, { mode: 0o600 }),
+  };
+}
+
+/** The endpoint's own: a 401 has metadata asked for too. */
 const of = (received: readonly Received[], wanted: string) =>
-  received.filter(({ method }) => method === wanted);
+  received.filter(({ method, target }) => method === wanted && target.startsWith('/v1/mcp'));
 
 describe('an event stream that breaks before the reply', () => {
   it('is gone on with after its last event, after the time it asked for, and nothing comes twice', async () => {
@@ -118,6 +133,66 @@ describe('an event stream that breaks before the reply', () => {
     ]);
   });
 
+  it('is gone on with by the key that its source has by now, at once', async () => {
+    const file = keyInFile();
+    const [first, second] = [newKey(), newKey()];
+    file.store(first);
+    const gateway = await startGateway(({ method, headers }, response) => {
+      if (method === 'POST') {
+        file.store(second);
+        cut(stream(response, `retry: 100\n${event(progress(1), 'e-1')}`));
+      } else if (headers.authorization !== `Bearer ${second}`) response.writeHead(401).end();
+      else stream(response, event({ id: 1, result: {} })).end();
+    });
+    const proxy = startProxy(gateway.url, { args: file.args });
+    expect(await proxy.request(1, 'tools/call', { name: 'x' })).toHaveProperty('result');
+    expect(gateway.received.map(({ method, headers }) => [method, headers.authorization])).toEqual([
+      ['POST', `Bearer ${first}`],
+      ['GET', `Bearer ${first}`],
+      ['GET', `Bearer ${second}`],
+    ]);
+    expect(of(gateway.received, 'GET').map(({ headers }) => headers['last-event-id'])).toEqual([
+      'e-1',
+      'e-1',
+    ]);
+  });
+
+  it('is interrupted when no other key is there for it', async () => {
+    const gateway = await startGateway(({ method }, response) => {
+      if (method === 'GET') response.writeHead(401).end();
+      else cut(stream(response, `retry: 100\n${event(progress(1), 'e-1')}`));
+    });
+    const { error } = await startProxy(gateway.url).request(1, 'tools/call', { name: 'x' });
+    expect(error).toHaveProperty('data.reason', 'interrupted');
+    expect(gateway.received.map(({ method }) => method)).toEqual(['POST', 'GET']);
+  });
+
+  it('waits no longer than --timeout, whatever the gateway asks for', async () => {
+    const gateway = await startGateway(({ method }, response) => {
+      if (method === 'GET') stream(response, event({ id: 1, result: {} })).end();
+      else cut(stream(response, `retry: 86400000\n${event(progress(1), 'e-1')}`));
+    });
+    const proxy = startProxy(gateway.url, { args: ['--timeout', '2'] });
+    const start = performance.now();
+    expect(await proxy.request(1, 'tools/call', { name: 'x' })).toHaveProperty('result');
+    expect(performance.now() - start).toBeGreaterThan(1_500);
+    expect(performance.now() - start).toBeLessThan(10_000);
+  });
+
+  it.each([
+    ['no answer', () => {}],
+    ['no more than a stream', (response: ServerResponse) => void stream(response, ': open\n\n')],
+  ])('is given up after --timeout when the gateway goes on with %s', async (_, goOn) => {
+    const gateway = await startGateway(({ method }, response) => {
+      if (method === 'GET') goOn(response);
+      else cut(stream(response, `retry: 100\n${event(progress(1), 'e-1')}`));
+    });
+    const proxy = startProxy(gateway.url, { args: ['--timeout', '2'] });
+    const { error } = await proxy.request(1, 'tools/call', { name: 'x' });
+    expect(error).toHaveProperty('data.reason', 'interrupted');
+    expect(of(gateway.received, 'GET')).toHaveLength(1);
+  });
+
   it('waits no longer than the client does', async () => {
     const gateway = await startGateway(({ method, message }, response) => {
       if (method === 'GET') response.writeHead(500).end();
@@ -134,6 +209,79 @@ describe('an event stream that breaks before the reply', () => {
     // A timer for that long would have fired at once.
     expect(of(gateway.received, 'GET')).toHaveLength(0);
     expect(proxy.messages).toHaveLength(1);
+  });
+});
+
+describe('answers that stay open after what was due', () => {
+  /** A gateway that answers as `respond` says, and how many of its answers are open. */
+  async function gatewayThatLingers(
+    respond: (received: Received, response: ServerResponse) => void,
+  ) {
+    const open = new Set<ServerResponse>();
+    const gateway = await startGateway((received, response) => {
+      if (received.method !== 'POST' || received.message.method === 'initialize') {
+        return answer(received, response);
+      }
+      open.add(response);
+      response.once('close', () => open.delete(response));
+      respond(received, response);
+    });
+    const until = async (holds: () => boolean) => {
+      while (!holds()) await Promise.race([...open].map((response) => once(response, 'close')));
+    };
+    return { ...gateway, open, until };
+  }
+
+  it.each([
+    ['notifications', { method: 'notifications/x' }, ''],
+    ["a client's responses", { id: 'asked', result: {} }, ''],
+    ['notifications, with events', { method: 'notifications/x' }, event(progress(1))],
+  ])('are few, and closed in the end: to %s', async (_, message, events) => {
+    const gateway = await gatewayThatLingers((_, response) =>
+      stream(response, `: open\n\n${events}`),
+    );
+    const proxy = startProxy(gateway.url);
+    for (let count = 0; count < 50; count++) proxy.send({ jsonrpc: '2.0', ...message });
+    await gateway.request(() => of(gateway.received, 'POST').length === 50);
+    await gateway.until(() => gateway.open.size <= 8);
+    await gateway.until(() => gateway.open.size === 0);
+    expect(progressSeen(proxy)).toHaveLength(events === '' ? 0 : 50);
+  });
+
+  it('are closed when they bring bytes for ever: to a notification', async () => {
+    const gateway = await gatewayThatLingers((_, response) => {
+      response.writeHead(202, { 'content-type': 'text/plain' });
+      const timer = setInterval(() => response.write('.'), 200);
+      response.once('close', () => clearInterval(timer));
+    });
+    const proxy = startProxy(gateway.url);
+    proxy.notify('notifications/x');
+    await gateway.request(({ message }) => message.method === 'notifications/x');
+    await gateway.until(() => gateway.open.size === 0);
+  });
+
+  it('are few: to requests', async () => {
+    const gateway = await gatewayThatLingers(({ message: { id } }, response) =>
+      stream(response, event({ id, result: {} })),
+    );
+    const proxy = startProxy(gateway.url);
+    await Promise.all(Array.from({ length: 50 }, (_, id) => proxy.request(id, 'tools/list')));
+    const start = performance.now();
+    await gateway.until(() => gateway.open.size <= 8);
+    expect(performance.now() - start).toBeLessThan(5_000);
+  });
+
+  it('bring what belongs to no request for as long as they go on', async () => {
+    const gateway = await gatewayThatLingers((_, response) => {
+      stream(response, ': open\n\n');
+      let sent = 0;
+      const timer = setInterval(() => response.write(event(progress(++sent))), 2_000);
+      response.once('close', () => clearInterval(timer));
+    });
+    const proxy = startProxy(gateway.url);
+    proxy.notify('notifications/x');
+    await proxy.until(() => progressSeen(proxy).length === 7);
+    expect(gateway.open.size).toBe(1);
   });
 });
 
@@ -218,6 +366,123 @@ describe('the GET stream', () => {
     expect(proxy.stderr.match(/ warn: /g)).toHaveLength(1);
     expect(proxy.stderr).toContain("no stream for the gateway's own messages");
   });
+
+  /** A gateway with GET streams that takes these keys, and whose streams can be ended. */
+  async function keyedGatewayWithStreams(...keys: string[]) {
+    const accepted = new Set(keys);
+    const open = new Set<ServerResponse>();
+    let streams = 0;
+    const gateway = await startGateway((received, response) => {
+      const key = received.headers.authorization?.replace('Bearer ', '') ?? '';
+      if (!accepted.has(key)) response.writeHead(401).end();
+      else if (received.method === 'GET') {
+        open.add(stream(response, event(progress(++streams), `e-${streams}`)));
+      } else answer(received, response);
+    });
+    return {
+      ...gateway,
+      accepted,
+      endStreams: () => {
+        for (const response of open) response.end();
+        open.clear();
+      },
+      gets: () => of(gateway.received, 'GET'),
+      keysOfGets: () => of(gateway.received, 'GET').map(({ headers }) => headers.authorization),
+    };
+  }
+
+  it('is opened again with the key that its source has by now, each time the old one is rejected', async () => {
+    const file = keyInFile();
+    const keys = [newKey(), newKey(), newKey()] as const;
+    file.store(keys[0]);
+    const gateway = await keyedGatewayWithStreams(keys[0]);
+    const proxy = startProxy(gateway.url, { args: file.args });
+    await proxy.initialize();
+    await proxy.until(() => progressSeen(proxy).length === 1);
+    for (const [at, key] of keys.slice(1).entries()) {
+      gateway.accepted.clear();
+      gateway.accepted.add(key);
+      file.store(key);
+      gateway.endStreams();
+      await proxy.until(() => progressSeen(proxy).length === at + 2);
+      // The source is asked every two seconds at most.
+      if (at === 0) await new Promise((resolve) => setTimeout(resolve, 2_000));
+    }
+    expect(gateway.keysOfGets()).toEqual(
+      [keys[0], keys[0], keys[1], keys[1], keys[2]].map((key) => `Bearer ${key}`),
+    );
+    expect(gateway.gets().map(({ headers }) => headers['last-event-id'])).toEqual([
+      undefined,
+      'e-1',
+      'e-1',
+      'e-2',
+      'e-2',
+    ]);
+    expect(proxy.stderr).not.toMatch(/ warn: /);
+  });
+
+  it('is left alone when its source has no other key, until a request brings one', async () => {
+    const file = keyInFile();
+    const [first, second] = [newKey(), newKey()];
+    file.store(first);
+    const gateway = await keyedGatewayWithStreams(first);
+    const proxy = startProxy(gateway.url, { args: file.args });
+    await proxy.initialize();
+    await proxy.until(() => progressSeen(proxy).length === 1);
+    gateway.accepted.clear();
+    gateway.endStreams();
+    await proxy.until(() => proxy.stderr.includes("no stream for the gateway's own messages"));
+    const gets = gateway.gets().length;
+    expect(await proxy.request(2, 'tools/list')).toHaveProperty('error.data.status', 401);
+    gateway.accepted.add(second);
+    file.store(second);
+    let reply: Json = {};
+    for (let id = 3; !('result' in reply); id++) reply = await proxy.request(id, 'tools/list');
+    await proxy.until(() => progressSeen(proxy).length === 2);
+    expect(gets).toBe(2);
+    expect(gateway.keysOfGets()).toEqual([first, first, second].map((key) => `Bearer ${key}`));
+    expect(gateway.gets().at(-1)?.headers).toHaveProperty('last-event-id', 'e-1');
+    expect(proxy.stderr.match(/no stream for/g)).toHaveLength(1);
+  });
+
+  it('is asked for with one other key when that one is rejected too', async () => {
+    const file = keyInFile();
+    const [first, second] = [newKey(), newKey()];
+    file.store(first);
+    const gateway = await startGateway((received, response) => {
+      if (received.method !== 'GET') return answer(received, response);
+      file.store(second);
+      response.writeHead(401).end();
+    });
+    const proxy = startProxy(gateway.url, { args: file.args });
+    await proxy.initialize();
+    await proxy.until(() => proxy.stderr.includes("no stream for the gateway's own messages"));
+    // The same key again is no reason to ask again.
+    for (let id = 2; id < 5; id++) await proxy.request(id, 'tools/list');
+    expect(await proxy.end()).toBe(0);
+    expect(of(gateway.received, 'GET').map(({ headers }) => headers.authorization)).toEqual([
+      `Bearer ${first}`,
+      `Bearer ${second}`,
+    ]);
+    expect(proxy.stderr.match(/no stream for/g)).toHaveLength(1);
+  });
+
+  it.each([400, 401, 403, 404, 405, 410, 501])(
+    'that was open is not asked for again once it is refused with %i, with one warning',
+    async (status) => {
+      const gateway = await gatewayWithStreams([
+        (response) => cut(stream(response, 'retry: 100\n\n')),
+        (response) => response.writeHead(status).end(),
+      ]);
+      const proxy = startProxy(gateway.url);
+      await proxy.initialize();
+      await proxy.until(() => proxy.stderr.includes("no stream for the gateway's own messages"));
+      await proxy.request(2, 'ping');
+      expect(await proxy.end()).toBe(0);
+      expect(gateway.gets()).toHaveLength(2);
+      expect(proxy.stderr.match(/no stream for/g)).toHaveLength(1);
+    },
+  );
 
   it.each([400, 403])(
     'is not asked for again when it is refused with %i at first',
