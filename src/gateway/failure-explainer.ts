@@ -18,6 +18,8 @@ export interface Attempted {
   /** Whether the same message twice would do no more than once. */
   mayRepeat(): boolean;
   readonly attempts: number;
+  /** Whether it was sent in a session that the gateway itself had begun. */
+  readonly isInSession?: boolean;
 }
 
 /** Judges exchanges that failed, and asks around for what explains them. */
@@ -33,19 +35,17 @@ export class FailureExplainer {
   }
 
   /** Never rejects. Takes 5 s at most, for the metadata behind a 401. */
-  async failureOf(end: ExchangeEnd, { key, mayRepeat, attempts }: Attempted): Promise<Failure> {
+  async failureOf(end: ExchangeEnd, attempted: Attempted): Promise<Failure> {
     const { routes, timeoutMs, maxMessageBytes } = this.#options;
     const failure = failureOfEnd(end, {
+      ...attempted,
       gateway: this.#gateway,
-      key,
       connectTimeoutMs: routes.connectTimeoutMs,
       timeoutMs,
       maxMessageBytes,
-      mayRepeat,
-      attempts,
     });
     const explained = { ...(await this.#certificate(failure)), ...(await this.#challenge(end)) };
-    return this.#withoutKey({ ...failure, ...explained }, key);
+    return this.#withoutKey({ ...failure, ...explained }, attempted.key);
   }
 
   /** A gateway may quote the key that it rejects; it is not repeated. */

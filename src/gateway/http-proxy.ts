@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { isBadHttp } from './retry-policy.ts';
+import { isBadHttp } from './bad-http.ts';
 
 const PROXY = 'the HTTP proxy of this machine';
 

@@ -1,9 +1,9 @@
 import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { SecureContext, TLSSocket } from 'node:tls';
+import { isBadHttp } from './bad-http.ts';
 import { withoutBrackets } from './environment-proxy.ts';
 import { HttpProxy } from './http-proxy.ts';
-import { isBadHttp } from './retry-policy.ts';
 
 /** What TLS trusts and shows, in PEM. */
 export interface TlsSettings {
