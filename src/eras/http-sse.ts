@@ -7,17 +7,15 @@ import { failureOfKey, replyInRefusal } from '../gateway/failure-of-end.ts';
 import type { GatewayOptions } from '../gateway/gateway.ts';
 import { HandshakeBarrier } from '../gateway/handshake-barrier.ts';
 import { KnownTools } from '../gateway/known-tools.ts';
+import { belongsToSession, isLostSession } from '../gateway/lost-session.ts';
+import { outcomeOf, wasNotRun } from '../gateway/not-run.ts';
+import { pause } from '../gateway/pause.ts';
 import { redirectWithin } from '../gateway/redirect.ts';
 import { RETRY_LIMIT_MS, waitBeforeRetry } from '../gateway/retry-policy.ts';
-import { isLostSession, listChanges, type Session, sessionFrom } from '../gateway/session.ts';
+import { listChanges, type Session, sessionFrom } from '../gateway/session.ts';
 import { watchForSleep } from '../gateway/sleep-watch.ts';
-import {
-  type Message,
-  type Notification,
-  type Request,
-  type Response,
-  readMessages,
-} from '../protocol/message.ts';
+import { type Message, type Request, type Response, readMessages } from '../protocol/message.ts';
+import { isInitialize, isInitialized } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { HttpSseStream } from './http-sse-stream.ts';
 
@@ -37,7 +35,6 @@ type Readiness =
   | { readonly failure: Failure };
 
 const MOST_REDIRECTS = 3;
-const MOST_RENEWALS = 2;
 
 /**
  * A remote MCP server over the deprecated HTTP+SSE transport (MCP 2024-11-05, Transports §HTTP with
@@ -120,7 +117,7 @@ export class HttpSse implements Upstream {
     const start = Date.now();
     const reading = this.#reading(message, observer);
     let redirects = 0;
-    let renewals = 0;
+    let hasNewSession = false;
     let hasNewKey = false;
     for (let attempt = 1; ; ) {
       if (this.#isPointless(message)) {
@@ -147,31 +144,36 @@ export class HttpSse implements Upstream {
         }
         return undefined;
       }
-      if (end.kind === 'refused' && end.status === 401 && !hasNewKey) {
-        hasNewKey = (await keys.renew(key)) !== undefined;
-        if (hasNewKey) continue;
-      }
-      if (stream?.isProven === true && isLostSession(end) && renewals < MOST_RENEWALS) {
-        renewals++;
-        stream.close();
-        continue;
-      }
-      if (redirects < MOST_REDIRECTS && stream?.follows(end) === true) {
-        redirects++;
-        continue;
-      }
-      const ownReply = stream === undefined ? undefined : replyInRefusal(end);
-      if (message.kind === 'request' && ownReply !== undefined) {
-        reading.onMessage(ownReply);
-        return undefined;
-      }
       // Without a stream, the message itself was not sent.
       const mayRepeat = () =>
         stream === undefined || (message.kind === 'request' && this.#tools.mayRepeat(message));
+      if (wasNotRun(outcomeOf(end)) || mayRepeat()) {
+        if (end.kind === 'refused' && end.status === 401 && !hasNewKey) {
+          hasNewKey = (await keys.renew(key)) !== undefined;
+          if (hasNewKey) continue;
+        }
+        if (stream?.isProven === true && !hasNewSession && isLostSession(end)) {
+          hasNewSession = true;
+          stream.close();
+          continue;
+        }
+        if (redirects < MOST_REDIRECTS && stream?.follows(end) === true) {
+          redirects++;
+          continue;
+        }
+      }
       const elapsedMs = Date.now() - start;
       const waitMs = waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat });
       if (waitMs === undefined) {
-        const failure = await this.#failures.failureOf(end, { key, mayRepeat, attempts: attempt });
+        const isRequest = stream !== undefined && message.kind === 'request';
+        const ownReply = isRequest && replyInRefusal(message, end);
+        if (ownReply) {
+          reading.onMessage(ownReply);
+          return undefined;
+        }
+        const isInSession = stream?.isProven === true;
+        const facts = { key, mayRepeat, attempts: attempt, isInSession };
+        const failure = await this.#failures.failureOf(end, facts);
         const isNone = stream === undefined && failure.reason === 'wrong_path';
         return isNone ? { ...failure, detail: 'HTTP+SSE endpoint' } : failure;
       }
@@ -185,10 +187,7 @@ export class HttpSse implements Upstream {
   /** What belongs to a session that is gone: nobody waits for it in another. */
   #isPointless(message: Message): boolean {
     if (this.#opening !== undefined || this.#stream?.isOver === false) return false;
-    return (
-      message.kind === 'response' ||
-      (message.kind === 'notification' && message.method === 'notifications/cancelled')
-    );
+    return belongsToSession(message);
   }
 
   /** `isOwnHandshake`: for the client's `initialize`, which begins a session by itself. */
@@ -309,22 +308,3 @@ export class HttpSse implements Upstream {
 }
 
 const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };
-
-function isInitialize(message: Message): message is Request {
-  return message.kind === 'request' && message.method === 'initialize';
-}
-
-function isInitialized(message: Message): message is Notification {
-  return message.kind === 'notification' && message.method === 'notifications/initialized';
-}
-
-function pause(milliseconds: number, course: Course): Promise<void> {
-  if (course.isOver) return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    course.wake = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-  });
-}

@@ -1,6 +1,7 @@
 import type { Reason } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import { wasNotRun } from '../gateway/not-run.ts';
 import type { Log } from '../log.ts';
 import {
   itemsOf,
@@ -198,8 +199,10 @@ export class ModernGateway implements Upstream {
   }
 }
 
+/** Whether a call was refused for its headers, before it ran. A tool may use any code with HTTP 200. */
 function isMismatch(reply: Response): boolean {
-  return errorCodeOf(reply) === HEADER_MISMATCH;
+  if (errorCodeOf(reply) !== HEADER_MISMATCH) return false;
+  return wasNotRun({ sent: true, status: reply.refusedWith, reply });
 }
 
 const LIST_CHANGES: Readonly<Record<string, string>> = {

@@ -1,17 +1,16 @@
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Log } from '../log.ts';
-import { memberAt } from '../protocol/json-members.ts';
+import { memberAt, withMembers } from '../protocol/json-members.ts';
 import type { Message, Request, Response } from '../protocol/message.ts';
 import { mayRepeatMethod } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { Course, DONE, isReplyTo, ownId } from './course.ts';
 import { LegacyGateway } from './legacy-gateway.ts';
-import { asOfNew, withId } from './legacy-messages.ts';
+import { asOfNew, requestOf, withId } from './legacy-messages.ts';
 import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
 import {
   errorCodeOf,
-  INTERNAL_ERROR,
   isModernError,
   LEGACY,
   META,
@@ -24,17 +23,24 @@ import {
 /** What an answer says of the gateway that gave it. */
 type Sign = 'modern' | 'legacy' | 'unclear' | 'nothing';
 
+/** What came of asking the gateway what it is; `failure` where it gave no answer. */
+interface Discovery {
+  readonly isModern: boolean;
+  readonly failure?: Failure;
+}
+
 /**
- * A client of revision 2026-07-28 in front of a gateway whose era is not known yet: requests go out
- * as they are, and the first answer tells (MCP 2026-07-28, Streamable HTTP §Backward
- * Compatibility).
+ * A client of revision 2026-07-28 in front of a gateway whose era is not known yet. A request that
+ * may be repeated goes out as it is, and the answer shows the era (MCP 2026-07-28, Streamable HTTP
+ * §Backward Compatibility). Any other could run there and fail, and would run again after a
+ * handshake: before it, the gateway is asked with `server/discover`.
  */
 export class NewClient implements Upstream {
   readonly #modern: ModernGateway;
   readonly #legacy: LegacyGateway;
   readonly #log: Log;
   #found: Upstream | undefined;
-  #probe: Promise<boolean> | undefined;
+  #probe: Promise<Discovery> | undefined;
 
   /** `upstream` is the gateway, `observer` takes what belongs to no request. */
   constructor(upstream: Upstream, modern: ModernGateway, observer: MessageObserver, log: Log) {
@@ -63,7 +69,11 @@ export class NewClient implements Upstream {
     if (this.isModern) return this.#modern.send(message, this.#withoutRequests(observer));
     if (this.#found !== undefined) return this.#found.send(message, observer);
     if (message.kind !== 'request') return DONE;
-    return new Course((course) => this.#find(course, message, observer));
+    return new Course((course) =>
+      mayRepeatMethod(message.method)
+        ? this.#find(course, message, observer)
+        : this.#discoverFirst(course, message, observer),
+    );
   }
 
   close(limitMs: number): Promise<void> {
@@ -80,6 +90,30 @@ export class NewClient implements Upstream {
         else this.#log.warn(`dropped a request: ${cleanNetworkText(message.method, 100)}`);
       },
     };
+  }
+
+  async #discoverFirst(
+    course: Course,
+    request: Request,
+    observer: MessageObserver,
+  ): Promise<Failure | undefined> {
+    const discovery = await Promise.race([this.#discover(request), course.ended]);
+    if (discovery === undefined || course.isOver) return undefined;
+    if (this.#found === undefined) {
+      if (discovery.failure !== undefined) return discovery.failure;
+      if (discovery.isModern) this.#isFound(this.#modern);
+      else {
+        const refusal = await this.#shakeHands(course, request);
+        if (course.isOver) return undefined;
+        if (refusal !== undefined && 'reason' in refusal) return refusal;
+        if (refusal !== undefined && !isOfModern(refusal)) {
+          observer.onMessage(withId(refusal, request.id));
+          return undefined;
+        }
+        this.#isFound(refusal === undefined ? this.#legacy : this.#modern);
+      }
+    }
+    return course.send(this, request, observer);
   }
 
   async #find(
@@ -109,24 +143,26 @@ export class NewClient implements Upstream {
       return failure;
     }
     let sign = reply === undefined ? signOf(failure) : signIn(request, reply);
-    if (sign === 'unclear') sign = (await this.#isModernAfterAll(request)) ? 'modern' : 'legacy';
+    if (sign === 'unclear') {
+      const isAsked = request.method === 'server/discover';
+      sign = !isAsked && (await this.#discover(request)).isModern ? 'modern' : 'legacy';
+    }
     if (course.isOver) return undefined;
-    if (sign === 'legacy' && reply !== undefined && mayBeAnswerOfOld(request, reply)) {
-      if (!reply.isError) this.#isFound(this.#legacy);
+    if (sign === 'legacy' && reply !== undefined && isAnswerOfOld(request, reply)) {
+      this.#isFound(this.#legacy);
       observer.onMessage(asOfNew(request, reply));
       return undefined;
     }
     if (sign === 'legacy') {
-      const outcome = await Promise.race([this.#legacy.shakeHands(request), course.ended]);
-      if (outcome === undefined || course.isOver) return undefined;
-      const isRefusal = 'kind' in outcome || 'reason' in outcome;
-      if (!isRefusal) {
+      const refusal = await this.#shakeHands(course, request);
+      if (course.isOver) return undefined;
+      if (refusal === undefined) {
         this.#isFound(this.#legacy);
         return course.send(this.#legacy, request, observer);
       }
       if (reply?.isError !== true) {
-        if ('reason' in outcome) return outcome;
-        reply = failure === undefined ? withId(outcome, request.id) : undefined;
+        if ('reason' in refusal) return refusal;
+        reply = failure === undefined ? withId(refusal, request.id) : undefined;
       }
     } else if (sign === 'modern') this.#isFound(this.#modern);
     if (reply !== undefined) observer.onMessage(reply);
@@ -142,35 +178,45 @@ export class NewClient implements Upstream {
     );
   }
 
-  /** Every gateway of the modern era knows `server/discover`. */
-  #isModernAfterAll(request: Request): Promise<boolean> {
-    if (this.#found !== undefined) return Promise.resolve(this.isModern);
-    if (request.method === 'server/discover') return Promise.resolve(false);
-    this.#probe ??= this.#discover(request).finally(() => {
+  /** Undefined when hands were shaken, or when it is over; else why not. */
+  async #shakeHands(course: Course, request: Request): Promise<Response | Failure | undefined> {
+    const outcome = await Promise.race([this.#legacy.shakeHands(request), course.ended]);
+    return outcome !== undefined && ('kind' in outcome || 'reason' in outcome)
+      ? outcome
+      : undefined;
+  }
+
+  /** Every gateway of the modern era knows `server/discover`. One question for all who wait. */
+  #discover(request: Request): Promise<Discovery> {
+    if (this.#found !== undefined) return Promise.resolve({ isModern: this.isModern });
+    this.#probe ??= this.#askWhatItIs(request).finally(() => {
       this.#probe = undefined;
     });
     return this.#probe;
   }
 
-  async #discover({ bytes }: Request): Promise<boolean> {
+  async #askWhatItIs({ bytes }: Request): Promise<Discovery> {
     const id = ownId('discover');
-    const meta = memberAt(bytes, 'params', '_meta');
-    let isModern = false;
-    const head = `{"jsonrpc":"2.0","id":${id.raw},"method":"server/discover","params":{"_meta":`;
-    const probe: Request = {
-      kind: 'request',
-      id,
-      method: 'server/discover',
-      bytes: Buffer.concat([Buffer.from(head), meta ?? Buffer.from('{}'), Buffer.from('}}')]),
-    };
-    await this.#modern.send(probe, {
+    const meta = withMembers(memberAt(bytes, 'params', '_meta'), { progressToken: undefined });
+    const probe = requestOf(id, 'server/discover', { _meta: meta });
+    let sign: Sign | undefined;
+    const failure = await this.#modern.send(probe, {
       congested: () => undefined,
       onMessage: (message) => {
-        if (isReplyTo(id, message)) isModern = signIn(probe, message) === 'modern';
+        if (isReplyTo(id, message)) sign = signIn(probe, message);
       },
     }).settled;
-    return isModern;
+    sign ??= signOf(failure);
+    return {
+      isModern: sign === 'modern',
+      ...(sign === 'nothing' && failure !== undefined ? { failure } : {}),
+    };
   }
+}
+
+/** Whether only a gateway of the modern era refuses `initialize` in this way. */
+function isOfModern(refusal: Response): boolean {
+  return isModernError(refusal) || errorCodeOf(refusal) === METHOD_NOT_FOUND;
 }
 
 function signIn({ method }: Request, reply: Response): Sign {
@@ -184,15 +230,9 @@ function signIn({ method }: Request, reply: Response): Sign {
   return memberAt(reply.bytes, 'result', 'supportedVersions') === undefined ? 'legacy' : 'modern';
 }
 
-/**
- * Whether a gateway of the earlier era has answered this, without a handshake: with a result, or
- * with an error that a call may have run into, which is not to run twice.
- */
-function mayBeAnswerOfOld(request: Request, reply: Response): boolean {
-  if (NEW_METHODS.has(request.method) || revisionOf(request) !== MODERN) return false;
-  return (
-    !reply.isError || (errorCodeOf(reply) === INTERNAL_ERROR && !mayRepeatMethod(request.method))
-  );
+/** Whether a gateway of the earlier era has answered this, with a result, without a handshake. */
+function isAnswerOfOld(request: Request, reply: Response): boolean {
+  return !reply.isError && !NEW_METHODS.has(request.method) && revisionOf(request) === MODERN;
 }
 
 const NEW_METHODS: ReadonlySet<string> = new Set(['server/discover', 'subscriptions/listen']);

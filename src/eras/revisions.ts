@@ -23,7 +23,6 @@ export const UNSUPPORTED_VERSION = -32022;
 export const INVALID_REQUEST = -32600;
 export const METHOD_NOT_FOUND = -32601;
 export const INVALID_PARAMS = -32602;
-export const INTERNAL_ERROR = -32603;
 
 /** The errors by which a gateway of the modern era is known. */
 export const MODERN_ERRORS: ReadonlySet<unknown> = new Set([

@@ -2,10 +2,10 @@ import type { Failure } from '../failures/failure.ts';
 import { Endpoint } from '../gateway/endpoint.ts';
 import { FailureExplainer } from '../gateway/failure-explainer.ts';
 import { Gateway, type GatewayOptions } from '../gateway/gateway.ts';
-import { type Message, parseMessage, type Request, type Response } from '../protocol/message.ts';
+import type { Message, Request, Response } from '../protocol/message.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import type { HttpSse } from './http-sse.ts';
-import { INVALID_PARAMS, METHOD_NOT_FOUND, MODERN_ERRORS } from './revisions.ts';
+import { errorCodeOf, INVALID_PARAMS, METHOD_NOT_FOUND, MODERN_ERRORS } from './revisions.ts';
 
 /**
  * Streamable HTTP, or the deprecated HTTP+SSE: once and for all where `transport` is `sse`; with
@@ -25,7 +25,7 @@ export class TransportChoice implements Upstream {
   constructor(options: GatewayOptions, transport: 'auto' | 'sse') {
     this.#options = options;
     if (transport === 'auto') this.#gateway = new Gateway(options);
-    else this.#choosing = this.#choose(() => this.#openHttpSse());
+    else this.#chooseHttpSse();
   }
 
   listen(observer: MessageObserver): void {
@@ -54,6 +54,8 @@ export class TransportChoice implements Upstream {
         ? this.#tryGateway(this.#gateway, message, observer)
         : this.#gateway.send(message, observer);
     }
+    // It failed before: a file of this program was gone.
+    if (this.#gateway === undefined && this.#choosing === undefined) this.#chooseHttpSse();
     return sendAfter(this.#choosing, () =>
       (this.#chosen ?? this.#gateway)?.send(message, observer),
     );
@@ -103,6 +105,12 @@ export class TransportChoice implements Upstream {
     };
   }
 
+  #chooseHttpSse(): void {
+    this.#choosing = this.#choose(() => this.#openHttpSse());
+    // Those who wait for it learn of a failure; there may be none yet.
+    this.#choosing.catch(() => {});
+  }
+
   async #choose(find: () => Promise<Upstream | undefined>): Promise<Upstream | undefined> {
     try {
       this.#chosen = await find();
@@ -140,8 +148,7 @@ function isOfOlder(status: number | undefined, rpcCode: number | undefined): boo
 }
 
 function codeIn(response: Response): number | undefined {
-  if (response.refusedWith === undefined) return undefined;
-  const { code } = parseMessage(response).error as { code?: unknown };
+  const code = response.refusedWith === undefined ? undefined : errorCodeOf(response);
   return typeof code === 'number' ? code : undefined;
 }
 

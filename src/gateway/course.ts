@@ -10,15 +10,3 @@ export interface Course {
   /** Ends a wait. */
   wake?: () => void;
 }
-
-/** Waits, unless the course is over or until it is. */
-export function pause(milliseconds: number, course: Course): Promise<void> {
-  if (course.isOver) return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    course.wake = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-  });
-}

@@ -27,13 +27,18 @@ export type ExchangeEnd =
   | { readonly kind: 'replied' }
   /** A 2xx where no reply is due; of an event stream that was due, its end. */
   | { readonly kind: 'accepted'; readonly isEventStream: boolean }
-  /** Not a 2xx. `body` is at most 64 KiB of it; `reply` is an error response found in it. */
+  /**
+   * Not a 2xx. `body` is at most 64 KiB of it; `reply` is the response with the request's id that
+   * was found in it, an error or a result. `isReplyCut`: it is JSON that was not read to its end,
+   * so that there may have been a reply in it.
+   */
   | {
       readonly kind: 'refused';
       readonly status: number;
       readonly headers: Headers;
       readonly body: Buffer;
       readonly reply?: Response;
+      readonly isReplyCut?: true;
     }
   /** A 2xx with a body that is not the reply; `what` says in words what it is instead. */
   | { readonly kind: 'not-mcp'; readonly status: number; readonly what: string }
@@ -260,19 +265,33 @@ export class Exchange implements RequestHandler {
 
   #refusal(status: number, type: string | undefined): BodyReader {
     const body = new Collected(MAX_REFUSAL_BYTES);
-    const end = (): ExchangeEnd => {
-      const whole = body.take();
-      const found = type !== undefined && isJson(type) ? this.#replyIn(whole) : undefined;
-      const reply = found === undefined ? {} : { reply: found };
-      return { kind: 'refused', status, headers: this.headers, body: whole, ...reply };
+    const end = (isWhole: boolean): ExchangeEnd => {
+      const bytes = body.take();
+      const reply = this.#replyInRefusal(bytes, type);
+      const isCut = !isWhole && reply === undefined && /^\s*[[{]/.test(bytes.toString('latin1'));
+      return {
+        ...{ kind: 'refused', status, headers: this.headers, body: bytes },
+        ...(reply === undefined ? {} : { reply }),
+        ...(isCut ? { isReplyCut: true } : {}),
+      };
     };
     return {
       push: (chunk) => {
-        if (!body.push(chunk)) this.#finish(end());
+        if (!body.push(chunk)) this.#finish(end(false));
       },
-      end,
-      salvage: end,
+      end: () => end(true),
+      salvage: () => end(false),
     };
+  }
+
+  /** Whatever its type is said to be: plain text often holds JSON here. */
+  #replyInRefusal(body: Buffer, type: string | undefined): Response | undefined {
+    if (type !== 'text/event-stream') return this.#replyIn(body);
+    for (const [, data = ''] of body.toString('utf8').matchAll(/^data:(.*)$/gm)) {
+      const reply = this.#replyIn(Buffer.from(data));
+      if (reply !== undefined) return reply;
+    }
+    return undefined;
   }
 
   #json(status: number): BodyReader {

@@ -21,6 +21,8 @@ export interface Attempted {
   /** Whether the same message twice would do no more than once. */
   mayRepeat(): boolean;
   readonly attempts: number;
+  /** Whether it was sent in a session that the gateway itself had begun. */
+  readonly isInSession?: boolean;
 }
 
 /** Judges exchanges that failed, and asks around for what explains them. */
@@ -36,17 +38,15 @@ export class FailureExplainer {
   }
 
   /** Never rejects. Takes 5 s at most, for the metadata behind a 401. */
-  async failureOf(end: ExchangeEnd, { key, mayRepeat, attempts }: Attempted): Promise<Failure> {
+  async failureOf(end: ExchangeEnd, attempted: Attempted): Promise<Failure> {
     const { log, routes, timeoutMs, maxMessageBytes } = this.#options;
     if (end.kind === 'bug') log.error(`bug: ${end.error.stack}`);
     const failure = failureOfEnd(end, {
+      ...attempted,
       gateway: this.#gateway,
-      key,
       connectTimeoutMs: routes.connectTimeoutMs,
       timeoutMs,
       maxMessageBytes,
-      mayRepeat,
-      attempts,
     });
     const explained = { ...(await this.#certificate(failure)), ...(await this.#challenge(end)) };
     return { ...failure, ...explained };

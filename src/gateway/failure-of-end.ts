@@ -1,9 +1,10 @@
 import type { KeyFinding } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { Response } from '../protocol/message.ts';
+import type { Request, Response } from '../protocol/message.ts';
+import { isBadHttp } from './bad-http.ts';
 import type { ExchangeEnd } from './exchange.ts';
-import { isBadHttp, retryAfterSeconds } from './retry-policy.ts';
+import { retryAfterSeconds } from './retry-after.ts';
 import type { Headers } from './route.ts';
 import { diagnose } from './trouble.ts';
 
@@ -18,6 +19,8 @@ export interface Circumstances {
   /** Whether the same message twice would do no more than once. */
   mayRepeat(): boolean;
   readonly attempts?: number;
+  /** Whether it was sent in a session that the gateway itself had begun. */
+  readonly isInSession?: boolean;
 }
 
 /** Why there is no key to send. */
@@ -29,12 +32,14 @@ export function failureOfKey(
 }
 
 /**
- * A JSON-RPC error that came with another status than success is the gateway's own answer;
- * undefined without one. With 401, 403 and 429 the status says more.
+ * A reply that came with another status than success is the gateway's own answer; undefined without
+ * one. With 401, 403 and 429 the status says more. A result counts too, since the request has run;
+ * only a handshake is not made with an error status.
  */
-export function replyInRefusal(end: ExchangeEnd): Response | undefined {
+export function replyInRefusal({ method }: Request, end: ExchangeEnd): Response | undefined {
   if (end.kind !== 'refused' || end.reply === undefined || end.status < 400) return undefined;
   if (end.status === 401 || end.status === 403 || end.status === 429) return undefined;
+  if (method === 'initialize' && !end.reply.isError) return undefined;
   return { ...end.reply, refusedWith: end.status };
 }
 
@@ -66,10 +71,11 @@ export function failureOfEnd(end: ExchangeEnd, circumstances: Circumstances): Fa
 type Judgement = Omit<Failure, 'gateway' | 'key'>;
 
 function ofStatus(
-  { status, headers, body }: Extract<ExchangeEnd, { kind: 'refused' }>,
-  { gateway, key }: Circumstances,
+  { status, headers, body, reply }: Extract<ExchangeEnd, { kind: 'refused' }>,
+  { gateway, key, isInSession }: Circumstances,
 ): Judgement {
-  const detail = whatTheBodySays(body, headers);
+  const isResult = reply?.isError === false;
+  const detail = isResult ? RESULT_WITH_ERROR_STATUS : whatTheBodySays(body, headers);
   const said = detail === undefined || isEcho(detail, status) ? {} : { detail };
   const seconds = retryAfterSeconds(headers);
   const wait = seconds === undefined ? {} : { retryAfterSeconds: seconds };
@@ -83,7 +89,9 @@ function ofStatus(
       return { reason: 'forbidden', status, ...said };
     case 404:
     case 405:
-      return { reason: 'wrong_path', status };
+      if (isResult) return { reason: 'http_error', status, ...said };
+      if (isInSession !== true || status === 405) return { reason: 'wrong_path', status };
+      return { reason: 'gateway_error', status, detail: FORGETS_SESSIONS, ...said };
     case 406:
       return { reason: 'not_acceptable', status, ...said };
     case 407:
@@ -97,6 +105,9 @@ function ofStatus(
       return { reason: 'http_error', status, ...said };
   }
 }
+
+const RESULT_WITH_ERROR_STATUS = 'it sent a result, but with a status that means an error';
+const FORGETS_SESSIONS = 'it forgets its sessions as soon as they are begun';
 
 function ofError(
   { error, sent, status }: Extract<ExchangeEnd, { kind: 'broken' }>,

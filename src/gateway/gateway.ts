@@ -11,19 +11,23 @@ import {
   type Response,
   readMessages,
 } from '../protocol/message.ts';
+import { isInitialize, isInitialized } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
-import { type Course, pause } from './course.ts';
+import type { Course } from './course.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange, type ExchangeEnd } from './exchange.ts';
 import { FailureExplainer } from './failure-explainer.ts';
 import { failureOfKey, replyInRefusal } from './failure-of-end.ts';
 import { HandshakeBarrier } from './handshake-barrier.ts';
 import { KnownTools } from './known-tools.ts';
-import { redirectWithin } from './redirect.ts';
+import { isLostSession } from './lost-session.ts';
+import { outcomeOf, wasNotRun } from './not-run.ts';
+import { pause } from './pause.ts';
+import { Remedies, type RemedyOptions } from './remedies.ts';
 import { resume } from './resumption.ts';
 import { RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
 import { ServerStream } from './server-stream.ts';
-import { isLostSession, listChanges, type Session, sessionFrom } from './session.ts';
+import { listChanges, type Session, sessionFrom } from './session.ts';
 import type { Diagnosis } from './trouble.ts';
 
 /** Where the key comes from. */
@@ -56,8 +60,8 @@ interface Context {
   readonly target: string;
 }
 
-const MOST_REDIRECTS = 3;
-const MOST_RENEWALS = 2;
+/** How long the end of a session that another one replaces may take. */
+const REPLACED_LIMIT_MS = 1_000;
 
 /**
  * A remote MCP endpoint over Streamable HTTP, revisions 2024-11-05 to 2025-11-25: each message is
@@ -68,17 +72,25 @@ export class Gateway implements Upstream {
   readonly #options: GatewayOptions;
   readonly #endpoint: Endpoint;
   readonly #failures: FailureExplainer;
+  readonly #remedyOptions: RemedyOptions;
   readonly #tools = new KnownTools();
   #session: Session | undefined;
   #renewal: Promise<Failure | undefined> | undefined;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
   readonly #barrier = new HandshakeBarrier();
+  /** What was there before an `initialize` that has not succeeded yet. */
+  #replaced: Session | undefined;
+  /** Sessions that are being ended in the background. */
+  readonly #ending = new Set<Promise<void>>();
 
   constructor(options: GatewayOptions) {
     this.#options = options;
     this.#endpoint = new Endpoint(options);
     this.#failures = new FailureExplainer(options, this.#endpoint.displayUrl);
+    const { keys, url } = options;
+    const renewSession = (lost: Session) => this.#renewSession(lost);
+    this.#remedyOptions = { keys, endpoint: this.#endpoint, origin: url.origin, renewSession };
   }
 
   listen(observer: MessageObserver): void {
@@ -116,7 +128,10 @@ export class Gateway implements Upstream {
 
   async close(limitMs: number): Promise<void> {
     this.#serverStream?.close();
-    if (this.#session?.id !== undefined) await this.#deleteSession(limitMs);
+    const last = [this.#replaced, this.#session].map((session) =>
+      this.#deleteSession(session, limitMs),
+    );
+    await Promise.all([...this.#ending, ...last]);
     await this.#endpoint.close();
   }
 
@@ -128,19 +143,18 @@ export class Gateway implements Upstream {
   ): Promise<Failure | undefined> {
     const start = Date.now();
     const mayRepeat = () => message.kind === 'request' && this.#tools.mayRepeat(message);
-    let target = this.#endpoint.target;
-    let redirects = 0;
-    let renewals = 0;
-    let hasNewKey = false;
-    let hasNewTrust = false;
+    const { retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
+    const isRenewal = course.isRenewal === true;
+    let remedies: Remedies | undefined;
     for (let attempt = 1; ; ) {
       const key = await this.#options.keys.current();
       if (key.kind === 'unusable') return failureOfKey(this.#endpoint.displayUrl, key);
       const trouble = this.#endpoint.open();
       if (trouble !== undefined) return this.#unreachable(trouble, key);
-      if (course.isRenewal !== true) await this.#renewal;
+      if (!isRenewal) await this.#renewal;
       if (course.isOver) return undefined;
-      const session = this.#sessionFor(message);
+      const session = this.#sessionFor(message, isRenewal);
+      const target = remedies?.target ?? this.#endpoint.target;
       const exchange = this.#exchange(message, observer);
       course.exchange = exchange;
       this.#endpoint.post(exchange, target, message, { key, session });
@@ -155,41 +169,22 @@ export class Gateway implements Upstream {
         if (isInitialized(message)) this.#initialized(message);
         return undefined;
       }
-      if (end.kind === 'refused' && end.status === 401 && !hasNewKey) {
-        hasNewKey = (await this.#options.keys.renew(key)) !== undefined;
-        if (hasNewKey) continue;
+      if (wasNotRun(outcomeOf(end)) || mayRepeat()) {
+        remedies ??= new Remedies(this.#remedyOptions, target);
+        const remedy = await remedies.after(end, { message, key, session, isRenewal });
+        if (remedy === 'again') continue;
+        if (remedy !== undefined) return remedy.over;
       }
-      if (session?.id !== undefined && isLostSession(end)) {
-        if (course.isRenewal === true || renewals === MOST_RENEWALS) {
-          return this.#sessionFailure('it forgets its sessions as soon as they are begun');
-        }
-        renewals++;
-        const failure = await this.#renewSession(session);
-        if (failure !== undefined) return failure;
-        continue;
-      }
-      const redirected = redirectWithin(this.#options.url.origin, target, end);
-      if (redirected !== undefined && redirects < MOST_REDIRECTS) {
-        redirects++;
-        target = redirected;
-        // 308 is for good (RFC 9110 §15.4.9).
-        if (end.kind === 'refused' && end.status === 308) this.#endpoint.target = target;
-        continue;
-      }
-      if (!hasNewTrust) {
-        hasNewTrust = this.#endpoint.trustSystemAfter(end);
-        if (hasNewTrust) continue;
-      }
-      const ownReply = replyInRefusal(end);
-      if (message.kind === 'request' && ownReply !== undefined) {
-        observer.onMessage(this.#read(message, ownReply, exchange));
-        return undefined;
-      }
-      const { retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
       const elapsedMs = Date.now() - start;
       const waitMs = waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat });
       if (waitMs === undefined) {
-        return this.#failures.failureOf(end, { key, mayRepeat, attempts: attempt });
+        const ownReply = message.kind === 'request' && replyInRefusal(message, end);
+        if (ownReply) {
+          observer.onMessage(this.#read(message, ownReply, exchange));
+          return undefined;
+        }
+        const isInSession = session?.id !== undefined;
+        return this.#failures.failureOf(end, { key, mayRepeat, attempts: attempt, isInSession });
       }
       this.#options.log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
       await pause(waitMs, course);
@@ -202,9 +197,12 @@ export class Gateway implements Upstream {
    * What a message is sent in: `initialize` begins a session and is sent in none, and what brings
    * headers of its own needs none (MCP 2026-07-28, Streamable HTTP).
    */
-  #sessionFor(message: Message): Session | undefined {
+  #sessionFor(message: Message, isRenewal: boolean): Session | undefined {
     if (message.kind !== 'response' && message.headers !== undefined) return undefined;
-    if (isInitialize(message)) this.#forgetSession();
+    if (isInitialize(message)) {
+      if (!isRenewal) this.#replaced ??= this.#session;
+      this.#forgetSession();
+    }
     return this.#session;
   }
 
@@ -253,8 +251,14 @@ export class Gateway implements Upstream {
   #learnSession(initialize: Request, reply: Response, { headers }: Exchange): void {
     const session = sessionFrom(initialize, headers, reply);
     this.#session = session;
-    const { id, protocolVersion = 'unknown' } = session;
-    const kind = id === undefined ? 'without a session' : 'with a session';
+    this.#endSession(this.#replaced, session);
+    this.#replaced = undefined;
+    const { id, idTrouble, protocolVersion = 'unknown' } = session;
+    let kind = id === undefined ? 'without a session' : 'with a session';
+    if (idTrouble !== undefined) {
+      this.#options.log.warn(`cannot use the gateway's Mcp-Session-Id: ${idTrouble}`);
+      kind = 'with a session id that cannot be used';
+    }
     this.#options.log.info(`initialized, revision ${protocolVersion}, ${kind}`);
   }
 
@@ -295,6 +299,7 @@ export class Gateway implements Upstream {
     }
     if (lost.initialized !== undefined) failure ??= await renew(lost.initialized);
     if (failure !== undefined || renewed === undefined) {
+      this.#endSession(renewed, lost);
       // What comes next tries again.
       this.#session = lost;
       return failure;
@@ -349,11 +354,21 @@ export class Gateway implements Upstream {
     });
   }
 
-  async #deleteSession(limitMs: number): Promise<void> {
+  /** In the background. Not where the gateway gave its successor the same id. */
+  #endSession(session: Session | undefined, successor: Session): void {
+    if (session?.id === successor.id) return;
+    const ended = this.#deleteSession(session, REPLACED_LIMIT_MS).finally(() => {
+      this.#ending.delete(ended);
+    });
+    this.#ending.add(ended);
+  }
+
+  async #deleteSession(session: Session | undefined, limitMs: number): Promise<void> {
+    if (session?.id === undefined) return;
     const exchange = new Exchange('acceptance', SILENT, this.#options.maxMessageBytes);
     const timer = setTimeout(() => exchange.abort(), limitMs);
     const key = await this.#options.keys.current();
-    this.#endpoint.delete(exchange, limitMs, { key, session: this.#session });
+    this.#endpoint.delete(exchange, limitMs, { key, session });
     const end = await exchange.ended;
     clearTimeout(timer);
     this.#options.log.debug(`session ended: ${end.kind}`);
@@ -370,11 +385,3 @@ export class Gateway implements Upstream {
 }
 
 const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };
-
-function isInitialize(message: Message): message is Request {
-  return message.kind === 'request' && message.method === 'initialize';
-}
-
-function isInitialized(message: Message): message is Notification {
-  return message.kind === 'notification' && message.method === 'notifications/initialized';
-}

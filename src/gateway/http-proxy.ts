@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import { isBadHttp } from './bad-http.ts';
 import { guarded } from './guarded.ts';
-import { isBadHttp } from './retry-policy.ts';
 
 const PROXY = 'the HTTP proxy of this machine';
 

@@ -1,7 +1,8 @@
 import type { KeyFinding } from '../auth/key.ts';
-import { type Course, pause } from './course.ts';
+import type { Course } from './course.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
 import type { Keys } from './gateway.ts';
+import { pause } from './pause.ts';
 import { isTimeout, mayPass } from './retry-policy.ts';
 
 const DEFAULT_WAIT_MS = 1_000;

@@ -1,5 +1,7 @@
+import { isBadHttp } from './bad-http.ts';
 import type { ExchangeEnd } from './exchange.ts';
-import type { Headers } from './route.ts';
+import { outcomeOf, wasNotRun } from './not-run.ts';
+import { retryAfterSeconds } from './retry-after.ts';
 
 const MOST_ATTEMPTS = 3;
 /** How long after the first attempt another may begin, unless something else is asked for. */
@@ -23,12 +25,12 @@ export interface FailedAttempt {
 /**
  * Milliseconds to wait before the next attempt, or undefined when there must be none. A message
  * that may have been processed is repeated only when that does no harm; one that certainly was not
- * (no connection, 429, 503 with Retry-After) always. At most three attempts in `limitMs`, with full
- * jitter, or as long as Retry-After asks.
+ * (not-run.ts) always. At most three attempts in `limitMs`, with full jitter, or as long as
+ * Retry-After asks.
  */
 export function waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat }: FailedAttempt) {
   if (attempt >= MOST_ATTEMPTS || !mayPass(end)) return undefined;
-  if (!wasNotProcessed(end) && !mayRepeat()) return undefined;
+  if (!wasNotRun(outcomeOf(end)) && !mayRepeat()) return undefined;
   const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));
   const askedSeconds = end.kind === 'refused' ? retryAfterSeconds(end.headers) : undefined;
   const waitMs = askedSeconds === undefined ? Math.random() * backoffMs : askedSeconds * 1000;
@@ -37,26 +39,14 @@ export function waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat }:
   return wholeMs <= limitMs ? waitMs : undefined;
 }
 
-/** Seconds from a `Retry-After`, a number or a date (RFC 9110 §10.2.3); undefined without one. */
-export function retryAfterSeconds(headers: Headers): number | undefined {
-  const value = headers['retry-after'];
-  if (typeof value !== 'string') return undefined;
-  if (/^\d{1,9}$/.test(value)) return Number(value);
-  // Date.parse alone takes "soon 5" for a day in May.
-  if (!HTTP_DATE.test(value)) return undefined;
-  const seconds = Math.ceil((Date.parse(value) - Date.now()) / 1000);
-  return Number.isFinite(seconds) ? Math.max(0, seconds) : undefined;
-}
-
-const HTTP_DATE = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\w*,? .*\d\d:\d\d:\d\d/;
-
 /** Whether it may be over the next time. */
 export function mayPass(end: ExchangeEnd): boolean {
   if (end.kind === 'broken') {
     const { code = '' } = end.error as NodeJS.ErrnoException;
     return !LASTING.test(code) && !isBadHttp(end.error);
   }
-  if (end.kind !== 'refused') return false;
+  // A result has come, whatever the status says.
+  if (end.kind !== 'refused' || end.reply?.isError === false) return false;
   return end.status === 429 || (end.status >= 500 && end.status !== 501);
 }
 
@@ -68,18 +58,4 @@ const LASTING =
 export function isTimeout(end: ExchangeEnd): boolean {
   if (end.kind !== 'broken') return false;
   return (end.error as NodeJS.ErrnoException).code === 'ERR_ANSWER_TIMEOUT';
-}
-
-/** Whether the peer does not keep to HTTP, or has headers without end. */
-export function isBadHttp(error: Error): boolean {
-  const { code = '' } = error as NodeJS.ErrnoException;
-  // A chunked body that breaks off is cut short, not badly made.
-  if (code === 'HPE_INVALID_EOF_STATE') return false;
-  return code.startsWith('HPE_');
-}
-
-function wasNotProcessed(end: ExchangeEnd): boolean {
-  if (end.kind === 'broken') return !end.sent;
-  if (end.kind !== 'refused') return false;
-  return end.status === 429 || (end.status === 503 && retryAfterSeconds(end.headers) !== undefined);
 }

@@ -1,6 +1,6 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
+import { isBadHttp } from './bad-http.ts';
 import { guarded, listen } from './guarded.ts';
-import { isBadHttp } from './retry-policy.ts';
 import type { Headers, RequestControl, RequestHandler, RouteRequest } from './route.ts';
 
 /** Up to this size head and body leave in one write. */

@@ -4,13 +4,14 @@ import {
   type Request,
   type Response,
 } from '../protocol/message.ts';
-import type { ExchangeEnd } from './exchange.ts';
 import type { Headers } from './route.ts';
 
 /** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
 export interface Session {
   /** `Mcp-Session-Id`, to be sent along with everything later. */
   readonly id?: string;
+  /** Why the id that the gateway gave cannot be sent, in words. */
+  readonly idTrouble?: string;
   /** The negotiated revision, sent as `MCP-Protocol-Version`. */
   readonly protocolVersion?: string;
   /** The client's own messages, to shake hands anew when the session is lost. */
@@ -22,24 +23,36 @@ export interface Session {
   readonly capabilities: Readonly<Record<string, unknown>>;
 }
 
-// What a session id may be made of (MCP 2025-11-25, Transports §Session Management, 1). Id and
-// revision go into request headers: nothing else may get there.
-const VISIBLE_ASCII = /^[\x21-\x7e]{1,1024}$/;
+// What a session id may be made of (MCP 2025-11-25, Transports §Session Management, 1), at whatever
+// length a head can have: node:http ends one at 16 KiB. Id and revision go into request headers:
+// nothing else may get there.
+const VISIBLE_ASCII = /^[\x21-\x7e]+$/;
+const LONGEST_REVISION = 1024;
 
 /** The session that a successful reply to `initialize`, and the headers it came with, begin. */
 export function sessionFrom(initialize: Request, headers: Headers, reply: Response): Session {
   const result = asRecord(parseMessage(reply).result);
   const params = asRecord(parseMessage(initialize).params);
   const { elicitation } = asRecord(params.capabilities);
-  const id = headers['mcp-session-id'];
   const version = result.protocolVersion;
+  const isRevision = isVisibleAscii(version) && version.length <= LONGEST_REVISION;
   return {
     initialize,
     clientElicitsUrls: asRecord(elicitation).url !== undefined,
     capabilities: asRecord(result.capabilities),
-    ...(isVisibleAscii(id) ? { id } : {}),
-    ...(isVisibleAscii(version) ? { protocolVersion: version } : {}),
+    ...sessionIdIn(headers),
+    ...(isRevision ? { protocolVersion: version } : {}),
   };
+}
+
+function sessionIdIn(headers: Headers): Pick<Session, 'id' | 'idTrouble'> {
+  const value = headers['mcp-session-id'];
+  if (value === undefined) return {};
+  // A proxy may have joined equal lines into one (RFC 9110 §5.3).
+  const [id = '', ...others] = new Set([value].flat().flatMap((line) => line.split(/,[ \t]+/)));
+  if (others.length > 0) return { idTrouble: 'it came more than once, with different values' };
+  if (id === '') return { idTrouble: 'it is empty' };
+  return isVisibleAscii(id) ? { id } : { idTrouble: 'it is not visible ASCII' };
 }
 
 /**
@@ -53,16 +66,6 @@ export function listChanges(before: Session, after: Session): Buffer[] {
       return promised && inJson(before.capabilities[name]) !== inJson(after.capabilities[name]);
     })
     .map((name) => Buffer.from(`{"jsonrpc":"2.0","method":"notifications/${name}/list_changed"}`));
-}
-
-/**
- * 404, or a 400 that names the session (MCP 2025-11-25, Transports §Session Management, 2 and 3).
- * A 404 with the reply is about what was asked for, unless it names the session too.
- */
-export function isLostSession(end: ExchangeEnd): boolean {
-  if (end.kind !== 'refused' || (end.status !== 404 && end.status !== 400)) return false;
-  const namesSession = /session/i.test(end.body.toString('utf8'));
-  return namesSession || (end.status === 404 && end.reply === undefined);
 }
 
 function inJson(value: unknown): string {

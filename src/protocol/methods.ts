@@ -1,3 +1,5 @@
+import type { Message, Notification, Request } from './message.ts';
+
 const REPEATABLE = new Set([
   'initialize',
   'ping',
@@ -20,4 +22,14 @@ export function mayRepeatMethod(method: string): boolean {
 /** Whether the reply comes only when somebody ends what was asked for, and silence is no fault. */
 export function isOpenEnded(method: string): boolean {
   return method === 'subscriptions/listen';
+}
+
+/** Whether a message begins a handshake (MCP 2025-11-25, Lifecycle §Initialization). */
+export function isInitialize(message: Message): message is Request {
+  return message.kind === 'request' && message.method === 'initialize';
+}
+
+/** Whether a message ends a handshake. */
+export function isInitialized(message: Message): message is Notification {
+  return message.kind === 'notification' && message.method === 'notifications/initialized';
 }

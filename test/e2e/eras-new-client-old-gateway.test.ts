@@ -95,18 +95,17 @@ describe('a gateway of an earlier era', () => {
       answer(
         received,
         response,
-        received.message.method === 'tools/call' ? { content: [] } : undefined,
+        received.message.method === 'tools/list' ? { tools: [] } : undefined,
       );
     });
     const proxy = startProxy(gateway.url);
-    const call = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: modern({ name: 'x' }) };
-    proxy.send(call);
-    expect(await proxy.reply(1)).toMatchObject({ result: { resultType: 'complete', content: [] } });
-    // It has run: not once more.
-    expect(gateway.received.map(({ body }) => body)).toEqual([JSON.stringify(call)]);
+    const list = { jsonrpc: '2.0', id: 1, method: 'tools/list', params: modern() };
+    proxy.send(list);
+    expect(await proxy.reply(1)).toMatchObject({ result: { resultType: 'complete', tools: [] } });
+    expect(gateway.received.map(({ body }) => body)).toEqual([JSON.stringify(list)]);
     expect(await proxy.request(2, 'tools/call', modern({ name: 'x' }))).toHaveProperty('result');
     expect(gateway.received.map(({ message }) => message.method).filter(Boolean)).toEqual([
-      ...['tools/call', 'initialize', 'notifications/initialized', 'tools/call'],
+      ...['tools/list', 'initialize', 'notifications/initialized', 'tools/call'],
     ]);
   });
 
@@ -749,7 +748,7 @@ describe('what an old gateway asks during a call', () => {
     let stream: ServerResponse | undefined;
     const gateway = await startGateway((received, response) => {
       const { message } = received;
-      if (message.method === 'tools/call') {
+      if (message.method === 'prompts/get') {
         stream = response.writeHead(200, { 'content-type': 'text/event-stream' });
         for (const [id, method] of ['ping', 'roots/list'].entries()) {
           stream.write(`data: ${JSON.stringify({ jsonrpc: '2.0', id, method })}\n\n`);
@@ -759,12 +758,12 @@ describe('what an old gateway asks during a call', () => {
       answer(received, response);
       if (message.method !== undefined) return;
       answers.push(message);
-      const reply = { jsonrpc: '2.0', id: 1, result: { content: [] } };
+      const reply = { jsonrpc: '2.0', id: 1, result: { messages: [] } };
       if (answers.length === 2) stream?.end(`data: ${JSON.stringify(reply)}\n\n`);
     });
     const proxy = startProxy(gateway.url);
-    expect(await proxy.request(1, 'tools/call', modern({ name: 'x' }))).toMatchObject({
-      result: { resultType: 'complete', content: [] },
+    expect(await proxy.request(1, 'prompts/get', modern({ name: 'x' }))).toMatchObject({
+      result: { resultType: 'complete', messages: [] },
     });
     answers.sort((a, b) => Number(a.id) - Number(b.id));
     expect(answers).toMatchObject([

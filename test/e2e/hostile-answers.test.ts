@@ -382,7 +382,7 @@ describe('no header is forged', () => {
         ['a session id with a bare line feed', 'abc\n X-Forged: 1'],
         ['a session id that is not ASCII', 'abc\u00e9\u0085X-Forged'],
         ['two session ids', 'abc\r\nmcp-session-id: def'],
-        ['a session id of 2,000 characters', 'forged'.repeat(400)],
+        ['a session id of 2,000 characters and a tab', `${'forged'.repeat(400)}\tx`],
       ] as const
     ).map(([name, id]): [string, Respond] => [
       `from ${name}`,

@@ -1,7 +1,8 @@
-import { cpSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { startHttpSseGateway } from './http-sse-gateway.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
 import { program, runToEnd, startProxy, TEST_KEY } from './running-proxy.ts';
 
@@ -282,6 +283,22 @@ describe('when its own files are removed while it runs', () => {
       );
     }
     expect(await proxy.request(4, 'ping')).toHaveProperty('result');
+    expect(await proxy.end()).toBe(0);
+  });
+
+  it('answers each request where the transport itself needs one of them, until it is back', async () => {
+    const gateway = await startHttpSseGateway();
+    const { script } = ownCopy();
+    const file = join(dirname(script), '..', 'dist', 'http-sse.js');
+    renameSync(file, `${file}.away`);
+    const proxy = startProxy(gateway.url, { script, args: ['--transport', 'sse'] });
+    for (const id of [1, 2, 3]) {
+      expect(await proxy.request(id, 'ping')).toMatchObject({
+        error: { data: { reason: 'internal_error' } },
+      });
+    }
+    renameSync(`${file}.away`, file);
+    expect(await proxy.initialize()).toHaveProperty('result');
     expect(await proxy.end()).toBe(0);
   });
 

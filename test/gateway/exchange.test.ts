@@ -427,3 +427,52 @@ describe('an exchange', () => {
     expect(await sent.ended).toMatchObject({ kind: 'broken', sent: true });
   });
 });
+
+describe('a refusal', () => {
+  const own = '{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no session"}}';
+  const other = own.replace('"id":1', '"id":2');
+  const refusal = async (type: string, body: string, error?: Error) => {
+    const chunks = [Buffer.from(body)];
+    const broken = error === undefined ? {} : { error };
+    const headers = { 'content-type': type };
+    const { end } = await take({ status: 404, headers, chunks, ...broken });
+    return end;
+  };
+
+  it.each([
+    ['application/json', own],
+    ['application/problem+json', own],
+    ['text/plain', own],
+    ['', own],
+    ['application/json', `[${other},${own}]`],
+    ['text/event-stream', `event: message\ndata: ${own}\n\n`],
+    ['text/event-stream', `data: {"jsonrpc":"2.0","method":"n"}\n\ndata:${own}\r\n\r\n`],
+  ])('has the reply in it, whatever its type is: %j', async (type, body) => {
+    expect(await refusal(type, body)).toMatchObject({ reply: { isError: true, id: ID } });
+  });
+
+  it.each([
+    ['application/json', other],
+    ['text/plain', `Error: ${own}`],
+    ['text/html', '<html>session</html>'],
+    ['text/event-stream', 'data: session\n\n'],
+    ['application/json', ''],
+  ])('has no reply in it: %j', async (type, body) => {
+    const end = await refusal(type, body);
+    expect(end).not.toHaveProperty('reply');
+    expect(end).not.toHaveProperty('isReplyCut');
+  });
+
+  it('says where a reply may have been cut off', async () => {
+    const reset = new Error('reset');
+    expect(await refusal('application/json', own.slice(0, -5), reset)).toMatchObject({
+      isReplyCut: true,
+    });
+    const long = `{"data":"${'x'.repeat(70_000)}",${own.slice(1)}`;
+    expect(await refusal('application/json', long)).toMatchObject({ isReplyCut: true });
+    expect(await refusal('application/json', own, reset)).toMatchObject({ reply: { id: ID } });
+    for (const body of ['<html>', 'Not Found', '']) {
+      expect(await refusal('text/html', body, reset)).not.toHaveProperty('isReplyCut');
+    }
+  });
+});

@@ -1,10 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ExchangeEnd } from '../../src/gateway/exchange.ts';
-import {
-  RETRY_LIMIT_MS,
-  retryAfterSeconds,
-  waitBeforeRetry,
-} from '../../src/gateway/retry-policy.ts';
+import { retryAfterSeconds } from '../../src/gateway/retry-after.ts';
+import { RETRY_LIMIT_MS, waitBeforeRetry } from '../../src/gateway/retry-policy.ts';
 import type { Headers } from '../../src/gateway/route.ts';
 
 const refused = (status: number, headers: Headers = {}): ExchangeEnd => ({
