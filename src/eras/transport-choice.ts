@@ -2,10 +2,10 @@ import type { Failure } from '../failures/failure.ts';
 import { Endpoint } from '../gateway/endpoint.ts';
 import { FailureExplainer } from '../gateway/failure-explainer.ts';
 import { Gateway, type GatewayOptions } from '../gateway/gateway.ts';
-import { type Message, parseMessage, type Request, type Response } from '../protocol/message.ts';
+import type { Message, Request, Response } from '../protocol/message.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import type { HttpSse } from './http-sse.ts';
-import { INVALID_PARAMS, METHOD_NOT_FOUND, MODERN_ERRORS } from './revisions.ts';
+import { errorCodeOf, INVALID_PARAMS, METHOD_NOT_FOUND, MODERN_ERRORS } from './revisions.ts';
 
 /**
  * Streamable HTTP, or the deprecated HTTP+SSE: once and for all where `transport` is `sse`; with
@@ -141,7 +141,7 @@ function isOfOlder(status: number | undefined, rpcCode: number | undefined): boo
 
 function codeIn(response: Response): number | undefined {
   if (response.refusedWith === undefined) return undefined;
-  const { code } = parseMessage(response).error as { code?: unknown };
+  const code = errorCodeOf(response);
   return typeof code === 'number' ? code : undefined;
 }
 
