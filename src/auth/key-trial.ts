@@ -1,6 +1,7 @@
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import { type Message, parseMessage, type Response, readMessages } from '../protocol/message.ts';
+import { itemsOf, memberOf, stringOf } from '../protocol/json-members.ts';
+import { type Message, type Response, readMessages } from '../protocol/message.ts';
 import type { Upstream } from '../protocol/upstream.ts';
 
 /** What a gateway makes of a key. */
@@ -32,25 +33,22 @@ export async function tryKey(upstream: Upstream, clientVersion: string): Promise
   // Some gateways take `tools/list` alone.
   if (!hello.reply.isError) await notifyInitialized(upstream);
   let tools = 0;
-  let cursor: unknown;
+  let cursor: string | undefined;
   for (let page = 0; page < MOST_PAGES; page++) {
-    const params = typeof cursor === 'string' ? { cursor } : {};
+    const params = cursor === undefined ? {} : { cursor };
     const answer = await exchange(upstream, 'tools/list', params);
     if ('failure' in answer) return trialOf(answer.failure);
-    const { result, error } = parseMessage(answer.reply) as Envelope;
-    if (answer.reply.isError) {
-      return { outcome: 'error', said: cleanNetworkText(String(error?.message ?? ''), 200) };
+    const { bytes, isError } = answer.reply;
+    if (isError) {
+      const said = stringOf(memberOf(bytes, 'error'), 'message') ?? '';
+      return { outcome: 'error', said: cleanNetworkText(said, 200) };
     }
-    tools += Array.isArray(result?.tools) ? result.tools.length : 0;
-    cursor = result?.nextCursor;
-    if (typeof cursor !== 'string') break;
+    const result = memberOf(bytes, 'result');
+    tools += itemsOf(memberOf(result, 'tools'))?.length ?? 0;
+    cursor = stringOf(result, 'nextCursor');
+    if (cursor === undefined) break;
   }
   return { outcome: 'works', tools };
-}
-
-interface Envelope {
-  readonly result?: { readonly tools?: unknown; readonly nextCursor?: unknown } | null;
-  readonly error?: { readonly message?: unknown } | null;
 }
 
 function trialOf(failure: Failure): KeyTrial {

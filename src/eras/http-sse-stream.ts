@@ -5,7 +5,13 @@ import { Exchange, type ExchangeEnd, StreamEnded } from '../gateway/exchange.ts'
 import { guarded } from '../gateway/guarded.ts';
 import { redirectWithin, targetWithin } from '../gateway/redirect.ts';
 import type { Log } from '../log.ts';
-import type { Message, MessageId, Request, Unusable } from '../protocol/message.ts';
+import {
+  asReplyTo,
+  type Message,
+  type MessageId,
+  type Request,
+  type Unusable,
+} from '../protocol/message.ts';
 import type { MessageObserver } from '../protocol/upstream.ts';
 
 /** How the opening of a stream came out. */
@@ -218,31 +224,36 @@ export class HttpSseStream {
       listener.onMessage(message);
       return;
     }
-    const pending = this.#waitingFor(message.id);
-    if (pending === undefined) {
+    const pending =
+      this.#waitingFor(({ key }) => key === message.id?.key) ??
+      this.#waitingFor((id) => asReplyTo(id, message) !== undefined);
+    const reply = pending && asReplyTo(pending.request.id, message);
+    if (pending === undefined || reply === undefined) {
       log.warn('dropped a reply from the gateway to no request that waits for one');
       return;
     }
     this.#taker = pending.observer;
-    const reply = () => {
-      pending.observer.onMessage(message);
+    const deliver = () => {
+      pending.observer.onMessage(reply);
       pending.settle({ kind: 'replied' });
     };
     // The stream has the replies to others too.
-    guarded(reply, (error) => pending.settle({ kind: 'bug', error }))();
+    guarded(deliver, (error) => pending.settle({ kind: 'bug', error }))();
   }
 
   /** The newest, should a client have used an id twice. */
-  #waitingFor(id: MessageId | undefined): Pending | undefined {
-    let found: Pending | undefined;
-    for (const pending of this.#pending) if (pending.request.id.key === id?.key) found = pending;
-    return found;
+  #waitingFor(fits: (id: MessageId) => boolean): Pending | undefined {
+    return [...this.#pending].findLast(({ request }) => fits(request.id));
   }
 
   #onUnusable({ why, id }: Unusable): void {
     this.#options.log.warn(`dropped an event from the gateway that is no message: ${why}`);
     const what = `an event that is no message (${why})`;
-    if (id !== undefined) this.#waitingFor(id)?.settle({ kind: 'not-mcp', status: 200, what });
+    this.#waitingFor((pending) => pending.key === id?.key)?.settle({
+      kind: 'not-mcp',
+      status: 200,
+      what,
+    });
   }
 
   #onOtherEvent(type: string, data: Buffer): void {

@@ -27,14 +27,14 @@ import {
   type Handshake,
   isSameCall,
   keyOf,
-  levelOf,
+  levelIn,
   mayAsk,
+  metaOf,
   notificationOf,
   ofOld,
   type Params,
   QUESTIONS,
   requestOf,
-  tokenOf,
   withId,
 } from './legacy-messages.ts';
 import { LegacySubscriptions } from './legacy-subscriptions.ts';
@@ -79,6 +79,9 @@ interface Waiting {
 /** The client's request that is to be answered next on behalf of a call. */
 interface Asker {
   readonly request: Request;
+  /** Looked up once: a large request must not be read at each notification. */
+  readonly progressToken: Buffer | undefined;
+  readonly level: number;
   readonly observer: MessageObserver;
   settle(failure?: Failure): void;
 }
@@ -88,6 +91,8 @@ interface Call {
   /** Its id at the gateway. */
   id: MessageId;
   readonly request: Request;
+  /** What the request says of the client. */
+  readonly meta: Buffer | undefined;
   sending: Sending;
   /** Undefined while the client gathers input. */
   asker: Asker | undefined;
@@ -201,7 +206,7 @@ export class LegacyGateway implements Upstream {
   }
 
   async #shakeHands(request: Request): Promise<Handshake | Response | Failure | undefined> {
-    const meta = memberAt(request.bytes, 'params', '_meta');
+    const meta = metaOf(request);
     const id = this.#nextId('initialize');
     let reply: Response | undefined;
     const initialize = requestOf(id, 'initialize', {
@@ -258,7 +263,8 @@ export class LegacyGateway implements Upstream {
     observer: MessageObserver,
     handshake: Handshake,
   ): Promise<Failure | undefined> {
-    const level = stringOf(memberAt(request.bytes, 'params', '_meta'), META.logLevel);
+    const meta = metaOf(request);
+    const level = stringOf(meta, META.logLevel);
     if (level !== undefined && !LOG_LEVELS.includes(level)) {
       refuse(request, observer, INVALID_PARAMS, 'Invalid params: no such log level');
       return undefined;
@@ -270,6 +276,7 @@ export class LegacyGateway implements Upstream {
     const call: Call = {
       id: this.#nextId('call'),
       request,
+      meta,
       sending: DONE,
       asker: undefined,
       questions: new Map(),
@@ -289,7 +296,7 @@ export class LegacyGateway implements Upstream {
 
   #make(call: Call): void {
     const { id, request } = call;
-    const message = { ...request, id, bytes: withMembers(ofOld(request.bytes), { id: id.raw }) };
+    const message = { ...request, id, bytes: ofOld(id, request) };
     const observer: MessageObserver = {
       congested: () => (call.asker?.observer ?? this.#observer).congested(),
       onMessage: (received) => this.#fromCall(call, received),
@@ -310,7 +317,8 @@ export class LegacyGateway implements Upstream {
     }
     call.state = undefined;
     clearTimeout(call.expiry);
-    const responses = entriesOf(memberAt(request.bytes, 'params', 'inputResponses'));
+    const given = memberAt(request.bytes, 'params', 'inputResponses');
+    const responses = entriesOf(given, MOST_WAITING);
     return new Course((course) => {
       const settled = this.#attach(call, request, observer, course);
       if (call.isToRepeat) this.#repeat(call, responses);
@@ -338,8 +346,11 @@ export class LegacyGateway implements Upstream {
     void course.ended.then(() => {
       if (call.asker?.request === request) this.#drop(call);
     });
+    const meta = metaOf(request);
+    const progressToken = memberOf(meta, 'progressToken');
+    const level = levelIn(meta);
     return new Promise((resolve) => {
-      call.asker = { request, observer, settle: resolve };
+      call.asker = { request, progressToken, level, observer, settle: resolve };
     });
   }
 
@@ -406,7 +417,7 @@ export class LegacyGateway implements Upstream {
     const call = own ?? this.#carrier();
     if (call !== undefined) {
       const isFull = call.questions.size === MOST_WAITING;
-      if (isFull || !mayAsk(call.request, question)) this.#refuse(question);
+      if (isFull || !mayAsk(call.meta, question)) this.#refuse(question);
       else {
         call.questions.set(`${method}:${++this.#count}`, { question, isOwn: own !== undefined });
         // What the gateway asks in one breath goes to the client in one result.
@@ -461,8 +472,9 @@ export class LegacyGateway implements Upstream {
    * input here. False when it names none. The call is made anew when the client comes back.
    */
   #elicitUrls(call: Call, { bytes }: Response): boolean {
-    const links = itemsOf(memberAt(bytes, 'error', 'data', 'elicitations')) ?? [];
-    const mayCarry = TAKES_INPUT.has(call.request.method) && canOpenLinks(call.request);
+    const elicitations = memberAt(bytes, 'error', 'data', 'elicitations');
+    const links = itemsOf(elicitations, MOST_WAITING + 1) ?? [];
+    const mayCarry = TAKES_INPUT.has(call.request.method) && canOpenLinks(call.meta);
     if (links.length === 0 || links.length > MOST_WAITING || !mayCarry) return false;
     if (links.some((link) => stringOf(link, 'url') === undefined)) return false;
     const requests = links.map((link, index): [string, Buffer] => [
@@ -512,10 +524,7 @@ export class LegacyGateway implements Upstream {
     // The newest, should a client have used an id twice: as on the stdio side.
     const call = [...this.#calls].findLast(({ asker }) => asker?.request.id.key === key);
     if (call === undefined) return DONE;
-    const params = memberOf(notification.bytes, 'params');
-    const bytes = withMembers(notification.bytes, {
-      params: withMembers(params, { requestId: call.id.raw }),
-    });
+    const bytes = withMembers(notification.bytes, { params: { requestId: call.id.raw } });
     return this.#upstream.send({ ...notification, bytes }, SILENT);
   }
 
@@ -540,14 +549,12 @@ export class LegacyGateway implements Upstream {
   }
 
   #progress(notification: Notification, own: Call | undefined): void {
-    const params = memberOf(notification.bytes, 'params');
-    const token = keyOf(memberOf(params, 'progressToken'));
-    const call = own ?? [...this.#calls].find(({ request }) => keyOf(tokenOf(request)) === token);
-    const wanted = call?.asker && tokenOf(call.asker.request);
+    const token = keyOf(memberAt(notification.bytes, 'params', 'progressToken'));
+    const call =
+      own ?? [...this.#calls].find(({ meta }) => keyOf(memberOf(meta, 'progressToken')) === token);
+    const wanted = call?.asker?.progressToken;
     if (call?.asker === undefined || wanted === undefined) return;
-    const bytes = withMembers(notification.bytes, {
-      params: withMembers(params, { progressToken: wanted }),
-    });
+    const bytes = withMembers(notification.bytes, { params: { progressToken: wanted } });
     call.asker.observer.onMessage({ ...notification, bytes });
   }
 
@@ -557,7 +564,7 @@ export class LegacyGateway implements Upstream {
    */
   #logMessage(notification: Notification, own: Call | undefined): void {
     const level = LOG_LEVELS.indexOf(stringOf(memberOf(notification.bytes, 'params'), 'level'));
-    const isWanted = ({ asker }: Call) => asker !== undefined && levelOf(asker.request) <= level;
+    const isWanted = ({ asker }: Call) => asker !== undefined && asker.level <= level;
     const call = own === undefined ? [...this.#calls].find(isWanted) : own;
     if (call !== undefined && isWanted(call)) call.asker?.observer.onMessage(notification);
   }
@@ -575,7 +582,7 @@ export class LegacyGateway implements Upstream {
 
   /** Sets the lowest level that any call at work has asked for. */
   async #setLogLevel(level: string): Promise<void> {
-    const levels = [...this.#calls].map(({ request }) => levelOf(request));
+    const levels = [...this.#calls].map(({ meta }) => levelIn(meta));
     const lowest = LOG_LEVELS[Math.min(LOG_LEVELS.indexOf(level), ...levels)] as string;
     if (lowest === this.#logLevel) return;
     this.#logLevel = lowest;

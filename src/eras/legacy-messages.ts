@@ -1,5 +1,11 @@
-import { memberAt, memberOf, stringOf, valueIn, withMembers } from '../protocol/json-members.ts';
-import type { MessageId, Notification, Request, Response } from '../protocol/message.ts';
+import { memberAt, memberOf, stringOf, withMembers } from '../protocol/json-members.ts';
+import {
+  idOf,
+  type MessageId,
+  type Notification,
+  type Request,
+  type Response,
+} from '../protocol/message.ts';
 import { errorCodeOf, INVALID_PARAMS, LOG_LEVELS, META, MODERN } from './revisions.ts';
 
 const NOT_FOUND_OF_OLD = -32002;
@@ -61,20 +67,17 @@ export function withId(response: Response, id: MessageId): Response {
 
 /** The key of an id or a token, as MessageId has it; undefined for what is neither. */
 export function keyOf(json: Buffer | undefined): string | undefined {
-  const value = valueIn(json);
-  if (typeof value === 'string') return `s${value}`;
-  return typeof value === 'number' ? `n${value}` : undefined;
+  return json && idOf(json)?.key;
 }
 
-/** The progress token of a request, as JSON. */
-export function tokenOf(request: Request): Buffer | undefined {
-  return memberAt(request.bytes, 'params', '_meta', 'progressToken');
+/** What a request says of itself, as JSON. */
+export function metaOf(request: Request): Buffer | undefined {
+  return memberAt(request.bytes, 'params', '_meta');
 }
 
-/** As an index into LOG_LEVELS; beyond its end where the request wants no log messages. */
-export function levelOf(request: Request): number {
-  const level = stringOf(memberAt(request.bytes, 'params', '_meta'), META.logLevel);
-  const index = LOG_LEVELS.indexOf(level);
+/** As an index into LOG_LEVELS; beyond its end where no log messages are wanted. */
+export function levelIn(meta: Buffer | undefined): number {
+  const index = LOG_LEVELS.indexOf(stringOf(meta, META.logLevel));
   return index < 0 ? LOG_LEVELS.length : index;
 }
 
@@ -86,57 +89,52 @@ export function isSameCall(call: Request, retry: Request): boolean {
 }
 
 /** Whether the client has said that it can show a link. */
-export function canOpenLinks(request: Request): boolean {
-  const capabilities = memberAt(request.bytes, 'params', '_meta', META.clientCapabilities);
-  return memberOf(memberOf(capabilities, 'elicitation'), 'url') !== undefined;
+export function canOpenLinks(meta: Buffer | undefined): boolean {
+  return memberAt(meta, META.clientCapabilities, 'elicitation', 'url') !== undefined;
 }
 
 /** Whether the client has said that it can answer that (MCP 2026-07-28, MRTR, Server 6). */
-export function mayAsk(request: Request, { method, bytes }: Request): boolean {
-  const capabilities = memberAt(request.bytes, 'params', '_meta', META.clientCapabilities);
-  const capability = memberOf(capabilities, QUESTIONS.get(method) as string);
+export function mayAsk(meta: Buffer | undefined, { method, bytes }: Request): boolean {
+  const capability = memberAt(meta, META.clientCapabilities, QUESTIONS.get(method) as string);
   if (capability === undefined || method !== 'elicitation/create') return capability !== undefined;
   const wantsUrl = stringOf(memberOf(bytes, 'params'), 'mode') === 'url';
   const canUrl = memberOf(capability, 'url') !== undefined;
   return wantsUrl ? canUrl : !canUrl || memberOf(capability, 'form') !== undefined;
 }
 
-/** A request without what the earlier era does not know. */
-export function ofOld(request: Buffer): Buffer {
-  const params = memberOf(request, 'params');
-  const meta = withMembers(memberOf(params, '_meta'), {
+/** A request without what the earlier era does not know, and with another id. */
+export function ofOld({ raw }: MessageId, request: Request): Buffer {
+  const meta = withMembers(metaOf(request), {
     [META.protocolVersion]: undefined,
     [META.clientInfo]: undefined,
     [META.clientCapabilities]: undefined,
     [META.logLevel]: undefined,
   });
-  const changes = {
-    _meta: meta.length > NO_OBJECT.length ? meta : undefined,
-    inputResponses: undefined,
-    requestState: undefined,
-  };
-  return withMembers(request, { params: withMembers(params, changes) });
+  return withMembers(request.bytes, {
+    id: raw,
+    params: {
+      _meta: meta.length > NO_OBJECT.length ? meta : undefined,
+      inputResponses: undefined,
+      requestState: undefined,
+    },
+  });
 }
 
-/** A reply of the earlier era, as this one wants it. */
+/** A reply of the earlier era, as this one needs it. */
 export function asOfNew(request: Request, reply: Response, serverInfo?: Buffer): Response {
   const { id, method } = request;
   if (reply.isError) {
-    const error = memberOf(reply.bytes, 'error');
     const isMissing = method === 'resources/read' && errorCodeOf(reply) === NOT_FOUND_OF_OLD;
-    const renamed = isMissing ? { error: withMembers(error, { code: `${INVALID_PARAMS}` }) } : {};
+    const renamed = isMissing ? { error: { code: `${INVALID_PARAMS}` } } : {};
     return { ...reply, id, bytes: withMembers(reply.bytes, { id: id.raw, ...renamed }) };
   }
-  const result = memberOf(reply.bytes, 'result');
-  const meta = memberOf(result, '_meta');
-  const said = memberOf(meta, META.serverInfo) ?? serverInfo;
-  const changes = {
+  const said = memberAt(reply.bytes, 'result', '_meta', META.serverInfo) ?? serverInfo;
+  const result = {
     resultType: '"complete"',
     ...(CACHEABLE.has(method) ? { ttlMs: '0', cacheScope: '"private"' } : {}),
-    ...(said === undefined ? {} : { _meta: withMembers(meta, { [META.serverInfo]: said }) }),
+    ...(said === undefined ? {} : { _meta: { [META.serverInfo]: said } }),
   };
-  const bytes = withMembers(reply.bytes, { id: id.raw, result: withMembers(result, changes) });
-  return { ...reply, id, bytes };
+  return { ...reply, id, bytes: withMembers(reply.bytes, { id: id.raw, result }) };
 }
 
 /** The answer to `server/discover`. */

@@ -106,13 +106,12 @@ export class LegacySubscriptions {
     const { method, bytes } = notification;
     const isUpdate = method === 'notifications/resources/updated';
     if (!isUpdate && !LIST_CHANGES.has(method)) return false;
-    const params = memberOf(bytes, 'params');
-    const uri = stringOf(params, 'uri') ?? '';
+    const uri = stringOf(memberOf(bytes, 'params'), 'uri') ?? '';
     for (const { id, observer, lists, resources, isOpen } of this.#subscriptions) {
       const concerns = isUpdate ? [...resources].some((own) => holds(own, uri)) : lists.has(method);
       if (!isOpen || !concerns) continue;
-      const _meta = withMembers(memberOf(params, '_meta'), { [META.subscriptionId]: id.raw });
-      const told = withMembers(bytes, { params: withMembers(params, { _meta }) });
+      const _meta = { [META.subscriptionId]: id.raw };
+      const told = withMembers(bytes, { params: { _meta } });
       observer.onMessage({ ...notification, bytes: told });
     }
     return true;

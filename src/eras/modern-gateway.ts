@@ -5,6 +5,7 @@ import { wasNotRun } from '../gateway/not-run.ts';
 import type { Log } from '../log.ts';
 import {
   itemsOf,
+  MOST_ITEMS,
   memberAt,
   memberOf,
   stringOf,
@@ -110,21 +111,20 @@ export class ModernGateway implements Upstream {
     if (tools === undefined) return reply;
     const refused = new Set<number>();
     for (const [index, tool] of tools.entries()) {
-      if ('mirrored' in tool) this.#mirrored.set(tool.name, tool.mirrored);
-      else {
+      if ('mirrored' in tool) {
+        if (tool.mirrored.length > 0 && this.#mirrored.size < MOST_ITEMS) {
+          this.#mirrored.set(tool.name, tool.mirrored);
+        } else this.#mirrored.delete(tool.name);
+      } else {
         refused.add(index);
         const name = cleanNetworkText(tool.name, 100);
         this.#log.warn(`left out the tool '${name}': its x-mcp-header is invalid, ${tool.why}`);
       }
     }
     if (refused.size === 0) return reply;
-    const result = memberOf(reply.bytes, 'result');
-    const kept = itemsOf(memberOf(result, 'tools'))?.filter((_, index) => !refused.has(index));
-    const list = `[${(kept ?? []).map((tool) => tool.toString('utf8')).join(',')}]`;
-    return {
-      ...reply,
-      bytes: withMembers(reply.bytes, { result: withMembers(result, { tools: list }) }),
-    };
+    const kept = itemsOf(memberAt(reply.bytes, 'result', 'tools')) ?? [];
+    const list = kept.filter((_, index) => !refused.has(index));
+    return { ...reply, bytes: withMembers(reply.bytes, { result: { tools: list } }) };
   }
 
   async #refreshTools(course: Course, { bytes }: Request): Promise<void> {

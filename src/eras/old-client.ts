@@ -24,6 +24,8 @@ import { INVALID_PARAMS, LEGACY, LOG_LEVELS, META, MODERN, resultTypeOf } from '
 
 /** How often a gateway may ask on account of one call; and how often without a question. */
 const MOST_ROUNDS = 100;
+/** How much it may ask at once. */
+const MOST_QUESTIONS = 100;
 const MOST_BARE_ROUNDS = 10;
 const SHORTEST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1_000;
@@ -188,8 +190,8 @@ export class OldClient implements Upstream {
       this.#logLevel,
       memberAt(request.bytes, 'params', '_meta'),
     );
-    const params = withMembers(memberOf(request.bytes, 'params'), { _meta: meta });
-    let attempt: Request = { ...request, bytes: withMembers(request.bytes, { params }) };
+    const changes = { params: { _meta: meta } };
+    let attempt: Request = { ...request, bytes: withMembers(request.bytes, changes) };
     let pauseMs = SHORTEST_PAUSE_MS;
     let bareRounds = 0;
     for (let round = 1; ; round++) {
@@ -205,7 +207,11 @@ export class OldClient implements Upstream {
         },
       });
       if (wanted === undefined || course.isOver) return failure;
-      const questions = entriesOf(memberOf(wanted, 'inputRequests'));
+      const questions = entriesOf(memberOf(wanted, 'inputRequests'), MOST_QUESTIONS + 1);
+      if (questions.length > MOST_QUESTIONS) {
+        fail(request, observer, `the gateway asked more than ${MOST_QUESTIONS} questions at once`);
+        return undefined;
+      }
       if (questions.length === 0) bareRounds++;
       if (round === MOST_ROUNDS || bareRounds === MOST_BARE_ROUNDS) {
         fail(request, observer, `the gateway wanted the call repeated ${round} times, and again`);
@@ -224,14 +230,15 @@ export class OldClient implements Upstream {
         pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS);
       }
       const retryId = ownId(`retry:${++this.#count}`);
-      const retry = withMembers(params, {
+      const params = {
+        _meta: meta,
         inputResponses: answers.responses,
         requestState: memberOf(wanted, 'requestState'),
-      });
+      };
       attempt = {
         ...request,
         id: retryId,
-        bytes: withMembers(request.bytes, { id: retryId.raw, params: retry }),
+        bytes: withMembers(request.bytes, { id: retryId.raw, params }),
       };
     }
   }
@@ -450,28 +457,17 @@ function metaOf(
 
 /** A reply in the form that a client of the earlier era knows. */
 function asOfOld(id: MessageId, reply: Response): Response {
-  const changes: Record<string, Buffer | string> = { id: id.raw };
-  const result = memberOf(reply.bytes, 'result');
-  if (result !== undefined) {
-    changes.result = withMembers(result, {
-      resultType: undefined,
-      ttlMs: undefined,
-      cacheScope: undefined,
-    });
-  }
+  const result = { resultType: undefined, ttlMs: undefined, cacheScope: undefined };
+  const changes = reply.isError ? { id: id.raw } : { id: id.raw, result };
   return { ...reply, id, bytes: withMembers(reply.bytes, changes) };
 }
 
 function withoutSubscription(message: Message): Message {
-  const params = memberOf(message.bytes, 'params');
-  const meta = memberOf(params, '_meta');
+  const meta = memberAt(message.bytes, 'params', '_meta');
   if (memberOf(meta, META.subscriptionId) === undefined) return message;
   const _meta = withMembers(meta, { [META.subscriptionId]: undefined });
   const left = _meta.length > '{}'.length ? _meta : undefined;
-  return {
-    ...message,
-    bytes: withMembers(message.bytes, { params: withMembers(params, { _meta: left }) }),
-  };
+  return { ...message, bytes: withMembers(message.bytes, { params: { _meta: left } }) };
 }
 
 // URL elicitation had an id until 2025-11-25, and its clients insist on it.

@@ -1,4 +1,12 @@
-import { itemsOf, memberAt, memberOf, stringOf, valueIn } from '../protocol/json-members.ts';
+import {
+  itemsOf,
+  mayContain,
+  memberAt,
+  memberOf,
+  membersOf,
+  stringOf,
+  valueIn,
+} from '../protocol/json-members.ts';
 import type { HttpHeaders, Notification, Request } from '../protocol/message.ts';
 import { META } from './revisions.ts';
 
@@ -44,25 +52,30 @@ export function headersOf(
   const source = NAMED_BY.get(message.method);
   const name = source === undefined ? undefined : stringOf(params, source);
   if (name !== undefined) headers.push('mcp-name', headerValue(name));
-  if (mirrored.length > 0) {
-    const values = valueIn(memberOf(params, 'arguments'));
-    for (const { header, path } of mirrored) {
-      const value = valueAt(values, path);
-      if (value !== undefined) headers.push(`mcp-param-${header}`, headerValue(value));
-    }
-  }
+  if (mirrored.length > 0) mirror(memberOf(params, 'arguments'), mirrored, 0, headers);
   return headers;
 }
 
-/** Only what stands in the arguments itself counts, not what an object inherits. */
-function valueAt(values: unknown, path: readonly string[]): string | undefined {
-  let value = values;
-  for (const name of path) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name))
-      return undefined;
-    value = (value as Record<string, unknown>)[name];
+/** Adds the headers of what is annotated at or below `depth`; each level is read once. */
+function mirror(
+  object: Buffer | undefined,
+  mirrored: readonly MirroredArgument[],
+  depth: number,
+  headers: string[],
+): void {
+  const names = [...new Set(mirrored.map(({ path }) => path[depth] as string))];
+  const values = membersOf(object, names);
+  for (const [index, name] of names.entries()) {
+    const own = mirrored.filter(({ path }) => path[depth] === name);
+    const deeper = own.filter(({ path }) => path.length > depth + 1);
+    if (deeper.length > 0) mirror(values[index], deeper, depth + 1, headers);
+    const value = valueIn(values[index]);
+    if (!['string', 'number', 'boolean'].includes(typeof value)) continue;
+    for (const { header, path } of own) {
+      if (path.length === depth + 1)
+        headers.push(`mcp-param-${header}`, headerValue(String(value)));
+    }
   }
-  return ['string', 'number', 'boolean'].includes(typeof value) ? String(value) : undefined;
 }
 
 /**
@@ -76,21 +89,28 @@ function headerValue(text: string): string {
 }
 
 /**
- * The tools of a reply to `tools/list`, each with the arguments to mirror or with why its
- * annotations are invalid; undefined when there is no annotation in it at all.
+ * The tools of a reply to `tools/list`, the first 10,000 of them, each with the arguments to mirror
+ * or with why its annotations are invalid; undefined when there is no annotation in it at all.
  */
 export function annotatedTools(reply: Buffer): AnnotatedTool[] | undefined {
-  if (!reply.includes(ANNOTATION)) return undefined;
-  return itemsOf(memberAt(reply, 'result', 'tools'))?.map(annotatedTool);
+  if (!mayContain(reply, ANNOTATION)) return undefined;
+  let left = MOST_SCHEMA_BYTES;
+  return itemsOf(memberAt(reply, 'result', 'tools'))?.map((tool) => {
+    const [named, schema] = membersOf(tool, ['name', 'inputSchema']);
+    const said = valueIn(named);
+    const name = typeof said === 'string' ? said : '';
+    const mirrored: MirroredArgument[] = [];
+    if (schema === undefined || !mayContain(tool, ANNOTATION)) return { name, mirrored };
+    left -= schema.length;
+    // As values they are many times as large.
+    if (left < 0) return { name, why: 'the schema is too large' };
+    const why = collectMirrored(JSON.parse(schema.toString('utf8')), mirrored);
+    return why === undefined ? { name, mirrored } : { name, why };
+  });
 }
 
-function annotatedTool(tool: Buffer): AnnotatedTool {
-  const name = stringOf(tool, 'name') ?? '';
-  if (!tool.includes(ANNOTATION)) return { name, mirrored: [] };
-  const mirrored: MirroredArgument[] = [];
-  const why = collectMirrored(valueIn(memberOf(tool, 'inputSchema')), mirrored);
-  return why === undefined ? { name, mirrored } : { name, why };
-}
+/** How much of one reply's schemas is made values of. */
+const MOST_SCHEMA_BYTES = 4 * 1024 * 1024;
 
 /**
  * Fills `mirrored`; says what is wrong when something is (MCP 2026-07-28, Streamable HTTP §Schema
@@ -122,7 +142,7 @@ function collectMirrored(schema: unknown, mirrored: MirroredArgument[]): string 
   return undefined;
 }
 
-/** No deeper than anybody's arguments: a path of a million names would be copied a million times. */
+/** No deeper than any arguments: a path of a million names would be copied a million times. */
 function deeper(path: string[] | undefined, name: string): string[] | undefined {
   return path === undefined || path.length === DEEPEST ? undefined : [...path, name];
 }

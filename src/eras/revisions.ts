@@ -1,4 +1,4 @@
-import { memberAt, memberOf, valueIn } from '../protocol/json-members.ts';
+import { memberAt, stringOf, valueIn } from '../protocol/json-members.ts';
 import type { Message, Response } from '../protocol/message.ts';
 
 /** The revision that has neither handshake nor session, as far as it can be translated here. */
@@ -50,13 +50,10 @@ export const LOG_LEVELS: readonly unknown[] = [
   'emergency',
 ];
 
-const MARK = Buffer.from(META.protocolVersion);
-
 /** The revision that a request names in its `_meta`; undefined for one of an earlier era. */
 export function revisionOf(message: Message): string | undefined {
-  if (message.kind !== 'request' || !message.bytes.includes(MARK)) return undefined;
-  const named = valueIn(memberAt(message.bytes, 'params', '_meta', META.protocolVersion));
-  return typeof named === 'string' ? named : undefined;
+  if (message.kind !== 'request') return undefined;
+  return stringOf(memberAt(message.bytes, 'params', '_meta'), META.protocolVersion);
 }
 
 /** The code of an error response. */
@@ -66,7 +63,7 @@ export function errorCodeOf(response: Response): unknown {
 
 /** What `resultType` says; undefined where it is absent, as it is in earlier eras. */
 export function resultTypeOf(response: Response): unknown {
-  return valueIn(memberOf(memberOf(response.bytes, 'result'), 'resultType'));
+  return valueIn(memberAt(response.bytes, 'result', 'resultType'));
 }
 
 /**

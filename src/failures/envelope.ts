@@ -1,6 +1,13 @@
 import { mayLeadTo } from '../auth/address-policy.ts';
 import { isLoopbackHost } from '../auth/loopback.ts';
-import { parseMessage, type Request, type Response, withError } from '../protocol/message.ts';
+import {
+  type Changes,
+  memberOf,
+  stringOf,
+  valueIn,
+  withMembers,
+} from '../protocol/json-members.ts';
+import type { Request, Response } from '../protocol/message.ts';
 import { nearestNames } from './nearest-name.ts';
 import { cleanNetworkText } from './network-text.ts';
 import { MASK } from './url-secrets.ts';
@@ -20,14 +27,8 @@ export interface EnvelopeContext {
   readonly gatewayAddress: string;
 }
 
-interface GatewayError {
-  readonly code?: unknown;
-  readonly message?: unknown;
-  readonly data?: unknown;
-}
-
 /**
- * The gateway's own error with what mends it added to `message`, because many clients show nothing
+ * The gateway's own error with what fixes it added to `message`, because many clients show nothing
  * else. `code` and `data` stay as they came, to the byte; an error there is nothing to say about
  * is the same bytes as before. Expired credentials become URLElicitationRequired where the client
  * can show a link.
@@ -37,47 +38,40 @@ export function explainEnvelope(
   request: Request,
   context: EnvelopeContext,
 ): Response {
-  try {
-    return explained(reply, request, context);
-  } catch (tooDeep) {
-    // JSON.stringify recurses, unlike JSON.parse: an error whose data has thousands of levels
-    // stays as it came.
-    if (!(tooDeep instanceof RangeError)) throw tooDeep;
-    return reply;
-  }
-}
-
-function explained(reply: Response, request: Request, context: EnvelopeContext): Response {
-  const error = parseMessage(reply).error as GatewayError;
-  const said = typeof error.message === 'string' ? cleanNetworkText(error.message) : '';
-  const link = reconnectLink(error, context.gatewayAddress);
+  const error = memberOf(reply.bytes, 'error');
+  const said = cleanNetworkText(stringOf(error, 'message') ?? '');
+  const link = reconnectLink(memberOf(error, 'data'), context.gatewayAddress);
   if (context.elicitsUrls && link?.url !== undefined) {
+    const url = link.url.href;
+    const elicitationId = crypto.randomUUID();
     return withError(reply, {
-      code: URL_ELICITATION_REQUIRED,
-      message: sentence(said, link.hint),
+      code: String(URL_ELICITATION_REQUIRED),
+      message: JSON.stringify(sentence(said, link.hint)),
       data: {
-        ...(error.data as object),
-        elicitations: [
-          { mode: 'url', elicitationId: crypto.randomUUID(), url: link.url.href, message: said },
-        ],
+        elicitations: JSON.stringify([{ mode: 'url', elicitationId, url, message: said }]),
       },
     });
   }
-  const hint = link?.hint ?? hintFor(error, request, context);
-  return hint === undefined ? reply : withError(reply, { message: sentence(said, hint) });
+  const hint = link?.hint ?? hintFor(valueIn(memberOf(error, 'code')), request, context);
+  if (hint === undefined) return reply;
+  return withError(reply, { message: JSON.stringify(sentence(said, hint)) });
+}
+
+function withError(reply: Response, error: Changes): Response {
+  return { ...reply, bytes: withMembers(reply.bytes, { error }) };
 }
 
 /**
- * What the gateway says of credentials that it has no more (its page on errors). Undefined as well
- * when it links to where the gateway has no business, such as a service of this computer.
+ * What the gateway says of credentials that are no longer there (its page on errors). Undefined as
+ * well when it links to where the gateway has no business, such as a service of this computer.
  */
 function reconnectLink(
-  { data }: GatewayError,
+  data: Buffer | undefined,
   gatewayAddress: string,
 ): { hint: string; url?: URL } | undefined {
-  if (typeof data !== 'object' || data === null) return undefined;
-  const { reason, hint } = data as { reason?: unknown; hint?: unknown };
-  if (reason !== 'credentials_unavailable' || typeof hint !== 'string') return undefined;
+  const hint = stringOf(data, 'hint');
+  if (hint === undefined || stringOf(data, 'reason') !== 'credentials_unavailable')
+    return undefined;
   const clean = cleanNetworkText(hint);
   const links = (clean.match(/https?:\/\/[^\s"'<>]+/gi) ?? [])
     .map((text) => text.replace(/[.,;:!?)\]]+$/, ''))
@@ -95,12 +89,13 @@ function isSafeLink({ protocol, hostname, username, password, href }: URL): bool
 }
 
 function hintFor(
-  { code }: GatewayError,
+  code: unknown,
   request: Request,
   { toolNames }: EnvelopeContext,
 ): string | undefined {
   if (request.method === 'tools/call' && (code === INVALID_PARAMS || code === METHOD_NOT_FOUND)) {
-    return unknownToolHint(calledTool(request), toolNames());
+    const name = stringOf(memberOf(request.bytes, 'params'), 'name') ?? '';
+    return unknownToolHint(name, toolNames());
   }
   if (code !== METHOD_NOT_FOUND) return undefined;
   return `The gateway does not support the method ${cleanNetworkText(request.method, 100)}.`;
@@ -121,11 +116,6 @@ function unknownToolHint(name: string, known: readonly string[]): string | undef
   return known.length === 0
     ? undefined
     : `There is no tool ${clean} for this account: tools/list names those there are.`;
-}
-
-function calledTool(request: Request): string {
-  const { params } = parseMessage(request) as { params?: { name?: unknown } | null };
-  return typeof params?.name === 'string' ? params.name : '';
 }
 
 function sentence(said: string, hint: string): string {

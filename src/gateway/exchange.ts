@@ -1,8 +1,10 @@
 import type { Transform } from 'node:stream';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import {
+  asReplyTo,
   type Message,
   type MessageId,
+  MOST_MESSAGES,
   type Response,
   readMessages,
   type Unusable,
@@ -378,11 +380,11 @@ export class Exchange implements RequestHandler {
 
   /** Gives the messages in `bytes` to the observer; says in words what else was there. */
   #deliver(bytes: Buffer): string {
-    let what = 'an empty body';
-    for (const message of bytes.length === 0 ? [] : readMessages(bytes).messages) {
-      what = this.#deliverOne(message);
-    }
-    return what;
+    if (bytes.length === 0) return 'an empty body';
+    const { messages, rest } = readMessages(bytes);
+    let what = '';
+    for (const message of messages) what = this.#deliverOne(message);
+    return rest === undefined ? what : `a batch of more than ${MOST_MESSAGES} messages`;
   }
 
   #deliverOne(message: Message | Unusable): string {
@@ -390,22 +392,26 @@ export class Exchange implements RequestHandler {
       this.onUnusable?.(message);
       return `a body that is no message (${message.why})`;
     }
-    if (this.#isReply(message)) {
-      this.#reply(message);
+    const reply = this.#asReply(message);
+    if (reply !== undefined) {
+      this.#reply(reply);
       return 'the reply';
     }
     this.#observer.onMessage(message);
     return message.kind === 'response' ? 'a reply to another request' : `a ${message.kind}`;
   }
 
-  #isReply(message: Message | Unusable): boolean {
-    if (message.kind !== 'response' || typeof this.#due === 'string') return false;
-    return message.id?.key === this.#due.key;
+  #asReply(message: Message | Unusable): Response | undefined {
+    if (message.kind !== 'response' || typeof this.#due === 'string') return undefined;
+    return asReplyTo(this.#due, message);
   }
 
   #replyIn(bytes: Buffer): Response | undefined {
-    const { messages } = readMessages(bytes);
-    return messages.find((message): message is Response => this.#isReply(message));
+    for (const message of readMessages(bytes).messages) {
+      const reply = this.#asReply(message);
+      if (reply !== undefined) return reply;
+    }
+    return undefined;
   }
 
   #reply(reply: Message): void {

@@ -1,61 +1,63 @@
-import { parseMessage, type Request, type Response } from '../protocol/message.ts';
+import {
+  itemsOf,
+  MOST_ITEMS,
+  memberAt,
+  memberOf,
+  stringOf,
+  valueIn,
+} from '../protocol/json-members.ts';
+import type { Request, Response } from '../protocol/message.ts';
 import { mayRepeatMethod } from '../protocol/methods.ts';
 
-/** A tool as `tools/list` describes it; only what is asked for here. */
-interface Tool {
-  readonly name: string;
-  readonly annotations?: { readonly readOnlyHint?: unknown; readonly idempotentHint?: unknown };
-}
+/** Of a longer list nothing is known. */
+const MOST_BYTES = 8 * 1024 * 1024;
 
 /**
  * What the last `tools/list` said. The replies are kept as they came and read only when something
  * has failed: a healthy session never does.
  */
 export class KnownTools {
-  #replies: Response[] = [];
+  #pages: Buffer[] = [];
+  #bytes = 0;
 
-  /** A page of the list; one that was asked for without a cursor begins it anew. */
-  remember(request: Request, reply: Response): void {
-    if (reply.isError) return;
-    if (cursorOf(request) === undefined) this.#replies = [];
-    this.#replies.push(reply);
+  /** A page of the list; one that was asked for without a cursor begins a new list. */
+  remember(request: Request, { isError, bytes }: Response): void {
+    if (isError) return;
+    if (memberAt(request.bytes, 'params', 'cursor') === undefined) {
+      this.#pages = [];
+      this.#bytes = 0;
+    }
+    this.#bytes += bytes.length;
+    if (this.#bytes > MOST_BYTES) this.#pages = [];
+    else this.#pages.push(bytes);
   }
 
+  /** Empty where they are too many to know all of them. */
   names(): string[] {
-    return this.#tools().map(({ name }) => name);
+    const names = this.#tools()
+      .map((tool) => stringOf(tool, 'name'))
+      .filter((name) => name !== undefined);
+    return names.length > MOST_ITEMS ? [] : names;
   }
 
   /** Whether the same request twice does no more than once: by its method or its tool's hints. */
   mayRepeat(request: Request): boolean {
     if (request.method !== 'tools/call') return mayRepeatMethod(request.method);
-    const called = paramsOf(request).name;
-    const { annotations } = this.#tools().find(({ name }) => name === called) ?? {};
-    return annotations?.readOnlyHint === true || annotations?.idempotentHint === true;
+    const called = stringOf(memberOf(request.bytes, 'params'), 'name');
+    if (called === undefined) return false;
+    const tool = this.#tools().find((known) => stringOf(known, 'name') === called);
+    const annotations = memberOf(tool, 'annotations');
+    return ['readOnlyHint', 'idempotentHint'].some(
+      (hint) => valueIn(memberOf(annotations, hint)) === true,
+    );
   }
 
-  #tools(): Tool[] {
-    return this.#replies.flatMap((reply) => {
-      const { result } = parseMessage(reply) as { result?: { tools?: unknown } | null };
-      const tools = result?.tools;
-      return Array.isArray(tools) ? tools.filter(isTool) : [];
-    });
+  #tools(): Buffer[] {
+    const left = () => MOST_ITEMS + 1 - tools.length;
+    const tools: Buffer[] = [];
+    for (const page of this.#pages) {
+      tools.push(...(itemsOf(memberAt(page, 'result', 'tools'), left()) ?? []));
+    }
+    return tools;
   }
-}
-
-/** A request's `params`, {} where it has none. */
-function paramsOf(request: Request): Record<string, unknown> {
-  const { params } = parseMessage(request);
-  return typeof params === 'object' && params !== null ? (params as Record<string, unknown>) : {};
-}
-
-function cursorOf(request: Request): unknown {
-  return paramsOf(request).cursor;
-}
-
-function isTool(value: unknown): value is Tool {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as { name?: unknown }).name === 'string'
-  );
 }

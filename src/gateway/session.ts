@@ -1,9 +1,5 @@
-import {
-  type Notification,
-  parseMessage,
-  type Request,
-  type Response,
-} from '../protocol/message.ts';
+import { memberAt, memberOf, stringOf, valueIn } from '../protocol/json-members.ts';
+import type { Notification, Request, Response } from '../protocol/message.ts';
 import type { Headers } from './route.ts';
 
 /** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
@@ -19,8 +15,8 @@ export interface Session {
   initialized?: Notification;
   /** Whether the client can show a link (MCP 2025-11-25, Elicitation §Capabilities). */
   readonly clientElicitsUrls: boolean;
-  /** The gateway's capabilities, by name. */
-  readonly capabilities: Readonly<Record<string, unknown>>;
+  /** Those of the gateway's capabilities that are lists whose changes it may tell of, as JSON. */
+  readonly lists: ReadonlyMap<string, Buffer | undefined>;
 }
 
 // What a session id may be made of (MCP 2025-11-25, Transports §Session Management, 1), at whatever
@@ -31,18 +27,26 @@ const LONGEST_REVISION = 1024;
 
 /** The session that a successful reply to `initialize`, and the headers it came with, begin. */
 export function sessionFrom(initialize: Request, headers: Headers, reply: Response): Session {
-  const result = asRecord(parseMessage(reply).result);
-  const params = asRecord(parseMessage(initialize).params);
-  const { elicitation } = asRecord(params.capabilities);
-  const version = result.protocolVersion;
+  const result = memberOf(reply.bytes, 'result');
+  const elicitation = memberAt(initialize.bytes, 'params', 'capabilities', 'elicitation');
+  const capabilities = memberOf(result, 'capabilities');
+  const version = stringOf(result, 'protocolVersion');
   const isRevision = isVisibleAscii(version) && version.length <= LONGEST_REVISION;
   return {
     initialize,
-    clientElicitsUrls: asRecord(elicitation).url !== undefined,
-    capabilities: asRecord(result.capabilities),
+    clientElicitsUrls: memberOf(elicitation, 'url') !== undefined,
+    lists: new Map(LISTS.map((name) => [name, copyOf(memberOf(capabilities, name))])),
     ...sessionIdIn(headers),
     ...(isRevision ? { protocolVersion: version } : {}),
   };
+}
+
+const LISTS = ['tools', 'prompts', 'resources'];
+const MOST_KEPT_BYTES = 64 * 1024;
+
+/** A copy, since a view would keep the whole reply. Undefined where that would be large. */
+function copyOf(json: Buffer | undefined): Buffer | undefined {
+  return json === undefined || json.length > MOST_KEPT_BYTES ? undefined : Buffer.from(json);
 }
 
 function sessionIdIn(headers: Headers): Pick<Session, 'id' | 'idTrouble'> {
@@ -60,27 +64,13 @@ function sessionIdIn(headers: Headers): Pick<Session, 'id' | 'idTrouble'> {
  * that the gateway said it would announce changes of, and whose capability is another now.
  */
 export function listChanges(before: Session, after: Session): Buffer[] {
-  return ['tools', 'prompts', 'resources']
-    .filter((name) => {
-      const promised = asRecord(before.capabilities[name]).listChanged === true;
-      return promised && inJson(before.capabilities[name]) !== inJson(after.capabilities[name]);
-    })
-    .map((name) => Buffer.from(`{"jsonrpc":"2.0","method":"notifications/${name}/list_changed"}`));
-}
-
-function inJson(value: unknown): string {
-  try {
-    return JSON.stringify(value) ?? '';
-  } catch {
-    // JSON.stringify recurses, unlike JSON.parse: thousands of levels are too much for it.
-    return 'too deep';
-  }
+  return LISTS.filter((name) => {
+    const list = before.lists.get(name);
+    const isPromised = valueIn(memberOf(list, 'listChanged')) === true;
+    return isPromised && list?.equals(after.lists.get(name) ?? Buffer.alloc(0)) === false;
+  }).map((name) => Buffer.from(`{"jsonrpc":"2.0","method":"notifications/${name}/list_changed"}`));
 }
 
 function isVisibleAscii(value: unknown): value is string {
   return typeof value === 'string' && VISIBLE_ASCII.test(value);
-}
-
-function asRecord(value: unknown): Record<string, unknown> {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }

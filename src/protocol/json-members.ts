@@ -1,37 +1,51 @@
 import {
   CLOSE_BRACE,
   CLOSE_BRACKET,
+  COMMA,
+  eachMember,
   endOfString,
-  endOfValue,
+  endOfValidValue,
   OPEN_BRACE,
   OPEN_BRACKET,
+  type Span,
   skipWhitespace,
 } from './json-scanner.ts';
 
 /**
  * Reading and changing JSON by its bytes, for text that is known to be valid (`readMessages` has
  * accepted it): what is not touched stays as it came, numbers beyond 2^53 and repeated members
- * included. Text that is no object has no members.
+ * included. Text that is not an object has no members. Time and memory are bounded by the length of
+ * the text, whatever it consists of: no values are built but small ones.
  */
 
-interface Member {
-  readonly name: string;
-  /** From its name to the end of its value. */
-  readonly start: number;
-  readonly valueStart: number;
-  readonly end: number;
-}
+/** How many items or members are taken apart. */
+export const MOST_ITEMS = 10_000;
+/** The longest text that is made a value: whatever is read here is short where it is right. */
+const MOST_VALUE_BYTES = 64 * 1024;
 
 /** The value of a member; of a repeated one the last counts. A view on `object`, not a copy. */
 export function memberOf(object: Buffer | undefined, name: string): Buffer | undefined {
-  if (object === undefined) return undefined;
-  const found = membersOf(object).findLast((member) => member.name === name);
-  return found && object.subarray(found.valueStart, found.end);
+  return membersOf(object, [name])[0];
+}
+
+/** The values of several members, in the order of their names; the object is read once. */
+export function membersOf(
+  object: Buffer | undefined,
+  names: readonly string[],
+): (Buffer | undefined)[] {
+  const spans: Span[] = [];
+  forEachMember(object, names, (index, _, start, end) => {
+    if (index >= 0) spans[index] = { start, end };
+  });
+  return names.map((_, index) => {
+    const span = spans[index];
+    return span && object?.subarray(span.start, span.end);
+  });
 }
 
 /** The value of a member of a member, and so on. */
-export function memberAt(object: Buffer, ...path: readonly string[]): Buffer | undefined {
-  return path.reduce<Buffer | undefined>(memberOf, object);
+export function memberAt(object: Buffer | undefined, ...path: readonly string[]): typeof object {
+  return path.reduce(memberOf, object);
 }
 
 /** A member's value where that is a string. */
@@ -40,92 +54,164 @@ export function stringOf(object: Buffer | undefined, name: string): string | und
   return typeof value === 'string' ? value : undefined;
 }
 
-/** What the text means; undefined for undefined. */
+/** What the text means; undefined for undefined, and for text of more than 64 KiB. */
 export function valueIn(json: Buffer | undefined): unknown {
-  return json === undefined ? undefined : JSON.parse(json.toString('utf8'));
+  if (json === undefined || json.length > MOST_VALUE_BYTES) return undefined;
+  return JSON.parse(json.toString('utf8'));
 }
 
 /**
- * A copy of the object with other members: text sets one, in its place or at the end, undefined
- * takes it out. An object of its own when `object` is none.
+ * Whether the text may have the string `word` in it, escaped or not; false only where it has not.
+ * For words of letters, digits and "-", which JSON can escape as \uXXXX alone.
  */
-export function withMembers(
-  object: Buffer | undefined,
-  changes: Readonly<Record<string, string | Buffer | undefined>>,
-): Buffer {
-  const parts: Buffer[] = [];
-  const add = (text: Buffer, value?: string | Buffer) => {
-    parts.push(parts.length === 0 ? OPENING : SEPARATOR, text);
-    if (value !== undefined) parts.push(typeof value === 'string' ? Buffer.from(value) : value);
-  };
-  const left = new Map(Object.entries(changes));
-  for (const { name, start, valueStart, end } of object === undefined ? [] : membersOf(object)) {
-    if (!Object.hasOwn(changes, name)) add((object as Buffer).subarray(start, end));
-    else {
-      const value = left.get(name);
-      left.delete(name);
-      if (value !== undefined) add((object as Buffer).subarray(start, valueStart), value);
-    }
-  }
-  for (const [name, value] of left) {
-    if (value !== undefined) add(Buffer.from(`${JSON.stringify(name)}:`), value);
-  }
-  return parts.length === 0 ? Buffer.from('{}') : Buffer.concat([...parts, CLOSING]);
+export function mayContain(json: Buffer, word: string): boolean {
+  return json.includes(word) || json.includes('\\u');
 }
 
-const OPENING = Buffer.from('{');
-const SEPARATOR = Buffer.from(',');
-const CLOSING = Buffer.from('}');
+/**
+ * Members by name: JSON sets one, buffers make it an array of them, undefined takes it out,
+ * `Changes` change the object that it is.
+ */
+export interface Changes {
+  readonly [name: string]: Change | undefined;
+}
 
-/** The items of an array, as views on it; undefined when it is none. */
-export function itemsOf(array: Buffer | undefined): Buffer[] | undefined {
+type Change = string | Buffer | readonly Buffer[] | Changes;
+
+/**
+ * A copy of the object with other members: JSON sets one, in its place or at the end. An object of
+ * its own when `object` is none. It is written once, whatever changes deep in it.
+ */
+export function withMembers(object: Buffer | undefined, changes: Changes): Buffer {
+  const output = Buffer.allocUnsafe((object?.length ?? 0) + mostBytesOf(changes));
+  return output.subarray(0, write(output, 0, object, changes));
+}
+
+/** Writes the changed object to `output` at `start`. Returns where it ends. */
+function write(
+  output: Buffer,
+  start: number,
+  object: Buffer | undefined,
+  changes: Changes,
+): number {
+  let at = start;
+  const copy = (from: number, to: number) => {
+    at += (object as Buffer).copy(output, at, from, to);
+  };
+  const separate = () => {
+    output[at] = at === start ? OPEN_BRACE : COMMA;
+    at++;
+  };
+  const put = (name: string, value: Change) => {
+    if (typeof value === 'string') at += output.write(value, at);
+    else if (Buffer.isBuffer(value)) at += value.copy(output, at);
+    else if (isList(value)) at = writeList(output, at, value);
+    else at = write(output, at, memberOf(object, name), value);
+  };
+  const names = Object.keys(changes);
+  const isDone: boolean[] = [];
+  // Members that are separated by a comma alone are copied at once.
+  let runStart = 0;
+  let runEnd = -1;
+  const endRun = () => {
+    if (runEnd < 0) return;
+    separate();
+    copy(runStart, runEnd);
+    runEnd = -1;
+  };
+  forEachMember(object, names, (index, nameStart, valueStart, end) => {
+    if (index < 0) {
+      if (runEnd + 1 !== nameStart) {
+        endRun();
+        runStart = nameStart;
+      }
+      runEnd = end;
+      return;
+    }
+    const name = names[index] as string;
+    const value = changes[name];
+    endRun();
+    if (value !== undefined && isDone[index] !== true) {
+      separate();
+      copy(nameStart, valueStart);
+      put(name, value);
+    }
+    isDone[index] = true;
+  });
+  endRun();
+  for (const [index, name] of names.entries()) {
+    const value = changes[name];
+    if (value === undefined || isDone[index] === true) continue;
+    separate();
+    at += output.write(`${JSON.stringify(name)}:`, at);
+    put(name, value);
+  }
+  if (at === start) output[at++] = OPEN_BRACE;
+  output[at++] = CLOSE_BRACE;
+  return at;
+}
+
+function writeList(output: Buffer, start: number, items: readonly Buffer[]): number {
+  let at = start;
+  for (const [index, item] of items.entries()) {
+    output[at++] = index === 0 ? OPEN_BRACKET : COMMA;
+    at += item.copy(output, at);
+  }
+  if (at === start) output[at++] = OPEN_BRACKET;
+  output[at++] = CLOSE_BRACKET;
+  return at;
+}
+
+/** The most that the changes may add to an object. */
+function mostBytesOf(changes: Changes): number {
+  let bytes = '{}'.length;
+  for (const [name, value] of Object.entries(changes)) {
+    bytes += Buffer.byteLength(JSON.stringify(name)) + ',:'.length;
+    if (value === undefined) continue;
+    if (typeof value === 'string') bytes += Buffer.byteLength(value);
+    else if (Buffer.isBuffer(value)) bytes += value.length;
+    else if (isList(value)) bytes += value.reduce((sum, { length }) => sum + length + 1, 2);
+    else bytes += mostBytesOf(value);
+  }
+  return bytes;
+}
+
+const isList: (value: Change) => value is readonly Buffer[] = Array.isArray as never;
+
+/** The items of an array, the first `most` of them, as views on it; undefined when it is none. */
+export function itemsOf(array: Buffer | undefined, most = MOST_ITEMS): Buffer[] | undefined {
   if (array === undefined) return undefined;
   let at = skipWhitespace(array, 0);
   if (array[at] !== OPEN_BRACKET) return undefined;
   const items: Buffer[] = [];
   at = skipWhitespace(array, at + 1);
-  while (array[at] !== CLOSE_BRACKET) {
-    const end = endOfValue(array, at);
+  while (array[at] !== CLOSE_BRACKET && items.length < most) {
+    const end = endOfValidValue(array, at);
     if (end < 0) return undefined;
     items.push(array.subarray(at, end));
-    at = behindSeparator(array, end);
+    at = skipWhitespace(array, end);
+    if (array[at] === COMMA) at = skipWhitespace(array, at + 1);
   }
   return items;
 }
 
-/** The members' names and values, as views on the object. */
-export function entriesOf(object: Buffer | undefined): [string, Buffer][] {
-  if (object === undefined) return [];
-  return membersOf(object).map(({ name, valueStart, end }) => [
-    name,
-    object.subarray(valueStart, end),
-  ]);
+/** The members' names and values, the first `most` of them, as views on the object. */
+export function entriesOf(object: Buffer | undefined, most = MOST_ITEMS): [string, Buffer][] {
+  const entries: [string, Buffer][] = [];
+  forEachMember(object, [], (_, start, valueStart, end) => {
+    if (object === undefined || entries.length === most) return false;
+    const name = valueIn(object.subarray(start, endOfString(object, start)));
+    if (typeof name === 'string') entries.push([name, object.subarray(valueStart, end)]);
+    return true;
+  });
+  return entries;
 }
 
-function membersOf(object: Buffer): Member[] {
-  const members: Member[] = [];
-  let at = skipWhitespace(object, 0);
-  if (object[at] !== OPEN_BRACE) return members;
-  at = skipWhitespace(object, at + 1);
-  while (object[at] !== CLOSE_BRACE) {
-    const start = at;
-    const nameEnd = endOfString(object, start);
-    if (nameEnd < 0) return members;
-    const valueStart = skipWhitespace(object, skipWhitespace(object, nameEnd) + 1);
-    const end = endOfValue(object, valueStart);
-    if (end < 0) return members;
-    members.push({
-      name: JSON.parse(object.toString('utf8', start, nameEnd)),
-      start,
-      valueStart,
-      end,
-    });
-    at = behindSeparator(object, end);
-  }
-  return members;
-}
-
-function behindSeparator(json: Buffer, end: number): number {
-  const at = skipWhitespace(json, end);
-  return json[at] === CLOSE_BRACE || json[at] === CLOSE_BRACKET ? at : skipWhitespace(json, at + 1);
+function forEachMember(
+  object: Buffer | undefined,
+  names: readonly string[],
+  visit: Parameters<typeof eachMember>[4],
+): void {
+  if (object === undefined) return;
+  eachMember(object, skipWhitespace(object, 0), names, endOfValidValue, visit);
 }

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
+import { memberOf, withMembers } from './json-members.ts';
 import {
-  CLOSE_BRACE,
   CLOSE_BRACKET,
   COMMA,
   endOfValue,
@@ -16,7 +16,8 @@ import {
 /**
  * A JSON-RPC id (JSON-RPC 2.0 §4). `raw` is the token as it was written, so that a number beyond
  * 2^53 is answered digit for digit; `key` is equal for ids that mean the same (`1.0` and `1`,
- * `"é"` and `"\u00e9"`) and differs between a string and a number.
+ * `"é"` and `"\u00e9"`) and differs between others, numbers that a double cannot tell apart
+ * included.
  */
 export interface MessageId {
   readonly raw: string;
@@ -56,18 +57,33 @@ export interface Response {
 /** One JSON-RPC message. `bytes` is what came over the wire, on one line, valid UTF-8. */
 export type Message = Request | Notification | Response;
 
-/** Bytes that are no JSON-RPC message: `why` says so in words, `id` is what could be saved. */
+/** Bytes that are not a JSON-RPC message: `why` says so in words, `id` is what could be saved. */
 export interface Unusable {
   readonly kind: 'unusable';
   readonly why: string;
-  readonly id?: MessageId;
+  /** Without a key where it is too long to be looked up. */
+  readonly id?: MessageId | { readonly raw: Buffer; readonly key?: undefined };
+  /** What to answer (JSON-RPC 2.0 §5.1). Undefined for a response, which is never answered. */
+  readonly code: typeof PARSE_ERROR | typeof INVALID_REQUEST | undefined;
 }
+
+export const PARSE_ERROR = -32700;
+export const INVALID_REQUEST = -32600;
 
 export interface ReadResult {
   readonly messages: readonly (Message | Unusable)[];
   /** Whether they came as a JSON array (a batch, MCP revision 2025-03-26). */
   readonly isBatch: boolean;
+  /** Reads on in a batch of more messages than are read at once. */
+  readonly rest?: () => ReadResult;
 }
+
+/** How many messages of a batch are read at once. */
+export const MOST_MESSAGES = 10_000;
+/** Whatever is longer than this is not an id or a method that anyone sends. */
+const LONGEST_NAME_BYTES = 1024;
+/** How much longer text may become by the characters that replace what is not UTF-8. */
+const MOST_REPLACED_BYTES = 1024 * 1024;
 
 const LF = 0x0a;
 const CR = 0x0d;
@@ -83,34 +99,50 @@ const SPACE = 0x20;
  */
 export function readMessages(input: Buffer): ReadResult {
   const bytes = asUtf8(input);
+  if (bytes === undefined) {
+    const why = 'not valid UTF-8';
+    return { messages: [{ kind: 'unusable', why, code: PARSE_ERROR }], isBatch: false };
+  }
   const start = skipWhitespace(bytes, 0);
-  if (bytes[start] === OPEN_BRACKET) return readBatch(bytes, start);
-  const { spans, end } = scanMembers(bytes, start, ENVELOPE);
+  if (bytes[start] === OPEN_BRACKET)
+    return readBatch(bytes, skipWhitespace(bytes, start + 1), true);
+  const isObject = bytes[start] === OPEN_BRACE;
+  const { spans, end } = isObject
+    ? scanMembers(bytes, start, ENVELOPE)
+    : { spans: [], end: endOfValue(bytes, start) };
   const isWhole = end >= 0 && skipWhitespace(bytes, end) === bytes.length;
-  const envelope = { spans, end: isWhole ? end : -1 };
-  return { messages: [toMessage(bytes, start, envelope)], isBatch: false };
+  return {
+    messages: [toMessage(bytes, start, { spans, end: isWhole ? end : -1 })],
+    isBatch: false,
+  };
 }
 
-function readBatch(bytes: Buffer, start: number): ReadResult {
+function readBatch(bytes: Buffer, start: number, isFirst = false): ReadResult {
   const messages: (Message | Unusable)[] = [];
-  let at = skipWhitespace(bytes, start + 1);
-  if (bytes[at] === CLOSE_BRACKET && skipWhitespace(bytes, at + 1) === bytes.length) {
-    return { messages: [{ kind: 'unusable', why: 'an empty batch' }], isBatch: true };
-  }
-  for (;;) {
-    const envelope = scanMembers(bytes, at, ENVELOPE);
-    const notAnObject = envelope.end < 0 && bytes[at] !== OPEN_BRACE ? endOfValue(bytes, at) : -1;
-    messages.push(toMessage(bytes, at, envelope));
-    const end = notAnObject >= 0 ? notAnObject : envelope.end;
-    if (end < 0) break;
-    at = skipWhitespace(bytes, end);
-    if (bytes[at] === COMMA) {
-      at = skipWhitespace(bytes, at + 1);
-      continue;
+  const isEnd = (at: number) =>
+    bytes[at] === CLOSE_BRACKET && skipWhitespace(bytes, at + 1) === bytes.length;
+  const unusable = (why: string, code: Unusable['code']): Unusable => ({
+    kind: 'unusable',
+    why,
+    code,
+  });
+  if (isFirst && isEnd(start)) messages.push(unusable('an empty batch', INVALID_REQUEST));
+  else {
+    for (let at = start; ; at = skipWhitespace(bytes, at + 1)) {
+      if (messages.length === MOST_MESSAGES) {
+        return { messages, isBatch: true, rest: () => readBatch(bytes, at) };
+      }
+      const envelope =
+        bytes[at] === OPEN_BRACE
+          ? scanMembers(bytes, at, ENVELOPE)
+          : { spans: [], end: endOfValue(bytes, at) };
+      messages.push(toMessage(bytes, at, envelope));
+      if (envelope.end < 0) break;
+      at = skipWhitespace(bytes, envelope.end);
+      if (bytes[at] === COMMA) continue;
+      if (!isEnd(at)) messages.push(unusable('a batch that is not valid JSON', PARSE_ERROR));
+      break;
     }
-    if (bytes[at] === CLOSE_BRACKET && skipWhitespace(bytes, at + 1) === bytes.length) break;
-    messages.push({ kind: 'unusable', why: 'a batch that is not valid JSON' });
-    break;
   }
   return { messages, isBatch: true };
 }
@@ -121,25 +153,19 @@ function readBatch(bytes: Buffer, start: number): ReadResult {
  */
 export function salvageRequestId(head: Buffer, tail: Buffer): MessageId | undefined {
   const { spans } = scanMembers(head, skipWhitespace(head, 0), ENVELOPE);
+  const [, id, method] = spans;
   const end = END_OF_REQUEST.exec(tail.toString('latin1'));
-  if (spans.method === undefined && !end?.[0].includes('"method"')) return undefined;
-  if (spans.id !== undefined) return readId(head, spans.id);
+  if (method === undefined && !end?.[0].includes('"method"')) return undefined;
+  if (id !== undefined) return idOf(slice(head, id));
   const raw = end?.[1];
   if (raw === undefined) return undefined;
   const bytes = Buffer.from(raw, 'latin1');
-  return endOfValue(bytes, 0) === bytes.length
-    ? readId(bytes, { start: 0, end: bytes.length })
-    : undefined;
+  return endOfValue(bytes, 0) === bytes.length ? idOf(bytes) : undefined;
 }
 
 // Behind `params`, which is what makes a request large, there are only short members.
 const END_OF_REQUEST =
   /"id"\s*:\s*("[^"\\]{0,200}"|-?\d{1,200})\s*(?:,\s*"(?:jsonrpc|method)"\s*:\s*"[^"\\]{0,200}"\s*){0,2}\}\s*$/;
-
-/** The whole message as a value. Only for messages that `readMessages` has accepted. */
-export function parseMessage(message: Message): Record<string, unknown> {
-  return JSON.parse(message.bytes.toString('utf8'));
-}
 
 /**
  * The response with its id written as the request wrote it: a gateway whose JSON parser rounds a
@@ -147,100 +173,107 @@ export function parseMessage(message: Message): Record<string, unknown> {
  */
 export function responseBytesFor(request: MessageId, response: Response): Buffer {
   if (response.id === undefined || response.id.raw === request.raw) return response.bytes;
-  return withReplaced(response.bytes, membersOf(response).id, request.raw);
+  return withMembers(response.bytes, { id: request.raw });
 }
 
 /**
- * The response with another `message` in its error, everything else as it came; or, where `error`
- * has a `code`, with another error altogether.
+ * The response as the reply to the request with this id; undefined when it is another's. A number
+ * may come back rounded to what a double can hold (RFC 8259 §6).
  */
-export function withError(
-  response: Response,
-  error: { readonly message: string; readonly code?: number; readonly data?: unknown },
-): Response {
-  const { bytes } = response;
-  const old = membersOf(response).error;
-  if (old === undefined) return response;
-  if (error.code !== undefined) {
-    return { ...response, bytes: withReplaced(bytes, old, JSON.stringify(error)) };
-  }
-  const { message } = scanMembers(bytes, old.start, ['message']).spans;
-  if (message !== undefined) {
-    return { ...response, bytes: withReplaced(bytes, message, JSON.stringify(error.message)) };
-  }
-  const isEmpty = bytes[skipWhitespace(bytes, old.start + 1)] === CLOSE_BRACE;
-  const member = `"message":${JSON.stringify(error.message)}${isEmpty ? '' : ','}`;
-  const start = old.start + 1;
-  return { ...response, bytes: withReplaced(bytes, { start, end: start }, member) };
+export function asReplyTo(request: MessageId, response: Response): Response | undefined {
+  const { id } = response;
+  if (id === undefined || id.key === request.key) return id && response;
+  const areNumbers = id.key.startsWith('n') && request.key.startsWith('n');
+  const value = Number(request.raw);
+  if (!areNumbers || !Number.isFinite(value) || Number(id.raw) !== value) return undefined;
+  return { ...response, id: request, bytes: responseBytesFor(request, response) };
 }
 
 /** The response with the JSON text of its error changed, everything else as it came. */
 export function withErrorChanged(response: Response, change: (json: string) => string): Response {
-  const error = response.isError ? membersOf(response).error : undefined;
+  const error = response.isError ? memberOf(response.bytes, 'error') : undefined;
   if (error === undefined) return response;
-  const json = response.bytes.toString('utf8', error.start, error.end);
+  const json = error.toString('utf8');
   const changed = change(json);
   if (changed === json) return response;
-  return { ...response, bytes: withReplaced(response.bytes, error, changed) };
-}
-
-function membersOf({ bytes }: Message): Envelope['spans'] {
-  return scanMembers(bytes, skipWhitespace(bytes, 0), ENVELOPE).spans;
-}
-
-function withReplaced(bytes: Buffer, span: Span | undefined, json: string): Buffer {
-  if (span === undefined) return bytes;
-  const { start, end } = span;
-  return Buffer.concat([bytes.subarray(0, start), Buffer.from(json), bytes.subarray(end)]);
+  return { ...response, bytes: withMembers(response.bytes, { error: changed }) };
 }
 
 /** One line of an error response to `id` (JSON-RPC 2.0 §5.1). */
 export function errorResponse(
-  id: MessageId,
+  id: { readonly raw: string | Buffer },
   error: { code: number; message: string; data?: unknown },
 ): Buffer {
-  return Buffer.from(`{"jsonrpc":"2.0","id":${id.raw},"error":${JSON.stringify(error)}}`);
+  const { raw } = id;
+  return Buffer.concat([
+    Buffer.from('{"jsonrpc":"2.0","id":'),
+    typeof raw === 'string' ? Buffer.from(raw) : raw,
+    Buffer.from(`,"error":${JSON.stringify(error)}}`),
+  ]);
 }
 
-function asUtf8(bytes: Buffer): Buffer {
-  // WHATWG streams and SSE decode with replacement; what is sent on must be UTF-8 all the same.
-  const utf8 = isUtf8(bytes) ? bytes : Buffer.from(bytes.toString('utf8'));
-  const hasByteOrderMark = utf8[0] === 0xef && utf8[1] === 0xbb && utf8[2] === 0xbf;
-  return hasByteOrderMark ? utf8.subarray(3) : utf8;
+// WHATWG streams and SSE decode with replacement; what is sent on must be UTF-8 all the same.
+function asUtf8(bytes: Buffer): Buffer | undefined {
+  const utf8 = isUtf8(bytes) ? bytes : withReplacements(bytes);
+  const hasByteOrderMark = utf8?.[0] === 0xef && utf8[1] === 0xbb && utf8[2] === 0xbf;
+  return hasByteOrderMark ? utf8?.subarray(3) : utf8;
 }
 
+/** Piece by piece: as one string it would take twice its size, and three times that as UTF-8. */
+function withReplacements(bytes: Buffer): Buffer | undefined {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  const utf8 = Buffer.allocUnsafe(bytes.length + MOST_REPLACED_BYTES);
+  let length = 0;
+  for (let start = 0; start < bytes.length; ) {
+    const end = start + 64 * 1024;
+    const text = decoder.decode(bytes.subarray(start, end), { stream: end < bytes.length });
+    if (Buffer.byteLength(text) > utf8.length - length) return undefined;
+    length += utf8.write(text, length);
+    start = end;
+  }
+  return utf8.subarray(0, length);
+}
+
+// Byte by byte once there is any: to search for each would take seconds where there are millions.
 function onOneLine(bytes: Buffer): Buffer {
   for (const lineEnd of [LF, CR]) {
-    for (let at = bytes.indexOf(lineEnd); at !== -1; at = bytes.indexOf(lineEnd, at + 1)) {
-      bytes[at] = SPACE;
-    }
+    const first = bytes.indexOf(lineEnd);
+    if (first < 0) continue;
+    for (let at = first; at < bytes.length; at++) if (bytes[at] === lineEnd) bytes[at] = SPACE;
   }
   return bytes;
 }
 
-const ENVELOPE = ['jsonrpc', 'id', 'method', 'result', 'error'] as const;
+const ENVELOPE = ['jsonrpc', 'id', 'method', 'result', 'error'];
 
-type Envelope = Members<(typeof ENVELOPE)[number]>;
-
-function toMessage(bytes: Buffer, start: number, { spans, end }: Envelope): Message | Unusable {
-  const { jsonrpc, method, result, error } = spans;
-  const id = spans.id && readId(bytes, spans.id);
-  const saved = id === undefined ? {} : { id };
-  const unusable = (why: string): Unusable => ({ kind: 'unusable', why, ...saved });
-  if (end < 0) {
-    return unusable(bytes[start] === OPEN_BRACE ? 'not valid JSON' : 'not a JSON object');
-  }
-  if (jsonrpc === undefined || text(bytes, jsonrpc) !== '"2.0"') {
+function toMessage(bytes: Buffer, start: number, { spans, end }: Members): Message | Unusable {
+  const [jsonrpc, idSpan, method, result, error] = spans;
+  const rawId = idSpan && slice(bytes, idSpan);
+  const id = rawId && idOf(rawId);
+  const isResponse = result !== undefined || error !== undefined;
+  const unusable = (why: string, code: Unusable['code'] = INVALID_REQUEST): Unusable => ({
+    kind: 'unusable',
+    why,
+    code: isResponse ? undefined : code,
+    ...savedId(rawId, id),
+  });
+  if (end < 0) return unusable('not valid JSON', PARSE_ERROR);
+  if (bytes[start] !== OPEN_BRACE) return unusable('not a JSON object');
+  if (jsonrpc === undefined || slice(bytes, jsonrpc).toString('latin1') !== '"2.0"') {
     return unusable('"jsonrpc" is not "2.0"');
+  }
+  if (id === undefined && rawId !== undefined && rawId.length > LONGEST_NAME_BYTES) {
+    return unusable(`"id" is longer than ${LONGEST_NAME_BYTES} bytes`);
   }
   const own = onOneLine(bytes.subarray(start, end));
   if (method !== undefined) {
     if (bytes[method.start] !== QUOTE) return unusable('"method" is not a string');
-    if (result !== undefined || error !== undefined) {
-      return unusable('it has both "method" and "result" or "error"');
+    if (isResponse) return unusable('it has both "method" and "result" or "error"');
+    if (method.end - method.start > LONGEST_NAME_BYTES) {
+      return unusable(`"method" is longer than ${LONGEST_NAME_BYTES} bytes`);
     }
-    const name: string = JSON.parse(text(bytes, method));
-    if (spans.id === undefined) return { kind: 'notification', bytes: own, method: name };
+    const name: string = JSON.parse(slice(bytes, method).toString('utf8'));
+    if (rawId === undefined) return { kind: 'notification', bytes: own, method: name };
     if (id === undefined) return unusable('"id" is neither a string nor a number');
     return { kind: 'request', bytes: own, id, method: name };
   }
@@ -252,20 +285,46 @@ function toMessage(bytes: Buffer, start: number, { spans, end }: Envelope): Mess
   }
   if (id === undefined) {
     const isUnanswerable =
-      error !== undefined && (spans.id === undefined || text(bytes, spans.id) === 'null');
+      error !== undefined && (rawId === undefined || rawId.toString('latin1') === 'null');
     if (!isUnanswerable) return unusable('it is a response without a usable "id"');
   }
+  const saved = id === undefined ? {} : { id };
   return { kind: 'response', bytes: own, isError: error !== undefined, ...saved };
 }
 
-function readId(bytes: Buffer, span: Span): MessageId | undefined {
-  const raw = text(bytes, span);
-  const first = bytes[span.start] as number;
-  if (first === QUOTE) return { raw, key: `s${JSON.parse(raw)}` };
-  if (first === 0x2d || (first >= 0x30 && first <= 0x39)) return { raw, key: `n${Number(raw)}` };
-  return undefined;
+function savedId(rawId: Buffer | undefined, id: MessageId | undefined): Pick<Unusable, 'id'> {
+  if (id !== undefined) return { id };
+  return rawId?.[0] === QUOTE || isNumeric(rawId) ? { id: { raw: rawId as Buffer } } : {};
 }
 
-function text(bytes: Buffer, span: Span): string {
-  return bytes.toString('utf8', span.start, span.end);
+/** An id from its JSON; undefined for what is not one, or is longer than any that is sent. */
+export function idOf(token: Buffer): MessageId | undefined {
+  if (token.length > LONGEST_NAME_BYTES) return undefined;
+  const raw = token.toString('utf8');
+  if (token[0] === QUOTE) return { raw, key: `s${JSON.parse(raw)}` };
+  return isNumeric(token) ? { raw, key: keyOfNumber(raw) } : undefined;
+}
+
+function isNumeric(token: Buffer | undefined): boolean {
+  const first = token?.[0] as number;
+  return first === 0x2d || (first >= 0x30 && first <= 0x39);
+}
+
+/** The same for `1`, `1.0` and `10e-1`, and for no two numbers that differ: a double would not do. */
+function keyOfNumber(raw: string): string {
+  if (/^(?:0|-?[1-9]\d{0,14})$/.test(raw)) return `n${raw}`;
+  const [, sign, whole, fraction = '', exponent = '0'] = NUMBER.exec(raw) as unknown as string[];
+  const digits = `${whole}${fraction}`.replace(/^0+/, '');
+  let end = digits.length;
+  while (digits[end - 1] === '0') end--;
+  if (end === 0) return 'n0';
+  const power = Number(exponent) - fraction.length + digits.length - end;
+  const isShort = power >= 0 && power < 15;
+  return `n${sign}${digits.slice(0, end)}${isShort ? '0'.repeat(power) : `e${power}`}`;
+}
+
+const NUMBER = /^(-?)(\d+)(?:\.(\d+))?(?:[eE](.+))?$/;
+
+function slice(bytes: Buffer, { start, end }: Span): Buffer {
+  return bytes.subarray(start, end);
 }

@@ -1,4 +1,4 @@
-import type { Message, Unusable } from '../protocol/message.ts';
+import type { Message, Request, Unusable } from '../protocol/message.ts';
 
 /** Gathers the replies to a batch into one JSON array, in the order they come (JSON-RPC 2.0 §6). */
 export class BatchReplies {
@@ -6,7 +6,7 @@ export class BatchReplies {
   readonly #replies: Buffer[] = [];
   #missing: number;
 
-  /** `write` gets the array once everything in `batch` that wants a reply has had its `add`. */
+  /** `write` gets the array once everything in `batch` that gets a reply has had its `add`. */
   constructor(batch: readonly (Message | Unusable)[], write: (batch: Buffer) => void) {
     this.#missing = batch.filter(wantsReply).length;
     this.#write = write;
@@ -17,15 +17,28 @@ export class BatchReplies {
     if (reply !== undefined) this.#replies.push(reply);
     this.#missing--;
     if (this.#missing > 0 || this.#replies.length === 0) return;
-    const parts = this.#replies.flatMap((bytes) => [COMMA, bytes]).slice(1);
-    this.#write(Buffer.concat([OPEN, ...parts, CLOSE]));
+    this.#write(arrayOf(this.#replies));
   }
+}
+
+/** The messages as one JSON array. */
+export function arrayOf(messages: readonly Buffer[]): Buffer {
+  const parts = messages.flatMap((bytes) => [COMMA, bytes]).slice(1);
+  return Buffer.concat([OPEN, ...parts, CLOSE]);
 }
 
 const OPEN = Buffer.from('[');
 const COMMA = Buffer.from(',');
 const CLOSE = Buffer.from(']');
 
-function wantsReply(message: Message | Unusable): boolean {
-  return message.kind === 'request' || (message.kind === 'unusable' && message.id !== undefined);
+/**
+ * Whether there is something to answer and an id to answer to. An error without an id, which
+ * JSON-RPC 2.0 §5 provides for, is not sent: it would tell the client nothing that it can act on,
+ * and one with the Go SDK ends its session at the first.
+ */
+export function wantsReply(message: Message | Unusable): message is Request | Answerable {
+  if (message.kind === 'unusable') return message.id !== undefined && message.code !== undefined;
+  return message.kind === 'request';
 }
+
+type Answerable = Unusable & Required<Pick<Unusable, 'id'>> & { readonly code: number };

@@ -1,3 +1,6 @@
+import { Collected } from '../gateway/collected.ts';
+import { skipWhitespace } from '../protocol/json-scanner.ts';
+
 const LF = 0x0a;
 
 /** How much of the beginning and of the end of a line over the limit is kept. */
@@ -18,7 +21,7 @@ export interface LineReaderOptions {
  */
 export class LineReader {
   readonly #options: LineReaderOptions;
-  #pieces: Buffer[] = [];
+  readonly #pieces = new Collected();
   #length = 0;
   /** The beginning of a line over the limit; its end is in the pieces. */
   #head: Buffer | undefined;
@@ -46,28 +49,18 @@ export class LineReader {
     this.#pieces.push(piece);
     this.#length += piece.length;
     if (this.#length <= this.#options.limitBytes) return;
-    const kept = this.#joined();
+    const kept = this.#pieces.take();
     // Copies, so that nothing larger is held.
     this.#head ??= Buffer.from(kept.subarray(0, KEPT_BYTES));
-    this.#pieces = [Buffer.from(kept.subarray(-KEPT_BYTES))];
+    this.#pieces.push(Buffer.from(kept.subarray(-KEPT_BYTES)));
   }
 
   #finish(): void {
-    const line = this.#joined();
+    const line = this.#pieces.take();
     const head = this.#head;
-    this.#pieces = [];
     this.#length = 0;
     this.#head = undefined;
     if (head !== undefined) this.#options.onTooLong(head, line);
-    else if (!isBlank(line)) this.#options.onLine(line);
+    else if (skipWhitespace(line, 0) < line.length) this.#options.onLine(line);
   }
-
-  #joined(): Buffer {
-    const [first] = this.#pieces;
-    return first !== undefined && this.#pieces.length === 1 ? first : Buffer.concat(this.#pieces);
-  }
-}
-
-function isBlank(line: Buffer): boolean {
-  return line.every((byte) => byte === 0x20 || byte === 0x0d || byte === 0x09);
 }

@@ -9,10 +9,14 @@ import {
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
+import { memberAt } from '../protocol/json-members.ts';
 import {
   errorResponse,
+  INVALID_REQUEST,
+  idOf,
   type Message,
-  parseMessage,
+  PARSE_ERROR,
+  type ReadResult,
   type Request,
   readMessages,
   responseBytesFor,
@@ -21,7 +25,7 @@ import {
 } from '../protocol/message.ts';
 import { isOpenEnded } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
-import { BatchReplies } from './batch-replies.ts';
+import { arrayOf, BatchReplies, wantsReply } from './batch-replies.ts';
 import { LineReader } from './line-reader.ts';
 import { MessageWriter } from './message-writer.ts';
 
@@ -31,9 +35,8 @@ const DRAIN_LIMIT_MS = 5_000;
 const CLOSE_LIMIT_MS = 1_000;
 /** How long a cancelled exchange may stay open after the cancellation was sent. */
 const CANCEL_LIMIT_MS = 900;
-
-/** JSON-RPC 2.0 §5.1. */
-const INVALID_REQUEST = -32600;
+/** How many messages a batch of the client's may have: all are in flight at once. */
+const MOST_IN_BATCH = 1_000;
 
 /** Takes the reply to a request; undefined when there is to be none. */
 type Answer = (reply: Buffer | undefined) => void;
@@ -133,9 +136,19 @@ export class StdioProxy {
   }
 
   #fromClient(line: Buffer): void {
-    const { messages, isBatch } = readMessages(line);
+    const read = readMessages(line);
+    const { messages, isBatch } = read;
     if (!isBatch) {
       for (const message of messages) this.#take(message, (reply) => this.#write(reply));
+      return;
+    }
+    if (messages.length > MOST_IN_BATCH) {
+      const why = `a batch of more than ${MOST_IN_BATCH} messages`;
+      this.#refuseBatch(read, INVALID_REQUEST, why);
+      return;
+    }
+    if (messages.some((message) => message.kind === 'unusable' && message.code === PARSE_ERROR)) {
+      this.#refuseBatch(read, PARSE_ERROR, 'a batch that is not valid JSON');
       return;
     }
     // The gateway gets each message in a POST of its own, the client its replies in one array
@@ -158,10 +171,28 @@ export class StdioProxy {
     else this.#send(message, this.#observer(undefined));
   }
 
-  #refuse({ why, id }: Unusable, answer: Answer): void {
+  #refuse(unusable: Unusable, answer: Answer): void {
+    this.#log.warn(`a line from the client is no JSON-RPC message: ${unusable.why}`);
+    if (wantsReply(unusable)) {
+      answer(errorResponse(unusable.id, refusal(unusable.code, unusable.why)));
+    }
+  }
+
+  /** Answers each request of a batch of which none is sent, without blocking what is in flight. */
+  #refuseBatch(batch: ReadResult, code: number, why: string): void {
     this.#log.warn(`a line from the client is no JSON-RPC message: ${why}`);
-    if (id === undefined) return;
-    answer(errorResponse(id, { code: INVALID_REQUEST, message: `Invalid request: ${why}` }));
+    const error = refusal(code, why);
+    const refuse = async () => {
+      for (let read: ReadResult | undefined = batch; read !== undefined; read = read.rest?.()) {
+        const replies = read.messages.filter(wantsReply).map(({ id }) => errorResponse(id, error));
+        if (replies.length > 0) this.#write(arrayOf(replies));
+        await new Promise((resolve) => setImmediate(resolve));
+        await this.#writer.congested();
+      }
+      return undefined;
+    };
+    const refusing: Sending = { settled: refuse(), cease: () => {}, abort: () => {} };
+    this.#watch(refusing, () => {});
   }
 
   #request(request: Request, answer: Answer): void {
@@ -175,10 +206,8 @@ export class StdioProxy {
   // The request gets no reply from here on. Its exchange ends when the gateway has the
   // cancellation, or soon after: what the gateway streams until then is not lost.
   #cancel(notification: Message): void {
-    const { params } = parseMessage(notification);
-    const id = (params as { requestId?: unknown } | undefined)?.requestId;
-    const key = typeof id === 'string' ? `s${id}` : typeof id === 'number' ? `n${id}` : '';
-    const cancelled = this.#requestInFlight(key);
+    const id = memberAt(notification.bytes, 'params', 'requestId');
+    const cancelled = this.#requestInFlight(id && idOf(id)?.key);
     cancelled?.sending?.cease();
     if (cancelled !== undefined) this.#answer(cancelled, undefined);
     const cancellation = this.#send(notification, this.#observer(undefined));
@@ -196,6 +225,11 @@ export class StdioProxy {
     onError = (error: RpcError) => this.#logError(message, error),
   ): Sending {
     const sending = this.#begin(message, observer);
+    this.#watch(sending, onError);
+    return sending;
+  }
+
+  #watch(sending: Sending, onError: (error: RpcError) => void): void {
     this.#sendings.add(sending);
     const settle = (error: RpcError | undefined) => {
       this.#sendings.delete(sending);
@@ -209,7 +243,6 @@ export class StdioProxy {
         settle(wordInternalError(bug));
       },
     );
-    return sending;
   }
 
   // A bug must not leave a request without its reply.
@@ -235,7 +268,7 @@ export class StdioProxy {
     }
     const key = message.id?.key;
     const isOwn = own !== undefined && own.request.id.key === key && this.#inFlight.has(own);
-    const target = isOwn ? own : key === undefined ? undefined : this.#requestInFlight(key);
+    const target = isOwn ? own : this.#requestInFlight(key);
     if (target === undefined) {
       this.#log.warn('dropped a reply from the gateway to no request that waits for one');
       return;
@@ -248,7 +281,7 @@ export class StdioProxy {
   }
 
   /** The newest, should a client have used an id twice. */
-  #requestInFlight(key: string): InFlight | undefined {
+  #requestInFlight(key: string | undefined): InFlight | undefined {
     let found: InFlight | undefined;
     for (const inFlight of this.#inFlight) if (inFlight.request.id.key === key) found = inFlight;
     return found;
@@ -262,6 +295,11 @@ export class StdioProxy {
   #write(message: Buffer | undefined): void {
     if (message !== undefined) this.#writer.write(message);
   }
+}
+
+function refusal(code: number, why: string): { code: number; message: string } {
+  const what = code === PARSE_ERROR ? 'Parse error' : 'Invalid request';
+  return { code, message: `${what}: ${why}` };
 }
 
 function isCancellation(message: Message): boolean {

@@ -1,6 +1,6 @@
 import { notifyInitialized } from '../../auth/key-trial.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
-import { parseMessage } from '../../protocol/message.ts';
+import { itemsOf, memberOf, stringOf, valueIn } from '../../protocol/json-members.ts';
 import type { Answer, Examination } from '../examination.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
 
@@ -11,9 +11,10 @@ const MOST_NAMES = 4;
 
 const METHOD_NOT_FOUND = -32601;
 
+/** What a reply says, as JSON. */
 interface Envelope {
-  readonly result?: Readonly<Record<string, unknown>> | null;
-  readonly error?: { readonly code?: unknown; readonly message?: unknown } | null;
+  readonly result: Buffer | undefined;
+  readonly error: Buffer | undefined;
 }
 
 /** MCP itself: the handshake, a ping, and what there is to use. */
@@ -41,10 +42,11 @@ function helloFinding(examination: Examination, answer: Answer): Finding {
   if (error) return { ...base, ...refused(examination, 'initialize', error) };
   const posted = answer.requests.findLast(({ method }) => method === 'POST');
   const { headers = {} } = posted ?? {};
-  const { protocolVersion, serverInfo } = result ?? {};
-  const { name, version } = (serverInfo ?? {}) as { name?: unknown; version?: unknown };
+  const serverInfo = memberOf(result, 'serverInfo');
+  const [name, version] = [stringOf(serverInfo, 'name'), stringOf(serverInfo, 'version')];
   const { translatedRevision } = examination.gateway;
-  const revision = translatedRevision ?? cleanNetworkText(String(protocolVersion ?? ''), 40);
+  const revision =
+    translatedRevision ?? cleanNetworkText(stringOf(result, 'protocolVersion') ?? '', 40);
   const isStream = /^text\/event-stream/i.test(headers['content-type'] ?? '');
   const hasSession = headers['mcp-session-id'] !== undefined;
   // Else the reply came on the stream of the other transport, maybe before the POST's answer.
@@ -135,7 +137,7 @@ async function prompts(examination: Examination): Promise<Finding> {
   const base = { check: 'protocol', name: 'prompts', ...msOf(answer) } as const;
   if (answer.failure) return { ...base, ...failed(answer.failure) };
   const { error } = envelopeOf(answer);
-  if (error?.code === METHOD_NOT_FOUND) {
+  if (valueIn(memberOf(error, 'code')) === METHOD_NOT_FOUND) {
     return { ...base, status: 'ok', line: 'none: the gateway has no prompts' };
   }
   if (error) return { ...base, status: 'warn', line: `answered with an error: ${saidIn(error)}` };
@@ -151,17 +153,16 @@ async function list(
 ): Promise<{ names: string[]; hasMore: boolean; answer: Answer }> {
   const names: string[] = [];
   const start = performance.now();
-  let cursor: unknown;
+  let cursor: string | undefined;
   for (let page = 1; ; page++) {
-    const params = typeof cursor === 'string' ? { cursor } : {};
+    const params = cursor === undefined ? {} : { cursor };
     const answer = await examination.ask(examination.gateway, method, params);
     const { result } = envelopeOf(answer);
-    const entries = result?.[member];
-    for (const entry of Array.isArray(entries) ? entries : []) {
-      names.push(String((entry as { name?: unknown } | null)?.name ?? ''));
+    for (const entry of itemsOf(memberOf(result, member)) ?? []) {
+      names.push(stringOf(entry, 'name') ?? '');
     }
-    cursor = result?.nextCursor;
-    const hasMore = typeof cursor === 'string';
+    cursor = stringOf(result, 'nextCursor');
+    const hasMore = cursor !== undefined;
     const isLong = page === MOST_PAGES || performance.now() - start > MOST_MS;
     if (!hasMore || isLong) return { names, hasMore, answer };
   }
@@ -181,12 +182,12 @@ function numbersBy(words: readonly string[]): (readonly [string, number])[] {
 }
 
 function envelopeOf({ reply }: Answer): Envelope {
-  return reply === undefined ? {} : parseMessage(reply);
+  return { result: memberOf(reply?.bytes, 'result'), error: memberOf(reply?.bytes, 'error') };
 }
 
-function saidIn({ message, code }: NonNullable<Envelope['error']>): string {
-  const said = cleanNetworkText(String(message ?? ''), 200).replace(/\.$/, '');
-  return said || `code ${String(code)}`;
+function saidIn(error: Buffer): string {
+  const said = cleanNetworkText(stringOf(error, 'message') ?? '', 200).replace(/\.$/, '');
+  return said || `code ${String(valueIn(memberOf(error, 'code')))}`;
 }
 
 function failed(failure: NonNullable<Answer['failure']>) {
@@ -196,7 +197,7 @@ function failed(failure: NonNullable<Answer['failure']>) {
 }
 
 /** An error of the gateway's own, which the proxy passes on. */
-function refused({ settings }: Examination, method: string, error: NonNullable<Envelope['error']>) {
+function refused({ settings }: Examination, method: string, error: Buffer) {
   const said = saidIn(error);
   return {
     status: 'fail',
