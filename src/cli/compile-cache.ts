@@ -1,6 +1,5 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import module from 'node:module';
-import { homedir } from 'node:os';
 import { isAbsolute, join, posix, win32 } from 'node:path';
 import { checkPath } from '../private-path.ts';
 
@@ -17,11 +16,9 @@ export function enableCompileCache(env: NodeJS.ProcessEnv): void {
   const { enableCompileCache: enable } = module as WithCompileCache;
   if (enable === undefined || env.NODE_COMPILE_CACHE || env.NODE_DISABLE_COMPILE_CACHE) return;
   try {
-    const folder = join(
-      cacheFolder(process.platform, env, homedir()),
-      'mcp-latchkey',
-      'compile-cache',
-    );
+    // Not by node:os, whose loading costs more than the rest. Where this is missing, so is the cache.
+    const home = (process.platform === 'win32' ? env.USERPROFILE : env.HOME) ?? '';
+    const folder = join(cacheFolder(process.platform, env, home), 'mcp-latchkey', 'compile-cache');
     if (!isAbsolute(folder)) return;
     if (!existsSync(folder)) mkdirSync(folder, { recursive: true, mode: 0o700 });
     const { path, stats } = checkPath(folder, 'trusted');
