@@ -62,10 +62,10 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
     store('not one word');
     expect(await keys.current()).toMatchObject({ kind: 'unusable', reason: 'no_api_key' });
     expect(looks()).toBe(1);
-    passTime(2_000);
+    passTime(2_001);
     expect(await keys.current()).toMatchObject({ kind: 'unusable', reason: 'malformed_api_key' });
     store('first');
-    passTime(2_000);
+    passTime(2_001);
     expect(keyOf(await keys.current())).toBe('first');
     expect(looks()).toBe(3);
   });
