@@ -1,5 +1,6 @@
 import { explainEnvelope } from '../failures/envelope.ts';
 import type { Failure } from '../failures/failure.ts';
+import { Course } from '../gateway/course.ts';
 import type { Endpoint } from '../gateway/endpoint.ts';
 import type { ExchangeEnd } from '../gateway/exchange.ts';
 import type { FailureExplainer } from '../gateway/failure-explainer.ts';
@@ -8,27 +9,13 @@ import type { GatewayOptions } from '../gateway/gateway.ts';
 import { HandshakeBarrier } from '../gateway/handshake-barrier.ts';
 import { KnownTools } from '../gateway/known-tools.ts';
 import { redirectWithin } from '../gateway/redirect.ts';
-import { RETRY_LIMIT_MS, waitBeforeRetry } from '../gateway/retry-policy.ts';
+import { mayHaveRun, RETRY_LIMIT_MS, waitBeforeRetry } from '../gateway/retry-policy.ts';
 import { isLostSession, listChanges, type Session, sessionFrom } from '../gateway/session.ts';
 import { watchForSleep } from '../gateway/sleep-watch.ts';
-import {
-  type Message,
-  type Notification,
-  type Request,
-  type Response,
-  readMessages,
-} from '../protocol/message.ts';
+import { type Message, type Request, type Response, readMessages } from '../protocol/message.ts';
+import { isInitialize, isInitialized } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { HttpSseStream } from './http-sse-stream.ts';
-
-/** What one `send` is at, so that it can be ended. */
-interface Course {
-  /** Nothing new is begun for it. */
-  isOver: boolean;
-  abort?: () => void;
-  /** Ends a wait. */
-  wake?: () => void;
-}
 
 /** A stream that is ready for messages, or why there is none. */
 type Readiness =
@@ -77,7 +64,7 @@ export class HttpSse implements Upstream {
   }
 
   send(message: Message, observer: MessageObserver): Sending {
-    const course: Course = { isOver: false };
+    const course = new Course();
     const before = this.#barrier.before(message);
     const settled =
       before === undefined
@@ -85,18 +72,7 @@ export class HttpSse implements Upstream {
         : before.then(() => this.#deliver(message, observer, course));
     if (isInitialize(message) || isInitialized(message))
       this.#barrier.raise(message.method, settled);
-    const cease = () => {
-      course.isOver = true;
-      course.wake?.();
-    };
-    return {
-      settled,
-      cease,
-      abort: () => {
-        cease();
-        course.abort?.();
-      },
-    };
+    return course.sending(settled);
   }
 
   async close(_limitMs: number): Promise<void> {
@@ -133,7 +109,7 @@ export class HttpSse implements Upstream {
       if ('end' in ready) end = ready.end;
       else {
         const posting = ready.stream.send(message, reading, key);
-        course.abort = () => posting.abort();
+        course.attempt = posting;
         end = await posting.ended;
       }
       if (course.isOver || end.kind === 'replied' || end.kind === 'aborted') return undefined;
@@ -143,6 +119,8 @@ export class HttpSse implements Upstream {
         }
         return undefined;
       }
+      course.attempt = undefined;
+      if (stream !== undefined && mayHaveRun(end)) course.mayHaveRun = true;
       if (end.kind === 'refused' && end.status === 401 && !hasNewKey) {
         hasNewKey = (await keys.renew(key)) !== undefined;
         if (hasNewKey) continue;
@@ -172,7 +150,7 @@ export class HttpSse implements Upstream {
         return isNone ? { ...failure, detail: 'HTTP+SSE endpoint' } : failure;
       }
       log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
-      await pause(waitMs, course);
+      await course.pause(waitMs);
       if (course.isOver) return undefined;
       attempt++;
     }
@@ -304,22 +282,3 @@ export class HttpSse implements Upstream {
 }
 
 const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };
-
-function isInitialize(message: Message): message is Request {
-  return message.kind === 'request' && message.method === 'initialize';
-}
-
-function isInitialized(message: Message): message is Notification {
-  return message.kind === 'notification' && message.method === 'notifications/initialized';
-}
-
-function pause(milliseconds: number, course: Course): Promise<void> {
-  if (course.isOver) return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    course.wake = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-  });
-}

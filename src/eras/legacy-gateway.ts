@@ -80,6 +80,7 @@ interface Waiting {
 interface Asker {
   readonly request: Request;
   readonly observer: MessageObserver;
+  readonly course: Course;
   settle(failure?: Failure): void;
 }
 
@@ -295,6 +296,7 @@ export class LegacyGateway implements Upstream {
       onMessage: (received) => this.#fromCall(call, received),
     };
     call.sending = this.#upstream.send(message, withOneReply(message, observer));
+    call.asker?.course.follow(call.sending);
     void call.sending.settled.then((failure) => {
       if (failure !== undefined && call.id === id) this.#cameOut(call, { failure });
     });
@@ -338,8 +340,9 @@ export class LegacyGateway implements Upstream {
     void course.ended.then(() => {
       if (call.asker?.request === request) this.#drop(call);
     });
+    course.follow(call.sending);
     return new Promise((resolve) => {
-      call.asker = { request, observer, settle: resolve };
+      call.asker = { request, observer, course, settle: resolve };
     });
   }
 

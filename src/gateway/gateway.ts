@@ -10,7 +10,9 @@ import {
   type Response,
   readMessages,
 } from '../protocol/message.ts';
+import { isInitialize, isInitialized } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
+import { Course } from './course.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange, type ExchangeEnd } from './exchange.ts';
 import { FailureExplainer } from './failure-explainer.ts';
@@ -18,9 +20,16 @@ import { failureOfKey, replyInRefusal } from './failure-of-end.ts';
 import { HandshakeBarrier } from './handshake-barrier.ts';
 import { KnownTools } from './known-tools.ts';
 import { redirectWithin } from './redirect.ts';
-import { mayPass, RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
+import { mayHaveRun, mayPass, RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
 import { ServerStream } from './server-stream.ts';
-import { isLostSession, listChanges, type Session, sessionFrom } from './session.ts';
+import {
+  isLostSession,
+  listChanges,
+  type Session,
+  type SessionHeaders,
+  sessionFrom,
+  sessionNamedIn,
+} from './session.ts';
 import type { Diagnosis } from './trouble.ts';
 
 /** Where the key comes from. */
@@ -39,17 +48,6 @@ export interface GatewayOptions extends EndpointOptions {
   /** Milliseconds after the first attempt in which another may begin (30,000). */
   readonly retryLimitMs?: number;
   readonly log: Log;
-}
-
-/** What one `send` is at, so that it can be ended. */
-interface Course {
-  /** Nothing new is begun for it. */
-  isOver: boolean;
-  /** It renews the session, so it must not wait for that. */
-  readonly isRenewal?: true;
-  exchange?: Exchange;
-  /** Ends a wait. */
-  wake?: () => void;
 }
 
 /** What going on with a request's event stream takes. */
@@ -78,6 +76,8 @@ export class Gateway implements Upstream {
   readonly #failures: FailureExplainer;
   readonly #tools = new KnownTools();
   #session: Session | undefined;
+  /** The newest `initialize`: the head of its answer names the session before the reply is there. */
+  #handshake: Exchange | undefined;
   #renewal: Promise<Failure | undefined> | undefined;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
@@ -94,7 +94,7 @@ export class Gateway implements Upstream {
   }
 
   send(message: Message, observer: MessageObserver): Sending {
-    const course: Course = { isOver: false };
+    const course = new Course();
     const before = this.#barrier.before(message);
     const settled =
       before === undefined
@@ -102,25 +102,13 @@ export class Gateway implements Upstream {
         : before.then(() => this.#deliver(message, observer, course));
     if (isInitialize(message) || isInitialized(message))
       this.#barrier.raise(message.method, settled);
-    const cease = () => {
-      course.isOver = true;
-      course.wake?.();
-      // Of a request that still waits for its connection the gateway need not hear.
-      if (course.exchange?.hasBegun === false) course.exchange.abort();
-    };
-    return {
-      settled,
-      cease,
-      abort: () => {
-        cease();
-        course.exchange?.abort();
-      },
-    };
+    return course.sending(settled);
   }
 
   async close(limitMs: number): Promise<void> {
     this.#serverStream?.close();
-    if (this.#session?.id !== undefined) await this.#deleteSession(limitMs);
+    const session = this.#session ?? sessionNamedIn(this.#handshake?.headers);
+    if (session.id !== undefined) await this.#deleteSession(session, limitMs);
     await this.#endpoint.close();
   }
 
@@ -142,11 +130,12 @@ export class Gateway implements Upstream {
       if (key.kind === 'unusable') return failureOfKey(this.#endpoint.displayUrl, key);
       const trouble = this.#endpoint.open();
       if (trouble !== undefined) return this.#unreachable(trouble, key);
-      if (course.isRenewal !== true) await this.#renewal;
+      if (!course.isRenewal) await this.#renewal;
       if (course.isOver) return undefined;
       const session = this.#sessionFor(message);
       const exchange = this.#exchange(message, observer);
-      course.exchange = exchange;
+      course.attempt = exchange;
+      if (isInitialize(message)) this.#handshake = exchange;
       this.#endpoint.post(exchange, target, message, { key, session });
       let end = await exchange.ended;
       if (end.kind === 'broken' && message.kind === 'request' && message.headers === undefined) {
@@ -158,12 +147,14 @@ export class Gateway implements Upstream {
         if (isInitialized(message)) this.#initialized(message);
         return undefined;
       }
+      course.attempt = undefined;
+      if (mayHaveRun(end)) course.mayHaveRun = true;
       if (end.kind === 'refused' && end.status === 401 && !hasNewKey) {
         hasNewKey = (await this.#options.keys.renew(key)) !== undefined;
         if (hasNewKey) continue;
       }
       if (session?.id !== undefined && isLostSession(end)) {
-        if (course.isRenewal === true || renewals === MOST_RENEWALS) {
+        if (course.isRenewal || renewals === MOST_RENEWALS) {
           return this.#sessionFailure('it forgets its sessions as soon as they are begun');
         }
         renewals++;
@@ -195,7 +186,7 @@ export class Gateway implements Upstream {
         return this.#failures.failureOf(end, { key, mayRepeat, attempts: attempt });
       }
       this.#options.log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
-      await pause(waitMs, course);
+      await course.pause(waitMs);
       if (course.isOver) return undefined;
       attempt++;
     }
@@ -287,7 +278,7 @@ export class Gateway implements Upstream {
   async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
     this.#options.log.info('the gateway no longer knows the session: initializing anew');
     const renew = (message: Message) =>
-      this.#deliver(message, SILENT, { isOver: false, isRenewal: true });
+      this.#deliver(message, SILENT, new Course({ isRenewal: true }));
     let failure = await renew(lost.initialize);
     const renewed = this.#session as Session | undefined;
     if (renewed === undefined) {
@@ -320,13 +311,14 @@ export class Gateway implements Upstream {
     { observer, course, session, target }: ResumptionContext,
   ): Promise<ExchangeEnd> {
     let { lastEventId, retryMs = DEFAULT_RESUME_MS } = first;
+    course.mayHaveRun = true;
     for (let failures = 0; lastEventId !== undefined && failures < MOST_FAILED_RESUMPTIONS; ) {
-      await pause(retryMs, course);
+      await course.pause(retryMs);
       const key = await this.#options.keys.current();
       if (course.isOver) return { kind: 'aborted' };
       this.#options.log.debug('going on with an event stream that broke off');
       const exchange = this.#exchange(request, observer);
-      course.exchange = exchange;
+      course.attempt = exchange;
       this.#endpoint.get(exchange, target, lastEventId, { key, session });
       const end = await exchange.ended;
       if (end.kind === 'replied' || end.kind === 'aborted') return end;
@@ -364,11 +356,13 @@ export class Gateway implements Upstream {
     });
   }
 
-  async #deleteSession(limitMs: number): Promise<void> {
+  async #deleteSession(session: SessionHeaders, limitMs: number): Promise<void> {
     const exchange = new Exchange('acceptance', SILENT, this.#options.maxMessageBytes);
     const timer = setTimeout(() => exchange.abort(), limitMs);
-    const key = await this.#options.keys.current();
-    this.#endpoint.delete(exchange, limitMs, { key, session: this.#session });
+    // Not awaited: the source of the key may take longer than there is time.
+    void this.#options.keys.current().then((key) => {
+      this.#endpoint.delete(exchange, limitMs, { key, session });
+    });
     const end = await exchange.ended;
     clearTimeout(timer);
     this.#options.log.debug(`session ended: ${end.kind}`);
@@ -385,22 +379,3 @@ export class Gateway implements Upstream {
 }
 
 const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };
-
-function isInitialize(message: Message): message is Request {
-  return message.kind === 'request' && message.method === 'initialize';
-}
-
-function isInitialized(message: Message): message is Notification {
-  return message.kind === 'notification' && message.method === 'notifications/initialized';
-}
-
-function pause(milliseconds: number, course: Course): Promise<void> {
-  if (course.isOver) return Promise.resolve();
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    course.wake = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-  });
-}

@@ -72,6 +72,12 @@ export function isBadHttp(error: Error): boolean {
   return code.startsWith('HPE_');
 }
 
+/** Whether the gateway may have acted on a message whose exchange ended like this. */
+export function mayHaveRun(end: ExchangeEnd): boolean {
+  if (end.kind === 'refused' && end.status < 500) return false;
+  return !wasNotProcessed(end);
+}
+
 function wasNotProcessed(end: ExchangeEnd): boolean {
   if (end.kind === 'broken') return !end.sent;
   if (end.kind !== 'refused') return false;

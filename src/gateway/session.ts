@@ -7,12 +7,16 @@ import {
 import type { ExchangeEnd } from './exchange.ts';
 import type { Headers } from './route.ts';
 
-/** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
-export interface Session {
+/** What each request of a session says of it in its headers. */
+export interface SessionHeaders {
   /** `Mcp-Session-Id`, to be sent along with everything later. */
   readonly id?: string;
   /** The negotiated revision, sent as `MCP-Protocol-Version`. */
   readonly protocolVersion?: string;
+}
+
+/** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
+export interface Session extends SessionHeaders {
   /** The client's own messages, to shake hands anew when the session is lost. */
   readonly initialize: Request;
   initialized?: Notification;
@@ -31,15 +35,20 @@ export function sessionFrom(initialize: Request, headers: Headers, reply: Respon
   const result = asRecord(parseMessage(reply).result);
   const params = asRecord(parseMessage(initialize).params);
   const { elicitation } = asRecord(params.capabilities);
-  const id = headers['mcp-session-id'];
   const version = result.protocolVersion;
   return {
     initialize,
     clientElicitsUrls: asRecord(elicitation).url !== undefined,
     capabilities: asRecord(result.capabilities),
-    ...(isVisibleAscii(id) ? { id } : {}),
+    ...sessionNamedIn(headers),
     ...(isVisibleAscii(version) ? { protocolVersion: version } : {}),
   };
+}
+
+/** The session that the head of an answer to `initialize` begins, where it names one. */
+export function sessionNamedIn(headers: Headers = {}): SessionHeaders {
+  const id = headers['mcp-session-id'];
+  return isVisibleAscii(id) ? { id } : {};
 }
 
 /**

@@ -1,3 +1,5 @@
+import type { Message, Notification, Request } from './message.ts';
+
 const REPEATABLE = new Set([
   'initialize',
   'ping',
@@ -20,4 +22,12 @@ export function mayRepeatMethod(method: string): boolean {
 /** Whether the reply comes only when somebody ends what was asked for, and silence is no fault. */
 export function isOpenEnded(method: string): boolean {
   return method === 'subscriptions/listen';
+}
+
+export function isInitialize(message: Message): message is Request {
+  return message.kind === 'request' && message.method === 'initialize';
+}
+
+export function isInitialized(message: Message): message is Notification {
+  return message.kind === 'notification' && message.method === 'notifications/initialized';
 }
