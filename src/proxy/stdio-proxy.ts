@@ -105,10 +105,13 @@ export class StdioProxy {
     for (const inFlight of this.#inFlight) {
       if (isOpenEnded(inFlight.request.method)) this.#giveUp(inFlight);
     }
+    const start = performance.now();
     const drained = Promise.race([this.#idle(), this.#stopped]);
     await within(UNSENT_DRAIN_LIMIT_MS, drained);
     const mayBeAnswered = [...this.#inFlight].some(({ sending }) => sending?.mayHaveRun);
     if (mayBeAnswered) await within(DRAIN_LIMIT_MS - UNSENT_DRAIN_LIMIT_MS, drained);
+    const waitedMs = Math.round(performance.now() - start);
+    this.#log.debug(`waited ${waitedMs} ms for replies, ${this.#sendings.size} did not come`);
 
     for (const inFlight of this.#inFlight) this.#giveUp(inFlight);
 

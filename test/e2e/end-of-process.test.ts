@@ -273,6 +273,7 @@ describe('a signal', () => {
     const start = performance.now();
     proxy.child.kill(signal);
     await expectEnd({ proxy, deletes, open: { 2: 'interrupted' } }, start);
+    expect(proxy.lastWait.ms).toBeLessThan(500);
   });
 
   it('ends the wait for replies that began when the client closed stdin', async () => {

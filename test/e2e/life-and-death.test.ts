@@ -59,7 +59,7 @@ describe('when the client closes stdin', () => {
     await gateway.request(({ method }) => method === 'GET');
     const start = performance.now();
     expect(await proxy.end()).toBe(0);
-    expect(performance.now() - start).toBeLessThan(3_000);
+    expect(performance.now() - start).toBeLessThan(6_000);
   });
 
   it('sends no DELETE where there is no session', async () => {
@@ -99,10 +99,10 @@ it.each(['SIGINT', 'SIGTERM'] as const)(
     await proxy.initialize();
     proxy.send({ jsonrpc: '2.0', id: 2, method: 'never' });
     await gateway.request(({ message }) => message.method === 'never');
-    const start = performance.now();
     proxy.child.kill(signal);
     expect(await proxy.exited).toBe(0);
-    expect(performance.now() - start).toBeLessThan(2_000);
+    // Where it waits for replies, it waits for a second at least.
+    expect(proxy.lastWait.ms).toBeLessThan(500);
     expect(proxy.messages.at(-1)).toMatchObject({
       id: 2,
       error: { data: { reason: 'interrupted' } },
