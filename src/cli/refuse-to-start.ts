@@ -10,8 +10,11 @@ const REFUSAL_LIMIT_MS = 2_000;
  * client's first request, which may take 2 s to come. Then exits with 2.
  */
 export function refuseToStart(why: string): void {
-  process.stderr.write(`mcp-latchkey: ${why}. See mcp-latchkey --help.\n`);
   const exit = () => process.exit(2);
+  // What the client has asked may be answered, and the answer be on its way.
+  const flush = () => process.stdout.write('', exit);
+  process.stderr.on('error', () => {});
+  process.stderr.write(`mcp-latchkey: ${why}. See mcp-latchkey --help.\n`);
   if (process.stdin.isTTY) exit();
   const lines = new LineReader({
     limitBytes: 1024 * 1024,
@@ -26,6 +29,7 @@ export function refuseToStart(why: string): void {
   });
   process.stdout.on('error', exit);
   process.stdin.on('data', (chunk: Buffer) => lines.push(chunk));
-  process.stdin.on('end', exit);
+  process.stdin.on('end', () => lines.end());
+  for (const event of ['end', 'error']) process.stdin.on(event, flush);
   setTimeout(exit, REFUSAL_LIMIT_MS);
 }

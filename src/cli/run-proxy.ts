@@ -10,7 +10,10 @@ import type { ProxySettings } from './options.ts';
 
 declare const __VERSION__: string;
 
-/** Runs the proxy between stdin and stdout until the client closes stdin, and then exits. */
+/**
+ * Runs the proxy between stdin and stdout until the client closes stdin or a signal comes, and then
+ * exits with 0; with 1 when stdout cannot be written; at once, with 128 + N, by a second signal N.
+ */
 export function runProxy(settings: ProxySettings): void {
   const secrets = new Secrets((keys) => {
     // Not import(), which would make every line of the log wait for its turn.
@@ -36,7 +39,6 @@ export function runProxy(settings: ProxySettings): void {
       logFile = undefined;
     }
   });
-  process.stdout.on('error', () => process.exit(1));
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const keys = new KeyRing(settings, process.env, log, secrets);
@@ -49,12 +51,32 @@ export function runProxy(settings: ProxySettings): void {
     secrets,
     log,
   });
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => void proxy.stop(0).then(() => process.exit(0)));
+  let exitCode = 0;
+  // The client reads nothing more, so there is no use in waiting for replies.
+  process.stdout.on('error', () => {
+    exitCode = 1;
+    proxy.stop();
+  });
+  let isTold = false;
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, (_: NodeJS.Signals, number: number) => {
+      if (isTold) exit(128 + number);
+      isTold = true;
+      proxy.stop();
+    });
   }
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
   for (const line of new Set(settings.warnings)) log.warn(line);
-  void proxy.run().then(() => process.exit(0));
+  void proxy.run().finally(() => exit(exitCode));
+}
+
+function exit(code: number): void {
+  // libuv waits at the exit for a thread that asks DNS, and that may take half a minute. What kills
+  // the process does not wait.
+  if (process.getActiveResourcesInfo().includes('GetAddrInfoReqWrap')) {
+    process.once('exit', () => process.kill(process.pid, 'SIGKILL'));
+  }
+  process.exit(code);
 }
 
 /** Readable by the user alone: the log quotes what the gateway said. */

@@ -8,6 +8,8 @@ export class Course implements Sending {
   /** Resolves when it has been ended from outside. */
   readonly ended: Promise<void>;
   #isOver = false;
+  /** A step before the present one may have. */
+  #mayHaveRun = false;
   #current: Sending | undefined;
   #end!: () => void;
 
@@ -24,6 +26,10 @@ export class Course implements Sending {
     return this.#isOver;
   }
 
+  get mayHaveRun(): boolean {
+    return this.#mayHaveRun || this.#current?.mayHaveRun === true;
+  }
+
   /** Sends a message as the next step. Resolves as its `settled` does; undefined when over. */
   async send(
     upstream: Upstream,
@@ -31,8 +37,20 @@ export class Course implements Sending {
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
     if (this.#isOver) return undefined;
-    this.#current = upstream.send(message, withOneReply(message, observer));
-    return this.#current.settled;
+    const sending = upstream.send(message, withOneReply(message, observer));
+    this.follow(sending);
+    return sending.settled;
+  }
+
+  /** From now on it counts as one that may have run, whatever its steps say. */
+  begun(): void {
+    this.#mayHaveRun = true;
+  }
+
+  /** Takes what is sent already for the present step. */
+  follow(sending: Sending): void {
+    this.#mayHaveRun = this.mayHaveRun;
+    this.#current = sending;
   }
 
   /** Waits, unless and until it is over. */
@@ -61,7 +79,12 @@ export class Course implements Sending {
 const nothing = Promise.resolve(undefined);
 
 /** What has been seen to here, without the gateway. */
-export const DONE: Sending = { settled: nothing, cease: () => {}, abort: () => {} };
+export const DONE: Sending = {
+  settled: nothing,
+  mayHaveRun: false,
+  cease: () => {},
+  abort: () => {},
+};
 
 /** Whether a message is the reply to the request with this id. */
 export function isReplyTo(id: MessageId, message: Message): message is Response {

@@ -44,6 +44,8 @@ export interface Posting {
    * else was; else why not.
    */
   readonly ended: Promise<ExchangeEnd>;
+  /** Whether the POST has a connection, and begins to leave this machine. */
+  readonly hasBegun: boolean;
   /** Ends it now: nothing more reaches the observer. */
   abort(): void;
 }
@@ -132,12 +134,12 @@ export class HttpSseStream {
     if (this.#isOver) {
       // Since a moment ago: nothing was sent, so anything may be sent again.
       const end: ExchangeEnd = { kind: 'broken', error: new StreamEnded(), sent: false };
-      return { ended: Promise.resolve(end), abort: () => {} };
+      return { ended: Promise.resolve(end), hasBegun: false, abort: () => {} };
     }
     if (message.kind === 'request') return this.#request(message, observer, key);
     const post = this.#post('acceptance', message, observer, key);
     const ended = post.ended.then((end) => (this.#isAcceptance(end) ? ACCEPTED : end));
-    return { ended, abort: () => post.abort() };
+    return postingOf(post, ended, () => post.abort());
   }
 
   /** Whether a POST was sent elsewhere within the origin: what comes next goes there. */
@@ -180,7 +182,7 @@ export class HttpSseStream {
       pending.settle({ kind: 'aborted' });
       post.abort();
     };
-    return { ended, abort };
+    return postingOf(post, ended, abort);
   }
 
   #post(
@@ -337,6 +339,16 @@ export class HttpSseStream {
       : `no event stream but a body of type ${cleanNetworkText(type, 100)}`;
     return { kind: 'not-mcp', status: 200, what };
   }
+}
+
+function postingOf(post: Exchange, ended: Promise<ExchangeEnd>, abort: () => void): Posting {
+  return {
+    ended,
+    get hasBegun() {
+      return post.hasBegun;
+    },
+    abort,
+  };
 }
 
 const ACCEPTED: ExchangeEnd = { kind: 'accepted', isEventStream: false };

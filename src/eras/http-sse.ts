@@ -1,5 +1,6 @@
 import { explainEnvelope } from '../failures/envelope.ts';
 import type { Failure } from '../failures/failure.ts';
+import { Course } from '../gateway/course.ts';
 import type { Endpoint } from '../gateway/endpoint.ts';
 import type { ExchangeEnd } from '../gateway/exchange.ts';
 import type { FailureExplainer } from '../gateway/failure-explainer.ts';
@@ -9,7 +10,6 @@ import { HandshakeBarrier } from '../gateway/handshake-barrier.ts';
 import { KnownTools } from '../gateway/known-tools.ts';
 import { belongsToSession, isLostSession } from '../gateway/lost-session.ts';
 import { outcomeOf, wasNotRun } from '../gateway/not-run.ts';
-import { pause } from '../gateway/pause.ts';
 import { redirectWithin } from '../gateway/redirect.ts';
 import { RETRY_LIMIT_MS, waitBeforeRetry } from '../gateway/retry-policy.ts';
 import { listChanges, type Session, sessionFrom } from '../gateway/session.ts';
@@ -18,15 +18,6 @@ import { type Message, type Request, type Response, readMessages } from '../prot
 import { isInitialize, isInitialized } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
 import { HttpSseStream } from './http-sse-stream.ts';
-
-/** What one `send` is at, so that it can be ended. */
-interface Course {
-  /** Nothing new is begun for it. */
-  isOver: boolean;
-  abort?: () => void;
-  /** Ends a wait. */
-  wake?: () => void;
-}
 
 /** A stream that is ready for messages, or why there is none. */
 type Readiness =
@@ -78,7 +69,7 @@ export class HttpSse implements Upstream {
   }
 
   send(message: Message, observer: MessageObserver): Sending {
-    const course: Course = { isOver: false };
+    const course = new Course();
     const before = this.#barrier.before(message);
     const settled =
       before === undefined
@@ -86,18 +77,7 @@ export class HttpSse implements Upstream {
         : before.then(() => this.#deliver(message, observer, course));
     if (isInitialize(message) || isInitialized(message))
       this.#barrier.raise(message.method, settled);
-    const cease = () => {
-      course.isOver = true;
-      course.wake?.();
-    };
-    return {
-      settled,
-      cease,
-      abort: () => {
-        cease();
-        course.abort?.();
-      },
-    };
+    return course.sending(settled);
   }
 
   async close(_limitMs: number): Promise<void> {
@@ -134,7 +114,7 @@ export class HttpSse implements Upstream {
       if ('end' in ready) end = ready.end;
       else {
         const posting = ready.stream.send(message, reading, key);
-        course.abort = () => posting.abort();
+        course.attempt = posting;
         end = await posting.ended;
       }
       if (course.isOver || end.kind === 'replied' || end.kind === 'aborted') return undefined;
@@ -144,10 +124,13 @@ export class HttpSse implements Upstream {
         }
         return undefined;
       }
+      course.attempt = undefined;
+      const isNotRun = stream === undefined || wasNotRun(outcomeOf(end));
+      if (!isNotRun) course.mayHaveRun = true;
       // Without a stream, the message itself was not sent.
       const mayRepeat = () =>
         stream === undefined || (message.kind === 'request' && this.#tools.mayRepeat(message));
-      if (wasNotRun(outcomeOf(end)) || mayRepeat()) {
+      if (isNotRun || mayRepeat()) {
         if (end.kind === 'refused' && end.status === 401 && !hasNewKey) {
           hasNewKey = (await keys.renew(key)) !== undefined;
           if (hasNewKey) continue;
@@ -178,7 +161,7 @@ export class HttpSse implements Upstream {
         return isNone ? { ...failure, detail: 'HTTP+SSE endpoint' } : failure;
       }
       log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
-      await pause(waitMs, course);
+      await course.pause(waitMs);
       if (course.isOver) return undefined;
       attempt++;
     }

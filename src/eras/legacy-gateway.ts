@@ -83,6 +83,7 @@ interface Asker {
   readonly progressToken: Buffer | undefined;
   readonly level: number;
   readonly observer: MessageObserver;
+  readonly course: Course;
   settle(failure?: Failure): void;
 }
 
@@ -302,6 +303,7 @@ export class LegacyGateway implements Upstream {
       onMessage: (received) => this.#fromCall(call, received),
     };
     call.sending = this.#upstream.send(message, withOneReply(message, observer));
+    call.asker?.course.follow(call.sending);
     void call.sending.settled.then((failure) => {
       if (failure !== undefined && call.id === id) this.#cameOut(call, { failure });
     });
@@ -346,11 +348,12 @@ export class LegacyGateway implements Upstream {
     void course.ended.then(() => {
       if (call.asker?.request === request) this.#drop(call);
     });
+    course.follow(call.sending);
     const meta = metaOf(request);
     const progressToken = memberOf(meta, 'progressToken');
     const level = levelIn(meta);
     return new Promise((resolve) => {
-      call.asker = { request, progressToken, level, observer, settle: resolve };
+      call.asker = { request, progressToken, level, observer, course, settle: resolve };
     });
   }
 

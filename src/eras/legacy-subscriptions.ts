@@ -69,6 +69,7 @@ export class LegacySubscriptions {
     };
     const { resources } = subscription;
     this.#subscriptions.add(subscription);
+    course.begun();
     const wanted = tells('resources', 'subscribe')
       ? memberOf(filter, 'resourceSubscriptions')
       : undefined;

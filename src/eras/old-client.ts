@@ -299,6 +299,7 @@ export class OldClient implements Upstream {
     if (uri === undefined) return invalid(request, observer, 'a uri is missing');
     return new Course(async (course) => {
       const isWanted = request.method === 'resources/subscribe';
+      course.begun();
       if (isWanted) this.#resources.add(uri);
       else this.#resources.delete(uri);
       const stream = await Promise.race([this.#openStream(), course.ended]);

@@ -94,6 +94,9 @@ export class TransportChoice implements Upstream {
     };
     return {
       settled,
+      get mayHaveRun() {
+        return sending.mayHaveRun;
+      },
       cease: () => {
         over();
         sending.cease();
@@ -165,6 +168,9 @@ function sendAfter(before: Promise<unknown> | undefined, send: () => Sending | u
   const settled = begin();
   return {
     settled,
+    get mayHaveRun() {
+      return sending?.mayHaveRun === true;
+    },
     cease: () => {
       isOver = true;
       sending?.cease();

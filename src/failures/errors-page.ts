@@ -92,13 +92,14 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
   ],
   unreachable: [
     'No HTTP answer came at all. The message says how far it got, and `data.cause` names it: `dns`, `refused`, `reset`, `timeout`, `tls` or `proxy`.',
+    'Without `data.cause`, the client stopped mcp-latchkey before the gateway accepted the request. It did not run.',
   ],
   invalid_response: [
     'Something answered with success, but not with the MCP message that was asked for: a web page, broken or truncated JSON, another content type, an answer to another request.',
     'A web page often means that a single sign-on or a captive portal stands in front of the gateway, or that the URL leads to the web interface instead of the MCP endpoint. Open the URL’s host in a browser on the same machine to see.',
   ],
   interrupted: [
-    'The request was on its way, or running, when the connection ended. Whether it took effect cannot be known from here, so mcp-latchkey does not send it again: a call could otherwise create two tickets or send two mails.',
+    'The request was on its way, or running, when the connection ended or the client stopped mcp-latchkey. Whether it took effect cannot be known from here, so mcp-latchkey does not send it again: a call could otherwise create two tickets or send two mails.',
     'Look at what the call was to change, then decide. Tools that say in their annotations that they only read, or may safely be repeated, are repeated.',
   ],
   redirected: [

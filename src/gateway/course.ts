@@ -1,12 +1,60 @@
-import type { Exchange } from './exchange.ts';
+import type { Failure } from '../failures/failure.ts';
+import type { Sending } from '../protocol/upstream.ts';
+
+/** One try to get a message to the gateway. */
+interface Attempt {
+  /** Whether it has a connection, and begins to leave this computer. */
+  readonly hasBegun: boolean;
+  /** Ends it now: nothing more reaches the observer. */
+  abort(): void;
+}
 
 /** What one `send` is at, so that it can be ended. */
-export interface Course {
+export class Course {
   /** Nothing new is begun for it. */
-  isOver: boolean;
+  isOver = false;
   /** It renews the session, so it must not wait for that. */
-  readonly isRenewal?: true;
-  exchange?: Exchange;
-  /** Ends a wait. */
-  wake?: () => void;
+  readonly isRenewal: boolean;
+  attempt: Attempt | undefined;
+  /** Whether an attempt before the present one may have run. */
+  mayHaveRun = false;
+  #wake: (() => void) | undefined;
+
+  constructor({ isRenewal = false } = {}) {
+    this.isRenewal = isRenewal;
+  }
+
+  /** Waits, unless and until it is over. */
+  pause(milliseconds: number): Promise<void> {
+    if (this.isOver) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Hands it out to whoever may end it. */
+  sending(settled: Promise<Failure | undefined>): Sending {
+    const course = this;
+    return {
+      settled,
+      get mayHaveRun() {
+        return course.mayHaveRun || course.attempt?.hasBegun === true;
+      },
+      cease: () => {
+        this.isOver = true;
+        this.#wake?.();
+        // Of a request that still waits for its connection the gateway need not hear.
+        if (this.attempt?.hasBegun === false) this.attempt.abort();
+      },
+      abort: () => {
+        this.isOver = true;
+        this.#wake?.();
+        this.attempt?.abort();
+      },
+    };
+  }
 }

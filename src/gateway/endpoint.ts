@@ -7,7 +7,7 @@ import type { Exchange, ExchangeEnd } from './exchange.ts';
 import { isProxyFailure } from './http-proxy.ts';
 import type { Route } from './route.ts';
 import type { Routes } from './routes.ts';
-import type { Session } from './session.ts';
+import type { SessionHeaders } from './session.ts';
 import type { Diagnosis } from './trouble.ts';
 
 export interface EndpointOptions {
@@ -24,7 +24,7 @@ export interface EndpointOptions {
 /** Who sends a request: decides the headers that tell. */
 export interface Sender {
   readonly key: KeyFinding;
-  readonly session: Session | undefined;
+  readonly session: SessionHeaders | undefined;
 }
 
 const BOTH_FORMATS = 'application/json, text/event-stream';

@@ -13,7 +13,7 @@ import {
 } from '../protocol/message.ts';
 import { isInitialize, isInitialized } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
-import type { Course } from './course.ts';
+import { Course } from './course.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange, type ExchangeEnd } from './exchange.ts';
 import { FailureExplainer } from './failure-explainer.ts';
@@ -22,12 +22,17 @@ import { HandshakeBarrier } from './handshake-barrier.ts';
 import { KnownTools } from './known-tools.ts';
 import { isLostSession } from './lost-session.ts';
 import { outcomeOf, wasNotRun } from './not-run.ts';
-import { pause } from './pause.ts';
 import { Remedies, type RemedyOptions } from './remedies.ts';
 import { resume } from './resumption.ts';
 import { RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
 import { ServerStream } from './server-stream.ts';
-import { listChanges, type Session, sessionFrom } from './session.ts';
+import {
+  listChanges,
+  type Session,
+  type SessionHeaders,
+  sessionFrom,
+  sessionNamedIn,
+} from './session.ts';
 import type { Diagnosis } from './trouble.ts';
 
 /** Where the key comes from. */
@@ -75,6 +80,8 @@ export class Gateway implements Upstream {
   readonly #remedyOptions: RemedyOptions;
   readonly #tools = new KnownTools();
   #session: Session | undefined;
+  /** The newest `initialize`: the head of its answer names the session before the reply is there. */
+  #handshake: Exchange | undefined;
   #renewal: Promise<Failure | undefined> | undefined;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
@@ -102,7 +109,7 @@ export class Gateway implements Upstream {
   }
 
   send(message: Message, observer: MessageObserver): Sending {
-    const course: Course = { isOver: false };
+    const course = new Course();
     const before = this.#barrier.before(message);
     const settled =
       before === undefined
@@ -110,27 +117,13 @@ export class Gateway implements Upstream {
         : before.then(() => this.#deliver(message, observer, course));
     if (isInitialize(message) || isInitialized(message))
       this.#barrier.raise(message.method, settled);
-    const cease = () => {
-      course.isOver = true;
-      course.wake?.();
-      // Of a request that still waits for its connection the gateway need not hear.
-      if (course.exchange?.hasBegun === false) course.exchange.abort();
-    };
-    return {
-      settled,
-      cease,
-      abort: () => {
-        cease();
-        course.exchange?.abort();
-      },
-    };
+    return course.sending(settled);
   }
 
   async close(limitMs: number): Promise<void> {
     this.#serverStream?.close();
-    const last = [this.#replaced, this.#session].map((session) =>
-      this.#deleteSession(session, limitMs),
-    );
+    const current = this.#session ?? sessionNamedIn(this.#handshake?.headers);
+    const last = [this.#replaced, current].map((session) => this.#deleteSession(session, limitMs));
     await Promise.all([...this.#ending, ...last]);
     await this.#endpoint.close();
   }
@@ -144,7 +137,7 @@ export class Gateway implements Upstream {
     const start = Date.now();
     const mayRepeat = () => message.kind === 'request' && this.#tools.mayRepeat(message);
     const { retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
-    const isRenewal = course.isRenewal === true;
+    const { isRenewal } = course;
     let remedies: Remedies | undefined;
     for (let attempt = 1; ; ) {
       const key = await this.#options.keys.current();
@@ -156,7 +149,8 @@ export class Gateway implements Upstream {
       const session = this.#sessionFor(message, isRenewal);
       const target = remedies?.target ?? this.#endpoint.target;
       const exchange = this.#exchange(message, observer);
-      course.exchange = exchange;
+      course.attempt = exchange;
+      if (isInitialize(message)) this.#handshake = exchange;
       this.#endpoint.post(exchange, target, message, { key, session });
       let end = await exchange.ended;
       if (end.kind === 'broken' && message.kind === 'request' && message.headers === undefined) {
@@ -169,7 +163,10 @@ export class Gateway implements Upstream {
         if (isInitialized(message)) this.#initialized(message);
         return undefined;
       }
-      if (wasNotRun(outcomeOf(end)) || mayRepeat()) {
+      course.attempt = undefined;
+      const isNotRun = wasNotRun(outcomeOf(end));
+      if (!isNotRun) course.mayHaveRun = true;
+      if (isNotRun || mayRepeat()) {
         remedies ??= new Remedies(this.#remedyOptions, target);
         const remedy = await remedies.after(end, { message, key, session, isRenewal });
         if (remedy === 'again') continue;
@@ -187,7 +184,7 @@ export class Gateway implements Upstream {
         return this.#failures.failureOf(end, { key, mayRepeat, attempts: attempt, isInSession });
       }
       this.#options.log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
-      await pause(waitMs, course);
+      await course.pause(waitMs);
       if (course.isOver) return undefined;
       attempt++;
     }
@@ -291,7 +288,7 @@ export class Gateway implements Upstream {
   async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
     this.#options.log.info('the gateway no longer knows the session: initializing anew');
     const renew = (message: Message) =>
-      this.#deliver(message, SILENT, { isOver: false, isRenewal: true });
+      this.#deliver(message, SILENT, new Course({ isRenewal: true }));
     let failure = await renew(lost.initialize);
     const renewed = this.#session as Session | undefined;
     if (renewed === undefined) {
@@ -363,12 +360,14 @@ export class Gateway implements Upstream {
     this.#ending.add(ended);
   }
 
-  async #deleteSession(session: Session | undefined, limitMs: number): Promise<void> {
+  async #deleteSession(session: SessionHeaders | undefined, limitMs: number): Promise<void> {
     if (session?.id === undefined) return;
     const exchange = new Exchange('acceptance', SILENT, this.#options.maxMessageBytes);
     const timer = setTimeout(() => exchange.abort(), limitMs);
-    const key = await this.#options.keys.current();
-    this.#endpoint.delete(exchange, limitMs, { key, session });
+    // Not awaited: the source of the key may take longer than there is time.
+    void this.#options.keys.current().then((key) => {
+      this.#endpoint.delete(exchange, limitMs, { key, session });
+    });
     const end = await exchange.ended;
     clearTimeout(timer);
     this.#options.log.debug(`session ended: ${end.kind}`);

@@ -2,7 +2,6 @@ import type { KeyFinding } from '../auth/key.ts';
 import type { Course } from './course.ts';
 import type { Exchange, ExchangeEnd } from './exchange.ts';
 import type { Keys } from './gateway.ts';
-import { pause } from './pause.ts';
 import { isTimeout, mayPass } from './retry-policy.ts';
 
 const DEFAULT_WAIT_MS = 1_000;
@@ -30,14 +29,15 @@ export async function resume(
   let { lastEventId, retryMs = DEFAULT_WAIT_MS } = first;
   let heardAt = performance.now();
   let hasNewKey = false;
+  course.mayHaveRun = true;
   for (let failures = 0; lastEventId !== undefined && failures < MOST_FAILURES; ) {
     const leftMs = heardAt + (timeoutMs || Number.POSITIVE_INFINITY) - performance.now();
     if (leftMs <= 0) return broken;
-    if (!hasNewKey) await pause(Math.min(retryMs, leftMs), course);
+    if (!hasNewKey) await course.pause(Math.min(retryMs, leftMs));
     const key = await keys.current();
     if (course.isOver) return { kind: 'aborted' };
     const exchange = open(key, lastEventId);
-    course.exchange = exchange;
+    course.attempt = exchange;
     const end = await exchange.ended;
     if (end.kind === 'replied' || end.kind === 'aborted' || end.kind === 'bug') return end;
     if (isTimeout(end)) return end;

@@ -2,14 +2,18 @@ import { memberAt, memberOf, stringOf, valueIn } from '../protocol/json-members.
 import type { Notification, Request, Response } from '../protocol/message.ts';
 import type { Headers } from './route.ts';
 
-/** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
-export interface Session {
+/** What each request of a session says of it in its headers. */
+export interface SessionHeaders {
   /** `Mcp-Session-Id`, to be sent along with everything later. */
   readonly id?: string;
   /** Why the id that the gateway gave cannot be sent, in words. */
   readonly idTrouble?: string;
   /** The negotiated revision, sent as `MCP-Protocol-Version`. */
   readonly protocolVersion?: string;
+}
+
+/** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
+export interface Session extends SessionHeaders {
   /** The client's own messages, to shake hands anew when the session is lost. */
   readonly initialize: Request;
   initialized?: Notification;
@@ -36,7 +40,7 @@ export function sessionFrom(initialize: Request, headers: Headers, reply: Respon
     initialize,
     clientElicitsUrls: memberOf(elicitation, 'url') !== undefined,
     lists: new Map(LISTS.map((name) => [name, copyOf(memberOf(capabilities, name))])),
-    ...sessionIdIn(headers),
+    ...sessionNamedIn(headers),
     ...(isRevision ? { protocolVersion: version } : {}),
   };
 }
@@ -49,7 +53,8 @@ function copyOf(json: Buffer | undefined): Buffer | undefined {
   return json === undefined || json.length > MOST_KEPT_BYTES ? undefined : Buffer.from(json);
 }
 
-function sessionIdIn(headers: Headers): Pick<Session, 'id' | 'idTrouble'> {
+/** The session that the head of an answer to `initialize` begins, where it names one. */
+export function sessionNamedIn(headers: Headers = {}): Pick<Session, 'id' | 'idTrouble'> {
   const value = headers['mcp-session-id'];
   if (value === undefined) return {};
   // A proxy may have joined equal lines into one (RFC 9110 §5.3).

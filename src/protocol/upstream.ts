@@ -18,6 +18,11 @@ export interface Sending {
    */
   readonly settled: Promise<Failure | undefined>;
   /**
+   * Whether the gateway may have acted on it by now. False while nothing of it has left this
+   * computer, and when the gateway has turned it away.
+   */
+  readonly mayHaveRun: boolean;
+  /**
    * Lets what is under way end by itself, but begins nothing new for it: no further attempt, nor
    * one that has no connection yet.
    */

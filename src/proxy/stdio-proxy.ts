@@ -29,10 +29,17 @@ import { arrayOf, BatchReplies, wantsReply } from './batch-replies.ts';
 import { LineReader } from './line-reader.ts';
 import { MessageWriter } from './message-writer.ts';
 
-/** How long what is in flight may take once the client has closed stdin. */
-const DRAIN_LIMIT_MS = 5_000;
+/**
+ * How long replies may still come once the client has closed stdin: the MCP SDK sends SIGTERM after
+ * 2 s, and SIGKILL 2 s later.
+ */
+const DRAIN_LIMIT_MS = 1_500;
+/** The same, if nothing has been sent that could be answered. */
+const UNSENT_DRAIN_LIMIT_MS = 1_000;
 /** How long the end of the session may take. */
 const CLOSE_LIMIT_MS = 1_000;
+/** How long what was written may take to leave: the client may have stopped reading. */
+const FLUSH_LIMIT_MS = 500;
 /** How long a cancelled exchange may stay open after the cancellation was sent. */
 const CANCEL_LIMIT_MS = 900;
 /** How many messages a batch of the client's may have: all are in flight at once. */
@@ -72,7 +79,8 @@ export class StdioProxy {
   readonly #log: Log;
   readonly #inFlight = new Set<InFlight>();
   readonly #sendings = new Set<Sending>();
-  #stopping: Promise<void> | undefined;
+  readonly #stopped: Promise<void>;
+  #onStop = () => {};
   #onIdle: (() => void) | undefined;
 
   constructor(options: StdioProxyOptions) {
@@ -82,57 +90,76 @@ export class StdioProxy {
     this.#maxMessageBytes = options.maxMessageBytes;
     this.#secrets = options.secrets;
     this.#log = options.log;
+    this.#stopped = new Promise((resolve) => {
+      this.#onStop = resolve;
+    });
     this.#upstream.listen(this.#observer(undefined));
   }
 
-  /** Runs until the client closes `input` and all is answered. Never rejects. */
+  /**
+   * Runs until the client closes `input` or `stop` is called, and then ends in four steps. Each has
+   * a limit, so that the end takes 3 s at most:
+   *
+   * 1. Replies that still come are passed on, for 1.5 s, or 1 s if nothing has been sent. Skipped or
+   *    cut short by `stop`.
+   * 2. Every request that is still open is given up, and gets an error.
+   * 3. The session is ended.
+   * 4. What was written to `output` leaves the process.
+   */
   async run(): Promise<void> {
+    await Promise.race([this.#readInput(), this.#stopped]);
+    this.#input.pause();
+
+    for (const inFlight of this.#inFlight) {
+      if (isOpenEnded(inFlight.request.method)) this.#giveUp(inFlight);
+    }
+    const start = performance.now();
+    const drained = Promise.race([this.#idle(), this.#stopped]);
+    await within(UNSENT_DRAIN_LIMIT_MS, drained);
+    const mayBeAnswered = [...this.#inFlight].some(({ sending }) => sending?.mayHaveRun);
+    if (mayBeAnswered) await within(DRAIN_LIMIT_MS - UNSENT_DRAIN_LIMIT_MS, drained);
+    const waitedMs = Math.round(performance.now() - start);
+    this.#log.debug(`waited ${waitedMs} ms for replies, ${this.#sendings.size} did not come`);
+
+    for (const inFlight of this.#inFlight) this.#giveUp(inFlight);
+
+    await within(CLOSE_LIMIT_MS, this.#upstream.close(CLOSE_LIMIT_MS));
+
+    await within(FLUSH_LIMIT_MS, this.#writer.flush());
+  }
+
+  /** Makes `run` end without waiting for replies. */
+  stop(): void {
+    this.#onStop();
+  }
+
+  /** Resolves when the client has closed `input`, or it can be read no longer. */
+  #readInput(): Promise<void> {
     const lines = new LineReader({
       limitBytes: this.#maxMessageBytes,
       onLine: (line) => this.#fromClient(line),
       onTooLong: (head, tail) => this.#tooLong(head, tail),
     });
-    await new Promise<void>((resolve) => {
+    return new Promise((resolve) => {
       this.#input.on('data', (chunk: Buffer) => lines.push(chunk));
       this.#input.once('end', () => lines.end());
-      for (const event of ['end', 'close', 'error']) this.#input.once(event, () => resolve());
+      for (const event of ['end', 'close', 'error']) this.#input.on(event, () => resolve());
     });
-    await this.stop(DRAIN_LIMIT_MS);
   }
 
-  /**
-   * Waits at most `drainLimitMs` for what is on its way, answers what is left with an error, ends
-   * the session and flushes stdout. A later call waits for the first.
-   */
-  stop(drainLimitMs: number): Promise<void> {
-    this.#stopping ??= this.#stop(drainLimitMs);
-    return this.#stopping;
-  }
-
-  async #stop(drainLimitMs: number): Promise<void> {
-    for (const inFlight of this.#inFlight) {
-      if (isOpenEnded(inFlight.request.method)) this.#interrupt(inFlight);
-    }
-    await this.#idle(drainLimitMs);
-    for (const inFlight of this.#inFlight) this.#interrupt(inFlight);
-    await this.#upstream.close(CLOSE_LIMIT_MS);
-    await this.#writer.flush();
-  }
-
-  #interrupt(inFlight: InFlight): void {
-    inFlight.sending?.abort();
-    this.#answer(inFlight, errorResponse(inFlight.request.id, STOPPED));
-  }
-
-  #idle(limitMs: number): Promise<void> {
-    if (this.#sendings.size === 0 || limitMs === 0) return Promise.resolve();
+  /** Resolves when nothing is on its way to the gateway or back. */
+  #idle(): Promise<void> {
+    if (this.#sendings.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, limitMs);
-      this.#onIdle = () => {
-        clearTimeout(timer);
-        resolve();
-      };
+      this.#onIdle = resolve;
     });
+  }
+
+  #giveUp(inFlight: InFlight): void {
+    const { request, sending } = inFlight;
+    const error = sending?.mayHaveRun === true ? INTERRUPTED : NOT_RUN;
+    sending?.abort();
+    this.#answer(inFlight, errorResponse(request.id, error));
   }
 
   #fromClient(line: Buffer): void {
@@ -191,7 +218,12 @@ export class StdioProxy {
       }
       return undefined;
     };
-    const refusing: Sending = { settled: refuse(), cease: () => {}, abort: () => {} };
+    const refusing: Sending = {
+      settled: refuse(),
+      mayHaveRun: false,
+      cease: () => {},
+      abort: () => {},
+    };
     this.#watch(refusing, () => {});
   }
 
@@ -250,7 +282,8 @@ export class StdioProxy {
     try {
       return this.#upstream.send(message, observer);
     } catch (bug) {
-      return { settled: Promise.reject(bug), cease: () => {}, abort: () => {} };
+      const settled = Promise.reject(bug);
+      return { settled, mayHaveRun: true, cease: () => {}, abort: () => {} };
     }
   }
 
@@ -306,9 +339,32 @@ function isCancellation(message: Message): boolean {
   return message.kind === 'notification' && message.method === 'notifications/cancelled';
 }
 
-const STOPPED = {
+/** Resolves when `promise` has settled, after `limitMs` at the latest. */
+function within(limitMs: number, promise: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, limitMs);
+    const settled = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    promise.then(settled, settled);
+  });
+}
+
+const INTERRUPTED: RpcError = {
   code: CATALOGUE.interrupted.code,
   message:
-    'Interrupted: mcp-latchkey was stopped before the reply came, and the request may have run. The outcome is unknown: check what it did before you try again.',
-  data: { reason: 'interrupted', retryable: false },
+    'Interrupted: mcp-latchkey was stopped before the reply came, and the request may have run. Check what it did before you try again.',
+  data: {
+    reason: 'interrupted',
+    hint: 'Check what it did before you try again.',
+    retryable: false,
+  },
+};
+
+const NOT_RUN: RpcError = {
+  code: CATALOGUE.unreachable.code,
+  message:
+    'Unreachable: mcp-latchkey was stopped before the gateway accepted the request, so it did not run. Try again.',
+  data: { reason: 'unreachable', hint: 'Try again.', retryable: true },
 };

@@ -242,7 +242,7 @@ describe('parseChallenges', () => {
     const took = performance.now() - started;
     expect(challenges[0]?.parameters.get('realm')).toBe('r');
     // Linear reading takes 1 to 5 ms; the quadratic kind took seconds.
-    expect(took).toBeLessThan(250);
+    expect(took).toBeLessThan(1_000);
   });
 
   it('ignores what lies beyond 16,384 characters, in one value or in several', () => {

@@ -603,7 +603,7 @@ describe('fetchMetadata', () => {
     for (const transport of [get, () => new Promise<never>(() => {})]) {
       const started = performance.now();
       const result = await run({ timeoutMs: 150 }, transport);
-      expect(performance.now() - started).toBeLessThan(1500);
+      expect(performance.now() - started).toBeLessThan(5_000);
       expect(result).toEqual({
         why: expect.stringMatching(
           /^http:\/\/127\.0\.0\.1:\d+\/challenge: (?:no answer in time|timed out)/,

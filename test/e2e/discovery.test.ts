@@ -124,7 +124,7 @@ describe('a 401 is explained all the same', () => {
     });
     const start = performance.now();
     expect(await unauthorized(gateway)).toContain('rejected the API key');
-    expect(performance.now() - start).toBeLessThan(8_000);
+    expect(performance.now() - start).toBeLessThan(20_000);
   });
 });
 

@@ -42,10 +42,10 @@ function makeFolder(name: string): string {
 }
 
 describe('a healthy gateway', () => {
-  it('is found so by every check, within two seconds', async () => {
+  it('is found so by every check, within seconds', async () => {
     const { url } = await sandbox();
     const report = await health(url, { env: GOOD });
-    expect(report.ms).toBeLessThan(2_000);
+    expect(report.ms).toBeLessThan(8_000);
     expect(report.findings.map(({ name, status }) => `${name} ${status}`)).toEqual([
       ...['machine ok', 'clock ok', 'url ok', 'proxy ok', 'dns skipped', 'tcp ok', 'tls skipped'],
       ...['challenge ok', 'metadata ok', 'key ok', 'door ok', 'initialize ok', 'ping ok'],

@@ -396,8 +396,9 @@ describe('a request of a new client to an old gateway', () => {
     send(proxy, 'b', 'tools/call', modern(hold('b'), meta('p-b')));
     await gateway.held('b');
     gateway.release('a');
+    await proxy.reply('a');
     gateway.release('b');
-    await Promise.all([proxy.reply('a'), proxy.reply('b')]);
+    await proxy.reply('b');
     const of = (method: string) =>
       proxy.messages.filter((message) => message.method === method).map(({ params }) => params);
     expect(of('notifications/progress')).toEqual([
@@ -692,9 +693,8 @@ describe('what an old gateway asks during a call', () => {
     const { gateway, proxy } = await connect();
     const call = ask('a', [[ELICIT]]);
     inputRequired(await proxy.request(1, 'tools/call', modern(call)));
-    const started = performance.now();
     expect(await proxy.end()).toBe(0);
-    expect(performance.now() - started).toBeLessThan(1900);
+    expect(proxy.lastWait.missing).toBe(0);
     expect(gateway.received.at(-1)?.method).toBe('DELETE');
   });
 
@@ -928,9 +928,8 @@ describe("a subscription of a new client with an old gateway's changes", () => {
     const { proxy } = await connect();
     listen(proxy, 1, { resourceSubscriptions: ['memo://one'] });
     await notified(proxy, ACKNOWLEDGED);
-    const started = performance.now();
     expect(await proxy.end()).toBe(0);
-    expect(performance.now() - started).toBeLessThan(1900);
+    expect(proxy.lastWait.missing).toBe(0);
     expect(proxy.messages.filter(({ id }) => id === 1)).toHaveLength(1);
   });
 });

@@ -297,9 +297,8 @@ describe('a subscription with a gateway of 2026-07-28', () => {
     if (era === 'found') await proxy.request(0, 'prompts/list', modern());
     listen(proxy, 1, { toolsListChanged: true });
     await notified(proxy, ACKNOWLEDGED);
-    const started = performance.now();
     expect(await proxy.end()).toBe(0);
-    expect(performance.now() - started).toBeLessThan(1900);
+    expect(proxy.lastWait.missing).toBe(0);
     // Exactly one reply, since it was not cancelled.
     expect(proxy.messages.filter(({ id }) => id === 1)).toHaveLength(1);
   });

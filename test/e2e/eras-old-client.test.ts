@@ -126,9 +126,8 @@ describe('the handshake of an old client with a gateway of 2026-07-28', () => {
     const { gateway, proxy } = await connect();
     await gateway.listening(() => true);
     await proxy.request(1, 'ping');
-    const started = performance.now();
     expect(await proxy.end()).toBe(0);
-    expect(performance.now() - started).toBeLessThan(1900);
+    expect(proxy.lastWait.missing).toBe(0);
     for (const { headers } of gateway.received) {
       expect(headers).not.toHaveProperty('mcp-session-id');
     }

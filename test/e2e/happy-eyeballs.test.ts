@@ -63,7 +63,7 @@ it.skipIf(!isPossible)(
       child.stdin?.end('{"jsonrpc":"2.0","id":1,"method":"tools/call"}\n');
     });
     expect(JSON.parse(stdout)).toHaveProperty('result');
-    expect(performance.now() - start).toBeLessThan(3_000);
+    expect(performance.now() - start).toBeLessThan(8_000);
     expect(gateway.received).toHaveLength(1);
   },
 );

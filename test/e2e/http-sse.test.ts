@@ -553,6 +553,8 @@ it('is found well by the doctor', async () => {
   const lineOf = (own: string) => findings.find(({ name }) => name === own)?.line;
   expect(lineOf('initialize')).toBe('MCP 2024-11-05, over HTTP+SSE, which is deprecated');
   expect(lineOf('speed')).toMatch(/^a ping takes .* the median of 10$/);
+  const { ms, details } = findings.find(({ name }) => name === 'speed') as Json;
+  expect((details as { slowestMs: number }).slowestMs).toBeLessThanOrEqual(ms as number);
   expect(code).toBe(0);
 });
 

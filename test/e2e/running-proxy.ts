@@ -102,6 +102,12 @@ export class RunningProxy {
     return reply;
   }
 
+  /** At its end: how long it waited for replies, and how many did not come. */
+  get lastWait(): { ms: number; missing: number } {
+    const [, ms, missing] = /waited (\d+) ms for replies, (\d+) did/.exec(this.stderr) ?? [];
+    return { ms: Number(ms), missing: Number(missing) };
+  }
+
   /** Closes stdin, as a client does that is done. Resolves with the exit code. */
   async end(): Promise<number | string> {
     this.child.stdin?.end();

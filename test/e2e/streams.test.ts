@@ -70,7 +70,7 @@ describe('an event stream that breaks before the reply', () => {
     ]);
     const waits = times.slice(1).map((time, at) => time - (times[at] as number));
     for (const wait of waits) expect(wait).toBeGreaterThanOrEqual(395);
-    for (const wait of waits) expect(wait).toBeLessThan(1_500);
+    for (const wait of waits) expect(wait).toBeLessThan(5_000);
   });
 
   it('is gone on with in its session, with the key, also after a clean end', async () => {
@@ -203,9 +203,8 @@ describe('an event stream that breaks before the reply', () => {
     proxy.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'x' } });
     await proxy.message(({ method }) => method === 'notifications/progress');
     proxy.notify('notifications/cancelled', { requestId: 1 });
-    const start = performance.now();
     expect(await proxy.end()).toBe(0);
-    expect(performance.now() - start).toBeLessThan(2_000);
+    expect(proxy.lastWait.missing).toBe(0);
     // A timer for that long would have fired at once.
     expect(of(gateway.received, 'GET')).toHaveLength(0);
     expect(proxy.messages).toHaveLength(1);
@@ -348,10 +347,12 @@ describe('the GET stream', () => {
       const known = gateway.times.length;
       await gateway.request(() => gateway.times.length > known);
     }
-    const waits = gateway.times.slice(1).map((time, at) => time - (gateway.times[at] as number));
-    expect(waits[0]).toBeLessThan(900);
-    expect(waits[1]).toBeGreaterThan(900);
-    expect(waits[2]).toBeGreaterThan((waits[1] as number) * 1.5);
+    const waits = proxy.stderr.matchAll(/stream ended, again in (\d+) ms/g);
+    expect(Array.from(waits, ([, ms]) => Number(ms))).toEqual([100, 1_000, 2_000]);
+    const [first, second, third, fourth] = gateway.times as [number, number, number, number];
+    expect(second - first).toBeGreaterThanOrEqual(95);
+    expect(third - second).toBeGreaterThanOrEqual(950);
+    expect(fourth - third).toBeGreaterThanOrEqual(1_950);
     expect(proxy.stderr).not.toMatch(/ warn| error/);
   });
 

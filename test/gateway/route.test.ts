@@ -138,7 +138,7 @@ it('closes an idle connection two seconds before the server would, by its own wo
   await once(sockets[0] as Socket, 'close');
   const idleMs = performance.now() - began;
   expect(idleMs).toBeGreaterThan(800);
-  expect(idleMs).toBeLessThan(2_500);
+  expect(idleMs).toBeLessThan(3_800);
 });
 
 it('uses a connection once where the server keeps it for two seconds at most', async () => {

@@ -632,7 +632,7 @@ describe('start and close', () => {
     await expect.poll(() => sandbox.requests.length).toBe(3);
     const started = performance.now();
     await sandbox.close();
-    expect(performance.now() - started).toBeLessThan(1000);
+    expect(performance.now() - started).toBeLessThan(5_000);
     await Promise.all([...ends, cut]);
     await expect(post(sandbox, request('ping'))).rejects.toThrow();
   });

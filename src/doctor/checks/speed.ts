@@ -25,7 +25,7 @@ export async function checkSpeed(
   for (let n = 0; n < PINGS && (n === 0 || performance.now() - start < MOST_MS); n++) {
     const label = `${pingMethod} ${n + 1}`;
     const answer = await examination.ask(examination.gateway, pingMethod, {}, label);
-    const answeredMs = performance.now();
+    const answeredMs = examination.wire.now();
     const { startMs, headMs, endMs, status } = answer.requests.at(-1) ?? {};
     if (startMs === undefined) continue;
     if (answer.reply?.isError === false && status !== 200) {
