@@ -1,7 +1,7 @@
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Log } from '../log.ts';
-import { memberAt } from '../protocol/json-members.ts';
+import { memberAt, memberOf, membersOf } from '../protocol/json-members.ts';
 import type { Message, Request, Response } from '../protocol/message.ts';
 import { mayRepeatMethod } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
@@ -17,7 +17,6 @@ import {
   META,
   METHOD_NOT_FOUND,
   MODERN,
-  resultTypeOf,
   revisionOf,
 } from './revisions.ts';
 
@@ -179,9 +178,10 @@ function signIn({ method }: Request, reply: Response): Sign {
     if (method !== 'server/discover') return 'unclear';
     return errorCodeOf(reply) === METHOD_NOT_FOUND ? 'legacy' : 'unclear';
   }
-  if (resultTypeOf(reply) !== undefined) return 'modern';
-  if (memberAt(reply.bytes, 'result', '_meta', META.serverInfo) !== undefined) return 'modern';
-  return memberAt(reply.bytes, 'result', 'supportedVersions') === undefined ? 'legacy' : 'modern';
+  const result = memberOf(reply.bytes, 'result');
+  const [type, versions, meta] = membersOf(result, ['resultType', 'supportedVersions', '_meta']);
+  const isModern = type !== undefined || versions !== undefined;
+  return isModern || memberOf(meta, META.serverInfo) !== undefined ? 'modern' : 'legacy';
 }
 
 /**

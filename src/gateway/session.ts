@@ -1,4 +1,4 @@
-import { memberAt, memberOf, stringOf, valueIn } from '../protocol/json-members.ts';
+import { memberAt, memberOf, membersOf, textIn, valueIn } from '../protocol/json-members.ts';
 import type { Notification, Request, Response } from '../protocol/message.ts';
 import type { ExchangeEnd } from './exchange.ts';
 import type { Headers } from './route.ts';
@@ -24,17 +24,21 @@ const VISIBLE_ASCII = /^[\x21-\x7e]{1,1024}$/;
 
 /** The session that a successful reply to `initialize`, and the headers it came with, begin. */
 export function sessionFrom(initialize: Request, headers: Headers, reply: Response): Session {
-  const result = memberOf(reply.bytes, 'result');
+  const [version, capabilities] = membersOf(memberOf(reply.bytes, 'result'), [
+    'protocolVersion',
+    'capabilities',
+  ]);
+  const protocolVersion = textIn(version);
   const elicitation = memberAt(initialize.bytes, 'params', 'capabilities', 'elicitation');
-  const capabilities = memberOf(result, 'capabilities');
   const id = headers['mcp-session-id'];
-  const version = stringOf(result, 'protocolVersion');
   return {
     initialize,
     clientElicitsUrls: memberOf(elicitation, 'url') !== undefined,
-    lists: new Map(LISTS.map((name) => [name, copyOf(memberOf(capabilities, name))])),
+    lists: new Map(
+      membersOf(capabilities, LISTS).map((list, index) => [LISTS[index] as string, copyOf(list)]),
+    ),
     ...(isVisibleAscii(id) ? { id } : {}),
-    ...(isVisibleAscii(version) ? { protocolVersion: version } : {}),
+    ...(isVisibleAscii(protocolVersion) ? { protocolVersion } : {}),
   };
 }
 

@@ -304,7 +304,8 @@ function endOfWord(bytes: Buffer, start: number): number {
   let at = start;
   for (; at < bytes.length; at++) {
     const byte = bytes[at] as number;
-    if (byte <= COMMA ? byte === COMMA || isWhitespace(byte) : (byte & 0xdf) === CLOSE_BRACKET) break;
+    if (byte <= COMMA ? byte === COMMA || isWhitespace(byte) : (byte & 0xdf) === CLOSE_BRACKET)
+      break;
   }
   return at;
 }

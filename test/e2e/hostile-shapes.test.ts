@@ -26,7 +26,8 @@ const values: Record<string, () => Buffer> = {
     joined(filled('[{"a":', SIZE - MiB), '0', filled('}]', ((SIZE - MiB) / 6) * 2)),
   'a long string': () => joined('"', filled('x', SIZE), '"'),
   'a string of escapes': () => joined('"', filled('\\u00e9', SIZE), '"'),
-  'a string that is not UTF-8 in places': () => joined('"', filled(`\xff${'x'.repeat(999)}`, SIZE), '"'),
+  'a string that is not UTF-8 in places': () =>
+    joined('"', filled(`\xff${'x'.repeat(999)}`, SIZE), '"'),
   'a string that is not UTF-8 at all': () => joined('"', filled('\xff', SIZE), '"'),
   'a number of many digits': () => filled('1', SIZE),
   'nothing but line ends': () => joined('[', filled('\n', SIZE), ']'),
@@ -78,14 +79,14 @@ async function startGateway(answer: Answer): Promise<string> {
 }
 
 /** The built program, and the lines that it writes: their bytes, which may be too many to parse. */
-class Proxy {
+class RawProxy {
   readonly child: ChildProcess;
   readonly lines: Buffer[] = [];
   #partial: Buffer[] = [];
   readonly #waiting = new Set<() => void>();
 
   constructor(url: string) {
-    this.child = spawn(process.execPath, [program, url, '--log-level', 'error'], {
+    this.child = spawn(process.execPath, [process.env.PROGRAM ?? program, url, '--log-level', 'error'], {
       env: { PATH: process.env.PATH, HOME: process.env.HOME, MCP_LATCHKEY_API_KEY: 'k'.repeat(20) },
       stdio: ['pipe', 'pipe', 'inherit'],
     });
@@ -153,7 +154,7 @@ class Proxy {
 }
 
 /** What it takes to get from `hostile` to its reply, with a ping always on its way. */
-async function cost(proxy: Proxy, id: string, hostile: () => void) {
+async function cost(proxy: RawProxy, id: string, hostile: () => void) {
   let count = 0;
   let longestMs = 0;
   let isOver = false;
@@ -215,42 +216,80 @@ const opened =
     if (method === 'GET') response.writeHead(405).end();
     else if (method === 'initialize' && era === 'old') send(response, head(id), WELCOME);
     else if (method === 'initialize') {
-      send(response.writeHead(400, { 'content-type': 'application/json' }), head(id), '"error":{"code":-32020,"message":"m"}}');
+      send(
+        response.writeHead(400, { 'content-type': 'application/json' }),
+        head(id),
+        '"error":{"code":-32020,"message":"m"}}',
+      );
     } else if (method === 'server/discover') send(response, head(id), DISCOVERED);
     else rest(id, method, response, body);
   };
 
 const event = (response: ServerResponse, ...parts: (string | Buffer)[]) => {
   response.writeHead(200, { 'content-type': 'text/event-stream' });
-  response.end(joined('data: ', ...parts.map((part) => (typeof part === 'string' ? part : Buffer.from(part.map((byte) => (byte === 10 ? 32 : byte))))), '\n\n'));
+  response.end(
+    joined(
+      'data: ',
+      ...parts.map((part) =>
+        typeof part === 'string'
+          ? part
+          : Buffer.from(part.map((byte) => (byte === 10 ? 32 : byte))),
+      ),
+      '\n\n',
+    ),
+  );
 };
 
 const paths: Record<string, Path> = {
   'a result in JSON': {
-    answer: (value) => opened('old', (id, _, response) => send(response, head(id), '"result":', value, '}')),
+    answer: (value) =>
+      opened('old', (id, _, response) => send(response, head(id), '"result":', value, '}')),
   },
   'a result in an event': {
-    answer: (value) => opened('old', (id, _, response) => event(response, head(id), '"result":', value, '}')),
+    answer: (value) =>
+      opened('old', (id, _, response) => event(response, head(id), '"result":', value, '}')),
   },
-  'the whole body': { answer: (value) => opened('old', (_id, _, response) => send(response, value)) },
+  'the whole body': {
+    answer: (value) => opened('old', (_id, _, response) => send(response, value)),
+  },
   'the reply to initialize': {
     sent: () => [HELLO.replace('"hello"', '1')],
     answer: (value) => (id, method, response) =>
-      method === 'GET' ? void response.writeHead(405).end() : send(response, head(id), '"result":{"protocolVersion":"2025-11-25","capabilities":', value, '}}'),
+      method === 'GET'
+        ? void response.writeHead(405).end()
+        : send(
+            response,
+            head(id),
+            '"result":{"protocolVersion":"2025-11-25","capabilities":',
+            value,
+            '}}',
+          ),
   },
   'an error, explained': {
     before: [HELLO],
-    answer: (value) => opened('old', (id, _, response) =>
-      send(response, head(id), '"error":{"code":-32601,"message":"m","data":{"reason":"credentials_unavailable","hint":"https://a.example/","x":', value, '}}}')),
+    answer: (value) =>
+      opened('old', (id, _, response) =>
+        send(
+          response,
+          head(id),
+          '"error":{"code":-32601,"message":"m","data":{"reason":"credentials_unavailable","hint":"https://a.example/","x":',
+          value,
+          '}}}',
+        ),
+      ),
   },
   'the text of an error': {
-    answer: (value) => opened('old', (id, _, response) =>
-      send(response, head(id), '"error":{"code":-32602,"message":', value, '}}')),
+    answer: (value) =>
+      opened('old', (id, _, response) =>
+        send(response, head(id), '"error":{"code":-32602,"message":', value, '}}'),
+      ),
   },
   'the code of an error': {
     sent: () => [NEW_CALL],
-    answer: (value) => opened('old', (id, _, response) =>
-      send(response, head(id), '"error":{"message":"m","code":', value, '}}')),
+    answer: (value) =>
+      opened('old', (id, _, response) =>
+        send(response, head(id), '"error":{"message":"m","code":', value, '}}'),
+      ),
   },
   'a list of tools, and a call of another tool': {
     sent: () => [LIST.replace('"id":1', '"id":2'), '\n', CALL],
@@ -266,48 +305,74 @@ const paths: Record<string, Path> = {
   },
   'a result for an older client': {
     before: [HELLO],
-    answer: (value) => opened('new', (id, _, response) => send(response, head(id), '"result":', value, '}')),
+    answer: (value) =>
+      opened('new', (id, _, response) => send(response, head(id), '"result":', value, '}')),
   },
   'what a gateway asks an older client': {
     before: [HELLO],
-    answer: (value) => opened('new', (id, _, response) => send(response, head(id), '"result":{"resultType":"input_required","inputRequests":', value, '}}')),
+    answer: (value) =>
+      opened('new', (id, _, response) =>
+        send(
+          response,
+          head(id),
+          '"result":{"resultType":"input_required","inputRequests":',
+          value,
+          '}}',
+        ),
+      ),
   },
   'a list of tools for an older client': {
     before: [HELLO],
     sent: () => [LIST],
-    answer: (value) => opened('new', (id, _, response) => send(response, head(id), '"result":{"ttlMs":"x-mcp-header","tools":', value, '}}')),
-  },
-  'what a gateway of today says of itself': {
-    sent: () => [HELLO.replace('"hello"', '1')],
-    answer: (value) => opened('new', (_, _method, response) => void response.end()),
+    answer: (value) =>
+      opened('new', (id, _, response) =>
+        send(response, head(id), '"result":{"ttlMs":"x-mcp-header","tools":', value, '}}'),
+      ),
   },
   'a result for a newer client': {
     sent: () => [NEW_CALL],
-    answer: (value) => opened('old', (id, _, response) => send(response, head(id), '"result":', value, '}')),
+    answer: (value) =>
+      opened('old', (id, _, response) => send(response, head(id), '"result":', value, '}')),
   },
   'a list of tools among the new': {
     sent: () => [NEW_LIST],
-    answer: (value) => opened('new', (id, _, response) => send(response, head(id), '"result":{"resultType":"complete","ttlMs":"x-mcp-header","tools":', value, '}}')),
+    answer: (value) =>
+      opened('new', (id, _, response) =>
+        send(
+          response,
+          head(id),
+          '"result":{"resultType":"complete","ttlMs":"x-mcp-header","tools":',
+          value,
+          '}}',
+        ),
+      ),
   },
 };
-delete paths['what a gateway of today says of itself'];
 
 const only = process.env.ONLY_PATH;
 const onlyShape = process.env.ONLY_SHAPE;
-describe.each(Object.entries(paths).filter(([name]) => !only || name.includes(only)))('%s', (_, { answer, before = [], sent = () => [CALL] }) => {
-  it.each(Object.entries(values).filter(([name]) => !onlyShape || name.includes(onlyShape)))('of %s', async (name, make) => {
-    const value = make();
-    const proxy = new Proxy(await startGateway(answer(value)));
-    for (const line of before) {
-      proxy.send(line);
-      await proxy.replies('"hello"');
-    }
-    proxy.send('{"jsonrpc":"2.0","id":"warm","method":"ping"}');
-    await proxy.replies('"warm"');
-    const { replies, peak, longestMs } = await cost(proxy, '1', () => proxy.send(...sent(value)));
-    console.log(_, '|', name, (peak / SIZE).toFixed(2), longestMs.toFixed(0));
-    expect(replies).toBe(1);
-    expect(peak).toBeLessThan(MOST_MEMORY);
-    expect(longestMs).toBeLessThan(LONGEST_BLOCK_MS);
-  });
-});
+describe.each(Object.entries(paths).filter(([name]) => !only || name.includes(only)))(
+  '%s',
+  (_, { answer, before = [], sent = () => [CALL] }) => {
+    it.each(Object.entries(values).filter(([name]) => !onlyShape || name.includes(onlyShape)))(
+      'of %s',
+      async (name, make) => {
+        const value = make();
+        const proxy = new RawProxy(await startGateway(answer(value)));
+        for (const line of before) {
+          proxy.send(line);
+          await proxy.replies('"hello"');
+        }
+        proxy.send('{"jsonrpc":"2.0","id":"warm","method":"ping"}');
+        await proxy.replies('"warm"');
+        const { replies, peak, longestMs } = await cost(proxy, '1', () =>
+          proxy.send(...sent(value)),
+        );
+        console.log(_, '|', name, (peak / SIZE).toFixed(2), longestMs.toFixed(0));
+        expect(replies).toBe(1);
+        expect(peak).toBeLessThan(MOST_MEMORY);
+        expect(longestMs).toBeLessThan(LONGEST_BLOCK_MS);
+      },
+    );
+  },
+);
