@@ -1,7 +1,7 @@
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Log } from '../log.ts';
-import { memberAt, withMembers } from '../protocol/json-members.ts';
+import { memberAt, memberOf, membersOf, withMembers } from '../protocol/json-members.ts';
 import type { Message, Request, Response } from '../protocol/message.ts';
 import { mayRepeatMethod } from '../protocol/methods.ts';
 import type { MessageObserver, Sending, Upstream } from '../protocol/upstream.ts';
@@ -16,7 +16,6 @@ import {
   META,
   METHOD_NOT_FOUND,
   MODERN,
-  resultTypeOf,
   revisionOf,
 } from './revisions.ts';
 
@@ -225,9 +224,10 @@ function signIn({ method }: Request, reply: Response): Sign {
     if (method !== 'server/discover') return 'unclear';
     return errorCodeOf(reply) === METHOD_NOT_FOUND ? 'legacy' : 'unclear';
   }
-  if (resultTypeOf(reply) !== undefined) return 'modern';
-  if (memberAt(reply.bytes, 'result', '_meta', META.serverInfo) !== undefined) return 'modern';
-  return memberAt(reply.bytes, 'result', 'supportedVersions') === undefined ? 'legacy' : 'modern';
+  const result = memberOf(reply.bytes, 'result');
+  const [type, versions, meta] = membersOf(result, ['resultType', 'supportedVersions', '_meta']);
+  const isModern = type !== undefined || versions !== undefined;
+  return isModern || memberOf(meta, META.serverInfo) !== undefined ? 'modern' : 'legacy';
 }
 
 /** Whether a gateway of the earlier era has answered this, with a result, without a handshake. */

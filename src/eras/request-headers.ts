@@ -5,6 +5,7 @@ import {
   memberOf,
   membersOf,
   stringOf,
+  textIn,
   valueIn,
 } from '../protocol/json-members.ts';
 import type { HttpHeaders, Notification, Request } from '../protocol/message.ts';
@@ -97,8 +98,7 @@ export function annotatedTools(reply: Buffer): AnnotatedTool[] | undefined {
   let left = MOST_SCHEMA_BYTES;
   return itemsOf(memberAt(reply, 'result', 'tools'))?.map((tool) => {
     const [named, schema] = membersOf(tool, ['name', 'inputSchema']);
-    const said = valueIn(named);
-    const name = typeof said === 'string' ? said : '';
+    const name = textIn(named) ?? '';
     const mirrored: MirroredArgument[] = [];
     if (schema === undefined || !mayContain(tool, ANNOTATION)) return { name, mirrored };
     left -= schema.length;

@@ -3,7 +3,9 @@ import { isLoopbackHost } from '../auth/loopback.ts';
 import {
   type Changes,
   memberOf,
+  membersOf,
   stringOf,
+  textIn,
   valueIn,
   withMembers,
 } from '../protocol/json-members.ts';
@@ -39,8 +41,9 @@ export function explainEnvelope(
   context: EnvelopeContext,
 ): Response {
   const error = memberOf(reply.bytes, 'error');
-  const said = cleanNetworkText(stringOf(error, 'message') ?? '');
-  const link = reconnectLink(memberOf(error, 'data'), context.gatewayAddress);
+  const [code, message, data] = membersOf(error, ['code', 'message', 'data']);
+  const said = cleanNetworkText(textIn(message) ?? '');
+  const link = reconnectLink(data, context.gatewayAddress);
   if (context.elicitsUrls && link?.url !== undefined) {
     const url = link.url.href;
     const elicitationId = crypto.randomUUID();
@@ -52,7 +55,7 @@ export function explainEnvelope(
       },
     });
   }
-  const hint = link?.hint ?? hintFor(valueIn(memberOf(error, 'code')), request, context);
+  const hint = link?.hint ?? hintFor(valueIn(code), request, context);
   if (hint === undefined) return reply;
   return withError(reply, { message: JSON.stringify(sentence(said, hint)) });
 }

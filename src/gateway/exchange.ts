@@ -297,7 +297,8 @@ export class Exchange implements RequestHandler {
   }
 
   #json(status: number): BodyReader {
-    const body = new Collected(this.#maxMessageBytes);
+    const announced = Number(this.headers['content-length'] ?? 0) || 0;
+    const body = new Collected(this.#maxMessageBytes, announced);
     return {
       push: (chunk) => {
         if (!body.push(chunk)) this.#finish({ kind: 'too-large', status });

@@ -1,4 +1,4 @@
-import { memberAt, memberOf, stringOf, valueIn } from '../protocol/json-members.ts';
+import { memberAt, memberOf, membersOf, textIn, valueIn } from '../protocol/json-members.ts';
 import type { Notification, Request, Response } from '../protocol/message.ts';
 import type { Headers } from './route.ts';
 
@@ -31,17 +31,21 @@ const LONGEST_REVISION = 1024;
 
 /** The session that a successful reply to `initialize`, and the headers it came with, begin. */
 export function sessionFrom(initialize: Request, headers: Headers, reply: Response): Session {
-  const result = memberOf(reply.bytes, 'result');
+  const [version, capabilities] = membersOf(memberOf(reply.bytes, 'result'), [
+    'protocolVersion',
+    'capabilities',
+  ]);
+  const protocolVersion = textIn(version);
   const elicitation = memberAt(initialize.bytes, 'params', 'capabilities', 'elicitation');
-  const capabilities = memberOf(result, 'capabilities');
-  const version = stringOf(result, 'protocolVersion');
-  const isRevision = isVisibleAscii(version) && version.length <= LONGEST_REVISION;
+  const isRevision = isVisibleAscii(protocolVersion) && protocolVersion.length <= LONGEST_REVISION;
   return {
     initialize,
     clientElicitsUrls: memberOf(elicitation, 'url') !== undefined,
-    lists: new Map(LISTS.map((name) => [name, copyOf(memberOf(capabilities, name))])),
+    lists: new Map(
+      membersOf(capabilities, LISTS).map((list, index) => [LISTS[index] as string, copyOf(list)]),
+    ),
     ...sessionNamedIn(headers),
-    ...(isRevision ? { protocolVersion: version } : {}),
+    ...(isRevision ? { protocolVersion } : {}),
   };
 }
 

@@ -28,7 +28,7 @@ export function memberOf(object: Buffer | undefined, name: string): Buffer | und
   return membersOf(object, [name])[0];
 }
 
-/** The values of several members, in the order of their names; the object is read once. */
+/** The values of several members, in the order of the names, which differ; one pass for all. */
 export function membersOf(
   object: Buffer | undefined,
   names: readonly string[],
@@ -50,7 +50,12 @@ export function memberAt(object: Buffer | undefined, ...path: readonly string[])
 
 /** A member's value where that is a string. */
 export function stringOf(object: Buffer | undefined, name: string): string | undefined {
-  const value: unknown = valueIn(memberOf(object, name));
+  return textIn(memberOf(object, name));
+}
+
+/** What a string says; undefined for anything else. */
+export function textIn(json: Buffer | undefined): string | undefined {
+  const value: unknown = valueIn(json);
   return typeof value === 'string' ? value : undefined;
 }
 
@@ -200,8 +205,8 @@ export function entriesOf(object: Buffer | undefined, most = MOST_ITEMS): [strin
   const entries: [string, Buffer][] = [];
   forEachMember(object, [], (_, start, valueStart, end) => {
     if (object === undefined || entries.length === most) return false;
-    const name = valueIn(object.subarray(start, endOfString(object, start)));
-    if (typeof name === 'string') entries.push([name, object.subarray(valueStart, end)]);
+    const name = textIn(object.subarray(start, endOfString(object, start)));
+    if (name !== undefined) entries.push([name, object.subarray(valueStart, end)]);
     return true;
   });
   return entries;

@@ -79,17 +79,25 @@ async function startGateway(answer: Answer): Promise<string> {
 }
 
 /** The built program, and the lines that it writes: their bytes, which may be too many to parse. */
-class Proxy {
+class RawProxy {
   readonly child: ChildProcess;
   readonly lines: Buffer[] = [];
   #partial: Buffer[] = [];
   readonly #waiting = new Set<() => void>();
 
   constructor(url: string) {
-    this.child = spawn(process.execPath, [program, url, '--log-level', 'error'], {
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, MCP_LATCHKEY_API_KEY: 'k'.repeat(20) },
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
+    this.child = spawn(
+      process.execPath,
+      [process.env.PROGRAM ?? program, url, '--log-level', 'error'],
+      {
+        env: {
+          PATH: process.env.PATH,
+          HOME: process.env.HOME,
+          MCP_LATCHKEY_API_KEY: 'k'.repeat(20),
+        },
+        stdio: ['pipe', 'pipe', 'inherit'],
+      },
+    );
     this.child.stdin?.on('error', () => {});
     this.child.stdout?.on('data', (chunk: Buffer) => this.#read(chunk));
     this.child.once('close', () => this.#wake());
@@ -154,7 +162,7 @@ class Proxy {
 }
 
 /** What it takes to get from `hostile` to its reply, with a ping always on its way. */
-async function cost(proxy: Proxy, id: string, hostile: () => void) {
+async function cost(proxy: RawProxy, id: string, hostile: () => void) {
   let count = 0;
   let longestMs = 0;
   let isOver = false;
@@ -329,10 +337,6 @@ const paths: Record<string, Path> = {
         send(response, head(id), '"result":{"ttlMs":"x-mcp-header","tools":', value, '}}'),
       ),
   },
-  'what a gateway of today says of itself': {
-    sent: () => [HELLO.replace('"hello"', '1')],
-    answer: (value) => opened('new', (_, _method, response) => void response.end()),
-  },
   'a result for a newer client': {
     sent: () => [NEW_CALL],
     answer: (value) =>
@@ -352,7 +356,6 @@ const paths: Record<string, Path> = {
       ),
   },
 };
-delete paths['what a gateway of today says of itself'];
 
 const only = process.env.ONLY_PATH;
 const onlyShape = process.env.ONLY_SHAPE;
@@ -363,7 +366,7 @@ describe.each(Object.entries(paths).filter(([name]) => !only || name.includes(on
       'of %s',
       async (name, make) => {
         const value = make();
-        const proxy = new Proxy(await startGateway(answer(value)));
+        const proxy = new RawProxy(await startGateway(answer(value)));
         for (const line of before) {
           proxy.send(line);
           await proxy.replies('"hello"');

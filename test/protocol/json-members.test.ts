@@ -3,8 +3,10 @@ import { describe, expect, it } from 'vitest';
 import {
   entriesOf,
   itemsOf,
+  mayContain,
   memberAt,
   memberOf,
+  membersOf,
   stringOf,
   valueIn,
   withMembers,
@@ -113,4 +115,112 @@ it('finds nothing in what is no object, and no text in what is no string', () =>
   expect(stringOf(bytes('{"a":1}'), 'a')).toBeUndefined();
   expect(withMembers(bytes('[1]'), { a: '1' }).toString()).toBe('{"a":1}');
   expect(withMembers(undefined, { a: undefined }).toString()).toBe('{}');
+});
+
+/** The same text with some of its characters escaped, in each way that JSON knows. */
+const escapedIn = (text: string, ways: Iterator<number>): string =>
+  `"${[...text]
+    .map((character) => {
+      const way = ways.next().value as number;
+      const hex = [...character.split('')].map(
+        (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+      );
+      const plain = JSON.stringify(character).slice(1, -1);
+      if (way === 0) return plain === '/' ? '\\/' : plain;
+      return way === 1
+        ? hex.join('')
+        : way === 2
+          ? hex.join('').toUpperCase().replaceAll('U', 'u')
+          : plain;
+    })
+    .join('')}"`;
+
+it('finds a member however its name is escaped, and no other', () => {
+  const name = fc.oneof(
+    fc.constantFrom(
+      '',
+      'a',
+      'id',
+      'io.modelcontextprotocol/protocolVersion',
+      'é',
+      '😀',
+      '"',
+      '\\',
+      '\b\f\n\r\t',
+    ),
+    fc.string({ unit: 'grapheme', maxLength: 8 }),
+  );
+  const ways = fc.infiniteStream(fc.integer({ min: 0, max: 3 }));
+  fc.assert(
+    fc.property(fc.array(name, { minLength: 1 }), name, ways, (names, other, way) => {
+      const members = names.map((own, index) => `${escapedIn(own, way)}:${index}`);
+      const text = bytes(`{${members.join(',')}}`);
+      for (const wanted of [...names, other]) {
+        const index = names.lastIndexOf(wanted);
+        expect(valueIn(memberOf(text, wanted))).toBe(index < 0 ? undefined : index);
+      }
+      const all = [...new Set([other, ...names])];
+      const expected = all
+        .map((own) => names.lastIndexOf(own))
+        .map((at) => (at < 0 ? undefined : at));
+      expect(membersOf(text, all).map(valueIn)).toEqual(expected);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+it('changes what is deep in an object as if it were changed level by level', () => {
+  fc.assert(
+    fc.property(anyObject, anyObject, ({ object, text }, inner) => {
+      const outer = bytes(`{"a":1,"x":${text},"b" : 2,"x":${inner.text}}`);
+      const changes = { new: '[1]', ...(Object.hasOwn(inner.object, 'y') ? { y: undefined } : {}) };
+      expect(withMembers(outer, { x: changes, b: [bytes('1'), bytes('{}')] }).toString()).toBe(
+        withMembers(outer, { x: withMembers(bytes(inner.text), changes), b: '[1,{}]' }).toString(),
+      );
+      expect(withMembers(bytes(text), {}).length).toBeLessThanOrEqual(text.length);
+      expect(JSON.parse(withMembers(bytes(text), {}).toString())).toEqual(object);
+    }),
+  );
+  expect(withMembers(undefined, { a: { b: { c: '1' } }, d: [] }).toString()).toBe(
+    '{"a":{"b":{"c":1}},"d":[]}',
+  );
+});
+
+describe('what is bounded', () => {
+  it('a value of more than 64 KiB is not made one, and a string is none then', () => {
+    const text = bytes(`{"a":"${'x'.repeat(65_534)}","b":"${'x'.repeat(65_535)}"}`);
+    expect(stringOf(text, 'a')).toHaveLength(65_534);
+    expect(stringOf(text, 'b')).toBeUndefined();
+    expect(memberOf(text, 'b')).toHaveLength(65_537);
+  });
+
+  it('of an array or an object, the first so many are taken apart', () => {
+    expect(itemsOf(bytes(`[${'0,'.repeat(20_000)}0]`))).toHaveLength(10_000);
+    expect(itemsOf(bytes('[1,2,3]'), 2)?.map((item) => valueIn(item))).toEqual([1, 2]);
+    expect(entriesOf(bytes('{"a":1,"b":2,"c":3}'), 2).map(([name]) => name)).toEqual(['a', 'b']);
+  });
+
+  it('depth is not: a million levels are skipped', () => {
+    const deep = '[{"a":'.repeat(500_000) + '0' + '}]'.repeat(500_000);
+    const text = bytes(`{"x":${deep},"y":1}`);
+    expect(valueIn(memberOf(text, 'y'))).toBe(1);
+    expect(withMembers(text, { x: { a: '1' } }).toString()).toBe('{"x":{"a":1},"y":1}');
+  });
+});
+
+it('does not overlook a word that is escaped', () => {
+  expect(mayContain(bytes('{"x-mcp-header":1}'), 'x-mcp-header')).toBe(true);
+  expect(mayContain(bytes('{"x\\u002dmcp-header":1}'), 'x-mcp-header')).toBe(true);
+  expect(mayContain(bytes('{"x":"\\n"}'), 'x-mcp-header')).toBe(false);
+});
+
+it('ends on text that is broken, whatever it is', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: fc.constantFrom(...'{}[]",:\\u0a1- ') }), (text) => {
+      memberOf(bytes(text), 'a');
+      itemsOf(bytes(text));
+      entriesOf(bytes(text));
+    }),
+    { numRuns: 3000 },
+  );
 });
