@@ -114,7 +114,10 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
     const command =
       "printf 'looking \\033[31mup\\n\\nfound secret-key-1\\n' >&2; echo secret-key-1";
     expect(await runKeyCommand(command, log)).toEqual({ text: 'secret-key-1\n' });
-    expect(lines).toEqual(['warn: --key-command: looking up\n', 'warn: --key-command: found [secret]\n']);
+    expect(lines).toEqual([
+      'warn: --key-command: looking up\n',
+      'warn: --key-command: found [secret]\n',
+    ]);
   });
 
   it.each([
