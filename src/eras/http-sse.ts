@@ -55,11 +55,7 @@ export class HttpSse implements Upstream {
   }
 
   listen(observer: MessageObserver): void {
-    const { secrets } = this.#options;
-    this.#listener = {
-      ...observer,
-      onMessage: (message) => observer.onMessage(secrets.maskMessage(message)),
-    };
+    this.#listener = this.#options.secrets.masking(observer);
   }
 
   /** Whether the gateway speaks this transport: it does once an `endpoint` event came. Never rejects. */

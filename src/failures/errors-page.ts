@@ -169,7 +169,7 @@ export function errorsPage(): string {
     'The gateway could not be asked, or its answer was none. `data.reason` holds the reason, `data.hint` what to do, `data.retryable` whether the same request may work later with nothing changed.',
     ['| reason | code | |', '|---|---|---|', ...rows].join('\n'),
     '## From the gateway',
-    'These are the gateway’s own answers. mcp-latchkey leaves `code` and `data` as they are and adds to `message` what mends it. A tool that fails in its own way answers with a result that has `isError`, which is passed on untouched.',
+    'These are the gateway’s own answers. mcp-latchkey leaves `code` and `data` as they are, except for a secret in them, and adds to `message` what mends it. A tool that fails in its own way answers with a result that has `isError`, which is passed on untouched.',
     ['| reason | code | |', '|---|---|---|', ...gatewayRows].join('\n'),
     ...REASONS.map(reasonSection),
     ...GATEWAY_ERRORS.map((entry) => section(entry.reason, entry)),

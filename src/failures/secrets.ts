@@ -1,4 +1,5 @@
 import { type Message, withErrorChanged } from '../protocol/message.ts';
+import type { MessageObserver } from '../protocol/upstream.ts';
 import { type RpcError, wordInternalError } from './catalogue.ts';
 import { cleanNetworkText } from './network-text.ts';
 import type { SecretMatcher } from './secret-matcher.ts';
@@ -62,6 +63,12 @@ export class Secrets {
       OWN_WORDS.has(name) ? value : this.maskAll(value),
     ]);
     return { code, message: this.mask(message), data: Object.fromEntries(members) };
+  }
+
+  /** An observer that is given each message as `maskMessage` leaves it. */
+  masking(observer: MessageObserver): MessageObserver {
+    const onMessage = (message: Message) => observer.onMessage(this.maskMessage(message));
+    return { ...observer, onMessage };
   }
 
   /**

@@ -5,7 +5,8 @@ export const MASK = '[secret]';
 const SHORTEST_TOKEN = 16;
 
 /** Names of headers and parameters whose value is a secret, however it looks. */
-const SECRET_NAME = /auth|cookie|credential|key|pass|pwd|secret|session|sig|token/i;
+const SECRET_NAME =
+  /(?:^|[-_.])(?:auth|key|pass|pwd|sid|sig)(?:$|[-_.])|api.?key|authorization|cookie|credential|passw|secret|session.?id|signature|token/i;
 /** Values that say something ordinary: words, a number, a date or version, yes or no. */
 const ORDINARY_VALUE = /^(?:[a-z]+(?:[-_.,/ ]+[a-z]+)*|[\d.:-]{1,12})$/i;
 

@@ -50,7 +50,6 @@ export interface GatewayOptions extends EndpointOptions {
   readonly maxMessageBytes: number;
   /** Milliseconds after the first attempt in which another may begin (30,000). */
   readonly retryLimitMs?: number;
-  /** What is taken out of the gateway's own errors. */
   readonly secrets: Secrets;
   readonly log: Log;
 }
@@ -101,11 +100,7 @@ export class Gateway implements Upstream {
   }
 
   listen(observer: MessageObserver): void {
-    const { secrets } = this.#options;
-    this.#serverMessages = {
-      ...observer,
-      onMessage: (message) => observer.onMessage(secrets.maskMessage(message)),
-    };
+    this.#serverMessages = this.#options.secrets.masking(observer);
   }
 
   send(message: Message, observer: MessageObserver): Sending {
@@ -204,21 +199,19 @@ export class Gateway implements Upstream {
   }
 
   #exchange(message: Message, observer: MessageObserver): Exchange {
-    const { maxMessageBytes } = this.#options;
+    const { maxMessageBytes, secrets } = this.#options;
     if (message.kind !== 'request') return new Exchange('acceptance', observer, maxMessageBytes);
     const reading: MessageObserver = {
       congested: () => observer.congested(),
       onMessage: (received) => observer.onMessage(this.#read(message, received, exchange)),
     };
-    const exchange: Exchange = new Exchange(message.id, reading, maxMessageBytes);
+    const exchange: Exchange = new Exchange(message.id, secrets.masking(reading), maxMessageBytes);
     return exchange;
   }
 
   /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
   #read(request: Request, received: Message, exchange: Exchange): Message {
-    if (received.kind !== 'response' || received.id?.key !== request.id.key) {
-      return this.#options.secrets.maskMessage(received);
-    }
+    if (received.kind !== 'response' || received.id?.key !== request.id.key) return received;
     if (received.isError) return this.#explained(request, received);
     if (request.method === 'initialize') this.#learnSession(request, received, exchange);
     if (request.method === 'tools/list') this.#rememberTools(request, received);

@@ -223,7 +223,7 @@ describe('what is private', () => {
     for (const words of [[], ['--no-redact'], ['--json'], ['--json', '--no-redact']]) {
       const env = { MCP_LATCHKEY_API_KEY: key };
       const { stdout } = await runToEnd(['doctor', url, ...words, '--report', file], '', env);
-      expect(stdout).toContain('[key]');
+      expect(stdout).toContain('[secret]');
       expectNoSecret(readFileSync(file, 'utf8'));
     }
     await runToEnd(['doctor', url, '-H', `X-Api-Key: ${key}`]);

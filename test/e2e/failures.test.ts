@@ -309,7 +309,7 @@ it.each([
   });
   const proxy = startProxy(gateway.url, { args, env });
   const { error } = await proxy.request(1, 'tools/list');
-  expect((error as { message: string }).message).toContain('no such key: …');
+  expect((error as { message: string }).message).toContain('no such key: [secret]');
   expect(JSON.stringify(error)).not.toContain(TEST_KEY);
 });
 
