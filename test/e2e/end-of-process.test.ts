@@ -263,6 +263,8 @@ async function expectEnd({ proxy, open = {}, deletes }: State, start: number): P
     expect(replies).toHaveLength(1);
     expect(replies[0]).toHaveProperty('error.data.reason', reason);
   }
+  // The MCP SDK sends SIGKILL after 4 s.
+  expect(proxy.lastWait.ms).toBeLessThan(3_000);
   expect(proxy.stderr).not.toContain('error: bug');
   if (deletes !== undefined) expect(deletes()).toBe(1);
 }
@@ -284,6 +286,8 @@ describe('a signal', () => {
     const start = performance.now();
     proxy.child.kill('SIGTERM');
     await expectEnd({ proxy, deletes, open: { 2: 'interrupted' } }, start);
+    // Left alone, it would have waited for 1.5 s.
+    expect(proxy.lastWait.ms).toBeLessThan(1_400);
   });
 
   it.each([
