@@ -52,6 +52,30 @@ describe('a client of 2026-07-28 and a gateway of 2026-07-28', () => {
     expect(gateway.received).toHaveLength(lines.length);
   });
 
+  it.each([
+    ['with "\\/", as PHP and Swift write it', (name: string) => name.replaceAll('/', '\\/')],
+    ['with "\\u002f"', (name: string) => name.replaceAll('/', '\\u002f')],
+    [
+      'letter by letter',
+      (name: string) =>
+        [...name]
+          .map((letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`)
+          .join(''),
+    ],
+  ])('know each other where names in _meta are escaped %s', async (_, escaped) => {
+    const gateway = await startModernGateway();
+    const proxy = startProxy(gateway.url);
+    const _meta = JSON.stringify(modern()._meta).replace(
+      /"(io\.modelcontextprotocol[^"]*)":/g,
+      (_, name: string) => `"${escaped(name)}":`,
+    );
+    const line = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{},"_meta":${_meta}}}`;
+    proxy.send(line);
+    expect(await proxy.reply(1)).toHaveProperty('result');
+    expect(gateway.received.map(({ body }) => body)).toEqual([line]);
+    expect(gateway.received[0]?.headers).toMatchObject({ 'mcp-method': 'tools/call' });
+  });
+
   it('exchange the replies as they are: what only the gateway says stays', async () => {
     const exact =
       '{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","x":[1.0,12345678901234567890]},"y":0}';

@@ -8,38 +8,46 @@ import { program } from './running-proxy.ts';
 
 const MiB = 1024 * 1024;
 /** Large enough that what the program takes anyway does not matter. */
-const SIZE = 20 * MiB;
-const MOST_MEMORY = 4 * SIZE;
+const SIZE = 16 * MiB;
+/** What the program may take for what it is sent, in multiples of its size. */
+const MOST_MEMORY = 4;
 const LONGEST_BLOCK_MS = 2_000;
 
-/** JSON values of about SIZE bytes. */
-const values: Record<string, () => Buffer> = {
+/** JSON values of SIZE bytes. */
+const SHAPES = {
   'tiny numbers': () => list('0'),
   'tiny strings': () => list('""'),
   'tiny objects': () => list('{}'),
   'tiny members': () => object('"":0'),
   'members with space around them': () => object(' "" : 0 '),
-  'members that are escaped': () => object('"\\u0072esult":0'),
-  'members of one name': () => object('"resultType":0,"a":0'),
+  'members whose names are escaped': () => object('"\\u0072esult":0'),
+  'a member again and again': () => object('"resultType":0,"a":0'),
   '__proto__ again and again': () => object('"__proto__":{}'),
-  'a million levels of arrays and objects': () =>
-    joined(filled('[{"a":', SIZE - MiB), '0', filled('}]', ((SIZE - MiB) / 6) * 2)),
+  'millions of levels': () => joined(filled('[{"a":', (SIZE * 3) / 4), '0', filled('}]', SIZE / 4)),
   'a long string': () => joined('"', filled('x', SIZE), '"'),
   'a string of escapes': () => joined('"', filled('\\u00e9', SIZE), '"'),
   'a string that is not UTF-8 in places': () =>
     joined('"', filled(`\xff${'x'.repeat(999)}`, SIZE), '"'),
   'a string that is not UTF-8 at all': () => joined('"', filled('\xff', SIZE), '"'),
   'a number of many digits': () => filled('1', SIZE),
-  'nothing but line ends': () => joined('[', filled('\n', SIZE), ']'),
-  'tools with little in them': () => list('{"name":"a","x-mcp-header":1}'),
-  'tools that are annotated': () =>
+  'line ends between brackets': () => joined('[', filled('\n', SIZE), ']'),
+  'tools of one name': () => list('{"name":"a","x-mcp-header":1}'),
+  'annotated tools': () =>
     list('{"name":"a","inputSchema":{"properties":{"b":{"type":"string","x-mcp-header":"B"}}}}'),
-  'questions without end': () => object('"a":{"method":"roots/list"}'),
-};
+  'an annotated tool of many properties': () =>
+    joined('[{"name":"a","inputSchema":{"x-mcp-header":', object('"":{}'), '}}]'),
+  questions: () => object('"a":{"method":"roots/list"}'),
+  notifications: () => list('{"jsonrpc":"2.0","method":"a"}'),
+  requests: () => list('{"jsonrpc":"2.0","id":7,"method":"a"}'),
+} satisfies Record<string, () => Buffer>;
+
+type Shape = keyof typeof SHAPES;
+
+const USUAL: Shape[] = ['tiny numbers', 'tiny members', 'millions of levels'];
 
 function filled(text: string, bytes: number): Buffer {
   const piece = Buffer.from(text, 'latin1');
-  return Buffer.alloc(Math.ceil(bytes / piece.length) * piece.length, piece);
+  return Buffer.alloc(Math.floor(bytes / piece.length) * piece.length, piece);
 }
 
 const joined = (...parts: (string | Buffer)[]): Buffer =>
@@ -47,7 +55,8 @@ const joined = (...parts: (string | Buffer)[]): Buffer =>
 const list = (item: string) => joined('[', filled(`${item},`, SIZE), item, ']');
 const object = (member: string) => joined('{', filled(`${member},`, SIZE), member, '}');
 
-type Answer = (id: string, method: string, response: ServerResponse, body: Buffer) => void;
+/** Answers a request: `id` is its JSON. */
+type Answer = (id: string, method: string, response: ServerResponse) => void;
 
 const send = (response: ServerResponse, ...parts: (string | Buffer)[]) => {
   if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json' });
@@ -63,11 +72,11 @@ async function startGateway(answer: Answer): Promise<string> {
     const ends = `${body.subarray(0, 500).toString()} ${body.subarray(-500).toString()}`;
     const [, id] = /"id":("[^"]*"|\d+)/.exec(ends) ?? [];
     const [, method = ''] = /"method":"([^"]*)"/.exec(ends) ?? [];
-    if (request.method === 'GET') answer('', 'GET', response, body);
+    if (request.method === 'GET') answer('', 'GET', response);
     else if (request.method !== 'POST') response.writeHead(405).end();
     else if (id === undefined || method === '') response.writeHead(202).end();
     else if (method === 'ping') send(response, `{"jsonrpc":"2.0","id":${id},"result":{}}`);
-    else answer(id, method, response, body);
+    else answer(id, method, response);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -85,10 +94,10 @@ class RawProxy {
   #partial: Buffer[] = [];
   readonly #waiting = new Set<() => void>();
 
-  constructor(url: string) {
+  constructor(url: string, args: readonly string[]) {
     this.child = spawn(
       process.execPath,
-      [process.env.PROGRAM ?? program, url, '--log-level', 'error'],
+      [process.env.PROGRAM ?? program, url, '--log-level', 'error', ...args],
       {
         env: {
           PATH: process.env.PATH,
@@ -173,8 +182,8 @@ async function cost(proxy: RawProxy, id: string, hostile: () => void) {
     proxy.send(`{"jsonrpc":"2.0","id":${own},"method":"ping"}`);
     await proxy.replies(own);
     // On a computer that is busy with other things it waits longer than it is blocked.
-    const blockedMs = Math.min(performance.now() - start, proxy.atWorkMs() - atWork);
-    longestMs = Math.max(longestMs, blockedMs);
+    const ms = Math.min(performance.now() - start, proxy.atWorkMs() - atWork);
+    longestMs = Math.max(longestMs, ms);
   };
   const pings = async () => {
     while (!isOver) {
@@ -190,22 +199,25 @@ async function cost(proxy: RawProxy, id: string, hostile: () => void) {
   isOver = true;
   await pinging;
   await ping();
-  return { replies, peak: proxy.memory('VmHWM') - idle, longestMs };
+  return { replies, peak: proxy.memory('VmHWM') - idle, blockedMs: longestMs };
 }
 
+/** What is sent, with the value in it, and what is measured. */
 interface Path {
-  /** The gateway's answer to anything but a ping. */
-  answer(value: Buffer): Answer;
-  /** What the client sends before the measure is taken. */
-  before?: string[];
-  /** What the client sends, with the id 1. */
-  sent?(value: Buffer): (string | Buffer)[];
+  readonly shapes?: readonly Shape[];
+  readonly args?: readonly string[];
+  /** How the gateway answers anything but a ping. */
+  readonly answer?: (value: Buffer) => Answer;
+  /** What the client sends before the measure is taken: requests with the id "before". */
+  readonly before?: readonly string[];
+  /** What the client sends: requests of which one has the id 1, which is answered last. */
+  readonly sent?: (value: Buffer) => (string | Buffer)[];
 }
 
 const META =
   '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"},"io.modelcontextprotocol/clientCapabilities":{"elicitation":{"url":{}},"roots":{}}}';
 const HELLO =
-  '{"jsonrpc":"2.0","id":"hello","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{"url":{}}}}}';
+  '{"jsonrpc":"2.0","id":"before","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{"url":{}}}}}';
 const CALL = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}';
 const LIST = '{"jsonrpc":"2.0","id":1,"method":"tools/list"}';
 const NEW_CALL = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x",${META}}}`;
@@ -220,167 +232,180 @@ const head = (id: string) => `{"jsonrpc":"2.0","id":${id},`;
 /** Answers what opens a session, and the rest with `rest`. */
 const opened =
   (era: 'old' | 'new', rest: Answer): Answer =>
-  (id, method, response, body) => {
+  (id, method, response) => {
     if (method === 'GET') response.writeHead(405).end();
     else if (method === 'initialize' && era === 'old') send(response, head(id), WELCOME);
     else if (method === 'initialize') {
-      send(
-        response.writeHead(400, { 'content-type': 'application/json' }),
-        head(id),
-        '"error":{"code":-32020,"message":"m"}}',
-      );
+      response.writeHead(400, { 'content-type': 'application/json' });
+      send(response, head(id), '"error":{"code":-32020,"message":"m"}}');
     } else if (method === 'server/discover') send(response, head(id), DISCOVERED);
-    else rest(id, method, response, body);
+    else rest(id, method, response);
   };
 
-const event = (response: ServerResponse, ...parts: (string | Buffer)[]) => {
-  response.writeHead(200, { 'content-type': 'text/event-stream' });
-  response.end(
-    joined(
-      'data: ',
-      ...parts.map((part) =>
-        typeof part === 'string'
-          ? part
-          : Buffer.from(part.map((byte) => (byte === 10 ? 32 : byte))),
-      ),
-      '\n\n',
-    ),
-  );
+/** Answers a call or a list with the value between two pieces of text. */
+const around =
+  (era: 'old' | 'new', before: string, after: string) =>
+  (value: Buffer): Answer =>
+    opened(era, (id, _, response) => send(response, head(id), before, value, after));
+
+/** An event stream of the parts, which then stays open. */
+const stream = (response: ServerResponse, ...parts: (string | Buffer)[]) => {
+  if (!response.headersSent) response.writeHead(200, { 'content-type': 'text/event-stream' });
+  response.write(joined(...parts));
 };
 
-const paths: Record<string, Path> = {
-  'a result in JSON': {
-    answer: (value) =>
-      opened('old', (id, _, response) => send(response, head(id), '"result":', value, '}')),
+const PATHS: Record<string, Path> = {
+  'a result': {
+    shapes: Object.keys(SHAPES) as Shape[],
+    answer: around('old', '"result":', '}'),
   },
   'a result in an event': {
     answer: (value) =>
-      opened('old', (id, _, response) => event(response, head(id), '"result":', value, '}')),
+      opened('old', (id, _, response) =>
+        stream(response, 'data: ', head(id), '"result":', value, '}\n\n'),
+      ),
   },
-  'the whole body': {
+  'a result over HTTP+SSE': {
+    args: ['--transport', 'sse'],
+    answer: (value) => {
+      let events: ServerResponse;
+      return (id, method, response) => {
+        if (method === 'GET') {
+          events = response;
+          stream(response, 'event: endpoint\ndata: /v1/mcp\n\n');
+          return;
+        }
+        response.writeHead(202).end();
+        if (method === 'ping') stream(events, 'data: ', head(id), '"result":{}}\n\n');
+        else stream(events, 'data: ', head(id), '"result":', value, '}\n\n');
+      };
+    },
+  },
+  'the whole body, a batch': {
+    shapes: ['tiny numbers', 'notifications', 'requests', 'tiny members'],
     answer: (value) => opened('old', (_id, _, response) => send(response, value)),
   },
+  events: {
+    shapes: ['tiny members'],
+    answer: () =>
+      opened('old', (id, _, response) => {
+        stream(response, filled('data:{}\n\n', SIZE / 4));
+        stream(response, filled('data:{"jsonrpc":"2.0","id":8,"result":1}\n\n', SIZE / 4));
+        stream(response, filled('data\n', SIZE / 4), '\n', filled('id:1\n\n', SIZE / 4));
+        stream(response, 'data: ', head(id), '"result":{}}\n\n');
+      }),
+  },
   'the reply to initialize': {
-    sent: () => [HELLO.replace('"hello"', '1')],
-    answer: (value) => (id, method, response) =>
-      method === 'GET'
-        ? void response.writeHead(405).end()
-        : send(
-            response,
-            head(id),
-            '"result":{"protocolVersion":"2025-11-25","capabilities":',
-            value,
-            '}}',
-          ),
+    sent: () => [HELLO.replace('"before"', '1')],
+    answer: (value) => (id, method, response) => {
+      if (method === 'GET') response.writeHead(405).end();
+      else {
+        const result = '"result":{"protocolVersion":"2025-11-25","capabilities":';
+        send(response, head(id), result, value, '}}');
+      }
+    },
   },
-  'an error, explained': {
+  'an error with a link': {
     before: [HELLO],
-    answer: (value) =>
-      opened('old', (id, _, response) =>
-        send(
-          response,
-          head(id),
-          '"error":{"code":-32601,"message":"m","data":{"reason":"credentials_unavailable","hint":"https://a.example/","x":',
-          value,
-          '}}}',
-        ),
-      ),
+    answer: around(
+      'old',
+      '"error":{"code":1,"message":"m","data":{"reason":"credentials_unavailable","hint":"https://a.example/","x":',
+      '}}}',
+    ),
   },
-  'the text of an error': {
-    answer: (value) =>
-      opened('old', (id, _, response) =>
-        send(response, head(id), '"error":{"code":-32602,"message":', value, '}}'),
-      ),
+  'the message of an error': {
+    shapes: [...USUAL, 'a long string'],
+    answer: around('old', '"error":{"code":-32602,"message":', '}}'),
   },
-  'the code of an error': {
+  'the code of an error, for a newer client': {
     sent: () => [NEW_CALL],
-    answer: (value) =>
-      opened('old', (id, _, response) =>
-        send(response, head(id), '"error":{"message":"m","code":', value, '}}'),
-      ),
+    answer: around('old', '"error":{"message":"m","code":', '}}'),
   },
-  'a list of tools, and a call of another tool': {
-    sent: () => [LIST.replace('"id":1', '"id":2'), '\n', CALL],
+  'a list of tools, and then a call of another tool': {
+    shapes: [...USUAL, 'tools of one name'],
+    sent: () => [LIST.replace('"id":1', '"id":"list"'), '\n', CALL],
     answer: (value) => {
-      let call: (() => void) | undefined;
+      let refuseCall: () => void;
+      let isListed = false;
       return opened('old', (id, method, response) => {
-        if (method === 'tools/list') {
-          send(response, head(id), '"result":{"tools":', value, '}}');
-          response.once('finish', () => setTimeout(() => call?.(), 500));
-        } else call = () => send(response, head(id), '"error":{"code":-32602,"message":"m"}}');
+        if (method === 'tools/call') {
+          refuseCall = () => send(response, head(id), '"error":{"code":-32602,"message":"m"}}');
+          if (isListed) refuseCall();
+          return;
+        }
+        send(response, head(id), '"result":{"tools":', value, '}}');
+        response.once('finish', () => {
+          isListed = true;
+          refuseCall?.();
+        });
       });
     },
   },
-  'a result for an older client': {
+  'a result for an older client': { before: [HELLO], answer: around('new', '"result":', '}') },
+  'what a newer gateway asks an older client': {
+    shapes: [...USUAL, 'questions'],
     before: [HELLO],
-    answer: (value) =>
-      opened('new', (id, _, response) => send(response, head(id), '"result":', value, '}')),
-  },
-  'what a gateway asks an older client': {
-    before: [HELLO],
-    answer: (value) =>
-      opened('new', (id, _, response) =>
-        send(
-          response,
-          head(id),
-          '"result":{"resultType":"input_required","inputRequests":',
-          value,
-          '}}',
-        ),
-      ),
+    answer: around('new', '"result":{"resultType":"input_required","inputRequests":', '}}'),
   },
   'a list of tools for an older client': {
+    shapes: [...USUAL, 'annotated tools', 'an annotated tool of many properties'],
     before: [HELLO],
     sent: () => [LIST],
-    answer: (value) =>
-      opened('new', (id, _, response) =>
-        send(response, head(id), '"result":{"ttlMs":"x-mcp-header","tools":', value, '}}'),
-      ),
+    answer: around('new', '"result":{"ttlMs":"x-mcp-header","tools":', '}}'),
   },
   'a result for a newer client': {
     sent: () => [NEW_CALL],
-    answer: (value) =>
-      opened('old', (id, _, response) => send(response, head(id), '"result":', value, '}')),
+    answer: around('old', '"result":', '}'),
   },
-  'a list of tools among the new': {
+  'a list of tools for a newer client': {
+    shapes: [...USUAL, 'annotated tools', 'an annotated tool of many properties'],
     sent: () => [NEW_LIST],
-    answer: (value) =>
-      opened('new', (id, _, response) =>
-        send(
-          response,
-          head(id),
-          '"result":{"resultType":"complete","ttlMs":"x-mcp-header","tools":',
-          value,
-          '}}',
-        ),
-      ),
+    answer: around('new', '"result":{"resultType":"complete","x":"x-mcp-header","tools":', '}}'),
+  },
+  "the client's arguments": {
+    sent: (value) => [CALL.replace('"name":"x"}}', '"name":"x","arguments":'), value, '}}'],
+  },
+  "an older client's arguments, for a newer gateway": {
+    before: [HELLO],
+    sent: (value) => [CALL.replace('"name":"x"}}', '"name":"x","arguments":'), value, '}}'],
+    answer: () => opened('new', (id, _, response) => send(response, head(id), '"result":{}}')),
+  },
+  "a newer client's arguments, for an older gateway": {
+    sent: (value) => [NEW_CALL.slice(0, -2), ',"arguments":', value, '}}'],
+  },
+  "the client's method": {
+    shapes: ['a long string', 'tiny numbers'],
+    sent: (value) => [head('1'), '"method":', value, '}'],
+  },
+  "the client's batch": {
+    shapes: ['tiny numbers', 'notifications', 'requests'],
+    sent: (value) => [value.subarray(0, -1), ',', CALL, value.subarray(-1)],
   },
 };
 
-const only = process.env.ONLY_PATH;
-const onlyShape = process.env.ONLY_SHAPE;
-describe.each(Object.entries(paths).filter(([name]) => !only || name.includes(only)))(
-  '%s',
-  (_, { answer, before = [], sent = () => [CALL] }) => {
-    it.each(Object.entries(values).filter(([name]) => !onlyShape || name.includes(onlyShape)))(
-      'of %s',
-      async (name, make) => {
-        const value = make();
-        const proxy = new RawProxy(await startGateway(answer(value)));
-        for (const line of before) {
-          proxy.send(line);
-          await proxy.replies('"hello"');
-        }
-        proxy.send('{"jsonrpc":"2.0","id":"warm","method":"ping"}');
-        await proxy.replies('"warm"');
-        const { replies, peak, longestMs } = await cost(proxy, '1', () =>
-          proxy.send(...sent(value)),
-        );
-        console.log(_, '|', name, (peak / SIZE).toFixed(2), longestMs.toFixed(0));
-        expect(replies).toBe(1);
-        expect(peak).toBeLessThan(MOST_MEMORY);
-        expect(longestMs).toBeLessThan(LONGEST_BLOCK_MS);
-      },
-    );
-  },
-);
+const RESULT: Answer = (id, _, response) => send(response, head(id), '"result":{}}');
+
+for (const [path, { shapes = USUAL, args = [], answer, before = [], sent }] of Object.entries(
+  PATHS,
+)) {
+  describe(path, () => {
+    it.each(shapes)('made of %s is dealt with once, in bounded memory and time', async (shape) => {
+      const value = SHAPES[shape]();
+      const url = await startGateway(answer?.(value) ?? opened('old', RESULT));
+      const proxy = new RawProxy(url, args);
+      for (const line of before) {
+        proxy.send(line);
+        await proxy.replies('"before"');
+      }
+      proxy.send(head('"warm"'), '"method":"ping"}');
+      await proxy.replies('"warm"');
+      const parts = sent?.(value) ?? [CALL];
+      const { replies, peak, blockedMs } = await cost(proxy, '1', () => proxy.send(...parts));
+      if (process.env.SHOW)
+        console.log(`${path} | ${shape} | ${(peak / value.length).toFixed(2)} ${blockedMs}`);
+      expect(replies).toBe(1);
+      expect(peak / value.length).toBeLessThan(MOST_MEMORY);
+      expect(blockedMs).toBeLessThan(LONGEST_BLOCK_MS);
+    });
+  });
+}

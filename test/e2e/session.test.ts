@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { answer, sendEvents, sendJson, startGateway } from './loopback-gateway.ts';
-import { startProxy, TEST_KEY } from './running-proxy.ts';
+import { type Json, startProxy, TEST_KEY } from './running-proxy.ts';
 
 describe('what is sent to the gateway', () => {
   it('carries Accept, Content-Type, Bearer and User-Agent on every POST', async () => {
@@ -267,7 +267,7 @@ describe('what comes back', () => {
 });
 
 describe('lines that are no message', () => {
-  it('answers -32600 where there is an id, logs the rest, and goes on', async () => {
+  it('answers -32700 or -32600 where there is an id, logs the rest, and goes on', async () => {
     const gateway = await startGateway(answer);
     const proxy = startProxy(gateway.url);
     proxy.send(
@@ -279,11 +279,38 @@ describe('lines that are no message', () => {
       '5',
       '{"jsonrpc":"2.0","id":null,"method":"x"}',
     );
-    expect(await proxy.reply(1)).toMatchObject({ error: { code: -32600 } });
+    expect(await proxy.reply(1)).toMatchObject({ error: { code: -32700 } });
     expect(await proxy.reply('two')).toMatchObject({ error: { code: -32600 } });
     await proxy.request(3, 'ping');
     expect(proxy.messages).toHaveLength(3);
     expect(proxy.stderr.match(/no JSON-RPC message/g)).toHaveLength(6);
+  });
+
+  it.each([
+    '{"jsonrpc":"2.0","id":9,"result":1,"error":{"code":1,"message":"m"}}',
+    '{"id":9,"result":1}',
+    '{"jsonrpc":"2.0","id":9,"error":"no"}',
+    '{"jsonrpc":"2.0","id":9,"result":1,',
+    '[{"id":9,"result":1}]',
+  ])('%s is a response, however broken, and gets no answer', async (line) => {
+    const gateway = await startGateway(answer);
+    const proxy = startProxy(gateway.url);
+    proxy.send(line);
+    await proxy.request(3, 'ping');
+    expect(proxy.messages).toHaveLength(1);
+    expect(proxy.stderr).toContain('no JSON-RPC message');
+  });
+
+  it('answers a request whose id or method is too long to be one', async () => {
+    const gateway = await startGateway(answer);
+    const proxy = startProxy(gateway.url);
+    const id = 'i'.repeat(2_000);
+    proxy.send({ jsonrpc: '2.0', id, method: 'x' });
+    proxy.send({ jsonrpc: '2.0', id: 2, method: 'm'.repeat(2_000) });
+    for (const own of [id, 2]) {
+      expect(await proxy.reply(own)).toMatchObject({ error: { code: -32600 } });
+    }
+    expect(gateway.received).toHaveLength(0);
   });
 
   it('reads UTF-8 that is split between two writes', async () => {
@@ -325,6 +352,45 @@ describe('batches', () => {
     expect(gateway.received.every(({ body }) => body.startsWith('{'))).toBe(true);
   });
 
+  it.each([
+    ['is broken', 3, -32700, (messages: string) => `[${messages}`],
+    ['has more than 1,000 messages', 20_001, -32600, (messages: string) => `[${messages}]`],
+  ])(
+    'sends nothing of one that %s, and answers each of its requests',
+    async (_, count, code, batch) => {
+      const gateway = await startGateway(answer);
+      const proxy = startProxy(gateway.url);
+      const ids = Array.from({ length: count }, (_, id) => id);
+      proxy.send(
+        batch(
+          [
+            '{"jsonrpc":"2.0","method":"notifications/x"}',
+            '{"jsonrpc":"2.0","id":1,"result":{}}',
+            ...ids.map((id) => `{"jsonrpc":"2.0","id":${id},"method":"x"}`),
+          ].join(','),
+        ),
+      );
+      // The client is done: what it is owed comes all the same.
+      expect(await proxy.end()).toBe(0);
+      expect(proxy.messages.map(({ id }) => id)).toEqual(ids);
+      for (const { error } of proxy.messages) expect(error).toMatchObject({ code });
+      expect(gateway.received).toHaveLength(0);
+    },
+  );
+
+  it("says that a gateway's batch is too long, unless the reply came before that", async () => {
+    const gateway = await startGateway(({ message }, response) => {
+      const reply = { jsonrpc: '2.0', id: message.id, result: {} };
+      const others = Array(10_000).fill({ jsonrpc: '2.0', method: 'n' });
+      sendJson(response, message.method === 'first' ? [reply, ...others] : [...others, reply]);
+    });
+    const proxy = startProxy(gateway.url);
+    expect(await proxy.request(1, 'first')).toHaveProperty('result');
+    const { error } = await proxy.request(2, 'last');
+    expect(error).toMatchObject({ data: { reason: 'invalid_response' } });
+    expect((error as Json).message).toContain('a batch of more than 10000 messages');
+  });
+
   it("takes the gateway's batches apart, in JSON and in events", async () => {
     const gateway = await startGateway(({ message }, response) => {
       const batch = [
@@ -344,6 +410,56 @@ describe('batches', () => {
       'notifications/message',
       'json',
     ]);
+  });
+});
+
+describe('ids beyond 2^53', () => {
+  const [one, other] = ['10000000000000001', '10000000000000002'];
+  const call = (id: string) => `{"jsonrpc":"2.0","id":${id},"method":"x"}`;
+  const idIn = (body: string) => /"id":(\d+)/.exec(body)?.[1] ?? '';
+
+  async function start(writeId: (id: string) => string) {
+    const waiting: (() => void)[] = [];
+    const gateway = await startGateway(({ body }, response) => {
+      const id = idIn(body);
+      if (id === '') return void response.writeHead(202).end();
+      waiting.push(() =>
+        sendJson(response, `{"jsonrpc":"2.0","id":${writeId(id)},"result":"for ${id}"}`),
+      );
+      // The last comes first.
+      if (waiting.length === 2) for (const respond of waiting.reverse()) respond();
+    });
+    const proxy = startProxy(gateway.url);
+    let stdout = '';
+    proxy.child.stdout?.on('data', (text) => {
+      stdout += text;
+    });
+    return { gateway, proxy, replies: () => stdout.trim().split('\n') };
+  }
+
+  it.each([
+    ['writes them as they are', (id: string) => id],
+    ['rounds them to what a double can hold', (id: string) => String(Number(id))],
+  ])('are told apart where the gateway %s', async (_, writeId) => {
+    const { proxy, replies } = await start(writeId);
+    proxy.send(call(one), call(other));
+    await proxy.until(() => replies().length === 2);
+    for (const id of [one, other]) {
+      expect(replies()).toContain(`{"jsonrpc":"2.0","id":${id},"result":"for ${id}"}`);
+    }
+  });
+
+  it('are told apart in a cancellation', async () => {
+    const { gateway, proxy, replies } = await start((id) => id);
+    proxy.send(call(one));
+    await gateway.request(({ body }) => idIn(body) === one);
+    proxy.send(
+      `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${other}}}`,
+    );
+    await gateway.request(({ body }) => body.includes('cancelled'));
+    proxy.send(call('3'));
+    await proxy.until(() => replies().length === 2);
+    expect(replies()).toContain(`{"jsonrpc":"2.0","id":${one},"result":"for ${one}"}`);
   });
 });
 
