@@ -84,7 +84,8 @@ export function headerOfKey(finding: KeyFinding): [name: string, value: string] 
 
 /** The value of a variable that the user names; not what the object inherits, as `constructor`. */
 export function environmentValue(name: string, env: NodeJS.ProcessEnv): string | undefined {
-  return Object.hasOwn(env, name) ? env[name] : undefined;
+  const value: unknown = env[name];
+  return typeof value === 'string' ? value : undefined;
 }
 
 /** Whether the two send different keys, or one of them none. */
