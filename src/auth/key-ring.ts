@@ -2,15 +2,16 @@ import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
 import { findKey, isOtherKey, type KeyFinding, type KeySources } from './key.ts';
 
-/** How long the source is left alone after a renewal, and after it had no usable key. */
+/** How long the source is left alone after a renewal, and after it was slow to have no usable key. */
 const PAUSE_MS = 2_000;
+const SLOW_MS = 1_000;
 
 /** Keeps the key that was found, and asks its source again when the gateway rejects it. */
 export class KeyRing {
   readonly #look: () => Promise<KeyFinding>;
   #kept: KeyFinding | undefined;
-  /** The newest finding that is unusable, and when it was found. */
-  #failed: { readonly finding: KeyFinding; readonly at: number } | undefined;
+  /** The newest finding that is unusable, and until when it counts. */
+  #failed: { readonly finding: KeyFinding; readonly until: number } | undefined;
   #looking: Promise<KeyFinding> | undefined;
   #renewedAt = Number.NEGATIVE_INFINITY;
 
@@ -25,14 +26,14 @@ export class KeyRing {
   }
 
   /**
-   * The key to send. Looked for at the first call and kept; an unusable one for 2 s, so that a source
-   * that takes its time to fail does not do so for each call. Calls meanwhile share one look, which
-   * takes at most 10 s. Never rejects.
+   * The key to send. Looked for at the first call and kept. After a slow look, an unusable one counts
+   * for 2 s: a command that hangs is not started for each call, and a file that was just corrected is
+   * read at once. Calls meanwhile share one look, which takes at most 10 s. Never rejects.
    */
   async current(): Promise<KeyFinding> {
     if (this.#kept !== undefined) return this.#kept;
-    const { finding, at } = this.#failed ?? {};
-    if (finding !== undefined && performance.now() - (at as number) < PAUSE_MS) return finding;
+    const failed = this.#failed;
+    if (failed !== undefined && performance.now() < failed.until) return failed.finding;
     return this.#find();
   }
 
@@ -61,11 +62,13 @@ export class KeyRing {
   }
 
   #find(): Promise<KeyFinding> {
+    const start = performance.now();
     this.#looking ??= this.#look()
       .then((finding) => {
+        const now = performance.now();
         // A pipe has its key once; the old one may do again.
         if (finding.kind !== 'unusable') this.#kept = finding;
-        else this.#failed = { finding, at: performance.now() };
+        else if (now - start > SLOW_MS) this.#failed = { finding, until: now + PAUSE_MS };
         return finding;
       })
       .finally(() => {

@@ -36,8 +36,10 @@ describe('a bug at an event of the network ends its request with an internal err
       'in a decompressed body',
       `const { on } = require('node:zlib').Gunzip.prototype;
        require('node:zlib').Gunzip.prototype.on = function (event, listener) {
-         const { concat } = Buffer;
-         const plant = () => { Buffer.concat = () => { Buffer.concat = concat; fail(); }; };
+         const { subarray } = Buffer.prototype;
+         const plant = () => {
+           Buffer.prototype.subarray = () => { Buffer.prototype.subarray = subarray; fail(); };
+         };
          return on.call(this, event, event === 'end' ? () => { plant(); listener(); } : listener);
        };`,
       ((received, response) => {
@@ -85,7 +87,8 @@ describe('a bug at an event of the network ends its request with an internal err
     const gateway = await startGateway(answer);
     const proxy = startProxy(gateway.url, { args, env: { ...planted(code), ...env } });
     const { error } = await proxy.request(1, 'tools/list');
-    expect((error as { code: number }).code).toBe(code.startsWith('process') ? -32010 : -32004);
+    // What cannot be started is a source without a key, in words.
+    expect((error as { code: number }).code).toBe(-32010);
     expect(gateway.received).toHaveLength(0);
   });
 
@@ -156,7 +159,8 @@ describe.each(PROTOTYPE_NAMES)('the name %s, which every object has', (name) => 
   it('as a method or an error’s code at a gateway of 2026-07-28, does no harm', async () => {
     const gateway = await startGateway(({ message: { id, method } }, response) => {
       if (method !== name) {
-        sendJson(response, { jsonrpc: '2.0', id, result: {} });
+        const result = { resultType: 'complete', supportedVersions: ['2026-07-28'] };
+        sendJson(response, { jsonrpc: '2.0', id, result });
         return;
       }
       response.writeHead(400, { 'content-type': 'application/json' });
@@ -184,7 +188,7 @@ describe.each(PROTOTYPE_NAMES)('the name %s, which every object has', (name) => 
   it('as a variable, is one that is not set', async () => {
     const { code, stderr } = await runToEnd(['http://127.0.0.1:9/mcp', '-H', `X: \${${name}}`]);
     expect(code).toBe(2);
-    expect(stderr).toContain(`names \${${name}}, which is not set`);
+    expect(stderr).toContain(`names ${name}, which is not set`);
     const gateway = await startGateway(answer);
     const proxy = startProxy(gateway.url, {
       args: ['--key-env', name],
