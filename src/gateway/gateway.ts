@@ -118,7 +118,8 @@ export class Gateway implements Upstream {
   async close(limitMs: number): Promise<void> {
     this.#serverStream?.close();
     const current = this.#session ?? sessionNamedIn(this.#handshake?.headers);
-    const last = [this.#replaced, current].map((session) => this.#deleteSession(session, limitMs));
+    const replaced = this.#replaced?.id === current.id ? undefined : this.#replaced;
+    const last = [replaced, current].map((session) => this.#deleteSession(session, limitMs));
     await Promise.all([...this.#ending, ...last]);
     await this.#endpoint.close();
   }
