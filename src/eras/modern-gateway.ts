@@ -124,6 +124,7 @@ export class ModernGateway implements Upstream {
     if (refused.size === 0) return reply;
     const kept = itemsOf(memberAt(reply.bytes, 'result', 'tools')) ?? [];
     const list = kept.filter((_, index) => !refused.has(index));
+    if (kept.length === MOST_ITEMS) this.#log.warn(`left out what is after ${MOST_ITEMS} tools`);
     return { ...reply, bytes: withMembers(reply.bytes, { result: { tools: list } }) };
   }
 

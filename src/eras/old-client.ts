@@ -9,6 +9,7 @@ import {
   valueIn,
   withMembers,
 } from '../protocol/json-members.ts';
+import { OPEN_BRACE } from '../protocol/json-scanner.ts';
 import {
   errorResponse,
   type Message,
@@ -207,9 +208,12 @@ export class OldClient implements Upstream {
         },
       });
       if (wanted === undefined || course.isOver) return failure;
-      const questions = entriesOf(memberOf(wanted, 'inputRequests'), MOST_QUESTIONS + 1);
-      if (questions.length > MOST_QUESTIONS) {
-        fail(request, observer, `the gateway asked more than ${MOST_QUESTIONS} questions at once`);
+      const inputRequests = memberOf(wanted, 'inputRequests');
+      const questions = entriesOf(inputRequests, MOST_QUESTIONS + 1);
+      const isNone = inputRequests !== undefined && inputRequests[0] !== OPEN_BRACE;
+      if (isNone || questions.length > MOST_QUESTIONS) {
+        const what = isNone ? 'what is not an object' : `more than ${MOST_QUESTIONS} questions`;
+        fail(request, observer, `the gateway asks for input with ${what}`);
         return undefined;
       }
       if (questions.length === 0) bareRounds++;

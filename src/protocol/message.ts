@@ -78,7 +78,7 @@ export interface ReadResult {
   readonly rest?: () => ReadResult;
 }
 
-/** How many messages of a batch are read at once. */
+/** How many messages of a batch are read at once, unless told. */
 export const MOST_MESSAGES = 10_000;
 /** Whatever is longer than this is not an id or a method that anyone sends. */
 const LONGEST_NAME_BYTES = 1024;
@@ -95,9 +95,10 @@ const SPACE = 0x20;
  * costs one pass and no copy, and everything unknown in it passes through untouched.
  *
  * The bytes may be changed in place: line ends between tokens become spaces, since one message is
- * one line on stdio (MCP 2025-11-25, Transports §stdio). Never throws.
+ * one line on stdio (MCP 2025-11-25, Transports §stdio). Of a batch the first `most` messages are
+ * read. Never throws.
  */
-export function readMessages(input: Buffer): ReadResult {
+export function readMessages(input: Buffer, most = MOST_MESSAGES): ReadResult {
   const bytes = asUtf8(input);
   if (bytes === undefined) {
     const why = 'not valid UTF-8';
@@ -105,7 +106,7 @@ export function readMessages(input: Buffer): ReadResult {
   }
   const start = skipWhitespace(bytes, 0);
   if (bytes[start] === OPEN_BRACKET)
-    return readBatch(bytes, skipWhitespace(bytes, start + 1), true);
+    return readBatch(bytes, skipWhitespace(bytes, start + 1), most, true);
   const isObject = bytes[start] === OPEN_BRACE;
   const { spans, end } = isObject
     ? scanMembers(bytes, start, ENVELOPE)
@@ -117,7 +118,7 @@ export function readMessages(input: Buffer): ReadResult {
   };
 }
 
-function readBatch(bytes: Buffer, start: number, isFirst = false): ReadResult {
+function readBatch(bytes: Buffer, start: number, most: number, isFirst = false): ReadResult {
   const messages: (Message | Unusable)[] = [];
   const isEnd = (at: number) =>
     bytes[at] === CLOSE_BRACKET && skipWhitespace(bytes, at + 1) === bytes.length;
@@ -129,8 +130,8 @@ function readBatch(bytes: Buffer, start: number, isFirst = false): ReadResult {
   if (isFirst && isEnd(start)) messages.push(unusable('an empty batch', INVALID_REQUEST));
   else {
     for (let at = start; ; at = skipWhitespace(bytes, at + 1)) {
-      if (messages.length === MOST_MESSAGES) {
-        return { messages, isBatch: true, rest: () => readBatch(bytes, at) };
+      if (messages.length === most) {
+        return { messages, isBatch: true, rest: () => readBatch(bytes, at, most) };
       }
       const envelope =
         bytes[at] === OPEN_BRACE
@@ -225,7 +226,7 @@ function withReplacements(bytes: Buffer): Buffer | undefined {
   const utf8 = Buffer.allocUnsafe(bytes.length + MOST_REPLACED_BYTES);
   let length = 0;
   for (let start = 0; start < bytes.length; ) {
-    const end = start + 64 * 1024;
+    const end = start + 8 * 1024;
     const text = decoder.decode(bytes.subarray(start, end), { stream: end < bytes.length });
     if (Buffer.byteLength(text) > utf8.length - length) return undefined;
     length += utf8.write(text, length);

@@ -163,13 +163,13 @@ export class StdioProxy {
   }
 
   #fromClient(line: Buffer): void {
-    const read = readMessages(line);
+    const read = readMessages(line, MOST_IN_BATCH);
     const { messages, isBatch } = read;
     if (!isBatch) {
       for (const message of messages) this.#take(message, (reply) => this.#write(reply));
       return;
     }
-    if (messages.length > MOST_IN_BATCH) {
+    if (read.rest !== undefined) {
       const why = `a batch of more than ${MOST_IN_BATCH} messages`;
       this.#refuseBatch(read, INVALID_REQUEST, why);
       return;
