@@ -1,3 +1,4 @@
+import { membersOf, textIn, valueIn } from '../protocol/json-members.ts';
 import { type Message, withErrorChanged } from '../protocol/message.ts';
 import type { MessageObserver } from '../protocol/upstream.ts';
 import { type RpcError, wordInternalError } from './catalogue.ts';
@@ -7,7 +8,7 @@ import type { SecretMatcher } from './secret-matcher.ts';
 /** How many keys are kept: a gateway may quote one that was replaced. */
 const MOST_KEYS = 32;
 /** Of a larger error, only code and message are searched and passed on. */
-const MOST_ERROR_CHARACTERS = 1024 * 1024;
+const MOST_ERROR_BYTES = 1024 * 1024;
 
 /** Names that this program gives: members of `data` that no text from the network gets into. */
 const OWN_WORDS: ReadonlySet<string> = new Set(['reason', 'cause', 'keySource']);
@@ -73,14 +74,20 @@ export class Secrets {
 
   /**
    * An error response of a gateway's less the secrets in it; anything else as it is, to the byte. Of an
-   * error of over 1 Mi characters, code and message are left.
+   * error of over 1 MiB, its code and the beginning of its message are left, each where it has at
+   * most 64 KiB.
    */
   maskMessage<Received extends Message>(message: Received): Received {
     if (message.kind !== 'response') return message;
-    return withErrorChanged(message, (json) => {
-      if (json.length <= MOST_ERROR_CHARACTERS) return this.mask(json, true);
-      const { code, message: said } = JSON.parse(json) as { code?: unknown; message?: unknown };
-      return JSON.stringify({ code, message: this.mask(cleanNetworkText(String(said))) });
+    return withErrorChanged(message, (error) => {
+      if (error.length <= MOST_ERROR_BYTES) {
+        const json = error.toString('utf8');
+        const masked = this.mask(json, true);
+        return masked === json ? undefined : masked;
+      }
+      const [code, said] = membersOf(error, ['code', 'message']);
+      const text = textIn(said) ?? 'The gateway sent an error that is too large to show.';
+      return JSON.stringify({ code: valueIn(code), message: this.mask(cleanNetworkText(text)) });
     }) as Received;
   }
 }

@@ -190,13 +190,14 @@ export function asReplyTo(request: MessageId, response: Response): Response | un
   return { ...response, id: request, bytes: responseBytesFor(request, response) };
 }
 
-/** The response with the JSON text of its error changed, everything else as it came. */
-export function withErrorChanged(response: Response, change: (json: string) => string): Response {
+/** The response with its error changed to the JSON that `change` makes of it, if any. */
+export function withErrorChanged(
+  response: Response,
+  change: (error: Buffer) => string | undefined,
+): Response {
   const error = response.isError ? memberOf(response.bytes, 'error') : undefined;
-  if (error === undefined) return response;
-  const json = error.toString('utf8');
-  const changed = change(json);
-  if (changed === json) return response;
+  const changed = error && change(error);
+  if (changed === undefined) return response;
   return { ...response, bytes: withMembers(response.bytes, { error: changed }) };
 }
 

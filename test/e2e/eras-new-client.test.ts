@@ -69,11 +69,11 @@ describe('a client of 2026-07-28 and a gateway of 2026-07-28', () => {
       /"(io\.modelcontextprotocol[^"]*)":/g,
       (_, name: string) => `"${escaped(name)}":`,
     );
-    const line = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{},"_meta":${_meta}}}`;
+    const line = `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":${_meta}}}`;
     proxy.send(line);
     expect(await proxy.reply(1)).toHaveProperty('result');
     expect(gateway.received.map(({ body }) => body)).toEqual([line]);
-    expect(gateway.received[0]?.headers).toMatchObject({ 'mcp-method': 'tools/call' });
+    expect(gateway.received[0]?.headers).toMatchObject({ 'mcp-method': 'tools/list' });
   });
 
   it('exchange the replies as they are: what only the gateway says stays', async () => {
