@@ -67,13 +67,13 @@ export class HttpSse implements Upstream {
   send(message: Message, observer: MessageObserver): Sending {
     const course = new Course();
     const before = this.#barrier.before(message);
-    const settled =
+    course.settled =
       before === undefined
         ? this.#deliver(message, observer, course)
         : before.then(() => this.#deliver(message, observer, course));
     if (isInitialize(message) || isInitialized(message))
-      this.#barrier.raise(message.method, settled);
-    return course.sending(settled);
+      this.#barrier.raise(message.method, course.settled);
+    return course;
   }
 
   async close(_limitMs: number): Promise<void> {
@@ -122,7 +122,7 @@ export class HttpSse implements Upstream {
       }
       course.attempt = undefined;
       const isNotRun = stream === undefined || wasNotRun(outcomeOf(end));
-      if (!isNotRun) course.mayHaveRun = true;
+      if (!isNotRun) course.hadAttempt = true;
       // Without a stream, the message itself was not sent.
       const mayRepeat = () =>
         stream === undefined || (message.kind === 'request' && this.#tools.mayRepeat(message));

@@ -9,19 +9,27 @@ interface Attempt {
   abort(): void;
 }
 
-/** What one `send` is at, so that it can be ended. */
-export class Course {
+/**
+ * What one `send` is at, so that it can be ended. A class, since an object literal with a getter
+ * costs a hidden class a call, which only a full garbage collection frees.
+ */
+export class Course implements Sending {
+  settled: Promise<Failure | undefined> = Promise.resolve(undefined);
   /** Nothing new is begun for it. */
   isOver = false;
   /** It renews the session, so it must not wait for that. */
   readonly isRenewal: boolean;
   attempt: Attempt | undefined;
   /** Whether an attempt before the present one may have run. */
-  mayHaveRun = false;
+  hadAttempt = false;
   #wake: (() => void) | undefined;
 
   constructor({ isRenewal = false } = {}) {
     this.isRenewal = isRenewal;
+  }
+
+  get mayHaveRun(): boolean {
+    return this.hadAttempt || this.attempt?.hasBegun === true;
   }
 
   /** Waits, unless and until it is over. */
@@ -36,25 +44,16 @@ export class Course {
     });
   }
 
-  /** Hands it out to whoever may end it. */
-  sending(settled: Promise<Failure | undefined>): Sending {
-    const course = this;
-    return {
-      settled,
-      get mayHaveRun() {
-        return course.mayHaveRun || course.attempt?.hasBegun === true;
-      },
-      cease: () => {
-        this.isOver = true;
-        this.#wake?.();
-        // Of a request that still waits for its connection the gateway need not hear.
-        if (this.attempt?.hasBegun === false) this.attempt.abort();
-      },
-      abort: () => {
-        this.isOver = true;
-        this.#wake?.();
-        this.attempt?.abort();
-      },
-    };
+  cease(): void {
+    this.isOver = true;
+    this.#wake?.();
+    // Of a request that still waits for its connection the gateway need not hear.
+    if (this.attempt?.hasBegun === false) this.attempt.abort();
+  }
+
+  abort(): void {
+    this.isOver = true;
+    this.#wake?.();
+    this.attempt?.abort();
   }
 }

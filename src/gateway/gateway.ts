@@ -106,13 +106,13 @@ export class Gateway implements Upstream {
   send(message: Message, observer: MessageObserver): Sending {
     const course = new Course();
     const before = this.#barrier.before(message);
-    const settled =
+    course.settled =
       before === undefined
         ? this.#deliver(message, observer, course)
         : before.then(() => this.#deliver(message, observer, course));
     if (isInitialize(message) || isInitialized(message))
-      this.#barrier.raise(message.method, settled);
-    return course.sending(settled);
+      this.#barrier.raise(message.method, course.settled);
+    return course;
   }
 
   async close(limitMs: number): Promise<void> {
@@ -161,7 +161,7 @@ export class Gateway implements Upstream {
       }
       course.attempt = undefined;
       const isNotRun = wasNotRun(outcomeOf(end));
-      if (!isNotRun) course.mayHaveRun = true;
+      if (!isNotRun) course.hadAttempt = true;
       if (isNotRun || mayRepeat()) {
         remedies ??= new Remedies(this.#remedyOptions, target);
         const remedy = await remedies.after(end, { message, key, session, isRenewal });

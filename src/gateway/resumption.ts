@@ -29,7 +29,7 @@ export async function resume(
   let { lastEventId, retryMs = DEFAULT_WAIT_MS } = first;
   let heardAt = performance.now();
   let hasNewKey = false;
-  course.mayHaveRun = true;
+  course.hadAttempt = true;
   for (let failures = 0; lastEventId !== undefined && failures < MOST_FAILURES; ) {
     const leftMs = heardAt + (timeoutMs || Number.POSITIVE_INFINITY) - performance.now();
     if (leftMs <= 0) return broken;
