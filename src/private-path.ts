@@ -14,7 +14,7 @@ import {
   type Stats,
   statSync,
 } from 'node:fs';
-import { shellWord } from './failures/shell-word.ts';
+import { shellWord } from './terminal/shell-word.ts';
 
 /**
  * What is at a path cannot be used, or another user may have a hand in it. `message`: why, in words

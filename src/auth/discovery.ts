@@ -1,8 +1,8 @@
 import type { ResourceFacts } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { RequestControl } from '../gateway/route.ts';
-import type { Routes } from '../gateway/routes.ts';
-import { lookupFor } from './address-policy.ts';
+import { lookupFor } from '../http/address-policy.ts';
+import type { RequestControl } from '../http/route.ts';
+import type { Routes } from '../http/routes.ts';
 import { type BearerChallenge, bearerChallenge, parseChallenges } from './challenge.ts';
 import {
   fetchMetadata,

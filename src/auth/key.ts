@@ -1,8 +1,8 @@
 import type { Failure } from '../failures/failure.ts';
-import { optionWords, shellWord } from '../failures/shell-word.ts';
+import { isLoopbackHost } from '../http/loopback.ts';
 import type { Log } from '../log.ts';
 import { isPipe, readPrivate, UnusableFile } from '../private-path.ts';
-import { isLoopbackHost } from './loopback.ts';
+import { optionWords, shellWord } from '../terminal/shell-word.ts';
 
 /** Where a key may come from, as the command line gave it. */
 export interface KeySources {

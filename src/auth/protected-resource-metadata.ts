@@ -1,6 +1,6 @@
 import { cleanNetworkText } from '../failures/network-text.ts';
-import { mayLeadTo } from './address-policy.ts';
-import { isLoopbackHost } from './loopback.ts';
+import { mayLeadTo } from '../http/address-policy.ts';
+import { isLoopbackHost } from '../http/loopback.ts';
 
 /** What a protected resource says about itself (RFC 9728 §2), validated and fit to show. */
 export interface ResourceMetadata {

@@ -1,13 +1,13 @@
 import yargs from 'yargs';
-import { demoCommand } from './demo.ts';
-import { doctorCommand } from './doctor.ts';
-import { explainCommand } from './explain.ts';
-import { installCommand, uninstallCommand } from './install.ts';
-import { loginCommand } from './login.ts';
-import { logoutCommand } from './logout.ts';
-import { PROXY_OPTIONS, UsageError, unknownOption, withQuotes } from './options.ts';
-import { sandboxCommand } from './sandbox.ts';
-import { statusCommand } from './status.ts';
+import { PROXY_OPTIONS, UsageError, unknownOption, withQuotes } from '../settings/options.ts';
+import { demoCommand } from './commands/demo.ts';
+import { doctorCommand } from './commands/doctor.ts';
+import { explainCommand } from './commands/explain.ts';
+import { installCommand, uninstallCommand } from './commands/install.ts';
+import { loginCommand } from './commands/login.ts';
+import { logoutCommand } from './commands/logout.ts';
+import { sandboxCommand } from './commands/sandbox.ts';
+import { statusCommand } from './commands/status.ts';
 
 declare const __VERSION__: string;
 

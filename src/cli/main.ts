@@ -1,5 +1,5 @@
+import { type ProxySettings, readProxySettings, UsageError } from '../settings/options.ts';
 import { enableCompileCache } from './compile-cache.ts';
-import { type ProxySettings, readProxySettings, UsageError } from './options.ts';
 
 const COMMANDS = new Set([
   'demo',

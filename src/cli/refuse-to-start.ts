@@ -1,6 +1,6 @@
 import { wordMisconfiguration } from '../failures/catalogue.ts';
-import { errorResponse, readMessages } from '../protocol/message.ts';
-import { LineReader } from '../proxy/line-reader.ts';
+import { errorResponse, readMessages } from '../jsonrpc/message.ts';
+import { LineReader } from '../stdio/line-reader.ts';
 
 /** How long a client may take to ask for what is refused. */
 const REFUSAL_LIMIT_MS = 2_000;

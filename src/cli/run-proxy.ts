@@ -1,12 +1,12 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
 import { KeyRing } from '../auth/key-ring.ts';
+import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { createLog } from '../log.ts';
 import { openPrivate, UnusableFile } from '../private-path.ts';
-import { StdioProxy } from '../proxy/stdio-proxy.ts';
-import { openGateway } from './open-gateway.ts';
-import type { ProxySettings } from './options.ts';
+import type { ProxySettings } from '../settings/options.ts';
+import { StdioProxy } from '../stdio/stdio-proxy.ts';
 
 declare const __VERSION__: string;
 

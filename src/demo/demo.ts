@@ -2,9 +2,9 @@ import { resolve } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { EmptyResultSchema, McpError } from '@modelcontextprotocol/sdk/types.js';
-import type { Paint } from '../cli/colour.ts';
-import { wrapText } from '../cli/wrap-text.ts';
 import type { Sandbox, SandboxOptions } from '../sandbox/sandbox.ts';
+import type { Paint } from '../terminal/colour.ts';
+import { wrapText } from '../terminal/wrap-text.ts';
 
 export interface DemoOutput {
   write(text: string): void;

@@ -1,5 +1,5 @@
-import { readProxySettings, UsageError } from '../cli/options.ts';
 import type { OwnEntry, UnreadConfig } from '../install/install.ts';
+import { readProxySettings, UsageError } from '../settings/options.ts';
 import type { Target } from './doctor.ts';
 
 /** What VS Code asks its user for and puts in place of this. */

@@ -1,23 +1,23 @@
 import { realpathSync } from 'node:fs';
 import { homedir, hostname, userInfo } from 'node:os';
 import { matcherFor } from '../auth/configured-secrets.ts';
-import type { ProxySettings } from '../cli/options.ts';
 import { wordMisconfiguration } from '../failures/catalogue.ts';
 import { Secrets } from '../failures/secrets.ts';
-import { namedProxy, withoutBrackets } from '../gateway/environment-proxy.ts';
+import { namedProxy, withoutBrackets } from '../http/environment-proxy.ts';
+import type { ProxySettings } from '../settings/options.ts';
+import { checkDoor } from './checks/authorization.ts';
 import { checkDiscovery } from './checks/discovery.ts';
-import { checkDoor } from './checks/door.ts';
 import { checkKey } from './checks/key.ts';
 import { checkClock, checkMachine } from './checks/machine.ts';
 import { checkProtocol } from './checks/protocol.ts';
 import { checkRoute } from './checks/route.ts';
 import { checkSpeed } from './checks/speed.ts';
 import { checkUrl } from './checks/url.ts';
-import { Examination, isWaitedFor } from './examination.ts';
+import { Examination, isWaitedFor } from './doctor-run.ts';
 import { type Finding, hundredths, problemIn } from './finding.ts';
+import type { WireRequest } from './http-trace.ts';
 import { Redaction } from './redaction.ts';
 import { type ConfiguredIn, type GatewayReport, type TimelineEntry, verdictOn } from './report.ts';
-import type { WireRequest } from './wire.ts';
 
 type Check = (
   examination: Examination,

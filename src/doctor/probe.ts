@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type PeerCertificate } from 'node:tls';
-import { withoutBrackets } from '../gateway/environment-proxy.ts';
+import { withoutBrackets } from '../http/environment-proxy.ts';
 
 /** How far one address of the gateway could be reached. */
 interface AddressProbe {

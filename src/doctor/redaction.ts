@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
-import { isLoopbackHost } from '../auth/loopback.ts';
 import type { Secrets } from '../failures/secrets.ts';
+import { isLoopbackHost } from '../http/loopback.ts';
 
 /** What is private in a report, besides what can be told by its look. */
 export interface Private {

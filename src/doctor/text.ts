@@ -1,5 +1,5 @@
-import type { Paint } from '../cli/colour.ts';
-import { wrapText } from '../cli/wrap-text.ts';
+import type { Paint } from '../terminal/colour.ts';
+import { wrapText } from '../terminal/wrap-text.ts';
 import { duration, type Finding, type Status } from './finding.ts';
 import type { ConfiguredIn, GatewayReport } from './report.ts';
 

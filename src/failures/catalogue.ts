@@ -1,6 +1,6 @@
+import { shellWord } from '../terminal/shell-word.ts';
 import type { Failure, ResourceFacts } from './failure.ts';
-import { shellWord } from './shell-word.ts';
-import { TROUBLES, type UnreachableCause } from './unreachable.ts';
+import { TROUBLES, type UnreachableCause } from './network-causes.ts';
 import { MASK } from './url-secrets.ts';
 
 /** A JSON-RPC error object (JSON-RPC 2.0 §5.1). */

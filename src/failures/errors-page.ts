@@ -1,6 +1,6 @@
 import { CATALOGUE, type Reason, wordFailure } from './catalogue.ts';
 import type { Failure } from './failure.ts';
-import { TROUBLES } from './unreachable.ts';
+import { TROUBLES } from './network-causes.ts';
 
 /** An error that the gateway itself sends; mcp-latchkey adds to its message what mends it. */
 interface GatewayErrorEntry {

@@ -1,5 +1,5 @@
 import type { Reason } from './catalogue.ts';
-import type { Trouble } from './unreachable.ts';
+import type { Trouble } from './network-causes.ts';
 
 /** Where the API key came from; `none` when no source had one. */
 export type KeySourceName =

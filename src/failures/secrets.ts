@@ -1,6 +1,6 @@
-import { membersOf, textIn, valueIn } from '../protocol/json-members.ts';
-import { type Message, withErrorChanged } from '../protocol/message.ts';
-import type { MessageObserver } from '../protocol/upstream.ts';
+import { membersOf, textIn, valueIn } from '../jsonrpc/json-members.ts';
+import { type Message, withErrorChanged } from '../jsonrpc/message.ts';
+import type { MessageObserver } from '../transport/transport.ts';
 import { type RpcError, wordInternalError } from './catalogue.ts';
 import { cleanNetworkText } from './network-text.ts';
 import type { SecretMatcher } from './secret-matcher.ts';

@@ -1,9 +1,9 @@
 import { isIP } from 'node:net';
 import { homedir } from 'node:os';
 import { resolve } from 'node:path';
-import { PROXY_OPTIONS } from '../cli/options.ts';
-import { optionWords } from '../failures/shell-word.ts';
-import { withoutBrackets } from '../gateway/environment-proxy.ts';
+import { withoutBrackets } from '../http/environment-proxy.ts';
+import { PROXY_OPTIONS } from '../settings/options.ts';
+import { optionWords } from '../terminal/shell-word.ts';
 import type { Launch } from './clients.ts';
 
 /** The proxy's options as they were given: a value, several, or true for a switch. */

@@ -4,13 +4,13 @@ import type { AddressInfo } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { isLoopbackHost } from '../../src/auth/loopback.ts';
 import {
   fetchMetadata,
   type MetadataGet,
   metadataUrls,
   validateMetadata,
 } from '../../src/auth/protected-resource-metadata.ts';
+import { isLoopbackHost } from '../../src/http/loopback.ts';
 
 const GATEWAY = new URL('https://api.example.com/v1/mcp');
 const LOCAL = new URL('http://127.0.0.1:8080/v1/mcp');

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { wordFailure } from '../../src/failures/catalogue.ts';
 import { SecretMatcher } from '../../src/failures/secret-matcher.ts';
 import { Secrets } from '../../src/failures/secrets.ts';
-import { type Response, readMessages } from '../../src/protocol/message.ts';
+import { type Response, readMessages } from '../../src/jsonrpc/message.ts';
 
 const KEY = 'sk-live-0123456789';
 

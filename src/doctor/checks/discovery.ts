@@ -6,9 +6,9 @@ import {
   type ResourceMetadata,
 } from '../../auth/protected-resource-metadata.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
-import { type Answer, type Examination, hasConnected } from '../examination.ts';
+import { type Answer, type Examination, hasConnected } from '../doctor-run.ts';
 import type { Finding } from '../finding.ts';
-import type { WireRequest } from '../wire.ts';
+import type { WireRequest } from '../http-trace.ts';
 
 /** What the gateway says to someone without a key, and what its metadata adds. */
 export async function checkDiscovery(examination: Examination): Promise<Finding[]> {

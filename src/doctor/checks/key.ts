@@ -1,6 +1,6 @@
 import type { KeyFinding } from '../../auth/key.ts';
-import { failureOfKey } from '../../gateway/failure-of-end.ts';
-import { type Examination, isWaitedFor } from '../examination.ts';
+import { failureOfKey } from '../../transport/classify-outcome.ts';
+import { type Examination, isWaitedFor } from '../doctor-run.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
 
 /** What people leave in a config where a key should be, and what a client has not filled in. */

@@ -1,5 +1,5 @@
 import { release } from 'node:os';
-import type { Examination } from '../examination.ts';
+import type { Examination } from '../doctor-run.ts';
 import { duration, type Finding } from '../finding.ts';
 
 declare const __VERSION__: string;

@@ -1,8 +1,8 @@
-import { notifyInitialized } from '../../auth/key-trial.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
-import { itemsOf, memberOf, stringOf, valueIn } from '../../protocol/json-members.ts';
-import type { Answer, Examination } from '../examination.ts';
+import { itemsOf, memberOf, stringOf, valueIn } from '../../jsonrpc/json-members.ts';
+import type { Answer, Examination } from '../doctor-run.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
+import { notifyInitialized } from '../key-trial.ts';
 
 /** A list may go on for ever. */
 const MOST_PAGES = 50;

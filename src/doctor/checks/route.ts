@@ -1,11 +1,11 @@
 import { isIP } from 'node:net';
 import type { PeerCertificate } from 'node:tls';
 import type { Failure } from '../../failures/failure.ts';
+import { TROUBLES } from '../../failures/network-causes.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
-import { TROUBLES } from '../../failures/unreachable.ts';
-import { day, nameIn } from '../../gateway/certificate.ts';
-import { namedProxy, withoutBrackets } from '../../gateway/environment-proxy.ts';
-import { type Answer, type Examination, hasConnected, type Probe } from '../examination.ts';
+import { day, nameIn } from '../../http/certificate.ts';
+import { namedProxy, withoutBrackets } from '../../http/environment-proxy.ts';
+import { type Answer, type Examination, hasConnected, type Probe } from '../doctor-run.ts';
 import { type Detail, duration, type Finding, hundredths, problemOf } from '../finding.ts';
 
 const FEW_DAYS = 14;

@@ -1,4 +1,4 @@
-import type { Examination } from '../examination.ts';
+import type { Examination } from '../doctor-run.ts';
 import { count, duration, type Finding, hundredths } from '../finding.ts';
 
 const PINGS = 10;

@@ -1,5 +1,5 @@
-import { isLoopbackHost } from '../../auth/loopback.ts';
-import type { Examination } from '../examination.ts';
+import { isLoopbackHost } from '../../http/loopback.ts';
+import type { Examination } from '../doctor-run.ts';
 import type { Finding } from '../finding.ts';
 
 /** What can be told from the URL alone. */

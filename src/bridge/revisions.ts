@@ -1,0 +1,79 @@
+import { memberAt, stringOf, valueIn } from '../jsonrpc/json-members.ts';
+import type { Message, Response } from '../jsonrpc/message.ts';
+
+/** The revision that has neither handshake nor session, as far as it can be translated here. */
+export const MODERN = '2026-07-28';
+
+/** The revisions that begin with `initialize`, newest first. */
+export const LEGACY: readonly string[] = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'];
+
+/** What a request says of itself, under `params._meta` (MCP 2026-07-28, Overview §_meta). */
+export const META = {
+  protocolVersion: 'io.modelcontextprotocol/protocolVersion',
+  clientInfo: 'io.modelcontextprotocol/clientInfo',
+  clientCapabilities: 'io.modelcontextprotocol/clientCapabilities',
+  logLevel: 'io.modelcontextprotocol/logLevel',
+  serverInfo: 'io.modelcontextprotocol/serverInfo',
+  subscriptionId: 'io.modelcontextprotocol/subscriptionId',
+} as const;
+
+/** MCP 2026-07-28, Overview §Error Codes, and JSON-RPC 2.0 §5.1. */
+export const HEADER_MISMATCH = -32020;
+export const UNSUPPORTED_VERSION = -32022;
+export const INVALID_REQUEST = -32600;
+export const METHOD_NOT_FOUND = -32601;
+export const INVALID_PARAMS = -32602;
+
+/** The errors by which a gateway of the modern era is known. */
+export const MODERN_ERRORS: ReadonlySet<unknown> = new Set([
+  HEADER_MISMATCH,
+  -32021, // MissingRequiredClientCapability
+  UNSUPPORTED_VERSION,
+]);
+
+/** The requests whose result may be `input_required` (MCP 2026-07-28, MRTR §Supported Requests). */
+export const TAKES_INPUT: ReadonlySet<string> = new Set([
+  'tools/call',
+  'prompts/get',
+  'resources/read',
+]);
+
+/** Log levels, the most talkative first (RFC 5424 §6.2.1). */
+export const LOG_LEVELS: readonly unknown[] = [
+  'debug',
+  'info',
+  'notice',
+  'warning',
+  'error',
+  'critical',
+  'alert',
+  'emergency',
+];
+
+/** The revision that a request names in its `_meta`; undefined for one of an earlier era. */
+export function revisionOf(message: Message): string | undefined {
+  if (message.kind !== 'request') return undefined;
+  return stringOf(memberAt(message.bytes, 'params', '_meta'), META.protocolVersion);
+}
+
+/** The code of an error response. */
+export function errorCodeOf(response: Response): unknown {
+  return response.isError ? valueIn(memberAt(response.bytes, 'error', 'code')) : undefined;
+}
+
+/** What `resultType` says; undefined where it is absent, as it is in earlier eras. */
+export function resultTypeOf(response: Response): unknown {
+  return valueIn(memberAt(response.bytes, 'result', 'resultType'));
+}
+
+/**
+ * Whether an error is one that only a gateway of the modern era gives (MCP 2026-07-28, Streamable
+ * HTTP §Backward Compatibility). One that supports no modern revision is of the earlier era
+ * whatever it knows.
+ */
+export function isModernError(response: Response): boolean {
+  const code = errorCodeOf(response);
+  if (code !== UNSUPPORTED_VERSION) return MODERN_ERRORS.has(code);
+  const supported = valueIn(memberAt(response.bytes, 'error', 'data', 'supported'));
+  return !Array.isArray(supported) || supported.some((version) => !LEGACY.includes(version));
+}

@@ -1,0 +1,157 @@
+import { closeSync, ftruncateSync, writeFileSync } from 'node:fs';
+import type { CommandModule } from 'yargs';
+import { configuredTargets } from '../../doctor/configured.ts';
+import { examine, redactionFor, type Target } from '../../doctor/doctor.ts';
+import { reportPage } from '../../doctor/page.ts';
+import type { GatewayReport, Report } from '../../doctor/report.ts';
+import { conclusionText, findingText, headingText, type TextStyle } from '../../doctor/text.ts';
+import { displayUrl } from '../../failures/url-secrets.ts';
+import { openPrivate, UnusableFile } from '../../private-path.ts';
+import { PROXY_OPTIONS, toSettings } from '../../settings/options.ts';
+import { paintFor } from '../../terminal/colour.ts';
+import { Progress } from '../../terminal/progress.ts';
+import { wrapText } from '../../terminal/wrap-text.ts';
+
+declare const __VERSION__: string;
+
+interface Arguments {
+  url?: string | undefined;
+  json: boolean;
+  redact: boolean;
+  report?: string | undefined;
+}
+
+/** A dead gateway is to be known as dead soon; the proxy itself is more patient. */
+const TIMEOUT_SECONDS = '10';
+
+/**
+ * `mcp-latchkey doctor [url]`: exit 0 when all is well, 1 when something ought to be mended or
+ * nothing is configured, 2 on a wrong command line.
+ */
+export const doctorCommand: CommandModule<object, Arguments> = {
+  command: 'doctor [url]',
+  describe: 'Find out why it does not connect',
+  builder: (yargs) =>
+    yargs
+      .usage(
+        '$0 doctor [url] [options]\n\nGoes the whole way to the gateway, as the proxy does, and says what is wrong and what to do first. Give it the URL and the options of your client’s config; without a URL it reads the configs of the clients that are installed.',
+      )
+      .positional('url', { type: 'string', describe: 'The MCP endpoint' })
+      .options({
+        json: { type: 'boolean', default: false, describe: 'as JSON, see docs/doctor.md' },
+        report: {
+          type: 'string',
+          requiresArg: true,
+          describe: 'write the findings to this file as well, as a web page to send to support',
+        },
+        redact: {
+          type: 'boolean',
+          default: true,
+          describe: 'mask user names and other hosts than the gateway; --no-redact shows them',
+        },
+      })
+      .options(PROXY_OPTIONS)
+      .nargs('header', 1)
+      .group(Object.keys(PROXY_OPTIONS), 'Options of the proxy:'),
+  async handler(argv) {
+    // Nobody reads on, as behind `| head`.
+    process.stdout.on('error', () => process.exit(1));
+    const env = { ...process.env };
+    env.MCP_LATCHKEY_TIMEOUT ||= TIMEOUT_SECONDS;
+    const { url } = argv;
+    const { targets, unread } =
+      url === undefined
+        ? await configuredTargets(env)
+        : { targets: [{ settings: toSettings(url, argv, env), env }], unread: [] };
+    const { redact, json } = argv;
+    const gateways = await examineAll(targets, redact, json);
+    const report: Report = {
+      version: 1,
+      program: `mcp-latchkey ${__VERSION__}`,
+      redacted: redact,
+      healthy: gateways.length > 0 && gateways.every(({ verdict }) => verdict.healthy),
+      gateways,
+      unread: redactionFor(env, redact).maskAll(unread),
+    };
+    if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    else process.stdout.write(endText(report));
+    const isWritten = argv.report === undefined || writePage(argv.report, report);
+    const code = report.healthy && isWritten ? 0 : 1;
+    // A keychain that was given up may still be waiting for its prompt.
+    process.stdout.write('', () => process.exit(code));
+  },
+};
+
+async function examineAll(
+  targets: readonly Target[],
+  redacts: boolean,
+  json: boolean,
+): Promise<GatewayReport[]> {
+  const progress = new Progress(process.stderr);
+  const style = { paint: paintFor(process.stdout), columns: columns() };
+  const say = (text: string) => {
+    progress.clear();
+    if (!json) process.stdout.write(text);
+  };
+  const reports: GatewayReport[] = [];
+  for (const target of targets) {
+    if (reports.length > 0) say('\n');
+    say(targetHeading(target, redacts, style));
+    const report = await examine(target, redacts, {
+      onProgress: (doing) => progress.show(doing),
+      onFinding: (finding) => say(findingText(finding, style)),
+    });
+    say(conclusionText(report, style));
+    reports.push(report);
+  }
+  return reports;
+}
+
+function targetHeading(
+  { settings, configuredIn, env }: Target,
+  redacts: boolean,
+  style: TextStyle,
+) {
+  const url = 'url' in settings ? displayUrl(settings.url) : undefined;
+  return headingText(url, redactionFor(env, redacts).maskAll(configuredIn), style);
+}
+
+/** What is said behind all the findings. */
+function endText({ gateways, unread, redacted }: Report): string {
+  const notes = unread.map(
+    ({ client, file, why }) => `! ${client}: ${file} cannot be read: ${why}.`,
+  );
+  if (gateways.length === 0) {
+    notes.push(
+      'No client that is installed here has mcp-latchkey in its config. `npx mcp-latchkey install <client> <url>` puts it there; `npx mcp-latchkey doctor <url>` examines a gateway without any client.',
+    );
+  }
+  if (redacted && /\[(?:host|address|proxy)(?:-\d+)?\]/.test(JSON.stringify(gateways))) {
+    notes.push('Other hosts than the gateway are masked: --no-redact shows them.');
+  }
+  return notes
+    .map((note) => `${gateways.length > 0 ? '\n' : ''}${wrapText(note, columns())}\n`)
+    .join('');
+}
+
+/** For the user alone, as what the gateway has said is in it. False when it cannot be written. */
+function writePage(file: string, report: Report): boolean {
+  try {
+    const { fd, stats } = openPrivate(file, 'output');
+    try {
+      if (stats.isFile()) ftruncateSync(fd);
+      writeFileSync(fd, reportPage(report));
+    } finally {
+      closeSync(fd);
+    }
+    process.stderr.write(`The report is in ${file}\n`);
+    return true;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why = error instanceof UnusableFile ? message : `${file} cannot be written (${code})`;
+    process.stderr.write(`mcp-latchkey: --report: ${why}.\n`);
+    return false;
+  }
+}
+
+const columns = () => Math.min(process.stdout.columns || 80, 80);

@@ -1,0 +1,360 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { homedir } from 'node:os';
+import { isAbsolute, join, relative, resolve } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import type { CommandModule } from 'yargs';
+import type { Handshake, PlannedChange } from '../../install/install.ts';
+import { PROXY_OPTIONS, readProxySettings, UsageError } from '../../settings/options.ts';
+import { paintFor } from '../../terminal/colour.ts';
+import { shellWord } from '../../terminal/shell-word.ts';
+import { wrapText } from '../../terminal/wrap-text.ts';
+
+declare const __VERSION__: string;
+
+// The commands run from dist/, below the package's folder.
+const packageRoot = resolve(__dirname, '..');
+const launcher = resolve(packageRoot, 'bin/mcp-latchkey.js');
+
+const paint = paintFor(process.stdout);
+const say = (text: string) => void process.stdout.write(`${text}\n`);
+
+type Given = Readonly<Record<string, unknown>>;
+
+interface InstallArguments {
+  client: string | undefined;
+  url: string | undefined;
+  name: string | undefined;
+  pin: boolean | undefined;
+  print: boolean | undefined;
+  list: boolean | undefined;
+  verify: boolean | undefined;
+  force: boolean | undefined;
+  json: boolean | undefined;
+  'dry-run': boolean | undefined;
+}
+
+const SHARED_OPTIONS = {
+  'dry-run': { type: 'boolean', describe: 'show what would change, write nothing' },
+  json: { type: 'boolean', describe: 'report as JSON' },
+} as const;
+
+/**
+ * `mcp-latchkey install`: exit 0 when the entry is written, or was there; 1 when it could not be
+ * written or does not work; 2 on a wrong command line.
+ */
+export const installCommand: CommandModule<object, InstallArguments> = {
+  command: 'install [client] [url]',
+  describe: 'Write the entry for a gateway into a client’s config',
+  builder: (yargs) =>
+    yargs
+      .positional('client', { type: 'string', describe: 'The client, see --list' })
+      .positional('url', { type: 'string', describe: 'The URL of the gateway' })
+      .options({
+        name: { type: 'string', requiresArg: true, describe: 'what to call it in the client' },
+        pin: {
+          type: 'boolean',
+          describe: 'start a copy on this computer, without npm',
+        },
+        print: { type: 'boolean', describe: 'only print what to paste' },
+        list: { type: 'boolean', describe: 'list the clients that are known' },
+        verify: {
+          type: 'boolean',
+          describe: 'start the entry once; --no-verify does not',
+        },
+        force: {
+          type: 'boolean',
+          describe: 'write for a client that is not there, or over another server',
+        },
+        ...SHARED_OPTIONS,
+      })
+      .options(PROXY_OPTIONS)
+      .nargs('header', 1)
+      .group(Object.keys(PROXY_OPTIONS), 'Options of the proxy, for the entry:'),
+  handler: (args) => reportingErrors(args.json, () => install(args)),
+};
+
+interface UninstallArguments {
+  client: string;
+  name: string | undefined;
+  force: boolean | undefined;
+  json: boolean | undefined;
+  'dry-run': boolean | undefined;
+}
+
+/** `mcp-latchkey uninstall`: exit 0 when the entry is gone, 1 when it could not be, 2 on misuse. */
+export const uninstallCommand: CommandModule<object, UninstallArguments> = {
+  command: 'uninstall <client> [name]',
+  describe: 'Take the entry out of a client’s config',
+  builder: (yargs) =>
+    yargs
+      .positional('client', { type: 'string', demandOption: true, describe: 'The client' })
+      .positional('name', { type: 'string', describe: 'The entry, where there are several' })
+      .options({
+        force: {
+          type: 'boolean',
+          describe: 'take out an entry that does not run mcp-latchkey',
+        },
+        ...SHARED_OPTIONS,
+      }),
+  handler: (args) => reportingErrors(args.json, () => uninstall(args)),
+};
+
+/** Runs a command and says its errors: on stderr, or as JSON on stdout. */
+async function reportingErrors(json: boolean | undefined, run: () => Promise<void>): Promise<void> {
+  const { EntryError, InstallError } = await import('../../install/install.ts');
+  try {
+    await run();
+  } catch (error) {
+    const isUsage = error instanceof UsageError || error instanceof EntryError;
+    if (!isUsage && !(error instanceof InstallError)) throw error;
+    if (json) say(JSON.stringify({ error: error.message }));
+    else process.stderr.write(wrap(`mcp-latchkey: ${error.message.replace(/[^?]$/, '$&.')}`, 0));
+    process.exitCode = isUsage ? 2 : 1;
+  }
+}
+
+async function install(args: InstallArguments): Promise<void> {
+  const installing = await import('../../install/install.ts');
+  const { client: clientName, pin = false, json = false, force = false } = args;
+  const isDryRun = args['dry-run'] === true;
+  if (args.list) return list(json);
+  if (clientName === undefined || args.url === undefined) {
+    throw new UsageError('install wants a client and a URL, such as: install cursor kindo');
+  }
+  const { url, words, login } = await proxyLine(args.url, args as unknown as Given);
+  const launch = installing.launchFor(words, { version: __VERSION__, pin });
+  if (args.print) {
+    if (pin && !isDryRun) await installing.pinPackage(packageRoot, __VERSION__);
+    const name = args.name ?? installing.nameForGateway(url);
+    process.stdout.write(await installing.snippetFor(clientName, name, launch));
+    return;
+  }
+  const client = installing.clientOf(clientName);
+  const plan = await installing.planInstall(client, url, args.name, launch, { force });
+  if (!json) sayPlan(plan);
+  let backup: string | undefined;
+  if (!isDryRun) {
+    if (pin) await installing.pinPackage(packageRoot, __VERSION__);
+    backup = await plan.apply();
+    if (!json) sayDone(plan, backup);
+  }
+  if (!json) sayNotes(plan);
+  const check = args.verify !== false && !isDryRun ? await verify(plan, login, json) : undefined;
+  const isRefused = check?.outcome === 'refused' && check.reason !== 'no_api_key';
+  if (isRefused || check?.outcome === 'failed') process.exitCode = 1;
+  if (json) {
+    const start = { command: launch.command, args: launch.args };
+    sayJson(plan, !isDryRun, backup, { start, check: check ?? null, login });
+    return;
+  }
+  if (isDryRun) return say('Nothing was written (--dry-run).');
+  if (check === undefined) sayLogin('If your gateway wants an API key:', login);
+  if (plan.change !== 'unchanged') say(`Restart ${plan.client.displayName} to load it.`);
+}
+
+function sayLogin(introduction: string, login: readonly string[]): void {
+  say(introduction);
+  say(
+    `  ${paint('cyan', ['npx mcp-latchkey', ...login.map((word) => shellWord(word))].join(' '))}`,
+  );
+}
+
+const OPTION_VARIABLES = Object.keys(PROXY_OPTIONS).map(
+  (option) => `MCP_LATCHKEY_${option.toUpperCase().replaceAll('-', '_')}`,
+);
+
+/** The variables that headers name are the client's affair: each counts as set here. */
+const VARIABLES_SET = new Proxy<NodeJS.ProcessEnv>(
+  {},
+  { get: (_, name) => (OPTION_VARIABLES.includes(String(name)) ? undefined : 'set') },
+);
+
+/** The proxy's options that `login` has as well: what finds the gateway, and the place of the key. */
+const LOGIN_OPTIONS = ['account', 'allow-http', 'header', 'header-file', 'key-header'];
+
+/**
+ * The URL, the proxy's command line for the entry, and the one that stores a key for it. Throws
+ * UsageError or EntryError.
+ */
+async function proxyLine(
+  gateway: string,
+  args: Given,
+): Promise<{ url: URL; words: string[]; login: string[] }> {
+  const { proxyWords } = await import('../../install/install.ts');
+  const given = Object.fromEntries(
+    Object.keys(PROXY_OPTIONS).flatMap((option) => {
+      const value = args[option];
+      if (value === undefined || value === false) return [];
+      return [[option, value === true ? true : [value].flat().map(String)] as const];
+    }),
+  );
+  const { url } = readProxySettings(
+    [gateway, ...(given['allow-http'] ? ['--allow-http'] : [])],
+    {},
+  );
+  const words = proxyWords(url.href, given);
+  readProxySettings(words, VARIABLES_SET);
+  const forLogin = Object.entries(given).filter(([option]) => LOGIN_OPTIONS.includes(option));
+  return { url, words, login: ['login', ...proxyWords(url.href, Object.fromEntries(forLogin))] };
+}
+
+/** Starts the entry, and offers login on a terminal when a key is all that is missing. */
+async function verify(plan: PlannedChange, login: readonly string[], json: boolean) {
+  const { tryEntry } = await import('../../install/install.ts');
+  if (plan.launch === undefined) return undefined;
+  if (!json) say(paint('dim', `Starting it as ${plan.client.displayName} does …`));
+  const check = await tryEntry(plan.launch);
+  if (json) return check;
+  sayCheck(check, plan.client.displayName);
+  if (check.outcome === 'connected' || check.outcome === 'failed') return check;
+  if (check.outcome === 'refused' && check.reason !== 'no_api_key') return check;
+  if (check.outcome === 'refused' && (await storesKey(login))) {
+    const again = await tryEntry(plan.launch);
+    sayCheck(again, plan.client.displayName);
+    return again;
+  }
+  const wants =
+    check.outcome === 'refused' ? 'Store your API key' : 'If your gateway wants an API key';
+  sayLogin(`${wants}:`, login);
+  return check;
+}
+
+/** Whether the user, asked on a terminal, has now stored a key. */
+async function storesKey(login: readonly string[]): Promise<boolean> {
+  if (!process.stdin.isTTY || !process.stdout.isTTY) return false;
+  const prompt = createInterface({ input: process.stdin, output: process.stdout });
+  const answer = await Promise.race([
+    // Ctrl-C rejects, Ctrl-D closes.
+    prompt.question('Store your API key now? [Y/n] ').catch(() => 'n'),
+    once(prompt, 'close').then(() => 'n'),
+  ]);
+  prompt.close();
+  if (!/^\s*(?:y(?:es)?)?\s*$/i.test(answer)) return false;
+  const child = spawn(process.execPath, [launcher, ...login], { stdio: 'inherit' });
+  const [code] = await once(child, 'exit');
+  return code === 0;
+}
+
+async function uninstall(args: UninstallArguments): Promise<void> {
+  const { clientOf, planUninstall } = await import('../../install/install.ts');
+  const { force = false, 'dry-run': isDryRun = false } = args;
+  const plan = await planUninstall(clientOf(args.client), args.name, { force });
+  if (!args.json) sayPlan(plan);
+  const backup = isDryRun ? undefined : await plan.apply();
+  if (args.json) return sayJson(plan, !isDryRun, backup, {});
+  if (isDryRun) return say('Nothing was written (--dry-run).');
+  sayDone(plan, backup);
+  sayNotes(plan);
+  if (plan.change !== 'unchanged') say(`Restart ${plan.client.displayName} to drop it.`);
+}
+
+async function list(json: boolean): Promise<void> {
+  const { listClients } = await import('../../install/install.ts');
+  const clients = await listClients();
+  if (json) return say(JSON.stringify(clients, null, 2));
+  const installed = clients.filter((client) => client.installed);
+  for (const { client, file, entries, problem } of installed) {
+    say(`${paint('green', '●')} ${paint('bold', client.padEnd(19))}${homeless(file)}`);
+    if (entries.length > 0) say(`${' '.repeat(21)}runs mcp-latchkey: ${entries.join(', ')}`);
+    if (problem !== undefined)
+      say(`${' '.repeat(21)}${paint('red', `cannot be read: ${problem}`)}`);
+  }
+  const others = clients.filter((client) => !client.installed).map(({ client }) => client);
+  if (others.length === 0) return;
+  if (installed.length > 0) say('');
+  process.stdout.write(wrap(`Not found on this machine: ${others.join(', ')}.`, 0));
+}
+
+function sayPlan({ client, file, name, change, diff }: PlannedChange): void {
+  say(
+    `${paint('bold', client.displayName)}: ${homeless(file)}${change === 'created' ? ' (new)' : ''}`,
+  );
+  if (change === 'unchanged') return;
+  say('');
+  const width = (process.stdout.columns || 80) - 4;
+  for (const { sign, text } of diff) {
+    const shown = text.length > width ? `${text.slice(0, width - 1)}…` : text;
+    say(paint(sign === '+' ? 'green' : 'red', `  ${sign} ${shown}`));
+  }
+  say('');
+  if (change === 'updated') process.stdout.write(wrap(`${name} is there already: an update.`, 0));
+}
+
+const DONE: Readonly<Record<PlannedChange['change'], string>> = {
+  created: 'Wrote',
+  added: 'Wrote',
+  updated: 'Updated',
+  removed: 'Took out',
+  unchanged: '',
+};
+
+function sayDone(plan: PlannedChange, backup: string | undefined): void {
+  const mark = paint('green', '✓');
+  if (plan.change === 'unchanged') {
+    const isThere = plan.launch !== undefined;
+    say(
+      `${mark} ${isThere ? `${plan.name} is there as it should be` : 'There is no such entry'}. Nothing to do.`,
+    );
+  } else {
+    say(`${mark} ${DONE[plan.change]} ${plan.name}.`);
+    if (backup) process.stdout.write(wrap(`The file as it was: ${homeless(backup)}`, 2));
+  }
+}
+
+function sayNotes({ notes }: PlannedChange): void {
+  for (const note of notes) process.stdout.write(paint('yellow', wrap(`! ${note}`, 0)));
+}
+
+function sayCheck(check: Handshake, client: string): void {
+  if (check.outcome === 'connected') {
+    const { server, tools, hasMoreTools } = check;
+    const count = hasMoreTools
+      ? `more than ${tools} tools`
+      : tools === 1
+        ? '1 tool'
+        : `${tools} tools`;
+    say(`${paint('green', '✓')} It works: ${server || 'the gateway'} offers ${count}.`);
+  } else if (check.outcome === 'not-fetched') {
+    const why = `It could not be tried: ${check.message}. Until it can be fetched, ${client} cannot start it either; --pin needs no registry.`;
+    process.stdout.write(paint('yellow', wrap(`! ${why}`, 0)));
+  } else {
+    const isKeyMissing = check.outcome === 'refused' && check.reason === 'no_api_key';
+    const mark = isKeyMissing ? paint('yellow', '!') : paint('red', '✗');
+    say(
+      `${mark} It was started as ${client} does, and it ${check.outcome === 'refused' ? 'answered' : 'failed'}:`,
+    );
+    process.stdout.write(wrap(check.message, 2));
+  }
+}
+
+function sayJson(
+  { client, name, file, change, diff, notes }: PlannedChange,
+  written: boolean,
+  backup: string | undefined,
+  more: object,
+): void {
+  const report = {
+    client: client.id,
+    name,
+    file,
+    change,
+    written: written && change !== 'unchanged',
+    backup: backup ?? null,
+    ...more,
+    notes,
+    diff: diff.map(({ sign, text }) => `${sign} ${text}`),
+  };
+  say(JSON.stringify(report, null, 2));
+}
+
+/** A path as people write it. */
+function homeless(path: string): string {
+  const below = relative(homedir(), path);
+  return below === '..' || /^\.\.[\\/]/.test(below) || isAbsolute(below) ? path : join('~', below);
+}
+
+/** The text in lines of 80 columns at most. */
+function wrap(text: string, indent: number): string {
+  return `${wrapText(text, Math.min(process.stdout.columns || 80, 80), indent)}\n`;
+}

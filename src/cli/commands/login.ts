@@ -1,0 +1,247 @@
+import type { CommandModule } from 'yargs';
+import { matcherFor } from '../../auth/configured-secrets.ts';
+import {
+  chosenOrigin,
+  DEFAULT_ACCOUNT,
+  keyHeaderNames,
+  sendableKey,
+  tailOf,
+} from '../../auth/key.ts';
+import { openGateway } from '../../bridge/open-gateway.ts';
+import { type KeyTrial, tryKey } from '../../doctor/key-trial.ts';
+import { wordFailure } from '../../failures/catalogue.ts';
+import { Secrets } from '../../failures/secrets.ts';
+import { createLog } from '../../log.ts';
+import { PROXY_OPTIONS, type ProxySettings, toSettings } from '../../settings/options.ts';
+import { type Paint, paintFor } from '../../terminal/colour.ts';
+import { promptHidden } from '../../terminal/hidden-prompt.ts';
+import { wrapText } from '../../terminal/wrap-text.ts';
+import { patiently, sentence } from '../keychain-io.ts';
+
+declare const __VERSION__: string;
+
+interface Arguments {
+  url: string;
+  force: boolean;
+  verify: boolean;
+  json: boolean;
+}
+
+/** What came of it, as `--json` prints it. */
+interface Finding {
+  readonly gateway: string;
+  readonly account: string;
+  readonly stored: boolean;
+  readonly outcome: KeyTrial['outcome'] | 'untried' | Obstacle;
+  /** What was found about the key, in sentences. */
+  readonly message: string;
+  readonly tools?: number;
+  /** The key's last four characters, when it is at least 16 long. */
+  readonly tail?: string;
+  /** The source that comes before the keychain here, in words. */
+  readonly shadowedBy?: string;
+}
+
+type Obstacle = 'no-keychain' | 'no-key' | 'malformed' | 'cancelled';
+
+/** Bytes that no key has. */
+const MAX_INPUT = 64 * 1024;
+const CLOSE_LIMIT_MS = 1_000;
+const TRIAL_TIMEOUT_SECONDS = '30';
+
+/**
+ * `mcp-latchkey login <url>`: takes a key from a hidden prompt, or from stdin when that is no
+ * terminal, tries it and stores it in the keychain. Exit 0 when it is stored, 130 after Ctrl-C,
+ * else 1.
+ */
+export const loginCommand: CommandModule<object, Arguments> = {
+  command: 'login <url>',
+  describe: 'Store an API key in the keychain of this machine',
+  builder: (yargs) =>
+    yargs
+      .usage(
+        '$0 login <url> [options]\n\nAsks for the API key without showing it, tries it against the gateway, and stores it in the keychain. A running client takes it up without a restart.\n\nPiped in: op read op://vault/item/key | $0 login <url>',
+      )
+      .positional('url', { type: 'string', demandOption: true, describe: 'The MCP endpoint' })
+      .options({
+        account: {
+          ...PROXY_OPTIONS.account,
+          describe: 'a name, to keep several keys for one gateway (default)',
+        },
+        force: {
+          type: 'boolean',
+          default: false,
+          describe: 'store the key even if the gateway rejects it',
+        },
+        verify: {
+          type: 'boolean',
+          default: true,
+          describe: 'try the key first; --no-verify does not',
+        },
+        json: { type: 'boolean', default: false, describe: 'say what came of it as JSON' },
+        header: PROXY_OPTIONS.header,
+        'header-file': PROXY_OPTIONS['header-file'],
+        'key-header': PROXY_OPTIONS['key-header'],
+        'allow-http': PROXY_OPTIONS['allow-http'],
+        timeout: {
+          ...PROXY_OPTIONS.timeout,
+          describe: `longest silence of the gateway, in seconds (${TRIAL_TIMEOUT_SECONDS})`,
+        },
+        'connect-timeout': PROXY_OPTIONS['connect-timeout'],
+        ca: PROXY_OPTIONS.ca,
+        cert: PROXY_OPTIONS.cert,
+        'key-pem': PROXY_OPTIONS['key-pem'],
+      })
+      .nargs('header', 1),
+  async handler(argv) {
+    const timeout = process.env.MCP_LATCHKEY_TIMEOUT || TRIAL_TIMEOUT_SECONDS;
+    const settings = toSettings(argv.url, { timeout, ...argv }, process.env);
+    const finding = await login(settings, argv);
+    process.exitCode = finding.stored ? 0 : finding.outcome === 'cancelled' ? 130 : 1;
+    if (argv.json) process.stdout.write(`${JSON.stringify(finding, null, 2)}\n`);
+    else if (finding.stored) process.stdout.write(inText(finding, paintFor(process.stdout)));
+    else process.stderr.write(inText(finding, paintFor(process.stderr)));
+  },
+};
+
+async function login(settings: ProxySettings, argv: Arguments): Promise<Finding> {
+  const { url, account = DEFAULT_ACCOUNT } = settings;
+  const gateway = url.origin + url.pathname;
+  const stopped = (outcome: Finding['outcome'], message: string): Finding => ({
+    gateway,
+    account,
+    stored: false,
+    outcome,
+    message,
+  });
+  const { readKey, storeKey } = await import('../../auth/keychain.ts');
+  // Before anyone is asked for a key that cannot be kept.
+  const before = await patiently(readKey(url, account));
+  if ('trouble' in before) return stopped('no-keychain', sentence(before.trouble.words));
+
+  const isTerminal = process.stdin.isTTY;
+  const text = isTerminal
+    ? await promptHidden(`API key for ${gateway} (not shown): `, {
+        input: process.stdin,
+        output: process.stderr,
+      })
+    : await readStdin();
+  if (text === undefined) return stopped('cancelled', 'Cancelled.');
+  if (text.trim() === '') return stopped('no-key', 'No key was given.');
+  const key = sendableKey(text);
+  if (key === undefined) {
+    return stopped(
+      'malformed',
+      'This is no API key: it holds white space or characters that no key has. Copy it again, whole and alone.',
+    );
+  }
+
+  const secrets = new Secrets((keys) => matcherFor(keys, process.env, settings));
+  secrets.add(key);
+  const trial = argv.verify
+    ? await tryIt(settings, key, isTerminal ? 'the prompt' : 'standard input', secrets)
+    : undefined;
+  const found = {
+    gateway,
+    account,
+    outcome: trial?.outcome ?? 'untried',
+    message: secrets.mask(trialInWords(trial, url.host)),
+    ...(trial?.outcome === 'works' ? { tools: trial.tools } : {}),
+    ...tailOf(key),
+  } as const;
+  if (trial?.outcome === 'rejected' && !argv.force) return { ...found, stored: false };
+  const after = await patiently(storeKey(url, account, key));
+  if ('trouble' in after) {
+    const message = `${found.message} ${sentence(after.trouble.words)}`.trim();
+    return { ...found, stored: false, outcome: 'no-keychain', message };
+  }
+  const { source, origin } = chosenOrigin(settings, process.env);
+  return { ...found, stored: true, ...(source === 'keychain' ? {} : { shadowedBy: origin }) };
+}
+
+/** All of stdin, as far as a key may be long. */
+async function readStdin(): Promise<string> {
+  let text = '';
+  for await (const chunk of process.stdin.setEncoding('utf8')) {
+    text += chunk;
+    if (text.length > MAX_INPUT) break;
+  }
+  return text;
+}
+
+async function tryIt(
+  settings: ProxySettings,
+  key: string,
+  origin: string,
+  secrets: Secrets,
+): Promise<KeyTrial> {
+  const { keyHeader } = settings;
+  // A key that a header gives would go along, or instead.
+  const carriers = keyHeaderNames(keyHeader);
+  const headers = new Map([...settings.headers].filter(([name]) => !carriers.includes(name)));
+  const finding = {
+    kind: 'found',
+    key,
+    ...(keyHeader === undefined ? {} : { keyHeader }),
+    origin: { source: 'keychain', origin, ...tailOf(key) },
+  } as const;
+  const keys = { current: async () => finding, renew: async () => undefined };
+  const log = createLog('error', (line) => void process.stderr.write(secrets.mask(line)));
+  const gateway = openGateway({ ...settings, headers }, keys, log, secrets);
+  try {
+    return await tryKey(gateway, __VERSION__);
+  } finally {
+    await gateway.close(CLOSE_LIMIT_MS);
+  }
+}
+
+function trialInWords(trial: KeyTrial | undefined, host: string): string {
+  switch (trial?.outcome) {
+    case 'works':
+      return `The key works: ${host} offers it ${trial.tools} ${trial.tools === 1 ? 'tool' : 'tools'}.`;
+    case 'rejected': {
+      const { detail, resource } = trial.failure;
+      const page = resource?.documentation;
+      const said = detail === undefined ? '' : `: ${detail}`;
+      const more = page === undefined ? '' : ` (see ${page})`;
+      return `${host} rejected this key (HTTP 401)${said}. Copy it again, whole and alone, or make a new one${more}.`;
+    }
+    case 'error':
+      return `The key was taken, but the tools could not be listed: ${host} said '${trial.said}'.`;
+    case 'forbidden':
+    case 'failed':
+      return wordFailure(trial.failure).message;
+    default:
+      return '';
+  }
+}
+
+function inText(finding: Finding, paint: Paint): string {
+  const { gateway, account, stored, outcome, message, tail, shadowedBy } = finding;
+  const columns = Math.min(process.stdout.columns || 80, 80);
+  const name = account === DEFAULT_ACCOUNT ? '' : `, account ${account}`;
+  const styles = { works: 'green', untried: 'green' } as const;
+  const style = outcome in styles ? 'green' : stored ? 'yellow' : 'red';
+  const lines = message === '' ? [] : [paint(style, wrapText(message, columns))];
+  if (!stored) lines.push('Nothing was stored.');
+  else {
+    lines.push(
+      wrapText(
+        `Stored in the keychain for ${gateway}${name}${tail === undefined ? '' : ` (…${tail})`}.`,
+        columns,
+      ),
+    );
+  }
+  if (shadowedBy !== undefined) {
+    lines.push(
+      paint(
+        'yellow',
+        wrapText(
+          `It is not used where ${shadowedBy} is set, as it is here: that comes before the keychain.`,
+          columns,
+        ),
+      ),
+    );
+  }
+  return lines.map((line) => `${line}\n`).join('');
+}

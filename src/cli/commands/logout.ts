@@ -1,0 +1,38 @@
+import type { CommandModule } from 'yargs';
+import { DEFAULT_ACCOUNT } from '../../auth/key.ts';
+import { PROXY_OPTIONS, toSettings } from '../../settings/options.ts';
+import { wrapText } from '../../terminal/wrap-text.ts';
+import { patiently, sentence } from '../keychain-io.ts';
+
+/**
+ * `mcp-latchkey logout <url>`: removes a key from the keychain. Exit 1 when there is none, or when
+ * the keychain cannot be used.
+ */
+export const logoutCommand: CommandModule<object, { url: string }> = {
+  command: 'logout <url>',
+  describe: 'Remove an API key from the keychain of this machine',
+  builder: (yargs) =>
+    yargs
+      .usage('$0 logout <url> [options]\n\nRemoves the API key from the keychain.')
+      .positional('url', { type: 'string', demandOption: true, describe: 'The MCP endpoint' })
+      .options({
+        account: { ...PROXY_OPTIONS.account, describe: 'the account of the key (default)' },
+        'allow-http': { type: 'boolean', describe: 'the URL is plain http://' },
+      }),
+  async handler(argv) {
+    const { url, account = DEFAULT_ACCOUNT } = toSettings(argv.url, argv, process.env);
+    const { readKey, removeKey } = await import('../../auth/keychain.ts');
+    const place = `for ${url.origin}${url.pathname}, account ${account}`;
+    // A keychain that is locked says of every key that there is nothing to remove.
+    const before = await patiently(readKey(url, account));
+    const after = 'trouble' in before ? before : await patiently(removeKey(url, account));
+    const [text, isRemoved] =
+      'trouble' in after
+        ? [sentence(after.trouble.words), false]
+        : after.value
+          ? [`Removed from the keychain: the key ${place}.`, true]
+          : [`There is no key in the keychain ${place}.`, false];
+    (isRemoved ? process.stdout : process.stderr).write(`${wrapText(text, 80)}\n`);
+    process.exitCode = isRemoved ? 0 : 1;
+  },
+};

@@ -1,0 +1,209 @@
+import type { CommandModule } from 'yargs';
+import { chosenOrigin, DEFAULT_ACCOUNT, findKey, tailOf } from '../../auth/key.ts';
+import type { KeychainAnswer, KeychainEntry } from '../../auth/keychain.ts';
+import type { KeySourceName } from '../../failures/failure.ts';
+import { createLog } from '../../log.ts';
+import { PROXY_OPTIONS, type ProxySettings, toSettings } from '../../settings/options.ts';
+import { type Paint, paintFor } from '../../terminal/colour.ts';
+import { wrapText } from '../../terminal/wrap-text.ts';
+import { patiently, sentence } from '../keychain-io.ts';
+
+interface Arguments {
+  url?: string | undefined;
+  json: boolean;
+}
+
+/** As `--json` prints it. Never holds a key. */
+interface Status {
+  /** What the keychain holds: all of it, or what is for `gateway`. */
+  readonly stored: readonly StoredKey[];
+  /** Why the keychain cannot be read. */
+  readonly keychainTrouble?: string;
+  /** Where the key for the URL comes from, when one was given. */
+  readonly used?: UsedKey;
+}
+
+interface StoredKey {
+  readonly gateway: string;
+  readonly account: string;
+  /** The key's last four characters, when it is at least 16 long. */
+  readonly tail?: string;
+}
+
+interface UsedKey {
+  readonly gateway: string;
+  readonly account: string;
+  /** `none` when the request goes out without a key. */
+  readonly source: KeySourceName;
+  /** The source in words. */
+  readonly origin: string;
+  readonly tail?: string;
+  /** Why this source, and what is the matter with it, in a sentence. */
+  readonly why: string;
+  /** Whether a request can go out: false when the source has no usable key. */
+  readonly isUsable: boolean;
+  /** Whether the keychain has a key that is not used because of this source. */
+  readonly shadowsKeychain: boolean;
+  /** The gateway that the keychain has a key for instead: its URL differs in the slash at its end. */
+  readonly nearMiss?: string;
+}
+
+/**
+ * `mcp-latchkey status [url]`: which keys are stored, and which source wins for the URL. Exit 1
+ * when no key would be sent to it, or, without a URL, when the keychain cannot be read.
+ */
+export const statusCommand: CommandModule<object, Arguments> = {
+  command: 'status [url]',
+  describe: 'Say which API keys are stored, and where a key would come from',
+  builder: (yargs) =>
+    yargs
+      .usage(
+        '$0 status [url] [options]\n\nSays which API keys are in the keychain; with a URL and the options of your client’s config, also which source its key comes from. Never shows a key.',
+      )
+      .positional('url', { type: 'string', describe: 'The MCP endpoint' })
+      .options({
+        json: { type: 'boolean', default: false, describe: 'as JSON' },
+        account: PROXY_OPTIONS.account,
+        header: PROXY_OPTIONS.header,
+        'header-file': PROXY_OPTIONS['header-file'],
+        'key-command': PROXY_OPTIONS['key-command'],
+        'key-file': PROXY_OPTIONS['key-file'],
+        'key-env': PROXY_OPTIONS['key-env'],
+        'key-header': PROXY_OPTIONS['key-header'],
+        'allow-http': PROXY_OPTIONS['allow-http'],
+      })
+      .nargs('header', 1),
+  async handler(argv) {
+    const settings = argv.url === undefined ? undefined : toSettings(argv.url, argv, process.env);
+    const { listKeys } = await import('../../auth/keychain.ts');
+    const status = await statusOf(await patiently(listKeys()), settings);
+    const isGood =
+      status.used === undefined
+        ? status.keychainTrouble === undefined
+        : status.used.isUsable && status.used.source !== 'none';
+    process.exitCode = isGood ? 0 : 1;
+    process.stdout.write(
+      argv.json
+        ? `${JSON.stringify(status, null, 2)}\n`
+        : inText(status, settings, paintFor(process.stdout)),
+    );
+  },
+};
+
+async function statusOf(
+  listed: KeychainAnswer<KeychainEntry[]>,
+  settings: ProxySettings | undefined,
+): Promise<Status> {
+  const all = 'trouble' in listed ? [] : listed.value;
+  const trouble = 'trouble' in listed ? { keychainTrouble: sentence(listed.trouble.words) } : {};
+  const withoutKeys = (entries: KeychainEntry[]) =>
+    entries.map(({ gateway, account, key }) => ({ gateway, account, ...tailOf(key) }));
+  if (settings === undefined) return { stored: withoutKeys(all), ...trouble };
+  const gateway = settings.url.origin + settings.url.pathname;
+  const own = all.filter((entry) => entry.gateway === gateway);
+  const used = await usedKey(settings, gateway, own);
+  const { account } = used;
+  const withoutSlash = (name: string) => name.replace(/\/$/, '');
+  const near = all.find(
+    (entry) => entry.account === account && withoutSlash(entry.gateway) === withoutSlash(gateway),
+  );
+  const isAsked = used.source === 'none' || used.source === 'keychain';
+  const isMissed = isAsked && !own.some((entry) => entry.account === account);
+  return {
+    stored: withoutKeys(own),
+    ...trouble,
+    used: isMissed && near !== undefined ? { ...used, nearMiss: near.gateway } : used,
+  };
+}
+
+async function usedKey(
+  settings: ProxySettings,
+  gateway: string,
+  stored: readonly KeychainEntry[],
+): Promise<UsedKey> {
+  const { account = DEFAULT_ACCOUNT } = settings;
+  const chosen = chosenOrigin(settings, process.env);
+  const isStored = stored.some((entry) => entry.account === account);
+  const base = {
+    gateway,
+    account,
+    ...chosen,
+    isUsable: true,
+    shadowsKeychain: isStored && chosen.source !== 'keychain',
+  };
+  if (chosen.source === 'key-command') {
+    return { ...base, why: `${REASONS[chosen.source]} It was not run now.` };
+  }
+  const silent = createLog('error', () => {});
+  const finding = await findKey(settings, process.env, silent);
+  const { loginOptions: _, nearMiss: __, ...origin } = finding.origin;
+  switch (finding.kind) {
+    case 'found':
+    case 'in-header':
+      return { ...base, ...origin, why: REASONS[chosen.source] };
+    case 'none':
+      return { ...base, ...origin, why: REASONS.none };
+    case 'unusable': {
+      const detail = finding.detail ?? 'the key holds white space or characters that no key has';
+      return { ...base, isUsable: false, why: sentence(detail) };
+    }
+  }
+}
+
+const REASONS = {
+  header: 'A header that carries a key comes before every other source.',
+  'header-file': 'A header that carries a key comes before every other source.',
+  'key-command': 'It comes before --key-file, the environment and the keychain.',
+  'key-file': 'It comes before the environment and the keychain.',
+  'key-env': 'It comes before the keychain.',
+  keychain: 'No other source is given.',
+  none: 'No source has a key: requests go out without one.',
+} as const satisfies Record<KeySourceName, string>;
+
+function inText(
+  { stored, keychainTrouble, used }: Status,
+  settings: ProxySettings | undefined,
+  paint: Paint,
+): string {
+  const columns = Math.min(process.stdout.columns || 80, 80);
+  const lines: string[] = [paint('bold', 'In the keychain')];
+  if (keychainTrouble !== undefined) {
+    lines.push(paint('yellow', wrapText(keychainTrouble, columns, 2)));
+  } else if (stored.length === 0) {
+    lines.push(settings === undefined ? '  no key' : '  no key for this URL');
+  }
+  let gateway: string | undefined;
+  for (const entry of stored) {
+    if (entry.gateway !== gateway) lines.push(`  ${paint('cyan', entry.gateway)}`);
+    gateway = entry.gateway;
+    lines.push(`    ${entry.account}${entry.tail === undefined ? '' : `  …${entry.tail}`}`);
+  }
+  if (used !== undefined) lines.push('', ...usedInText(used, columns, paint));
+  return lines.map((line) => `${line}\n`).join('');
+}
+
+function usedInText(used: UsedKey, columns: number, paint: Paint): string[] {
+  const tail = used.tail === undefined ? '' : ` (…${used.tail})`;
+  const style = !used.isUsable ? 'red' : used.source === 'none' ? 'yellow' : 'green';
+  const lines = [
+    paint('bold', `Used for ${used.gateway}`),
+    paint(style, wrapText(used.source === 'none' ? 'no key' : `${used.origin}${tail}`, columns, 2)),
+    wrapText(used.why, columns, 2),
+  ];
+  if (used.shadowsKeychain) {
+    const warning = `The key in the keychain is not used: ${used.origin} comes before it. Take that away to use the keychain.`;
+    lines.push(paint('yellow', wrapText(warning, columns, 2)));
+  }
+  if (used.nearMiss !== undefined) {
+    const hint = `The keychain has a key for ${used.nearMiss}, which differs in the slash at its end. Use that URL, or store a key for this one with login.`;
+    lines.push(paint('yellow', wrapText(hint, columns, 2)));
+  }
+  lines.push(
+    wrapText(
+      'As seen from here, with these options. A client has an environment of its own.',
+      columns,
+      2,
+    ),
+  );
+  return lines;
+}

@@ -1,0 +1,198 @@
+import { type KeyFinding, keyHeaderNames } from '../auth/key.ts';
+import { KeyRing } from '../auth/key-ring.ts';
+import type { EraBridge } from '../bridge/era-bridge.ts';
+import { openGateway } from '../bridge/open-gateway.ts';
+import type { Failure } from '../failures/failure.ts';
+import type { Secrets } from '../failures/secrets.ts';
+import { displayUrl } from '../failures/url-secrets.ts';
+import type { Response } from '../jsonrpc/message.ts';
+import { createLog, type Log } from '../log.ts';
+import type { ProxySettings } from '../settings/options.ts';
+import type { Upstream } from '../transport/transport.ts';
+import { Wire, type WireRequest } from './http-trace.ts';
+import { exchange } from './key-trial.ts';
+import { probeRoute, type RouteProbe } from './probe.ts';
+
+declare const __VERSION__: string;
+
+/**
+ * After the first attempt no other begins later than this: enough for what mends itself, and a
+ * gateway that is dead is said to be so soon.
+ */
+const RETRY_LIMIT_MS = 3_000;
+const CLOSE_LIMIT_MS = 1_000;
+
+/** What came of a request, and the requests on the wire that it took. */
+export type Answer = (
+  | { readonly failure: Failure; readonly reply?: undefined }
+  | { readonly reply: Response; readonly failure?: undefined }
+) & { readonly requests: readonly WireRequest[] };
+
+/** A key, or why there is none, and when its source was asked: milliseconds of the wire's clock. */
+export interface FoundKey {
+  readonly finding: KeyFinding;
+  readonly startMs: number;
+  readonly endMs: number;
+}
+
+/** What came of the first request with the key; `skipped`: why none was sent. */
+export type Door = Answer | { readonly skipped: string };
+
+/** What the probe found; `skipped`: why none was sent. */
+export type Probe = RouteProbe | { readonly skipped: string };
+
+/**
+ * The proxy's own parts at work on one gateway. What takes its time is begun by `begin`, at once
+ * and side by side; each check waits for what it needs.
+ */
+export class Examination {
+  readonly settings: ProxySettings;
+  readonly env: NodeJS.ProcessEnv;
+  /** Who has the key, where it is not known here. */
+  readonly keyHolder: string | undefined;
+  readonly startedAt = new Date();
+  readonly wire = new Wire(performance.now());
+  /** What the proxy's parts have logged, oldest first. */
+  readonly logged: { readonly level: string; readonly line: string }[] = [];
+  /** With the key. */
+  readonly gateway: EraBridge;
+  readonly #keyless: Upstream;
+  readonly #keys: KeyRing;
+  readonly #log: Log;
+  #contact: Promise<Answer> | undefined;
+  #key: Promise<FoundKey> | undefined;
+  #door: Promise<Door> | undefined;
+  #probe: Promise<Probe> | undefined;
+
+  /** `secrets` learns the keys that are found. */
+  constructor(
+    settings: ProxySettings,
+    env: NodeJS.ProcessEnv,
+    secrets: Secrets,
+    keyHolder?: string,
+  ) {
+    this.settings = settings;
+    this.env = env;
+    this.keyHolder = keyHolder;
+    this.#log = this.#createLog();
+    this.#keys = new KeyRing(settings, env, this.#log, secrets);
+    const carriers = keyHeaderNames(settings.keyHeader);
+    const headers = new Map([...settings.headers].filter(([name]) => !carriers.includes(name)));
+    const limits = { retryLimitMs: RETRY_LIMIT_MS };
+    this.#keyless = openGateway({ ...settings, headers }, NO_KEYS, this.#log, secrets, limits);
+    this.gateway = openGateway(settings, this.#keys, this.#log, secrets, limits);
+  }
+
+  /** The endpoint without what may be secret in it. */
+  get displayUrl(): string {
+    return displayUrl(this.settings.url);
+  }
+
+  /** The request that costs the gateway least. `ping` is none where the proxy answers it itself. */
+  get pingMethod(): 'ping' | 'server/discover' {
+    return this.gateway.translatedRevision === undefined ? 'ping' : 'server/discover';
+  }
+
+  begin(): void {
+    void this.contact();
+    void this.key();
+    void this.door();
+    void this.probe();
+  }
+
+  /** `initialize` without a key: whether the gateway can be reached, and what it asks for. */
+  contact(): Promise<Answer> {
+    this.#contact ??= this.ask(this.#keyless, 'initialize', HELLO, 'initialize without a key');
+    return this.#contact;
+  }
+
+  /** The key that the proxy would send. */
+  key(): Promise<FoundKey> {
+    const startMs = this.wire.now();
+    this.#key ??= this.#keys
+      .current()
+      .then((finding) => ({ finding, startMs, endMs: this.wire.now() }));
+    return this.#key;
+  }
+
+  /** `initialize` with the key. */
+  door(): Promise<Door> {
+    this.#door ??= this.#knock();
+    return this.#door;
+  }
+
+  /** The way to the gateway, step by step, where the proxy goes it itself. */
+  probe(): Promise<Probe> {
+    this.#probe ??= this.#probeUnlessProxied();
+    return this.#probe;
+  }
+
+  /** Sends a request through the proxy's own gateway. */
+  async ask(gateway: Upstream, method: string, params: object, label = method): Promise<Answer> {
+    const { value, requests } = await this.wire.watch(label, () =>
+      exchange(gateway, method, params),
+    );
+    return { ...value, requests };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#keyless.close(CLOSE_LIMIT_MS), this.gateway.close(CLOSE_LIMIT_MS)]);
+    this.wire.close();
+  }
+
+  async #knock(): Promise<Door> {
+    const [contact, { finding }] = await Promise.all([this.contact(), this.key()]);
+    const { failure } = contact;
+    if (failure?.reason === 'unreachable') {
+      return hasConnected(contact) ? contact : { skipped: 'there is no connection' };
+    }
+    if (this.keyHolder !== undefined) return { skipped: 'the key is not known here' };
+    if (finding.kind === 'unusable') return { skipped: 'there is no key to send' };
+    if (finding.kind === 'none' && failure !== undefined) {
+      return failure.status === 401 ? { skipped: 'there is no key to send' } : contact;
+    }
+    return this.ask(this.gateway, 'initialize', HELLO, 'initialize');
+  }
+
+  async #probeUnlessProxied(): Promise<Probe> {
+    const { url, routes } = this.settings;
+    await Promise.race([this.wire.firstConnection, this.contact()]);
+    if (this.wire.connections.length === 0) return { skipped: 'no connection was tried' };
+    if (routes.isProxied(url)) return { skipped: 'the HTTP proxy does that' };
+    return probeRoute(url, routes.connectTimeoutMs, () => this.wire.now());
+  }
+
+  #createLog(): Log {
+    const at = (level: string) => (line: string) => void this.logged.push({ level, line });
+    return {
+      ...createLog('error', () => {}),
+      error: at('error'),
+      warn: at('warn'),
+      info: at('info'),
+    };
+  }
+}
+
+/** Whether a connection came about, whatever was answered on it. */
+export function hasConnected({ requests }: Answer): boolean {
+  return requests.some(({ sentMs }) => sentMs !== undefined);
+}
+
+/**
+ * Whether the key has a source that takes its time: a command, or the keychain, which has been asked
+ * as well where there is no key.
+ */
+export function isWaitedFor({ finding }: FoundKey): boolean {
+  return ['none', 'keychain', 'key-command'].includes(finding.origin.source);
+}
+
+const HELLO = {
+  protocolVersion: '2025-11-25',
+  capabilities: {},
+  clientInfo: { name: 'mcp-latchkey doctor', version: __VERSION__ },
+};
+
+const NO_KEYS = {
+  current: async () => ({ kind: 'none', origin: { source: 'none', origin: 'no source' } }) as const,
+  renew: async () => undefined,
+};

@@ -1,0 +1,141 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { PeerCertificate, TLSSocket } from 'node:tls';
+import type { ConnectionBegun, RequestBegun } from '../http/route.ts';
+
+/** A connection that was opened. Times in milliseconds of the wire's clock. */
+export interface WireConnection {
+  /** Host and port, the port left out where it is the scheme's own. */
+  readonly host: string;
+  readonly startMs: number;
+  /** When it was ready, TLS included. */
+  endMs?: number;
+  tls?: { readonly protocol: string; readonly certificate: PeerCertificate };
+}
+
+/** A request that was sent, and what came back. Times in milliseconds of the wire's clock. */
+export interface WireRequest {
+  /** What it was sent for. */
+  readonly label: string;
+  readonly method: string;
+  readonly startMs: number;
+  /** The connection, where it was opened for this request. */
+  connection?: WireConnection;
+  sentMs?: number;
+  /** When the answer's head was there. */
+  headMs?: number;
+  endMs?: number;
+  status?: number;
+  /** The answer's; names in lower case, the last of several. As sent: not fit to show. */
+  headers: Readonly<Record<string, string>>;
+}
+
+/**
+ * Watches what the proxy's own parts do on the network, by what their route tells on its diagnostics
+ * channels: so the facts are those of the very requests that the proxy sends.
+ */
+export class Wire {
+  readonly requests: WireRequest[] = [];
+  readonly connections: WireConnection[] = [];
+  /** Resolves when the first connection begins to be opened. */
+  readonly firstConnection: Promise<void>;
+  readonly #origin: number;
+  readonly #label = new AsyncLocalStorage<string>();
+  readonly #bySocket = new WeakMap<Socket, WireConnection>();
+  readonly #subscriptions: (() => void)[] = [];
+  #onFirstConnection: () => void = () => {};
+
+  /** `origin`: the `performance.now()` at which the wire's clock begins. */
+  constructor(origin: number) {
+    this.#origin = origin;
+    this.firstConnection = new Promise((resolve) => {
+      this.#onFirstConnection = resolve;
+    });
+    this.#subscribe<RequestBegun>('mcp-latchkey:request', (begun) => this.#onRequest(begun));
+    this.#subscribe<ConnectionBegun>('mcp-latchkey:connection', (b) => this.#onConnection(b));
+  }
+
+  /** Milliseconds since the wire's clock began. */
+  now(): number {
+    return performance.now() - this.#origin;
+  }
+
+  /** Runs `send` and resolves with what it does, and with the requests that it sent. */
+  async watch<Value>(
+    label: string,
+    send: () => Promise<Value>,
+  ): Promise<{ value: Value; requests: WireRequest[] }> {
+    const before = this.requests.length;
+    const value = await this.#label.run(label, send);
+    return {
+      value,
+      requests: this.requests.slice(before).filter((request) => request.label === label),
+    };
+  }
+
+  /** Watches no more. */
+  close(): void {
+    for (const unsubscribeOne of this.#subscriptions) unsubscribeOne();
+  }
+
+  #onRequest({ request, method }: RequestBegun): void {
+    const label = this.#label.getStore();
+    if (label === undefined) return;
+    const watched: WireRequest = { label, method, startMs: this.now(), headers: {} };
+    this.requests.push(watched);
+    request.once('socket', (socket) => this.#sent(watched, socket));
+    request.once('response', (response) => this.#answered(watched, response));
+    request.once('close', () => {
+      watched.endMs = this.now();
+    });
+  }
+
+  #onConnection({ host, opening }: ConnectionBegun): void {
+    if (this.#label.getStore() === undefined) return;
+    const connection = { host, startMs: this.now() };
+    this.connections.push(connection);
+    this.#onFirstConnection();
+    opening.then(
+      (socket) => this.#connected(connection, socket),
+      () => {},
+    );
+  }
+
+  #connected(connection: WireConnection, socket: Socket): void {
+    connection.endMs = this.now();
+    this.#bySocket.set(socket, connection);
+    if (!('encrypted' in socket)) return;
+    const secure = socket as TLSSocket;
+    connection.tls = {
+      protocol: secure.getProtocol() ?? '',
+      certificate: secure.getPeerCertificate(),
+    };
+  }
+
+  #sent(watched: WireRequest, socket: Socket): void {
+    watched.sentMs = this.now();
+    const connection = this.#bySocket.get(socket);
+    if (connection === undefined) return;
+    // What is sent later on it finds it open.
+    this.#bySocket.delete(socket);
+    watched.connection = connection;
+  }
+
+  #answered(watched: WireRequest, { statusCode, rawHeaders }: IncomingMessage): void {
+    watched.headMs = this.now();
+    watched.status = statusCode ?? 0;
+    watched.headers = Object.fromEntries(
+      rawHeaders.flatMap((name, index) =>
+        index % 2 === 0 ? [[name.toLowerCase(), rawHeaders[index + 1] ?? '']] : [],
+      ),
+    );
+  }
+
+  #subscribe<Message>(channel: string, onMessage: (message: Message) => void): void {
+    const listener = (message: unknown) => onMessage(message as Message);
+    subscribe(channel, listener);
+    this.#subscriptions.push(() => unsubscribe(channel, listener));
+  }
+}

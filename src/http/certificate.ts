@@ -1,0 +1,75 @@
+import { isIP } from 'node:net';
+import { connect, type PeerCertificate } from 'node:tls';
+import type { Trouble } from '../failures/network-causes.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import { withoutBrackets } from './environment-proxy.ts';
+import { guarded } from './guarded.ts';
+
+const DEFAULT_LIMIT_MS = 10_000;
+
+/**
+ * What is wrong with the certificate of `url`'s host, naming it: for a `Trouble` that a failed
+ * connection has shown, whose error does not say whose certificate it was. Connects once more and
+ * sends nothing. Undefined when that fails or takes longer than `limitMs` or, where that is 0, than
+ * 10 s: a request waits for it. Never rejects.
+ */
+export async function describeCertificate(
+  url: URL,
+  trouble: Trouble,
+  limitMs: number,
+): Promise<string | undefined> {
+  const certificate = await peerCertificate(url, limitMs || DEFAULT_LIMIT_MS);
+  if (certificate === undefined) return undefined;
+  const subject = `its certificate, for ${nameIn(certificate.subject)},`;
+  const issuer = nameIn(certificate.issuer);
+  switch (trouble) {
+    case 'certificate-expired': {
+      const [start, end] = [new Date(certificate.valid_from), new Date(certificate.valid_to)];
+      return start.getTime() > Date.now()
+        ? `${subject} is not valid before ${day(start)}`
+        : `${subject} expired on ${day(end)}`;
+    }
+    case 'certificate-self-signed':
+      return `${subject} is self-signed`;
+    case 'certificate-unknown-issuer':
+      return `${subject} was issued by ${issuer}, which this machine does not trust`;
+    default:
+      return undefined;
+  }
+}
+
+function peerCertificate(url: URL, limitMs: number): Promise<PeerCertificate | undefined> {
+  const host = withoutBrackets(url.hostname);
+  return new Promise((resolve) => {
+    const socket = connect({
+      host,
+      port: Number(url.port || 443),
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+      // To look at it: nothing is sent, and the socket is closed at once.
+      rejectUnauthorized: false,
+    });
+    const finish = (certificate?: PeerCertificate) => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(certificate?.subject === undefined ? undefined : certificate);
+    };
+    const timer = setTimeout(finish, limitMs);
+    const onSecure = () => finish(socket.getPeerCertificate());
+    socket.once(
+      'secureConnect',
+      guarded(onSecure, () => finish()),
+    );
+    socket.once('error', () => finish());
+  });
+}
+
+/** The name of a certificate's subject or issuer, fit to show. */
+export function nameIn(name: PeerCertificate['subject']): string {
+  const [text] = [name.CN ?? name.O ?? name.OU].flat();
+  return cleanNetworkText(String(text ?? 'no name'), 100) || 'no name';
+}
+
+/** `2026-01-31`. */
+export function day(date: Date): string {
+  return Number.isNaN(date.getTime()) ? 'an unknown day' : date.toISOString().slice(0, 10);
+}

@@ -1,0 +1,370 @@
+import type { Readable, Writable } from 'node:stream';
+import {
+  CATALOGUE,
+  type RpcError,
+  wordFailure,
+  wordInternalError,
+  wordTooLarge,
+} from '../failures/catalogue.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Secrets } from '../failures/secrets.ts';
+import { memberAt } from '../jsonrpc/json-members.ts';
+import {
+  errorResponse,
+  INVALID_REQUEST,
+  idOf,
+  type Message,
+  PARSE_ERROR,
+  type ReadResult,
+  type Request,
+  readMessages,
+  responseBytesFor,
+  salvageRequestId,
+  type Unusable,
+} from '../jsonrpc/message.ts';
+import type { Log } from '../log.ts';
+import { isOpenEnded } from '../transport/methods.ts';
+import type { MessageObserver, Sending, Upstream } from '../transport/transport.ts';
+import { arrayOf, BatchReplies, wantsReply } from './batch-replies.ts';
+import { LineReader } from './line-reader.ts';
+import { MessageWriter } from './message-writer.ts';
+
+/**
+ * How long replies may still come once the client has closed stdin: the MCP SDK sends SIGTERM after
+ * 2 s, and SIGKILL 2 s later.
+ */
+const DRAIN_LIMIT_MS = 1_500;
+/** The same, if nothing has been sent that could be answered. */
+const UNSENT_DRAIN_LIMIT_MS = 1_000;
+/** How long the end of the session may take. */
+const CLOSE_LIMIT_MS = 1_000;
+/** How long what was written may take to leave: the client may have stopped reading. */
+const FLUSH_LIMIT_MS = 500;
+/** How long a cancelled exchange may stay open after the cancellation was sent. */
+const CANCEL_LIMIT_MS = 900;
+/** How many messages a batch of the client's may have: all are in flight at once. */
+const MOST_IN_BATCH = 1_000;
+
+/** Takes the reply to a request; undefined when there is to be none. */
+type Answer = (reply: Buffer | undefined) => void;
+
+/** A request of the client's that has not been answered. */
+interface InFlight {
+  readonly request: Request;
+  readonly answer: Answer;
+  sending?: Sending;
+}
+
+export interface StdioProxyOptions {
+  readonly input: Readable;
+  readonly output: Writable;
+  readonly upstream: Upstream;
+  readonly maxMessageBytes: number;
+  /** What reaches the client in no error. */
+  readonly secrets: Secrets;
+  readonly log: Log;
+}
+
+/**
+ * The stdio side: reads the client's messages from `input`, sends each upstream and writes what
+ * comes back to `output`, one message a line. Every request gets exactly one reply with its id; a
+ * cancelled one gets none (MCP 2025-11-25, Cancellation).
+ */
+export class StdioProxy {
+  readonly #input: Readable;
+  readonly #writer: MessageWriter;
+  readonly #upstream: Upstream;
+  readonly #maxMessageBytes: number;
+  readonly #secrets: Secrets;
+  readonly #log: Log;
+  readonly #inFlight = new Set<InFlight>();
+  readonly #sendings = new Set<Sending>();
+  readonly #stopped: Promise<void>;
+  #onStop = () => {};
+  #onIdle: (() => void) | undefined;
+
+  constructor(options: StdioProxyOptions) {
+    this.#input = options.input;
+    this.#writer = new MessageWriter(options.output);
+    this.#upstream = options.upstream;
+    this.#maxMessageBytes = options.maxMessageBytes;
+    this.#secrets = options.secrets;
+    this.#log = options.log;
+    this.#stopped = new Promise((resolve) => {
+      this.#onStop = resolve;
+    });
+    this.#upstream.listen(this.#observer(undefined));
+  }
+
+  /**
+   * Runs until the client closes `input` or `stop` is called, and then ends in four steps. Each has
+   * a limit, so that the end takes 3 s at most:
+   *
+   * 1. Replies that still come are passed on, for 1.5 s, or 1 s if nothing has been sent. Skipped or
+   *    cut short by `stop`.
+   * 2. Every request that is still open is given up, and gets an error.
+   * 3. The session is ended.
+   * 4. What was written to `output` leaves the process.
+   */
+  async run(): Promise<void> {
+    await Promise.race([this.#readInput(), this.#stopped]);
+    this.#input.pause();
+
+    for (const inFlight of this.#inFlight) {
+      if (isOpenEnded(inFlight.request.method)) this.#giveUp(inFlight);
+    }
+    const start = performance.now();
+    const drained = Promise.race([this.#idle(), this.#stopped]);
+    await within(UNSENT_DRAIN_LIMIT_MS, drained);
+    const mayBeAnswered = [...this.#inFlight].some(({ sending }) => sending?.mayHaveRun);
+    if (mayBeAnswered) await within(DRAIN_LIMIT_MS - UNSENT_DRAIN_LIMIT_MS, drained);
+    const waitedMs = Math.round(performance.now() - start);
+    this.#log.debug(`waited ${waitedMs} ms for replies, ${this.#sendings.size} did not come`);
+
+    for (const inFlight of this.#inFlight) this.#giveUp(inFlight);
+
+    await within(CLOSE_LIMIT_MS, this.#upstream.close(CLOSE_LIMIT_MS));
+
+    await within(FLUSH_LIMIT_MS, this.#writer.flush());
+  }
+
+  /** Makes `run` end without waiting for replies. */
+  stop(): void {
+    this.#onStop();
+  }
+
+  /** Resolves when the client has closed `input`, or it can be read no longer. */
+  #readInput(): Promise<void> {
+    const lines = new LineReader({
+      limitBytes: this.#maxMessageBytes,
+      onLine: (line) => this.#fromClient(line),
+      onTooLong: (head, tail) => this.#tooLong(head, tail),
+    });
+    return new Promise((resolve) => {
+      this.#input.on('data', (chunk: Buffer) => lines.push(chunk));
+      this.#input.once('end', () => lines.end());
+      for (const event of ['end', 'close', 'error']) this.#input.on(event, () => resolve());
+    });
+  }
+
+  /** Resolves when nothing is on its way to the gateway or back. */
+  #idle(): Promise<void> {
+    if (this.#sendings.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onIdle = resolve;
+    });
+  }
+
+  #giveUp(inFlight: InFlight): void {
+    const { request, sending } = inFlight;
+    const error = sending?.mayHaveRun === true ? INTERRUPTED : NOT_RUN;
+    sending?.abort();
+    this.#answer(inFlight, errorResponse(request.id, error));
+  }
+
+  #fromClient(line: Buffer): void {
+    const read = readMessages(line, MOST_IN_BATCH);
+    const { messages, isBatch } = read;
+    if (!isBatch) {
+      for (const message of messages) this.#take(message, (reply) => this.#write(reply));
+      return;
+    }
+    if (read.rest !== undefined) {
+      const why = `a batch of more than ${MOST_IN_BATCH} messages`;
+      this.#refuseBatch(read, INVALID_REQUEST, why);
+      return;
+    }
+    if (messages.some((message) => message.kind === 'unusable' && message.code === PARSE_ERROR)) {
+      this.#refuseBatch(read, PARSE_ERROR, 'a batch that is not valid JSON');
+      return;
+    }
+    // The gateway gets each message in a POST of its own, the client its replies in one array
+    // (MCP 2025-03-26, Base Protocol §Batching; JSON-RPC 2.0 §6).
+    const replies = new BatchReplies(messages, (reply) => this.#write(reply));
+    for (const message of messages) this.#take(message, (reply) => replies.add(reply));
+  }
+
+  #tooLong(head: Buffer, tail: Buffer): void {
+    const error = wordTooLarge(this.#maxMessageBytes);
+    this.#log.warn(`a message from the client is not sent: ${error.message}`);
+    const id = salvageRequestId(head, tail);
+    if (id !== undefined) this.#write(errorResponse(id, error));
+  }
+
+  #take(message: Message | Unusable, answer: Answer): void {
+    if (message.kind === 'unusable') this.#refuse(message, answer);
+    else if (message.kind === 'request') this.#request(message, answer);
+    else if (isCancellation(message)) this.#cancel(message);
+    else this.#send(message, this.#observer(undefined));
+  }
+
+  #refuse(unusable: Unusable, answer: Answer): void {
+    this.#log.warn(`a line from the client is no JSON-RPC message: ${unusable.why}`);
+    if (wantsReply(unusable)) {
+      answer(errorResponse(unusable.id, refusal(unusable.code, unusable.why)));
+    }
+  }
+
+  /** Answers each request of a batch of which none is sent, without blocking what is in flight. */
+  #refuseBatch(batch: ReadResult, code: number, why: string): void {
+    this.#log.warn(`a line from the client is no JSON-RPC message: ${why}`);
+    const error = refusal(code, why);
+    const refuse = async () => {
+      for (let read: ReadResult | undefined = batch; read !== undefined; read = read.rest?.()) {
+        const replies = read.messages.filter(wantsReply).map(({ id }) => errorResponse(id, error));
+        if (replies.length > 0) this.#write(arrayOf(replies));
+        await new Promise((resolve) => setImmediate(resolve));
+        await this.#writer.congested();
+      }
+      return undefined;
+    };
+    const refusing: Sending = {
+      settled: refuse(),
+      mayHaveRun: false,
+      cease: () => {},
+      abort: () => {},
+    };
+    this.#watch(refusing, () => {});
+  }
+
+  #request(request: Request, answer: Answer): void {
+    const inFlight: InFlight = { request, answer };
+    this.#inFlight.add(inFlight);
+    inFlight.sending = this.#send(request, this.#observer(inFlight), (error) =>
+      this.#answer(inFlight, errorResponse(request.id, error)),
+    );
+  }
+
+  // The request gets no reply from here on. Its exchange ends when the gateway has the
+  // cancellation, or soon after: what the gateway streams until then is not lost.
+  #cancel(notification: Message): void {
+    const id = memberAt(notification.bytes, 'params', 'requestId');
+    const cancelled = this.#requestInFlight(id && idOf(id)?.key);
+    cancelled?.sending?.cease();
+    if (cancelled !== undefined) this.#answer(cancelled, undefined);
+    const cancellation = this.#send(notification, this.#observer(undefined));
+    const end = () => {
+      clearTimeout(timer);
+      cancelled?.sending?.abort();
+    };
+    const timer = setTimeout(end, CANCEL_LIMIT_MS);
+    void cancellation.settled.then(end, end);
+  }
+
+  #send(
+    message: Message,
+    observer: MessageObserver,
+    onError = (error: RpcError) => this.#logError(message, error),
+  ): Sending {
+    const sending = this.#begin(message, observer);
+    this.#watch(sending, onError);
+    return sending;
+  }
+
+  #watch(sending: Sending, onError: (error: RpcError) => void): void {
+    this.#sendings.add(sending);
+    const settle = (error: RpcError | undefined) => {
+      this.#sendings.delete(sending);
+      if (error !== undefined) onError(error);
+      if (this.#sendings.size === 0) this.#onIdle?.();
+    };
+    void sending.settled.then(
+      (failure) => settle(failure && this.#secrets.maskError(wordFailure(failure))),
+      (bug: Error) => {
+        this.#log.error(`bug: ${bug.stack}`);
+        settle(wordInternalError(bug));
+      },
+    );
+  }
+
+  // A bug must not leave a request without its reply.
+  #begin(message: Message, observer: MessageObserver): Sending {
+    try {
+      return this.#upstream.send(message, observer);
+    } catch (bug) {
+      const settled = Promise.reject(bug);
+      return { settled, mayHaveRun: true, cease: () => {}, abort: () => {} };
+    }
+  }
+
+  #observer(own: InFlight | undefined): MessageObserver {
+    return {
+      onMessage: (message) => this.#fromGateway(message, own),
+      congested: () => this.#writer.congested(),
+    };
+  }
+
+  #fromGateway(message: Message, own: InFlight | undefined): void {
+    if (message.kind !== 'response') {
+      this.#write(message.bytes);
+      return;
+    }
+    const key = message.id?.key;
+    const isOwn = own !== undefined && own.request.id.key === key && this.#inFlight.has(own);
+    const target = isOwn ? own : this.#requestInFlight(key);
+    if (target === undefined) {
+      this.#log.warn('dropped a reply from the gateway to no request that waits for one');
+      return;
+    }
+    this.#answer(target, responseBytesFor(target.request.id, this.#secrets.maskMessage(message)));
+  }
+
+  #answer(inFlight: InFlight, reply: Buffer | undefined): void {
+    if (this.#inFlight.delete(inFlight)) inFlight.answer(reply);
+  }
+
+  /** The newest, should a client have used an id twice. */
+  #requestInFlight(key: string | undefined): InFlight | undefined {
+    let found: InFlight | undefined;
+    for (const inFlight of this.#inFlight) if (inFlight.request.id.key === key) found = inFlight;
+    return found;
+  }
+
+  #logError(message: Message, error: RpcError): void {
+    const what = message.kind === 'response' ? "the client's reply" : message.method;
+    this.#log.warn(`could not deliver ${cleanNetworkText(what)}: ${error.message}`);
+  }
+
+  #write(message: Buffer | undefined): void {
+    if (message !== undefined) this.#writer.write(message);
+  }
+}
+
+function refusal(code: number, why: string): { code: number; message: string } {
+  const what = code === PARSE_ERROR ? 'Parse error' : 'Invalid request';
+  return { code, message: `${what}: ${why}` };
+}
+
+function isCancellation(message: Message): boolean {
+  return message.kind === 'notification' && message.method === 'notifications/cancelled';
+}
+
+/** Resolves when `promise` has settled, after `limitMs` at the latest. */
+function within(limitMs: number, promise: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, limitMs);
+    const settled = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    promise.then(settled, settled);
+  });
+}
+
+const INTERRUPTED: RpcError = {
+  code: CATALOGUE.interrupted.code,
+  message:
+    'Interrupted: mcp-latchkey was stopped before the reply came, and the request may have run. Check what it did before you try again.',
+  data: {
+    reason: 'interrupted',
+    hint: 'Check what it did before you try again.',
+    retryable: false,
+  },
+};
+
+const NOT_RUN: RpcError = {
+  code: CATALOGUE.unreachable.code,
+  message:
+    'Unreachable: mcp-latchkey was stopped before the gateway accepted the request, so it did not run. Try again.',
+  data: { reason: 'unreachable', hint: 'Try again.', retryable: true },
+};

@@ -1,0 +1,90 @@
+import type * as Discovery from '../auth/discovery.ts';
+import type { KeyFinding } from '../auth/key.ts';
+import type { Failure } from '../failures/failure.ts';
+import type { Trouble } from '../failures/network-causes.ts';
+import type { Log } from '../log.ts';
+import { failureOfEnd } from './classify-outcome.ts';
+import type { EndpointOptions } from './endpoint.ts';
+import type { ExchangeEnd } from './exchange.ts';
+
+interface ExplainerOptions extends EndpointOptions {
+  readonly maxMessageBytes: number;
+  readonly log: Log;
+}
+
+/** How long it is remembered that there is no metadata. */
+const NO_METADATA_MS = 5_000;
+
+/** What is known of a message whose exchange failed. */
+export interface Attempted {
+  readonly key: KeyFinding;
+  /** Whether the same message twice would do no more than once. */
+  mayRepeat(): boolean;
+  readonly attempts: number;
+  /** Whether it was sent in a session that the gateway itself had begun. */
+  readonly isInSession?: boolean;
+}
+
+/** Judges exchanges that failed, and asks around for what explains them. */
+export class FailureExplainer {
+  readonly #options: ExplainerOptions;
+  readonly #gateway: string;
+  #discovery: ReturnType<typeof Discovery.discoverResource> | undefined;
+
+  /** `gateway`: the endpoint without its query. */
+  constructor(options: ExplainerOptions, gateway: string) {
+    this.#options = options;
+    this.#gateway = gateway;
+  }
+
+  /** Never rejects. Takes 5 s at most, for the metadata behind a 401. */
+  async failureOf(end: ExchangeEnd, attempted: Attempted): Promise<Failure> {
+    const { log, routes, timeoutMs, maxMessageBytes } = this.#options;
+    if (end.kind === 'bug') log.error(`bug: ${end.error.stack}`);
+    const failure = failureOfEnd(end, {
+      ...attempted,
+      gateway: this.#gateway,
+      connectTimeoutMs: routes.connectTimeoutMs,
+      timeoutMs,
+      maxMessageBytes,
+    });
+    const explained = { ...(await this.#certificate(failure)), ...(await this.#challenge(end)) };
+    return { ...failure, ...explained };
+  }
+
+  /** Whose certificate it is that was not trusted. */
+  async #certificate({ trouble, detail }: Failure): Promise<Partial<Failure>> {
+    const { url, routes } = this.#options;
+    const isNameless = trouble?.startsWith('certificate-') && detail === undefined;
+    if (!isNameless || routes.isProxied(url)) return {};
+    const { describeCertificate } = await import('../http/certificate.ts');
+    const described = await describeCertificate(url, trouble as Trouble, routes.connectTimeoutMs);
+    return described === undefined ? {} : { detail: described };
+  }
+
+  /** What a 401 or 403 says in its challenge, and what the metadata behind a 401 adds. */
+  async #challenge(end: ExchangeEnd): Promise<Partial<Failure>> {
+    if (end.kind !== 'refused' || (end.status !== 401 && end.status !== 403)) return {};
+    const { challengeIn, challengeInWords, discoverResource } = await import(
+      '../auth/discovery.ts'
+    );
+    const challenge = challengeIn(end.headers['www-authenticate']);
+    const detail = challengeInWords(challenge);
+    const said = detail === undefined ? {} : { detail };
+    if (end.status === 403) return said;
+    const { url, routes } = this.#options;
+    this.#discovery ??= discoverResource(url, challenge, routes);
+    const discovery = this.#discovery;
+    const resource = await discovery;
+    if (!('why' in resource)) return { ...said, resource };
+    this.#options.log.info(`no protected resource metadata: ${resource.why}`);
+    this.#forgetLater(discovery);
+    return said;
+  }
+
+  #forgetLater(discovery: ReturnType<typeof Discovery.discoverResource>): void {
+    setTimeout(() => {
+      if (this.#discovery === discovery) this.#discovery = undefined;
+    }, NO_METADATA_MS).unref();
+  }
+}

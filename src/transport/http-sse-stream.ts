@@ -1,0 +1,368 @@
+import type { KeyFinding } from '../auth/key.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import { guarded } from '../http/guarded.ts';
+import {
+  asReplyTo,
+  type Message,
+  type MessageId,
+  type Request,
+  type Unusable,
+} from '../jsonrpc/message.ts';
+import type { Log } from '../log.ts';
+import type { Endpoint } from './endpoint.ts';
+import { Exchange, type ExchangeEnd, StreamEnded } from './exchange.ts';
+import { redirectWithin, targetWithin } from './redirect.ts';
+import type { MessageObserver } from './transport.ts';
+
+/** How the opening of a stream came out. */
+export type Opening =
+  | { readonly kind: 'open' }
+  | { readonly kind: 'failed'; readonly end: ExchangeEnd }
+  /** It names another origin to send messages to; `location` is clean. */
+  | { readonly kind: 'elsewhere'; readonly location: string };
+
+export interface HttpSseStreamOptions {
+  readonly endpoint: Endpoint;
+  readonly origin: string;
+  /** Path and query of the GET. */
+  readonly target: string;
+  readonly key: KeyFinding;
+  /** Takes what is no reply. */
+  readonly listener: MessageObserver;
+  /** Longest silence while a reply is due, in milliseconds; 0 for no limit. */
+  readonly timeoutMs: number;
+  /** Longest wait for the `endpoint` event, in milliseconds; 0 for no limit. */
+  readonly openLimitMs: number;
+  readonly maxMessageBytes: number;
+  readonly log: Log;
+}
+
+/** A message that is on its way. */
+export interface Posting {
+  /**
+   * Never rejects. `replied` once the observer has the reply to a request, `accepted` once anything
+   * else was; else why not.
+   */
+  readonly ended: Promise<ExchangeEnd>;
+  /** Whether the POST has a connection, and begins to leave this machine. */
+  readonly hasBegun: boolean;
+  /** Ends it now: nothing more reaches the observer. */
+  abort(): void;
+}
+
+/** A request whose reply is to come on the stream. */
+interface Pending {
+  readonly request: Request;
+  readonly observer: MessageObserver;
+  readonly sentAt: number;
+  timer?: NodeJS.Timeout;
+  settle(end: ExchangeEnd): void;
+}
+
+const LONGEST_REFERENCE_BYTES = 8192;
+
+/** No `endpoint` event, nor anything else, came in time. */
+class StreamSilent extends Error {
+  readonly code = 'STREAM_SILENT';
+}
+
+/** The gateway said nothing for as long as a route would wait for a body. */
+class ReplySilent extends Error {
+  readonly code = 'ERR_ANSWER_TIMEOUT';
+}
+
+/**
+ * One session over HTTP+SSE (MCP 2024-11-05, Transports §HTTP with SSE): a GET whose event stream
+ * first names where messages are POSTed, and then brings all replies.
+ */
+export class HttpSseStream {
+  readonly opened: Promise<Opening>;
+  /** Whether the gateway has accepted a message on it. */
+  isProven = false;
+  readonly #options: HttpSseStreamOptions;
+  readonly #exchange: Exchange;
+  readonly #pending = new Set<Pending>();
+  readonly #openTimer: NodeJS.Timeout | undefined;
+  #resolveOpened!: (opening: Opening) => void;
+  /** Path and query to POST to, from the `endpoint` event. */
+  #target: string | undefined;
+  #isOver = false;
+  #heardAt = 0;
+  /** Who took the newest message, and may want a pause. */
+  #taker: MessageObserver;
+
+  constructor(options: HttpSseStreamOptions) {
+    this.#options = options;
+    this.#taker = options.listener;
+    this.opened = new Promise((resolve) => {
+      this.#resolveOpened = resolve;
+    });
+    const reading: MessageObserver = {
+      onMessage: (message) => this.#take(message),
+      // Asked behind each piece of the stream, keep-alive comments too.
+      congested: () => {
+        this.#heardAt = performance.now();
+        return this.#taker.congested();
+      },
+    };
+    this.#exchange = new Exchange('stream', reading, options.maxMessageBytes);
+    this.#exchange.onOtherEvent = (type, data) => this.#onOtherEvent(type, data);
+    this.#exchange.onUnusable = (found) => this.#onUnusable(found);
+    const { endpoint, target, key, openLimitMs } = options;
+    if (openLimitMs > 0) {
+      const onLimit = guarded(() => this.#tooLate(openLimitMs), this.#crash);
+      this.#openTimer = setTimeout(onLimit, openLimitMs);
+    }
+    endpoint.get(this.#exchange, target, undefined, { key, session: undefined });
+    const onEnd = guarded(
+      (end: ExchangeEnd) => this.#onEnd(end),
+      (error) => this.#onEnd({ kind: 'bug', error }),
+    );
+    void this.#exchange.ended.then(onEnd);
+  }
+
+  /** Ends it after a failure of this program in itself. */
+  readonly #crash = (bug: Error): void => this.#exchange.onResponseError(bug);
+
+  /** Whether it can carry no more messages. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** POSTs a message. Only on a stream that is open. */
+  send(message: Message, observer: MessageObserver, key: KeyFinding): Posting {
+    if (this.#isOver) {
+      // Since a moment ago: nothing was sent, so anything may be sent again.
+      const end: ExchangeEnd = { kind: 'broken', error: new StreamEnded(), sent: false };
+      return { ended: Promise.resolve(end), hasBegun: false, abort: () => {} };
+    }
+    if (message.kind === 'request') return this.#request(message, observer, key);
+    const post = this.#post('acceptance', message, observer, key);
+    const ended = post.ended.then((end) => (this.#isAcceptance(end) ? ACCEPTED : end));
+    return postingOf(post, ended, () => post.abort());
+  }
+
+  /** Whether a POST was sent elsewhere within the origin: what comes next goes there. */
+  follows(end: ExchangeEnd): boolean {
+    const redirected = redirectWithin(this.#options.origin, this.#target ?? '/', end);
+    if (redirected === undefined) return false;
+    this.#target = redirected;
+    return true;
+  }
+
+  /** Ends it now. What is in flight on it counts as interrupted. */
+  close(): void {
+    this.#isOver = true;
+    this.#exchange.abort();
+  }
+
+  #request(request: Request, observer: MessageObserver, key: KeyFinding): Posting {
+    let resolve!: (end: ExchangeEnd) => void;
+    const ended = new Promise<ExchangeEnd>((resolveEnded) => {
+      resolve = resolveEnded;
+    });
+    const pending: Pending = {
+      request,
+      observer,
+      sentAt: performance.now(),
+      settle: (end) => {
+        if (!this.#pending.delete(pending)) return;
+        clearTimeout(pending.timer);
+        resolve(end);
+      },
+    };
+    // Before the POST: the reply may overtake the word that the request was accepted.
+    this.#pending.add(pending);
+    this.#watch(pending, this.#options.timeoutMs);
+    const post = this.#post(request.id, request, observer, key);
+    void post.ended.then((end) => {
+      if (!this.#isAcceptance(end)) pending.settle(end);
+    });
+    const abort = () => {
+      pending.settle({ kind: 'aborted' });
+      post.abort();
+    };
+    return postingOf(post, ended, abort);
+  }
+
+  #post(
+    due: MessageId | 'acceptance',
+    message: Message,
+    observer: MessageObserver,
+    key: KeyFinding,
+  ): Exchange {
+    // Some gateways answer in the POST's body all the same.
+    const reading: MessageObserver = {
+      onMessage: (received) => this.#take(received),
+      congested: () => observer.congested(),
+    };
+    const { endpoint, maxMessageBytes } = this.#options;
+    const post = new Exchange(due, reading, maxMessageBytes);
+    endpoint.post(post, this.#target as string, message, { key, session: undefined });
+    return post;
+  }
+
+  /** Any 2xx, whatever its body. */
+  #isAcceptance(end: ExchangeEnd): boolean {
+    const isAccepted =
+      end.kind === 'accepted' ||
+      end.kind === 'replied' ||
+      ('status' in end && end.status >= 200 && end.status < 300);
+    if (isAccepted) {
+      this.isProven = true;
+      this.#heardAt = performance.now();
+    }
+    return isAccepted;
+  }
+
+  #take(message: Message): void {
+    const { listener, log } = this.#options;
+    if (this.#target === undefined) {
+      log.warn('dropped a message from the gateway that came before its endpoint event');
+      return;
+    }
+    if (message.kind !== 'response') {
+      this.#taker = listener;
+      listener.onMessage(message);
+      return;
+    }
+    const pending =
+      this.#waitingFor(({ key }) => key === message.id?.key) ??
+      this.#waitingFor((id) => asReplyTo(id, message) !== undefined);
+    const reply = pending && asReplyTo(pending.request.id, message);
+    if (pending === undefined || reply === undefined) {
+      log.warn('dropped a reply from the gateway to no request that waits for one');
+      return;
+    }
+    this.#taker = pending.observer;
+    const deliver = () => {
+      pending.observer.onMessage(reply);
+      pending.settle({ kind: 'replied' });
+    };
+    // The stream has the replies to others too.
+    guarded(deliver, (error) => pending.settle({ kind: 'bug', error }))();
+  }
+
+  /** The newest, should a client have used an id twice. */
+  #waitingFor(fits: (id: MessageId) => boolean): Pending | undefined {
+    return [...this.#pending].findLast(({ request }) => fits(request.id));
+  }
+
+  #onUnusable({ why, id }: Unusable): void {
+    this.#options.log.warn(`dropped an event from the gateway that is no message: ${why}`);
+    const what = `an event that is no message (${why})`;
+    this.#waitingFor((pending) => pending.key === id?.key)?.settle({
+      kind: 'not-mcp',
+      status: 200,
+      what,
+    });
+  }
+
+  #onOtherEvent(type: string, data: Buffer): void {
+    const { log, origin, target } = this.#options;
+    if (type !== 'endpoint') {
+      log.debug(`ignored an event of the type ${cleanNetworkText(type, 100)}`);
+      return;
+    }
+    if (this.#target !== undefined) {
+      log.warn('ignored a second endpoint event');
+      return;
+    }
+    const isShort = data.length <= LONGEST_REFERENCE_BYTES;
+    const reference = isShort ? data.toString('utf8') : '';
+    this.#target = isShort ? targetWithin(origin, target, reference) : undefined;
+    if (this.#target !== undefined) this.#open({ kind: 'open' });
+    else if (isShort && URL.canParse(reference, origin + target)) {
+      const url = new URL(reference, origin + target);
+      // Without its query, which may hold secrets.
+      const named = url.origin === 'null' ? url.protocol : url.origin + url.pathname;
+      this.#refuse({ kind: 'elsewhere', location: cleanNetworkText(named, 200) });
+    } else this.#refuse(notMcp('an endpoint event that names no address'));
+  }
+
+  #tooLate(limitMs: number): void {
+    const isConnected = this.#exchange.headers['content-type'] !== undefined;
+    const words = `no HTTP+SSE stream was opened within ${Math.round(limitMs / 100) / 10} s`;
+    this.#refuse(
+      isConnected
+        ? notMcp('an event stream without an endpoint event')
+        : { kind: 'failed', end: { kind: 'broken', error: new StreamSilent(words), sent: true } },
+    );
+  }
+
+  #refuse(opening: Opening): void {
+    this.#open(opening);
+    this.close();
+  }
+
+  /** The first time counts. */
+  #open(opening: Opening): void {
+    clearTimeout(this.#openTimer);
+    this.#resolveOpened(opening);
+  }
+
+  #watch(pending: Pending, waitMs: number): void {
+    const { timeoutMs } = this.#options;
+    if (timeoutMs === 0) return;
+    const onLimit = () => {
+      const silentMs = performance.now() - Math.max(pending.sentAt, this.#heardAt);
+      if (silentMs < timeoutMs) {
+        this.#watch(pending, Math.ceil(timeoutMs - silentMs));
+        return;
+      }
+      pending.settle({ kind: 'broken', error: new ReplySilent(), sent: true });
+      // The connection may be dead, with nobody to say so.
+      if (this.#pending.size === 0) this.close();
+    };
+    pending.timer = setTimeout(guarded(onLimit, this.#crash), waitMs);
+  }
+
+  #onEnd(end: ExchangeEnd): void {
+    this.#isOver = true;
+    this.#open({ kind: 'failed', end: this.#whyNotOpened(end) });
+    const inFlight = [...this.#pending];
+    // Whose reply was too large is only known where one request waits.
+    const own = end.kind === 'too-large' && inFlight.length > 1 ? brokenOff() : interruption(end);
+    for (const pending of inFlight) pending.settle(own);
+    const { log } = this.#options;
+    // Otherwise those in flight log it.
+    if (end.kind === 'bug' && inFlight.length === 0) log.error(`bug: ${end.error.stack}`);
+    log.debug(`the event stream ended: ${end.kind}`);
+  }
+
+  #whyNotOpened(end: ExchangeEnd): ExchangeEnd {
+    if (end.kind === 'aborted') return brokenOff();
+    if (end.kind !== 'accepted') return end;
+    const type = [this.#exchange.headers['content-type']].flat()[0] ?? 'no type';
+    const what = end.isEventStream
+      ? 'an event stream without an endpoint event'
+      : `no event stream but a body of type ${cleanNetworkText(type, 100)}`;
+    return { kind: 'not-mcp', status: 200, what };
+  }
+}
+
+function postingOf(post: Exchange, ended: Promise<ExchangeEnd>, abort: () => void): Posting {
+  return {
+    ended,
+    get hasBegun() {
+      return post.hasBegun;
+    },
+    abort,
+  };
+}
+
+const ACCEPTED: ExchangeEnd = { kind: 'accepted', isEventStream: false };
+
+function notMcp(what: string): Opening {
+  return { kind: 'failed', end: { kind: 'not-mcp', status: 200, what } };
+}
+
+function brokenOff(): ExchangeEnd {
+  return { kind: 'broken', error: new StreamEnded(), sent: true, status: 200 };
+}
+
+/** What the end of the stream means for a request that waits for its reply. */
+function interruption(end: ExchangeEnd): ExchangeEnd {
+  if (end.kind === 'broken') return { ...end, sent: true };
+  return end.kind === 'accepted' || end.kind === 'aborted' ? brokenOff() : end;
+}

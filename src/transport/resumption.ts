@@ -1,0 +1,59 @@
+import type { KeyFinding } from '../auth/key.ts';
+import type { Course } from './delivery-state.ts';
+import type { Exchange, ExchangeEnd } from './exchange.ts';
+import { isTimeout, mayPass } from './retry-policy.ts';
+import type { Keys } from './streamable-http.ts';
+
+const DEFAULT_WAIT_MS = 1_000;
+const MOST_FAILURES = 3;
+
+export interface ResumptionOptions {
+  readonly keys: Keys;
+  readonly course: Course;
+  /** Longest silence while the reply is due, in milliseconds; 0 for no limit. */
+  readonly timeoutMs: number;
+  /** Sends the GET; `lastEventId` goes into `Last-Event-ID`. */
+  open(key: KeyFinding, lastEventId: string): Exchange;
+}
+
+/**
+ * Goes on with an event stream that broke off, from its last event (MCP 2025-11-25, Transports
+ * §Resumability and Redelivery; 2026-07-28 has none), after the time it asked for or what is left of
+ * the timeout. Resolves with how that ended; with `broken` when it cannot be.
+ */
+export async function resume(
+  first: Exchange,
+  broken: ExchangeEnd,
+  { keys, course, timeoutMs, open }: ResumptionOptions,
+): Promise<ExchangeEnd> {
+  let { lastEventId, retryMs = DEFAULT_WAIT_MS } = first;
+  let heardAt = performance.now();
+  let hasNewKey = false;
+  course.hadAttempt = true;
+  for (let failures = 0; lastEventId !== undefined && failures < MOST_FAILURES; ) {
+    const leftMs = heardAt + (timeoutMs || Number.POSITIVE_INFINITY) - performance.now();
+    if (leftMs <= 0) return broken;
+    if (!hasNewKey) await course.pause(Math.min(retryMs, leftMs));
+    const key = await keys.current();
+    if (course.isOver) return { kind: 'aborted' };
+    const exchange = open(key, lastEventId);
+    course.attempt = exchange;
+    const end = await exchange.ended;
+    if (end.kind === 'replied' || end.kind === 'aborted' || end.kind === 'bug') return end;
+    if (isTimeout(end)) return end;
+    if (end.kind === 'refused' && end.status === 401 && !hasNewKey) {
+      hasNewKey = (await keys.renew(key)) !== undefined;
+      if (hasNewKey) continue;
+    }
+    if (!mayPass(end)) return broken;
+    hasNewKey = false;
+    // Closing without the reply is how a gateway lets its clients poll (MCP 2025-11-25,
+    // Transports §Sending Messages to the Server, 6): no failure.
+    const wasOpen = end.kind === 'broken' && end.status !== undefined;
+    failures = wasOpen ? 0 : failures + 1;
+    if (wasOpen) heardAt = performance.now();
+    lastEventId = exchange.lastEventId;
+    retryMs = exchange.retryMs ?? retryMs;
+  }
+  return broken;
+}

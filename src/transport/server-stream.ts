@@ -1,0 +1,153 @@
+import { isOtherKey, type KeyFinding } from '../auth/key.ts';
+import { wordFailure } from '../failures/catalogue.ts';
+import type { Failure } from '../failures/failure.ts';
+import { watchForSleep } from '../http/sleep-watch.ts';
+import type { Log } from '../log.ts';
+import type { Exchange, ExchangeEnd } from './exchange.ts';
+import { mayPass } from './retry-policy.ts';
+import type { Keys } from './streamable-http.ts';
+
+const SHORTEST_WAIT_MS = 1_000;
+const LONGEST_WAIT_MS = 30_000;
+
+export interface ServerStreamOptions {
+  readonly log: Log;
+  readonly keys: Keys;
+  /** Sends the GET; `lastEventId` goes into `Last-Event-ID`. */
+  open(key: KeyFinding, lastEventId: string | undefined): Exchange;
+  /**
+   * When `end` means that the session is lost, begins another, whose stream is another too. Resolves
+   * with whether it did.
+   */
+  renewSession(end: ExchangeEnd): Promise<boolean>;
+  /** Why a stream could not be opened with `key`, for the log. */
+  describe(end: ExchangeEnd, key: KeyFinding): Promise<Failure>;
+}
+
+/**
+ * The GET stream of a session, for messages that belong to no request (MCP 2025-11-25, Transports
+ * §Listening for Messages from the Server). It is opened again when it ends, after its last event,
+ * until `close`; at once when the machine has slept, and with another key when the gateway rejects
+ * the one it has. A gateway that refuses it is left in peace until there is another key.
+ */
+export class ServerStream {
+  readonly #options: ServerStreamOptions;
+  #endWatch: () => void = () => {};
+  #exchange: Exchange | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+  #wasEverOpen = false;
+  #hasWarned = false;
+  #hasNewKey = false;
+  /** The one that it was refused with for good. */
+  #refusedKey: KeyFinding | undefined;
+  #lastEventId: string | undefined;
+  #waitMs = SHORTEST_WAIT_MS;
+
+  constructor(options: ServerStreamOptions) {
+    this.#options = options;
+    this.#start();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#endWatch();
+    clearTimeout(this.#timer);
+    this.#exchange?.abort();
+  }
+
+  /** The gateway takes this key: a stream that it refused with another is opened again. */
+  keyWorks(key: KeyFinding): void {
+    if (this.#isClosed || this.#refusedKey === undefined) return;
+    if (isOtherKey(key, this.#refusedKey)) this.#start();
+  }
+
+  #start(): void {
+    this.#refusedKey = undefined;
+    this.#hasWarned = false;
+    this.#waitMs = SHORTEST_WAIT_MS;
+    this.#endWatch = watchForSleep(() => this.#wakeUp());
+    void this.#open();
+  }
+
+  #wakeUp(): void {
+    this.#options.log.debug('the machine has slept');
+    clearTimeout(this.#timer);
+    this.#wasEverOpen ||= this.#exchange?.headers['content-type'] !== undefined;
+    this.#remember(this.#exchange);
+    this.#exchange?.abort();
+    void this.#open();
+  }
+
+  async #open(): Promise<void> {
+    this.#exchange = undefined;
+    const { keys, open } = this.#options;
+    const key = await keys.current();
+    // Closed meanwhile, or opened a second time by `#wakeUp`.
+    if (this.#isClosed || this.#exchange !== undefined) return;
+    const exchange = open(key, this.#lastEventId);
+    this.#exchange = exchange;
+    const isCurrent = () => !this.#isClosed && this.#exchange === exchange;
+    const end = await exchange.ended;
+    if (!isCurrent()) return;
+    if (end.kind === 'refused' && end.status === 401 && !this.#hasNewKey) {
+      this.#hasNewKey = (await keys.renew(key)) !== undefined;
+      if (!isCurrent()) return;
+      if (this.#hasNewKey) return this.#open();
+    }
+    this.#hasNewKey = false;
+    this.#onEnd(exchange, end, key);
+  }
+
+  #onEnd(exchange: Exchange, end: ExchangeEnd, key: KeyFinding): void {
+    if (wasOpen(end)) {
+      this.#wasEverOpen = true;
+      this.#remember(exchange);
+      // What is too large now, or a bug, will be so again: after a longer wait each time.
+      if (end.kind === 'too-large' || end.kind === 'bug') void this.#warnOnce(end, key);
+      else this.#waitMs = exchange.retryMs ?? SHORTEST_WAIT_MS;
+    } else if (!mayPass(end) && (end.kind === 'refused' || !this.#wasEverOpen)) {
+      void this.#giveUp(end, key);
+      return;
+    } else if (!this.#wasEverOpen) void this.#warnOnce(end, key);
+    this.#options.log.debug(`the gateway's own stream ended, again in ${this.#waitMs} ms`);
+    this.#timer = setTimeout(() => void this.#open(), this.#waitMs);
+    this.#waitMs = Math.min(Math.max(this.#waitMs * 2, SHORTEST_WAIT_MS), LONGEST_WAIT_MS);
+  }
+
+  /** Until there is another key. */
+  async #giveUp(end: ExchangeEnd, key: KeyFinding): Promise<void> {
+    this.#endWatch();
+    this.#refusedKey = key;
+    if (!this.#wasEverOpen) {
+      if (!isAbsence(end)) await this.#warnOnce(end, key);
+    } else if (!(await this.#options.renewSession(end))) {
+      // It may have had a warning of its beginnings.
+      this.#hasWarned = false;
+      await this.#warnOnce(end, key);
+    }
+  }
+
+  #remember(exchange: Exchange | undefined): void {
+    if (exchange !== undefined) this.#lastEventId = exchange.lastEventId;
+  }
+
+  async #warnOnce(end: ExchangeEnd, key: KeyFinding): Promise<void> {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    const { message } = wordFailure(await this.#options.describe(end, key));
+    this.#options.log.warn(`no stream for the gateway's own messages: ${message}`);
+  }
+}
+
+function wasOpen(end: ExchangeEnd): boolean {
+  if (end.kind === 'accepted') return end.isEventStream;
+  return (
+    end.kind === 'too-large' || end.kind === 'bug' || (end.kind === 'broken' && end.status === 200)
+  );
+}
+
+function isAbsence(end: ExchangeEnd): boolean {
+  if (end.kind === 'accepted') return !end.isEventStream;
+  return end.kind === 'refused' && [404, 405, 501].includes(end.status);
+}

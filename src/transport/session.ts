@@ -1,0 +1,85 @@
+import type { Headers } from '../http/route.ts';
+import { memberAt, memberOf, membersOf, textIn, valueIn } from '../jsonrpc/json-members.ts';
+import type { Notification, Request, Response } from '../jsonrpc/message.ts';
+
+/** What each request of a session says of it in its headers. */
+export interface SessionHeaders {
+  /** `Mcp-Session-Id`, to be sent along with everything later. */
+  readonly id?: string;
+  /** Why the id that the gateway gave cannot be sent, in words. */
+  readonly idTrouble?: string;
+  /** The negotiated revision, sent as `MCP-Protocol-Version`. */
+  readonly protocolVersion?: string;
+}
+
+/** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
+export interface Session extends SessionHeaders {
+  /** The client's own messages, to shake hands anew when the session is lost. */
+  readonly initialize: Request;
+  initialized?: Notification;
+  /** Whether the client can show a link (MCP 2025-11-25, Elicitation §Capabilities). */
+  readonly clientElicitsUrls: boolean;
+  /** Those of the gateway's capabilities that are lists whose changes it may tell of, as JSON. */
+  readonly lists: ReadonlyMap<string, Buffer | undefined>;
+}
+
+// What a session id may be made of (MCP 2025-11-25, Transports §Session Management, 1), at whatever
+// length a head can have: node:http ends one at 16 KiB. Id and revision go into request headers:
+// nothing else may get there.
+const VISIBLE_ASCII = /^[\x21-\x7e]+$/;
+const LONGEST_REVISION = 1024;
+
+/** The session that a successful reply to `initialize`, and the headers it came with, begin. */
+export function sessionFrom(initialize: Request, headers: Headers, reply: Response): Session {
+  const [version, capabilities] = membersOf(memberOf(reply.bytes, 'result'), [
+    'protocolVersion',
+    'capabilities',
+  ]);
+  const protocolVersion = textIn(version);
+  const elicitation = memberAt(initialize.bytes, 'params', 'capabilities', 'elicitation');
+  const isRevision = isVisibleAscii(protocolVersion) && protocolVersion.length <= LONGEST_REVISION;
+  return {
+    initialize,
+    clientElicitsUrls: memberOf(elicitation, 'url') !== undefined,
+    lists: new Map(
+      membersOf(capabilities, LISTS).map((list, index) => [LISTS[index] as string, copyOf(list)]),
+    ),
+    ...sessionNamedIn(headers),
+    ...(isRevision ? { protocolVersion } : {}),
+  };
+}
+
+const LISTS = ['tools', 'prompts', 'resources'];
+const MOST_KEPT_BYTES = 64 * 1024;
+
+/** A copy, since a view would keep the whole reply. Undefined where that would be large. */
+function copyOf(json: Buffer | undefined): Buffer | undefined {
+  return json === undefined || json.length > MOST_KEPT_BYTES ? undefined : Buffer.from(json);
+}
+
+/** The session that the head of an answer to `initialize` begins, where it names one. */
+export function sessionNamedIn(headers: Headers = {}): Pick<Session, 'id' | 'idTrouble'> {
+  const value = headers['mcp-session-id'];
+  if (value === undefined) return {};
+  // A proxy may have joined equal lines into one (RFC 9110 §5.3).
+  const [id = '', ...others] = new Set([value].flat().flatMap((line) => line.split(/,[ \t]+/)));
+  if (others.length > 0) return { idTrouble: 'it came more than once, with different values' };
+  if (id === '') return { idTrouble: 'it is empty' };
+  return isVisibleAscii(id) ? { id } : { idTrouble: 'it is not visible ASCII' };
+}
+
+/**
+ * The notifications that tell a client what a new session changed: a `list_changed` for each list
+ * that the gateway said it would announce changes of, and whose capability is another now.
+ */
+export function listChanges(before: Session, after: Session): Buffer[] {
+  return LISTS.filter((name) => {
+    const list = before.lists.get(name);
+    const isPromised = valueIn(memberOf(list, 'listChanged')) === true;
+    return isPromised && list?.equals(after.lists.get(name) ?? Buffer.alloc(0)) === false;
+  }).map((name) => Buffer.from(`{"jsonrpc":"2.0","method":"notifications/${name}/list_changed"}`));
+}
+
+function isVisibleAscii(value: unknown): value is string {
+  return typeof value === 'string' && VISIBLE_ASCII.test(value);
+}

@@ -1,0 +1,380 @@
+import type { KeyFinding } from '../auth/key.ts';
+import type { Failure } from '../failures/failure.ts';
+import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Secrets } from '../failures/secrets.ts';
+import type { Diagnosis } from '../http/classify-network-error.ts';
+import {
+  type Message,
+  type Notification,
+  type Request,
+  type Response,
+  readMessages,
+} from '../jsonrpc/message.ts';
+import type { Log } from '../log.ts';
+import { failureOfKey, replyInRefusal } from './classify-outcome.ts';
+import { Course } from './delivery-state.ts';
+import { FailureExplainer } from './diagnose-failure.ts';
+import { Endpoint, type EndpointOptions } from './endpoint.ts';
+import { Exchange, type ExchangeEnd } from './exchange.ts';
+import { explainEnvelope } from './explain-error.ts';
+import { HandshakeBarrier } from './handshake-gate.ts';
+import { isLostSession } from './lost-session.ts';
+import { isInitialize, isInitialized } from './methods.ts';
+import { outcomeOf, wasNotRun } from './not-run.ts';
+import { Remedies, type RemedyOptions } from './remedies.ts';
+import { resume } from './resumption.ts';
+import { RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
+import { ServerStream } from './server-stream.ts';
+import {
+  listChanges,
+  type Session,
+  type SessionHeaders,
+  sessionFrom,
+  sessionNamedIn,
+} from './session.ts';
+import { KnownTools } from './tool-cache.ts';
+import type { MessageObserver, Sending, Upstream } from './transport.ts';
+
+/** Where the key comes from. */
+export interface Keys {
+  /** Never rejects. */
+  current(): Promise<KeyFinding>;
+  /** Another key than the one the gateway rejected, if the source has one by now. */
+  renew(rejected: KeyFinding): Promise<KeyFinding | undefined>;
+}
+
+export interface GatewayOptions extends EndpointOptions {
+  readonly keys: Keys;
+  /** Whether expired credentials may be answered with URLElicitationRequired. */
+  readonly elicitsUrls: boolean;
+  readonly maxMessageBytes: number;
+  /** Milliseconds after the first attempt in which another may begin (30,000). */
+  readonly retryLimitMs?: number;
+  readonly secrets: Secrets;
+  readonly log: Log;
+}
+
+/** Of a request that was sent. */
+interface Context {
+  readonly observer: MessageObserver;
+  readonly course: Course;
+  /** The one that it was sent in. */
+  readonly session: Session | undefined;
+  /** Where it was sent. */
+  readonly target: string;
+}
+
+/** How long the end of a session that another one replaces may take. */
+const REPLACED_LIMIT_MS = 1_000;
+
+/**
+ * A remote MCP endpoint over Streamable HTTP, revisions 2024-11-05 to 2025-11-25: each message is
+ * one POST, repeated where that is safe; a lost session is begun anew; a GET stream is kept for
+ * what belongs to no request.
+ */
+export class Gateway implements Upstream {
+  readonly #options: GatewayOptions;
+  readonly #endpoint: Endpoint;
+  readonly #failures: FailureExplainer;
+  readonly #remedyOptions: RemedyOptions;
+  readonly #tools = new KnownTools();
+  #session: Session | undefined;
+  /** The newest `initialize`: the head of its answer names the session before the reply is there. */
+  #handshake: Exchange | undefined;
+  #renewal: Promise<Failure | undefined> | undefined;
+  #serverStream: ServerStream | undefined;
+  #serverMessages: MessageObserver | undefined;
+  readonly #barrier = new HandshakeBarrier();
+  /** What was there before an `initialize` that has not succeeded yet. */
+  #replaced: Session | undefined;
+  /** Sessions that are being ended in the background. */
+  readonly #ending = new Set<Promise<void>>();
+
+  constructor(options: GatewayOptions) {
+    this.#options = options;
+    this.#endpoint = new Endpoint(options);
+    this.#failures = new FailureExplainer(options, this.#endpoint.displayUrl);
+    const { keys, url } = options;
+    const renewSession = (lost: Session) => this.#renewSession(lost);
+    this.#remedyOptions = { keys, endpoint: this.#endpoint, origin: url.origin, renewSession };
+  }
+
+  listen(observer: MessageObserver): void {
+    this.#serverMessages = this.#options.secrets.masking(observer);
+  }
+
+  send(message: Message, observer: MessageObserver): Sending {
+    const course = new Course();
+    const before = this.#barrier.before(message);
+    course.settled =
+      before === undefined
+        ? this.#deliver(message, observer, course)
+        : before.then(() => this.#deliver(message, observer, course));
+    if (isInitialize(message) || isInitialized(message))
+      this.#barrier.raise(message.method, course.settled);
+    return course;
+  }
+
+  async close(limitMs: number): Promise<void> {
+    this.#serverStream?.close();
+    const current = this.#session ?? sessionNamedIn(this.#handshake?.headers);
+    const replaced = this.#replaced?.id === current.id ? undefined : this.#replaced;
+    const last = [replaced, current].map((session) => this.#deleteSession(session, limitMs));
+    await Promise.all([...this.#ending, ...last]);
+    await this.#endpoint.close();
+  }
+
+  /** Sends the message, again where that is safe and may help, until it is settled. */
+  async #deliver(
+    message: Message,
+    observer: MessageObserver,
+    course: Course,
+  ): Promise<Failure | undefined> {
+    const start = Date.now();
+    const mayRepeat = () => message.kind === 'request' && this.#tools.mayRepeat(message);
+    const { retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
+    const { isRenewal } = course;
+    let remedies: Remedies | undefined;
+    for (let attempt = 1; ; ) {
+      const key = await this.#options.keys.current();
+      if (key.kind === 'unusable') return failureOfKey(this.#endpoint.displayUrl, key);
+      const trouble = this.#endpoint.open();
+      if (trouble !== undefined) return this.#unreachable(trouble, key);
+      if (!isRenewal) await this.#renewal;
+      if (course.isOver) return undefined;
+      const session = this.#sessionFor(message, isRenewal);
+      const target = remedies?.target ?? this.#endpoint.target;
+      const exchange = this.#exchange(message, observer);
+      course.attempt = exchange;
+      if (isInitialize(message)) this.#handshake = exchange;
+      this.#endpoint.post(exchange, target, message, { key, session });
+      let end = await exchange.ended;
+      if (end.kind === 'broken' && message.kind === 'request' && message.headers === undefined) {
+        end = await this.#resume(exchange, end, message, { observer, course, session, target });
+      }
+      if (end.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
+      if (end.kind === 'replied' || end.kind === 'accepted') this.#serverStream?.keyWorks(key);
+      if (course.isOver || end.kind === 'replied' || end.kind === 'aborted') return undefined;
+      if (message.kind !== 'request' && end.kind === 'accepted') {
+        if (isInitialized(message)) this.#initialized(message);
+        return undefined;
+      }
+      course.attempt = undefined;
+      const isNotRun = wasNotRun(outcomeOf(end));
+      if (!isNotRun) course.hadAttempt = true;
+      if (isNotRun || mayRepeat()) {
+        remedies ??= new Remedies(this.#remedyOptions, target);
+        const remedy = await remedies.after(end, { message, key, session, isRenewal });
+        if (remedy === 'again') continue;
+        if (remedy !== undefined) return remedy.over;
+      }
+      const elapsedMs = Date.now() - start;
+      const waitMs = waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat });
+      if (waitMs === undefined) {
+        const ownReply = message.kind === 'request' && replyInRefusal(message, end);
+        if (ownReply) {
+          observer.onMessage(this.#read(message, ownReply, exchange));
+          return undefined;
+        }
+        const isInSession = session?.id !== undefined;
+        return this.#failures.failureOf(end, { key, mayRepeat, attempts: attempt, isInSession });
+      }
+      this.#options.log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
+      await course.pause(waitMs);
+      if (course.isOver) return undefined;
+      attempt++;
+    }
+  }
+
+  /**
+   * What a message is sent in: `initialize` begins a session and is sent in none, and what brings
+   * headers of its own needs none (MCP 2026-07-28, Streamable HTTP).
+   */
+  #sessionFor(message: Message, isRenewal: boolean): Session | undefined {
+    if (message.kind !== 'response' && message.headers !== undefined) return undefined;
+    if (isInitialize(message)) {
+      if (!isRenewal) this.#replaced ??= this.#session;
+      this.#forgetSession();
+    }
+    return this.#session;
+  }
+
+  #exchange(message: Message, observer: MessageObserver): Exchange {
+    const { maxMessageBytes, secrets } = this.#options;
+    if (message.kind !== 'request') return new Exchange('acceptance', observer, maxMessageBytes);
+    const reading: MessageObserver = {
+      congested: () => observer.congested(),
+      onMessage: (received) => observer.onMessage(this.#read(message, received, exchange)),
+    };
+    const exchange: Exchange = new Exchange(message.id, secrets.masking(reading), maxMessageBytes);
+    return exchange;
+  }
+
+  /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
+  #read(request: Request, received: Message, exchange: Exchange): Message {
+    if (received.kind !== 'response' || received.id?.key !== request.id.key) return received;
+    if (received.isError) return this.#explained(request, received);
+    if (request.method === 'initialize') this.#learnSession(request, received, exchange);
+    if (request.method === 'tools/list') this.#rememberTools(request, received);
+    return received;
+  }
+
+  #explained(request: Request, error: Response): Response {
+    return explainEnvelope(this.#options.secrets.maskMessage(error), request, {
+      toolNames: () => this.#tools.names(),
+      gatewayAddress: this.#options.routes.addressOf(this.#options.url),
+      elicitsUrls: this.#options.elicitsUrls && this.#session?.clientElicitsUrls === true,
+    });
+  }
+
+  #rememberTools(request: Request, reply: Response): void {
+    this.#tools.remember(request, reply);
+    // A list with a tool in it is longer than that.
+    if (reply.bytes.length > 256 || this.#tools.names().length > 0) return;
+    const filter = this.#options.url.searchParams.get('integrations');
+    this.#options.log.warn(
+      filter === null
+        ? 'the gateway offers no tools: the account has no integrations connected'
+        : `the gateway offers no tools: the integration filter '${cleanNetworkText(filter)}' matches nothing that the account can reach`,
+    );
+  }
+
+  #learnSession(initialize: Request, reply: Response, { headers }: Exchange): void {
+    const session = sessionFrom(initialize, headers, reply);
+    this.#session = session;
+    this.#endSession(this.#replaced, session);
+    this.#replaced = undefined;
+    const { id, idTrouble, protocolVersion = 'unknown' } = session;
+    let kind = id === undefined ? 'without a session' : 'with a session';
+    if (idTrouble !== undefined) {
+      this.#options.log.warn(`cannot use the gateway's Mcp-Session-Id: ${idTrouble}`);
+      kind = 'with a session id that cannot be used';
+    }
+    this.#options.log.info(`initialized, revision ${protocolVersion}, ${kind}`);
+  }
+
+  #forgetSession(): void {
+    this.#serverStream?.close();
+    this.#serverStream = undefined;
+    this.#session = undefined;
+  }
+
+  #initialized(notification: Notification): void {
+    if (this.#session !== undefined) this.#session.initialized = notification;
+    this.#openServerStream();
+  }
+
+  /**
+   * Shakes hands anew with the client's own messages, once for all that lost the session (MCP
+   * 2025-11-25, Transports §Session Management, 4). Resolves with why it failed.
+   */
+  #renewSession(lost: Session): Promise<Failure | undefined> {
+    if (this.#renewal !== undefined) return this.#renewal;
+    if (this.#session !== lost) return Promise.resolve(undefined);
+    const renewal = this.#shakeHandsAnew(lost).finally(() => {
+      this.#renewal = undefined;
+    });
+    this.#renewal = renewal;
+    this.#barrier.raise('initialize', renewal);
+    return renewal;
+  }
+
+  async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
+    this.#options.log.info('the gateway no longer knows the session: initializing anew');
+    const renew = (message: Message) =>
+      this.#deliver(message, SILENT, new Course({ isRenewal: true }));
+    let failure = await renew(lost.initialize);
+    const renewed = this.#session as Session | undefined;
+    if (renewed === undefined) {
+      failure ??= this.#sessionFailure('it lost the session and refuses to begin another');
+    }
+    if (lost.initialized !== undefined) failure ??= await renew(lost.initialized);
+    if (failure !== undefined || renewed === undefined) {
+      this.#endSession(renewed, lost);
+      // What comes next tries again.
+      this.#session = lost;
+      return failure;
+    }
+    this.#serverMessages?.onNewSession?.();
+    for (const bytes of listChanges(lost, renewed)) {
+      for (const message of readMessages(bytes).messages) {
+        if (message.kind !== 'unusable') this.#serverMessages?.onMessage(message);
+      }
+    }
+    return undefined;
+  }
+
+  /** Goes on with the event stream that brought some of the answer to a request. */
+  #resume(
+    first: Exchange,
+    broken: ExchangeEnd,
+    request: Request,
+    { observer, course, session, target }: Context,
+  ): Promise<ExchangeEnd> {
+    const { keys, log } = this.#options;
+    const timeoutMs = this.#endpoint.timeoutMs(request);
+    const open = (key: KeyFinding, lastEventId: string) => {
+      log.debug('going on with an event stream that broke off');
+      const exchange = this.#exchange(request, observer);
+      this.#endpoint.get(exchange, target, lastEventId, { key, session }, timeoutMs);
+      return exchange;
+    };
+    return resume(first, broken, { keys, course, timeoutMs, open });
+  }
+
+  #openServerStream(): void {
+    const observer = this.#serverMessages;
+    if (observer === undefined) return;
+    const session = this.#session;
+    this.#serverStream?.close();
+    this.#serverStream = new ServerStream({
+      log: this.#options.log,
+      keys: this.#options.keys,
+      open: (key, lastEventId) => {
+        const exchange = new Exchange('stream', observer, this.#options.maxMessageBytes);
+        const target = this.#endpoint.sessionTarget;
+        this.#endpoint.get(exchange, target, lastEventId, { key, session });
+        return exchange;
+      },
+      renewSession: async (end) => {
+        if (session?.id === undefined || !isLostSession(end)) return false;
+        return (await this.#renewSession(session)) === undefined;
+      },
+      describe: (end, key) =>
+        this.#failures.failureOf(end, { key, mayRepeat: () => true, attempts: 1 }),
+    });
+  }
+
+  /** In the background. Not where the gateway gave its successor the same id. */
+  #endSession(session: Session | undefined, successor: Session): void {
+    if (session?.id === successor.id) return;
+    const ended = this.#deleteSession(session, REPLACED_LIMIT_MS).finally(() => {
+      this.#ending.delete(ended);
+    });
+    this.#ending.add(ended);
+  }
+
+  async #deleteSession(session: SessionHeaders | undefined, limitMs: number): Promise<void> {
+    if (session?.id === undefined) return;
+    const exchange = new Exchange('acceptance', SILENT, this.#options.maxMessageBytes);
+    const timer = setTimeout(() => exchange.abort(), limitMs);
+    // Not awaited: the source of the key may take longer than there is time.
+    void this.#options.keys.current().then((key) => {
+      this.#endpoint.delete(exchange, limitMs, { key, session });
+    });
+    const end = await exchange.ended;
+    clearTimeout(timer);
+    this.#options.log.debug(`session ended: ${end.kind}`);
+  }
+
+  #sessionFailure(detail: string): Failure {
+    return { reason: 'gateway_error', gateway: this.#endpoint.displayUrl, detail };
+  }
+
+  #unreachable(diagnosis: Diagnosis, key: KeyFinding): Failure {
+    const gateway = this.#endpoint.displayUrl;
+    return { reason: 'unreachable', gateway, key: key.origin, ...diagnosis };
+  }
+}
+
+const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };

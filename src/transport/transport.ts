@@ -1,0 +1,42 @@
+import type { Failure } from '../failures/failure.ts';
+import type { Message } from '../jsonrpc/message.ts';
+
+/** Who takes messages that come from the gateway. */
+export interface MessageObserver {
+  onMessage(message: Message): void;
+  /** Resolves when more may come; undefined when that is now. The producer waits until then. */
+  congested(): Promise<void> | undefined;
+  /** Told when the session was lost and begun anew: it knows nothing of what was set in it. */
+  onNewSession?(): void;
+}
+
+/** A message on its way to the gateway. */
+export interface Sending {
+  /**
+   * Never rejects. Undefined when all went well: a request's reply has been given to the observer,
+   * anything else was accepted. Undefined as well after `abort`.
+   */
+  readonly settled: Promise<Failure | undefined>;
+  /**
+   * Whether the gateway may have acted on it by now. False while nothing of it has left this
+   * computer, and when the gateway has turned it away.
+   */
+  readonly mayHaveRun: boolean;
+  /**
+   * Lets what is under way end by itself, but begins nothing new for it: no further attempt, nor
+   * one that has no connection yet.
+   */
+  cease(): void;
+  /** Ends it now: nothing more of it reaches the observer. */
+  abort(): void;
+}
+
+/** What the stdio side talks to: the gateway, or what translates for it. */
+export interface Upstream {
+  /** Names who takes messages that belong to no request. Called once, before `send`. */
+  listen(observer: MessageObserver): void;
+  /** Sends a message; all that comes back on account of it goes to the observer. */
+  send(message: Message, observer: MessageObserver): Sending;
+  /** Ends the session, waiting at most `limitMs`, and closes every connection. Never rejects. */
+  close(limitMs: number): Promise<void>;
+}

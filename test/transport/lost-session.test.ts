@@ -1,0 +1,137 @@
+import { describe, expect, it } from 'vitest';
+import type { Headers } from '../../src/http/route.ts';
+import { type Response, readMessages } from '../../src/jsonrpc/message.ts';
+import type { ExchangeEnd } from '../../src/transport/exchange.ts';
+import { isLostSession, saysSessionIsLost } from '../../src/transport/lost-session.ts';
+
+const reply = (code: number, message: string) =>
+  readMessages(Buffer.from(JSON.stringify({ jsonrpc: '2.0', id: 1, error: { code, message } })))
+    .messages[0] as Response;
+
+/** A refusal without a reply to the request. */
+const refused = (status: number, body = '', headers: Headers = {}): ExchangeEnd => ({
+  kind: 'refused',
+  status,
+  headers,
+  body: Buffer.from(body),
+});
+
+const LOST = [
+  'Session not found',
+  'session not found',
+  'Session not found or expired',
+  'Session expired',
+  'The session has expired',
+  'Session has been terminated',
+  'Not Found: Session has been terminated',
+  'Session 3f2a-9 not found',
+  'Session ID abc not found',
+  'Session with id abc is unknown',
+  'Session "abc" was closed',
+  'Session ID is required',
+  'Invalid session',
+  'Invalid session ID',
+  'Invalid or missing session ID',
+  'Missing session ID',
+  'Unknown session 12',
+  'No session found',
+  'No active session',
+  'Could not find session',
+  'Bad Request: No valid session ID provided',
+  'Bad Request: Mcp-Session-Id header is required',
+  'Bad Request: Missing session ID',
+  'Bad Request: Server not initialized',
+  'Server not initialized',
+  'Unauthorized: Session not found',
+  'MCP error -32001: Session not found',
+  'Session does not exist',
+];
+
+describe('an error with the id of the request', () => {
+  it.each(LOST)('is about the session of the transport: %s', (message) => {
+    for (const code of [-32000, -32001]) {
+      expect(saysSessionIsLost(reply(code, message))).toBe(true);
+    }
+    for (const code of [-32602, -32603, -32600, 404, 1]) {
+      expect(saysSessionIsLost(reply(code, message))).toBe(false);
+    }
+  });
+
+  it.each([
+    'recording session abc does not exist',
+    'Your login session expired',
+    'The browser session is closed',
+    'Sessions are limited to 10',
+    'Session started',
+    'Session recording failed: the microphone was not found',
+    'Invalid session recording',
+    'File not found in session 12',
+    'No',
+    '',
+  ])('is the answer of a tool: %s', (message) => {
+    for (const code of [-32000, -32001]) {
+      expect(saysSessionIsLost(reply(code, message))).toBe(false);
+    }
+  });
+
+  it('counts with 400 and 404 only, and a result never', () => {
+    const lost = reply(-32001, 'Session not found');
+    const withReply = (status: number, own: Response) =>
+      isLostSession({ ...refused(status, 'session'), reply: own } as ExchangeEnd);
+    expect([400, 404, 403, 422, 500].map((status) => withReply(status, lost))).toEqual([
+      ...[true, true, false, false, false],
+    ]);
+    const result = readMessages(Buffer.from('{"jsonrpc":"2.0","id":1,"result":{}}')).messages[0];
+    expect(withReply(404, result as Response)).toBe(false);
+    const noMessage = readMessages(
+      Buffer.from('{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":7}}'),
+    ).messages[0];
+    expect(withReply(404, noMessage as Response)).toBe(false);
+  });
+});
+
+describe('a refusal without a reply to the request', () => {
+  it.each<[boolean, number, string, Headers?]>([
+    [true, 404, ''],
+    [true, 404, '<html>Not Found</html>'],
+    [true, 400, 'Bad Request: No valid session ID provided'],
+    [true, 400, '{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Not initialized"}}'],
+    [true, 400, '{"error":"invalid sessionId"}'],
+    [true, 400, 'the first message must be initialize'],
+    [true, 410, 'the session is gone'],
+    [true, 422, 'Unexpected message, expect initialize request'],
+    [true, 401, 'Unauthorized: Session not found'],
+    [true, 403, '{"error":{"message":"session expired"}}'],
+    [false, 401, 'Unauthorized'],
+    [false, 401, 'see our session at the conference'],
+    [false, 401, 'Unauthorized: Session not found', { 'www-authenticate': 'Bearer' }],
+    [false, 403, 'sessions are not for you'],
+    [false, 400, 'Bad Request'],
+    [false, 400, 'obsessional'],
+    [false, 410, 'Gone'],
+    [false, 405, 'session'],
+    [false, 409, 'session'],
+    [false, 429, 'too many sessions'],
+    [false, 500, 'session not found'],
+    [false, 503, 'session not found'],
+  ])('%s for %d %j', (expected, status, body, headers) => {
+    expect(isLostSession(refused(status, body, headers))).toBe(expected);
+  });
+
+  it('says nothing where a reply in it may have been cut off', () => {
+    const cut: ExchangeEnd = { ...refused(404, '{"jsonrpc":'), isReplyCut: true } as ExchangeEnd;
+    expect(isLostSession(cut)).toBe(false);
+  });
+
+  it.each([
+    'session '.repeat(500),
+    `session${' '.repeat(4000)}`,
+    'no '.repeat(1300),
+    'error '.repeat(700),
+  ])('is read in no time, whatever it says: %.20s', (text) => {
+    const start = performance.now();
+    isLostSession(refused(401, text));
+    saysSessionIsLost(reply(-32000, text));
+    expect(performance.now() - start).toBeLessThan(1_000);
+  });
+});
