@@ -96,7 +96,7 @@ function killAll({ pid, exitCode, signalCode }: ChildProcess): void {
   }
 }
 
-interface Collected {
+interface ByteCollector {
   readonly text: string;
   readonly stderr: string;
   /** `exit code N`, a signal's name, an errno such as `EAGAIN`, or a key of `STOPPED`. */
@@ -111,7 +111,7 @@ const STOPPED = {
 };
 
 /** Takes what a process prints until it ends, and sees to its end. Never rejects. */
-function collect(start: () => ChildProcess, limitMs: number): Promise<Collected> {
+function collect(start: () => ChildProcess, limitMs: number): Promise<ByteCollector> {
   return new Promise((resolve) => {
     let child: ChildProcess;
     try {

@@ -1,18 +1,18 @@
 import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
-import { findKey, isOtherKey, type KeyFinding, type KeySources } from './key.ts';
+import { findKey, isOtherKey, type KeyResult, type KeySources } from './key.ts';
 
 /** How long the source is left alone after a renewal, and after it was slow to have no usable key. */
 const PAUSE_MS = 2_000;
 const SLOW_MS = 1_000;
 
 /** Keeps the key that was found, and asks its source again when the gateway rejects it. */
-export class KeyRing {
-  readonly #look: () => Promise<KeyFinding>;
-  #kept: KeyFinding | undefined;
+export class CachedKeyProvider {
+  readonly #look: () => Promise<KeyResult>;
+  #kept: KeyResult | undefined;
   /** The newest finding that is unusable, and until when it counts. */
-  #failed: { readonly finding: KeyFinding; readonly until: number } | undefined;
-  #looking: Promise<KeyFinding> | undefined;
+  #failed: { readonly finding: KeyResult; readonly until: number } | undefined;
+  #looking: Promise<KeyResult> | undefined;
   #renewedAt = Number.NEGATIVE_INFINITY;
 
   /** `secrets` learns each key that is found. */
@@ -30,7 +30,7 @@ export class KeyRing {
    * for 2 s: a command that hangs is not started for each call, and a file that was just corrected is
    * read at once. Calls meanwhile share one look, which takes at most 10 s. Never rejects.
    */
-  async current(): Promise<KeyFinding> {
+  async current(): Promise<KeyResult> {
     if (this.#kept !== undefined) return this.#kept;
     const failed = this.#failed;
     if (failed !== undefined && performance.now() < failed.until) return failed.finding;
@@ -42,7 +42,7 @@ export class KeyRing {
    * that the source has by now. Undefined when there is none. The source is asked once for all
    * calls meanwhile, and at most every 2 s. Never rejects.
    */
-  async renew(rejected: KeyFinding): Promise<KeyFinding | undefined> {
+  async renew(rejected: KeyResult): Promise<KeyResult | undefined> {
     if (
       this.#looking === undefined &&
       this.#kept !== undefined &&
@@ -61,7 +61,7 @@ export class KeyRing {
     return found.kind === 'found' && isOtherKey(found, rejected) ? found : undefined;
   }
 
-  #find(): Promise<KeyFinding> {
+  #find(): Promise<KeyResult> {
     const start = performance.now();
     this.#looking ??= this.#look()
       .then((finding) => {

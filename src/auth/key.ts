@@ -22,7 +22,7 @@ export interface KeySources {
 }
 
 /** A key that was found, or the reason why there is none to send. */
-export type KeyFinding =
+export type KeyResult =
   | {
       readonly kind: 'found';
       readonly key: string;
@@ -76,7 +76,7 @@ export function sendableKey(text: string): string | undefined {
 }
 
 /** The header that carries the key, as `[name, value]`; `[]` when there is none to add. */
-export function headerOfKey(finding: KeyFinding): [name: string, value: string] | [] {
+export function headerOfKey(finding: KeyResult): [name: string, value: string] | [] {
   if (finding.kind !== 'found') return [];
   const { key, keyHeader } = finding;
   return keyHeader === undefined ? ['authorization', `Bearer ${key}`] : [keyHeader, key];
@@ -89,7 +89,7 @@ export function environmentValue(name: string, env: NodeJS.ProcessEnv): string |
 }
 
 /** Whether the two send different keys, or one of them none. */
-export function isOtherKey(one: KeyFinding, other: KeyFinding): boolean {
+export function isOtherKey(one: KeyResult, other: KeyResult): boolean {
   if (one.kind === 'found' && other.kind === 'found') return one.key !== other.key;
   return one.kind !== other.kind;
 }
@@ -127,7 +127,7 @@ export async function findKey(
   sources: KeySources,
   env: NodeJS.ProcessEnv,
   log: Log,
-): Promise<KeyFinding> {
+): Promise<KeyResult> {
   const finding = await findChosenKey(sources, env, log);
   const options = loginOptions(sources);
   if (options === '') return finding;
@@ -151,7 +151,7 @@ async function findChosenKey(
   sources: KeySources,
   env: NodeJS.ProcessEnv,
   log: Log,
-): Promise<KeyFinding> {
+): Promise<KeyResult> {
   const origin = chosenOrigin(sources, env);
   switch (origin.source) {
     case 'key-command':
@@ -167,7 +167,7 @@ async function findChosenKey(
   }
 }
 
-function inHeader(sources: KeySources, origin: KeyOrigin): KeyFinding {
+function inHeader(sources: KeySources, origin: KeyOrigin): KeyResult {
   const { headers, keyHeader } = sources;
   const name = keyHeaderNames(keyHeader).find((own) => headers.has(own)) as string;
   const value = headers.get(name) as string;
@@ -180,7 +180,7 @@ function inHeader(sources: KeySources, origin: KeyOrigin): KeyFinding {
   return { kind: 'in-header', origin: { ...origin, ...tailOf(key) } };
 }
 
-async function fromCommand(sources: KeySources, origin: KeyOrigin, log: Log): Promise<KeyFinding> {
+async function fromCommand(sources: KeySources, origin: KeyOrigin, log: Log): Promise<KeyResult> {
   const { runKeyCommand } = await import('./key-command.ts');
   const result = await runKeyCommand(sources.keyCommand ?? '', log);
   if ('trouble' in result) return noKey(origin, result.trouble);
@@ -190,7 +190,7 @@ async function fromCommand(sources: KeySources, origin: KeyOrigin, log: Log): Pr
 /** It is read again for each rejected key. */
 let warned: string | undefined;
 
-async function fromFile(sources: KeySources, origin: KeyOrigin, log: Log): Promise<KeyFinding> {
+async function fromFile(sources: KeySources, origin: KeyOrigin, log: Log): Promise<KeyResult> {
   const file = sources.keyFile ?? '';
   let text: string;
   try {
@@ -214,7 +214,7 @@ async function fromFile(sources: KeySources, origin: KeyOrigin, log: Log): Promi
   return usableKey(text, sources, origin);
 }
 
-async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<KeyFinding> {
+async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<KeyResult> {
   const { account } = sources;
   const { readKeyOnce } = await import('./keychain.ts');
   const result = await readKeyOnce(sources.url, account ?? DEFAULT_ACCOUNT);
@@ -242,11 +242,11 @@ export function tailOf(key: string): { tail?: string } {
   return key.length >= 16 ? { tail: key.slice(-4) } : {};
 }
 
-function noKey(origin: KeyOrigin, detail: string): KeyFinding {
+function noKey(origin: KeyOrigin, detail: string): KeyResult {
   return { kind: 'unusable', reason: 'no_api_key', detail, origin };
 }
 
-function usableKey(text: string, { keyHeader }: KeySources, origin: KeyOrigin): KeyFinding {
+function usableKey(text: string, { keyHeader }: KeySources, origin: KeyOrigin): KeyResult {
   const key = sendableKey(text);
   if (key === undefined) return { kind: 'unusable', reason: 'malformed_api_key', origin };
   return {

@@ -2,7 +2,7 @@ import type { Failure } from '../failures/failure.ts';
 import { memberOf, stringOf } from '../jsonrpc/json-members.ts';
 import type { Message, Request, Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
-import type { MessageObserver, Sending, Upstream } from '../transport/transport.ts';
+import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import type * as Translators from './adapters.ts';
 import {
   errorCodeOf,
@@ -13,10 +13,10 @@ import {
   MODERN,
   revisionOf,
 } from './revisions.ts';
-import { Course, isReplyTo } from './send-sequence.ts';
+import { isReplyTo, SendSequence } from './send-sequence.ts';
 
 /** How what the client opened with is translated. */
-type Translation = 'none' | Translators.NewClient | Translators.OldClient;
+type Translation = 'none' | Translators.ModernClientAdapter | Translators.LegacyClientAdapter;
 
 /**
  * Between the client and the gateway, whichever era of MCP each of them is of: with `initialize`
@@ -24,8 +24,8 @@ type Translation = 'none' | Translators.NewClient | Translators.OldClient;
  * (MCP 2026-07-28, Versioning §Compatibility Matrix). Where both are of the earlier era, every
  * message passes as it is.
  */
-export class EraBridge implements Upstream {
-  readonly #gateway: Upstream;
+export class EraBridge implements Transport {
+  readonly #gateway: Transport;
   readonly #log: Log;
   #observer: MessageObserver = { onMessage: () => {}, congested: () => undefined };
   #translation: Translation | undefined;
@@ -33,7 +33,7 @@ export class EraBridge implements Upstream {
   #opening: Promise<unknown> | undefined;
   #modern: Translators.ModernGateway | undefined;
 
-  constructor(gateway: Upstream, log: Log) {
+  constructor(gateway: Transport, log: Log) {
     this.#gateway = gateway;
     this.#log = log;
   }
@@ -62,21 +62,21 @@ export class EraBridge implements Upstream {
     });
   }
 
-  send(message: Message, observer: MessageObserver): Sending {
+  send(message: Message, observer: MessageObserver): Delivery {
     const opening = this.#opening;
     if (opening !== undefined && message.kind !== 'response') {
-      return new Course((course) => opening.then(() => course.send(this, message, observer)));
+      return new SendSequence((course) => opening.then(() => course.send(this, message, observer)));
     }
     if (message.kind === 'request' && message.method === 'initialize') {
-      const handshake = new Course((course) => this.#openOld(course, message, observer));
-      this.#open(handshake.settled);
+      const handshake = new SendSequence((course) => this.#openLegacy(course, message, observer));
+      this.#open(handshake.done);
       return handshake;
     }
     const translation = this.#translation;
     if (translation === 'none') return this.#gateway.send(message, observer);
     if (translation !== undefined) return translation.send(message, observer);
     if (revisionOf(message) === undefined) return this.#gateway.send(message, observer);
-    this.#open(this.#openNew());
+    this.#open(this.#openModern());
     return this.send(message, observer);
   }
 
@@ -94,15 +94,20 @@ export class EraBridge implements Upstream {
     this.#opening = opening;
   }
 
-  async #openNew(): Promise<void> {
-    const { NewClient, ModernGateway } = await import('./adapters.ts');
+  async #openModern(): Promise<void> {
+    const { ModernClientAdapter, ModernGateway } = await import('./adapters.ts');
     this.#modern ??= new ModernGateway(this.#gateway, this.#log);
-    this.#translation = new NewClient(this.#gateway, this.#modern, this.#observer, this.#log);
+    this.#translation = new ModernClientAdapter(
+      this.#gateway,
+      this.#modern,
+      this.#observer,
+      this.#log,
+    );
   }
 
   /** The gateway is asked as it is, and its answer tells what it is. */
-  async #openOld(
-    course: Course,
+  async #openLegacy(
+    course: SendSequence,
     initialize: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
@@ -124,9 +129,9 @@ export class EraBridge implements Upstream {
       });
       if (course.isOver || (unclear === undefined && failure?.status !== 400)) return failure;
     }
-    const { OldClient, ModernGateway } = await import('./adapters.ts');
+    const { LegacyClientAdapter, ModernGateway } = await import('./adapters.ts');
     this.#modern ??= new ModernGateway(this.#gateway, this.#log);
-    const client = await OldClient.open(
+    const client = await LegacyClientAdapter.open(
       { modern: this.#modern, initialize, observer: this.#observer, log: this.#log },
       course,
     );
@@ -149,7 +154,7 @@ export class EraBridge implements Upstream {
     return this.#isOld(translation) || translation.isModern;
   }
 
-  #isOld(translation: Translation | undefined): translation is Translators.OldClient {
+  #isOld(translation: Translation | undefined): translation is Translators.LegacyClientAdapter {
     return typeof translation === 'object' && 'handshake' in translation;
   }
 }

@@ -18,10 +18,10 @@ import {
   type Response,
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
-import type { MessageObserver, Sending, Upstream } from '../transport/transport.ts';
+import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import { ACKNOWLEDGED } from './modern-gateway.ts';
 import { INVALID_PARAMS, LEGACY, LOG_LEVELS, META, MODERN, resultTypeOf } from './revisions.ts';
-import { Course, DONE, isReplyTo, ownId, resultFor } from './send-sequence.ts';
+import { DONE, isReplyTo, ownId, resultFor, SendSequence } from './send-sequence.ts';
 
 /** How often a gateway may ask on account of one call; and how often without a question. */
 const MOST_ROUNDS = 100;
@@ -56,8 +56,8 @@ const SILENT: Pick<MessageObserver, 'congested'> = { congested: () => undefined 
  * `ping` and the log level are answered here; requests get the `_meta` that the gateway needs;
  * results that ask for input become requests to the client, and its answers the next attempt.
  */
-export class OldClient implements Upstream {
-  readonly #modern: Upstream;
+export class LegacyClientAdapter implements Transport {
+  readonly #modern: Transport;
   readonly #log: Log;
   readonly #initialize: Request;
   readonly #discovered: Discovered;
@@ -74,7 +74,7 @@ export class OldClient implements Upstream {
   #hasEnded = false;
   #count = 0;
 
-  private constructor(options: OldClientOptions, discovered: Discovered) {
+  private constructor(options: LegacyClientOptions, discovered: Discovered) {
     this.#modern = options.modern;
     this.#log = options.log;
     this.#initialize = options.initialize;
@@ -86,7 +86,10 @@ export class OldClient implements Upstream {
    * Asks the gateway what it is. Undefined when it does not know `server/discover`, or nothing of a
    * revision that can be translated.
    */
-  static async open(options: OldClientOptions, course: Course): Promise<OldClient | undefined> {
+  static async open(
+    options: LegacyClientOptions,
+    course: SendSequence,
+  ): Promise<LegacyClientAdapter | undefined> {
     const { initialize, modern } = options;
     const id = ownId('discover');
     let result: Buffer | undefined;
@@ -107,7 +110,7 @@ export class OldClient implements Upstream {
     const versions = valueIn(memberOf(result, 'supportedVersions'));
     if (!Array.isArray(versions) || !versions.includes(MODERN)) return undefined;
     const serverInfo = memberOf(memberOf(result, '_meta'), META.serverInfo);
-    return new OldClient(options, {
+    return new LegacyClientAdapter(options, {
       capabilities: memberOf(result, 'capabilities'),
       serverInfo: serverInfo ?? memberOf(result, 'serverInfo'),
       instructions: memberOf(result, 'instructions'),
@@ -132,7 +135,7 @@ export class OldClient implements Upstream {
 
   listen(): void {}
 
-  send(message: Message, observer: MessageObserver): Sending {
+  send(message: Message, observer: MessageObserver): Delivery {
     if (message.kind === 'response') {
       const take = message.id && this.#asked.get(message.id.key);
       if (take === undefined) this.#log.debug('dropped a reply of the client to no request');
@@ -157,7 +160,7 @@ export class OldClient implements Upstream {
       case 'resources/unsubscribe':
         return this.#subscribe(message, observer);
       default:
-        return new Course((course) => this.#request(course, message, observer));
+        return new SendSequence((course) => this.#request(course, message, observer));
     }
   }
 
@@ -172,7 +175,7 @@ export class OldClient implements Upstream {
     await this.#modern.close(limitMs);
   }
 
-  #notification(notification: Notification, observer: MessageObserver): Sending {
+  #notification(notification: Notification, observer: MessageObserver): Delivery {
     const { method } = notification;
     if (method === 'notifications/initialized') {
       void this.#openStream();
@@ -182,7 +185,7 @@ export class OldClient implements Upstream {
   }
 
   async #request(
-    course: Course,
+    course: SendSequence,
     request: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
@@ -203,7 +206,7 @@ export class OldClient implements Upstream {
         onMessage: (message) => {
           if (!isReplyTo(id, message)) observer.onMessage(withoutSubscription(message));
           else if (resultTypeOf(message) !== 'input_required') {
-            observer.onMessage(asOfOld(request.id, message));
+            observer.onMessage(toLegacyResult(request.id, message));
           } else wanted = memberOf(message.bytes, 'result');
         },
       });
@@ -250,7 +253,7 @@ export class OldClient implements Upstream {
   /** Puts the gateway's questions to the client, all at once. */
   async #ask(
     questions: readonly (readonly [string, Buffer])[],
-    course: Course,
+    course: SendSequence,
     observer: MessageObserver,
   ): Promise<{ readonly responses: Buffer | undefined } | { readonly error: Response }> {
     const answers = await Promise.all(
@@ -274,7 +277,7 @@ export class OldClient implements Upstream {
   /** Undefined when the client has cancelled what this is about. */
   async #askOne(
     question: Buffer,
-    course: Course,
+    course: SendSequence,
     observer: MessageObserver,
   ): Promise<Response | undefined> {
     const id = ownId(`input:${++this.#count}`);
@@ -282,7 +285,7 @@ export class OldClient implements Upstream {
     const answered = new Promise<Response>((resolve) => this.#asked.set(id.key, resolve));
     const bytes = withMembers(Buffer.from(`{"jsonrpc":"2.0","id":${id.raw}}`), {
       method: JSON.stringify(method),
-      params: elicitationOfOld(id, memberOf(question, 'params')),
+      params: toLegacyElicitation(id, memberOf(question, 'params')),
     });
     observer.onMessage({ kind: 'request', bytes, id, method });
     const answer = await Promise.race([answered, course.ended]);
@@ -298,10 +301,10 @@ export class OldClient implements Upstream {
     return undefined;
   }
 
-  #subscribe(request: Request, observer: MessageObserver): Sending {
+  #subscribe(request: Request, observer: MessageObserver): Delivery {
     const uri = stringOf(memberOf(request.bytes, 'params'), 'uri');
     if (uri === undefined) return invalid(request, observer, 'a uri is missing');
-    return new Course(async (course) => {
+    return new SendSequence(async (course) => {
       const isWanted = request.method === 'resources/subscribe';
       course.begun();
       if (isWanted) this.#resources.add(uri);
@@ -362,7 +365,7 @@ export class OldClient implements Upstream {
       }),
     };
     const { promise: opened, resolve: onOpened } = withResolver();
-    stream.course = new Course(async (course) => {
+    stream.course = new SendSequence(async (course) => {
       stream.failure = await course.send(this.#modern, request, {
         congested: () => this.#server.congested(),
         onMessage: (message) => {
@@ -414,8 +417,8 @@ export class OldClient implements Upstream {
   }
 }
 
-export interface OldClientOptions {
-  readonly modern: Upstream;
+export interface LegacyClientOptions {
+  readonly modern: Transport;
   readonly initialize: Request;
   /** Takes what belongs to no request. */
   readonly observer: MessageObserver;
@@ -429,7 +432,7 @@ class Subscription {
   isOpen = false;
   error: Response | undefined;
   failure: Failure | undefined;
-  course: Sending = DONE;
+  course: Delivery = DONE;
 
   /** Whether it is the newest that is open: between two, each change is told of once. */
   isCurrent(newest: Subscription | undefined): boolean {
@@ -461,7 +464,7 @@ function metaOf(
 }
 
 /** A reply in the form that a client of the earlier era knows. */
-function asOfOld(id: MessageId, reply: Response): Response {
+function toLegacyResult(id: MessageId, reply: Response): Response {
   const result = { resultType: undefined, ttlMs: undefined, cacheScope: undefined };
   const changes = reply.isError ? { id: id.raw } : { id: id.raw, result };
   return { ...reply, id, bytes: withMembers(reply.bytes, changes) };
@@ -476,12 +479,12 @@ function withoutSubscription(message: Message): Message {
 }
 
 // URL elicitation had an id until 2025-11-25, and its clients insist on it.
-function elicitationOfOld(id: MessageId, params: Buffer | undefined): Buffer | undefined {
+function toLegacyElicitation(id: MessageId, params: Buffer | undefined): Buffer | undefined {
   if (stringOf(params, 'mode') !== 'url' || memberOf(params, 'elicitationId')) return params;
   return withMembers(params, { elicitationId: id.raw });
 }
 
-function invalid(request: Request, observer: MessageObserver, why: string): Sending {
+function invalid(request: Request, observer: MessageObserver, why: string): Delivery {
   fail(request, observer, why);
   return DONE;
 }

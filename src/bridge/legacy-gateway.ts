@@ -17,12 +17,10 @@ import {
   type Response,
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
-import type { MessageObserver, Sending, Upstream } from '../transport/transport.ts';
+import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import {
-  asOfNew,
   canOpenLinks,
   discovered,
-  elicitationOfNew,
   type Handshake,
   isSameCall,
   keyOf,
@@ -30,10 +28,12 @@ import {
   mayAsk,
   metaOf,
   notificationOf,
-  ofOld,
   type Params,
   QUESTIONS,
   requestOf,
+  toLegacyRequest,
+  toModernElicitation,
+  toModernResult,
   withId,
 } from './legacy-messages.ts';
 import { LegacySubscriptions } from './legacy-subscriptions.ts';
@@ -49,7 +49,7 @@ import {
   TAKES_INPUT,
   UNSUPPORTED_VERSION,
 } from './revisions.ts';
-import { Course, DONE, isReplyTo, ownId, resultFor, withOneReply } from './send-sequence.ts';
+import { DONE, isReplyTo, ownId, resultFor, SendSequence, withOneReply } from './send-sequence.ts';
 
 /** Calls that wait for the client to come back with input, and questions that wait for a call. */
 const MOST_WAITING = 100;
@@ -68,22 +68,22 @@ const REMOVED: ReadonlySet<string> = new Set([
 const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };
 
 /** A request of the gateway's to the client. */
-type Question = Request;
+type ServerRequest = Request;
 
 /** A question that waits in a call, and whether it came on that call's own stream. */
 interface Waiting {
-  readonly question: Question;
+  readonly question: ServerRequest;
   readonly isOwn: boolean;
 }
 
 /** The client's request that is to be answered next on behalf of a call. */
-interface Asker {
+interface PendingRequest {
   readonly request: Request;
   /** Looked up once: a large request must not be read at each notification. */
   readonly progressToken: Buffer | undefined;
   readonly level: number;
   readonly observer: MessageObserver;
-  readonly course: Course;
+  readonly course: SendSequence;
   settle(failure?: Failure): void;
 }
 
@@ -94,9 +94,9 @@ interface Call {
   readonly request: Request;
   /** What the request says of the client. */
   readonly meta: Buffer | undefined;
-  sending: Sending;
+  sending: Delivery;
   /** Undefined while the client gathers input. */
-  asker: Asker | undefined;
+  pending: PendingRequest | undefined;
   /** What the gateway has asked on its account and the client has not answered. */
   readonly questions: Map<string, Waiting>;
   /** What the client shows to go on with this call. */
@@ -109,7 +109,7 @@ interface Call {
 }
 
 export interface LegacyGatewayOptions {
-  readonly upstream: Upstream;
+  readonly upstream: Transport;
   /** Takes what belongs to no request. */
   readonly observer: MessageObserver;
   readonly log: Log;
@@ -121,8 +121,8 @@ export interface LegacyGatewayOptions {
  * during a call becomes an `input_required` result, and the client's next attempt goes on with the
  * call that waits.
  */
-export class LegacyGateway implements Upstream {
-  readonly #upstream: Upstream;
+export class LegacyGateway implements Transport {
+  readonly #upstream: Transport;
   readonly #observer: MessageObserver;
   readonly #log: Log;
   readonly #calls = new Set<Call>();
@@ -130,7 +130,7 @@ export class LegacyGateway implements Upstream {
     this.#request(method, params),
   );
   /** Asked when no call was there to carry it. */
-  readonly #questions: Question[] = [];
+  readonly #questions: ServerRequest[] = [];
   #handshake: Promise<Handshake | Response | Failure | undefined> | undefined;
   #serverInfo: Buffer | undefined;
   #logLevel: string | undefined;
@@ -144,7 +144,7 @@ export class LegacyGateway implements Upstream {
 
   listen(): void {}
 
-  send(message: Message, observer: MessageObserver): Sending {
+  send(message: Message, observer: MessageObserver): Delivery {
     if (message.kind === 'response') return DONE;
     if (message.kind === 'notification') return this.#notification(message);
     const revision = revisionOf(message);
@@ -161,9 +161,9 @@ export class LegacyGateway implements Upstream {
     }
     const state = stringOf(memberOf(message.bytes, 'params'), 'requestState');
     if (state !== undefined && TAKES_INPUT.has(message.method)) {
-      return this.#goOn(message, observer, state);
+      return this.#resume(message, observer, state);
     }
-    return new Course(async (course) => {
+    return new SendSequence(async (course) => {
       const handshake = await Promise.race([this.shakeHands(message), course.ended]);
       if (handshake === undefined || course.isOver) return undefined;
       if ('reason' in handshake) return handshake;
@@ -186,7 +186,7 @@ export class LegacyGateway implements Upstream {
   async close(limitMs: number): Promise<void> {
     for (const call of this.#calls) {
       call.sending.abort();
-      call.asker?.settle();
+      call.pending?.settle();
     }
     this.#calls.clear();
     await this.#upstream.close(limitMs);
@@ -220,14 +220,14 @@ export class LegacyGateway implements Upstream {
       onMessage: (message) => {
         if (isReplyTo(id, message)) reply = message;
       },
-    }).settled;
+    }).done;
     if (reply === undefined || reply.isError) return reply ?? failure;
     const initialized: Notification = {
       kind: 'notification',
       method: 'notifications/initialized',
       bytes: Buffer.from('{"jsonrpc":"2.0","method":"notifications/initialized"}'),
     };
-    const refused = await this.#upstream.send(initialized, SILENT).settled;
+    const refused = await this.#upstream.send(initialized, SILENT).done;
     if (refused !== undefined) this.#log.warn('the gateway did not take notifications/initialized');
     const result = memberOf(reply.bytes, 'result');
     this.#serverInfo = memberOf(result, 'serverInfo');
@@ -251,7 +251,7 @@ export class LegacyGateway implements Upstream {
   }
 
   /** Takes a question that no request of the client's can carry. */
-  turnDown(question: Request): void {
+  decline(question: Request): void {
     if (question.method === 'ping') this.#answer(question, resultFor(question.id, '{}'));
     else this.#refuse(question);
   }
@@ -259,7 +259,7 @@ export class LegacyGateway implements Upstream {
   // Calls
 
   async #call(
-    course: Course,
+    course: SendSequence,
     request: Request,
     observer: MessageObserver,
     handshake: Handshake,
@@ -279,7 +279,7 @@ export class LegacyGateway implements Upstream {
       request,
       meta,
       sending: DONE,
-      asker: undefined,
+      pending: undefined,
       questions: new Map(),
       state: undefined,
       expiry: undefined,
@@ -287,30 +287,30 @@ export class LegacyGateway implements Upstream {
       isToRepeat: false,
     };
     this.#calls.add(call);
-    const settled = this.#attach(call, request, observer, course);
+    const done = this.#attach(call, request, observer, course);
     this.#make(call);
     if (TAKES_INPUT.has(request.method)) {
       for (const question of this.#questions.splice(0)) this.#question(question, call);
     }
-    return settled;
+    return done;
   }
 
   #make(call: Call): void {
     const { id, request } = call;
-    const message = { ...request, id, bytes: ofOld(id, request) };
+    const message = { ...request, id, bytes: toLegacyRequest(id, request) };
     const observer: MessageObserver = {
-      congested: () => (call.asker?.observer ?? this.#observer).congested(),
+      congested: () => (call.pending?.observer ?? this.#observer).congested(),
       onMessage: (received) => this.#fromCall(call, received),
     };
     call.sending = this.#upstream.send(message, withOneReply(message, observer));
-    call.asker?.course.follow(call.sending);
-    void call.sending.settled.then((failure) => {
-      if (failure !== undefined && call.id === id) this.#cameOut(call, { failure });
+    call.pending?.course.follow(call.sending);
+    void call.sending.done.then((failure) => {
+      if (failure !== undefined && call.id === id) this.#complete(call, { failure });
     });
   }
 
   /** The client goes on with a call that waits for input. */
-  #goOn(request: Request, observer: MessageObserver, state: string): Sending {
+  #resume(request: Request, observer: MessageObserver, state: string): Delivery {
     const call = [...this.#calls].find((other) => other.state === state);
     if (call === undefined || !isSameCall(call.request, request)) {
       const why = 'Invalid params: the call that this requestState belongs to is gone, begin anew';
@@ -321,8 +321,8 @@ export class LegacyGateway implements Upstream {
     clearTimeout(call.expiry);
     const given = memberAt(request.bytes, 'params', 'inputResponses');
     const responses = entriesOf(given, MOST_WAITING);
-    return new Course((course) => {
-      const settled = this.#attach(call, request, observer, course);
+    return new SendSequence((course) => {
+      const done = this.#attach(call, request, observer, course);
       if (call.isToRepeat) this.#repeat(call, responses);
       for (const [name, response] of responses) {
         const question = call.questions.get(name)?.question;
@@ -332,9 +332,9 @@ export class LegacyGateway implements Upstream {
       }
       const { outcome } = call;
       call.outcome = undefined;
-      if (outcome !== undefined) this.#cameOut(call, outcome);
+      if (outcome !== undefined) this.#complete(call, outcome);
       else if (call.questions.size > 0) this.#askForInput(call);
-      return settled;
+      return done;
     });
   }
 
@@ -343,24 +343,24 @@ export class LegacyGateway implements Upstream {
     call: Call,
     request: Request,
     observer: MessageObserver,
-    course: Course,
+    course: SendSequence,
   ): Promise<Failure | undefined> {
     void course.ended.then(() => {
-      if (call.asker?.request === request) this.#drop(call);
+      if (call.pending?.request === request) this.#drop(call);
     });
     course.follow(call.sending);
     const meta = metaOf(request);
     const progressToken = memberOf(meta, 'progressToken');
     const level = levelIn(meta);
     return new Promise((resolve) => {
-      call.asker = { request, progressToken, level, observer, course, settle: resolve };
+      call.pending = { request, progressToken, level, observer, course, settle: resolve };
     });
   }
 
   #drop(call: Call): void {
     call.sending.abort();
     this.#end(call);
-    call.asker?.settle();
+    call.pending?.settle();
   }
 
   /** A call that nobody came back for. */
@@ -385,36 +385,36 @@ export class LegacyGateway implements Upstream {
   }
 
   #fromCall(call: Call, message: Message): void {
-    if (isReplyTo(call.id, message)) this.#cameOut(call, message);
+    if (isReplyTo(call.id, message)) this.#complete(call, message);
     else if (message.kind === 'request') this.#question(message, call);
     else if (message.kind === 'notification') this.#fromGateway(message, call);
   }
 
-  #cameOut(call: Call, outcome: NonNullable<Call['outcome']>): void {
-    const { asker } = call;
-    if (asker === undefined) {
+  #complete(call: Call, outcome: NonNullable<Call['outcome']>): void {
+    const { pending } = call;
+    if (pending === undefined) {
       call.outcome = outcome;
       return;
     }
     if ('failure' in outcome) {
       this.#end(call);
-      asker.settle(outcome.failure);
+      pending.settle(outcome.failure);
       return;
     }
     if (errorCodeOf(outcome) === URL_ELICITATION_REQUIRED && this.#elicitUrls(call, outcome))
       return;
     this.#end(call);
-    asker.observer.onMessage(asOfNew(asker.request, outcome, this.#serverInfo));
-    asker.settle();
+    pending.observer.onMessage(toModernResult(pending.request, outcome, this.#serverInfo));
+    pending.settle();
   }
 
   // Input
 
   /** Puts a question of the gateway's to the client, through a call that can carry it. */
-  #question(question: Question, own: Call | undefined): void {
+  #question(question: ServerRequest, own: Call | undefined): void {
     const { method } = question;
     if (!QUESTIONS.has(method) || (own !== undefined && !this.#canCarry(own))) {
-      this.turnDown(question);
+      this.decline(question);
       return;
     }
     const call = own ?? this.#carrier();
@@ -432,7 +432,7 @@ export class LegacyGateway implements Upstream {
 
   #carrier(): Call | undefined {
     const calls = [...this.#calls].filter((call) => this.#canCarry(call));
-    return calls.find(({ asker }) => asker !== undefined) ?? calls[0];
+    return calls.find(({ pending }) => pending !== undefined) ?? calls[0];
   }
 
   #canCarry(call: Call): boolean {
@@ -440,14 +440,14 @@ export class LegacyGateway implements Upstream {
   }
 
   #askForInput(call: Call): void {
-    const { asker, questions } = call;
-    if (asker === undefined || questions.size === 0 || !this.#calls.has(call)) return;
+    const { pending, questions } = call;
+    if (pending === undefined || questions.size === 0 || !this.#calls.has(call)) return;
     const requests: Record<string, Buffer> = {};
     for (const [name, { question }] of questions) {
       const { method, bytes } = question;
       requests[name] = withMembers(undefined, {
         method: JSON.stringify(method),
-        params: elicitationOfNew(memberOf(bytes, 'params')),
+        params: toModernElicitation(memberOf(bytes, 'params')),
       });
     }
     this.#detach(call, requests);
@@ -455,8 +455,8 @@ export class LegacyGateway implements Upstream {
 
   /** Answers with a wish for input; the call waits for the client to come back. */
   #detach(call: Call, requests: Record<string, Buffer>): void {
-    const asker = call.asker as Asker;
-    call.asker = undefined;
+    const pending = call.pending as PendingRequest;
+    call.pending = undefined;
     call.state = crypto.randomUUID();
     call.expiry = setTimeout(() => this.#expire(call), WAIT_FOR_INPUT_MS).unref();
     const waiting = [...this.#calls].filter(({ state }) => state !== undefined);
@@ -466,8 +466,8 @@ export class LegacyGateway implements Upstream {
       inputRequests: withMembers(undefined, requests),
       requestState: JSON.stringify(call.state),
     });
-    asker.observer.onMessage(resultFor(asker.request.id, result));
-    asker.settle();
+    pending.observer.onMessage(resultFor(pending.request.id, result));
+    pending.settle();
   }
 
   /**
@@ -482,7 +482,7 @@ export class LegacyGateway implements Upstream {
     if (links.some((link) => stringOf(link, 'url') === undefined)) return false;
     const requests = links.map((link, index): [string, Buffer] => [
       `elicitation/create:${index}`,
-      withMembers(undefined, { method: '"elicitation/create"', params: elicitationOfNew(link) }),
+      withMembers(undefined, { method: '"elicitation/create"', params: toModernElicitation(link) }),
     ]);
     call.isToRepeat = true;
     this.#detach(call, Object.fromEntries(requests));
@@ -498,19 +498,19 @@ export class LegacyGateway implements Upstream {
     }
     const error = { code: INVALID_PARAMS, message: 'the link that this needs was not opened' };
     const bytes = errorResponse(call.id, error);
-    this.#cameOut(call, { kind: 'response', id: call.id, bytes, isError: true });
+    this.#complete(call, { kind: 'response', id: call.id, bytes, isError: true });
   }
 
-  #answer(question: Question, response: Response): void {
+  #answer(question: ServerRequest, response: Response): void {
     const sending = this.#upstream.send(response, SILENT);
-    void sending.settled.then((failure) => {
+    void sending.done.then((failure) => {
       if (failure !== undefined) {
         this.#log.warn(`could not answer ${cleanNetworkText(question.method, 100)}`);
       }
     });
   }
 
-  #refuse(question: Question): void {
+  #refuse(question: ServerRequest): void {
     const error = { code: METHOD_NOT_FOUND, message: 'the client cannot answer this' };
     const bytes = errorResponse(question.id, error);
     this.#answer(question, { kind: 'response', id: question.id, bytes, isError: true });
@@ -518,14 +518,14 @@ export class LegacyGateway implements Upstream {
 
   // Notifications
 
-  #notification(notification: Notification): Sending {
+  #notification(notification: Notification): Delivery {
     if (notification.method !== 'notifications/cancelled') {
       return this.#upstream.send(notification, SILENT);
     }
     const key = keyOf(memberAt(notification.bytes, 'params', 'requestId'));
     if (key === undefined) return DONE;
     // The newest, should a client have used an id twice: as on the stdio side.
-    const call = [...this.#calls].findLast(({ asker }) => asker?.request.id.key === key);
+    const call = [...this.#calls].findLast(({ pending }) => pending?.request.id.key === key);
     if (call === undefined) return DONE;
     const bytes = withMembers(notification.bytes, { params: { requestId: call.id.raw } });
     return this.#upstream.send({ ...notification, bytes }, SILENT);
@@ -547,7 +547,7 @@ export class LegacyGateway implements Upstream {
         break;
       default:
         if (this.#subscriptions.tell(notification)) break;
-        (call?.asker?.observer ?? this.#observer).onMessage(notification);
+        (call?.pending?.observer ?? this.#observer).onMessage(notification);
     }
   }
 
@@ -555,10 +555,10 @@ export class LegacyGateway implements Upstream {
     const token = keyOf(memberAt(notification.bytes, 'params', 'progressToken'));
     const call =
       own ?? [...this.#calls].find(({ meta }) => keyOf(memberOf(meta, 'progressToken')) === token);
-    const wanted = call?.asker?.progressToken;
-    if (call?.asker === undefined || wanted === undefined) return;
+    const wanted = call?.pending?.progressToken;
+    if (call?.pending === undefined || wanted === undefined) return;
     const bytes = withMembers(notification.bytes, { params: { progressToken: wanted } });
-    call.asker.observer.onMessage({ ...notification, bytes });
+    call.pending.observer.onMessage({ ...notification, bytes });
   }
 
   /**
@@ -567,9 +567,9 @@ export class LegacyGateway implements Upstream {
    */
   #logMessage(notification: Notification, own: Call | undefined): void {
     const level = LOG_LEVELS.indexOf(stringOf(memberOf(notification.bytes, 'params'), 'level'));
-    const isWanted = ({ asker }: Call) => asker !== undefined && asker.level <= level;
+    const isWanted = ({ pending }: Call) => pending !== undefined && pending.level <= level;
     const call = own === undefined ? [...this.#calls].find(isWanted) : own;
-    if (call !== undefined && isWanted(call)) call.asker?.observer.onMessage(notification);
+    if (call !== undefined && isWanted(call)) call.pending?.observer.onMessage(notification);
   }
 
   /** The gateway no longer wants an answer. */
@@ -603,7 +603,7 @@ export class LegacyGateway implements Upstream {
       onMessage: (message) => {
         if (isReplyTo(id, message)) reply = message;
       },
-    }).settled;
+    }).done;
     return reply;
   }
 

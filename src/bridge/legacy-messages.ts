@@ -8,7 +8,7 @@ import {
 } from '../jsonrpc/message.ts';
 import { errorCodeOf, INVALID_PARAMS, LOG_LEVELS, META, MODERN } from './revisions.ts';
 
-const NOT_FOUND_OF_OLD = -32002;
+const LEGACY_RESOURCE_NOT_FOUND = -32002;
 
 /** Results that carry hints for caches (MCP 2026-07-28, Caching §Cacheable Results). */
 const CACHEABLE: ReadonlySet<string> = new Set([
@@ -103,7 +103,7 @@ export function mayAsk(meta: Buffer | undefined, { method, bytes }: Request): bo
 }
 
 /** A request without what the earlier era does not know, and with another id. */
-export function ofOld({ raw }: MessageId, request: Request): Buffer {
+export function toLegacyRequest({ raw }: MessageId, request: Request): Buffer {
   const meta = withMembers(metaOf(request), {
     [META.protocolVersion]: undefined,
     [META.clientInfo]: undefined,
@@ -121,10 +121,11 @@ export function ofOld({ raw }: MessageId, request: Request): Buffer {
 }
 
 /** A reply of the earlier era, as this one needs it. */
-export function asOfNew(request: Request, reply: Response, serverInfo?: Buffer): Response {
+export function toModernResult(request: Request, reply: Response, serverInfo?: Buffer): Response {
   const { id, method } = request;
   if (reply.isError) {
-    const isMissing = method === 'resources/read' && errorCodeOf(reply) === NOT_FOUND_OF_OLD;
+    const isMissing =
+      method === 'resources/read' && errorCodeOf(reply) === LEGACY_RESOURCE_NOT_FOUND;
     const renamed = isMissing ? { error: { code: `${INVALID_PARAMS}` } } : {};
     return { ...reply, id, bytes: withMembers(reply.bytes, { id: id.raw, ...renamed }) };
   }
@@ -156,7 +157,7 @@ export function discovered({ capabilities, serverInfo, instructions }: Handshake
  * Without the id of a URL elicitation: it belonged to a notification that is no more (MCP
  * 2026-07-28, Changelog).
  */
-export function elicitationOfNew(params: Buffer | undefined): Buffer | undefined {
+export function toModernElicitation(params: Buffer | undefined): Buffer | undefined {
   if (memberOf(params, 'elicitationId') === undefined) return params;
   return withMembers(params, { elicitationId: undefined });
 }

@@ -12,7 +12,7 @@ import type { MessageObserver } from '../transport/transport.ts';
 import { type Handshake, NO_OBJECT, notificationOf, type Params } from './legacy-messages.ts';
 import { ACKNOWLEDGED } from './modern-gateway.ts';
 import { META } from './revisions.ts';
-import type { Course } from './send-sequence.ts';
+import type { SendSequence } from './send-sequence.ts';
 
 const LIST_CHANGES: ReadonlyMap<string, string> = new Map([
   ['notifications/tools/list_changed', 'tools'],
@@ -48,7 +48,7 @@ export class LegacySubscriptions {
 
   /** Acknowledges what the gateway can tell of it. Resolves when the course has ended. */
   async listen(
-    course: Course,
+    course: SendSequence,
     request: Request,
     observer: MessageObserver,
     { capabilities }: Handshake,

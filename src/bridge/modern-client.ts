@@ -4,9 +4,9 @@ import { memberAt, memberOf, membersOf, withMembers } from '../jsonrpc/json-memb
 import type { Message, Request, Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import { mayRepeatMethod } from '../transport/methods.ts';
-import type { MessageObserver, Sending, Upstream } from '../transport/transport.ts';
+import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import { LegacyGateway } from './legacy-gateway.ts';
-import { asOfNew, requestOf, withId } from './legacy-messages.ts';
+import { requestOf, toModernResult, withId } from './legacy-messages.ts';
 import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
 import {
   errorCodeOf,
@@ -17,7 +17,7 @@ import {
   MODERN,
   revisionOf,
 } from './revisions.ts';
-import { Course, DONE, isReplyTo, ownId } from './send-sequence.ts';
+import { DONE, isReplyTo, ownId, SendSequence } from './send-sequence.ts';
 
 /** What an answer says of the gateway that gave it. */
 type Sign = 'modern' | 'legacy' | 'unclear' | 'nothing';
@@ -34,15 +34,15 @@ interface Discovery {
  * §Backward Compatibility). Any other could run there and fail, and would run again after a
  * handshake: before it, the gateway is asked with `server/discover`.
  */
-export class NewClient implements Upstream {
+export class ModernClientAdapter implements Transport {
   readonly #modern: ModernGateway;
   readonly #legacy: LegacyGateway;
   readonly #log: Log;
-  #found: Upstream | undefined;
+  #found: Transport | undefined;
   #probe: Promise<Discovery> | undefined;
 
   /** `upstream` is the gateway, `observer` takes what belongs to no request. */
-  constructor(upstream: Upstream, modern: ModernGateway, observer: MessageObserver, log: Log) {
+  constructor(upstream: Transport, modern: ModernGateway, observer: MessageObserver, log: Log) {
     this.#modern = modern;
     this.#legacy = new LegacyGateway({ upstream, observer, log });
     this.#log = log;
@@ -64,11 +64,11 @@ export class NewClient implements Upstream {
     return this.#found === this.#modern;
   }
 
-  send(message: Message, observer: MessageObserver): Sending {
+  send(message: Message, observer: MessageObserver): Delivery {
     if (this.isModern) return this.#modern.send(message, this.#withoutRequests(observer));
     if (this.#found !== undefined) return this.#found.send(message, observer);
     if (message.kind !== 'request') return DONE;
-    return new Course((course) =>
+    return new SendSequence((course) =>
       mayRepeatMethod(message.method)
         ? this.#find(course, message, observer)
         : this.#discoverFirst(course, message, observer),
@@ -92,7 +92,7 @@ export class NewClient implements Upstream {
   }
 
   async #discoverFirst(
-    course: Course,
+    course: SendSequence,
     request: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
@@ -116,7 +116,7 @@ export class NewClient implements Upstream {
   }
 
   async #find(
-    course: Course,
+    course: SendSequence,
     request: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
@@ -134,7 +134,7 @@ export class NewClient implements Upstream {
           this.#isFound(this.#modern);
         }
         if (message.kind === 'notification') observer.onMessage(message);
-        else if (message.kind === 'request') this.#legacy.turnDown(message);
+        else if (message.kind === 'request') this.#legacy.decline(message);
       },
     });
     if (course.isOver || this.#found === this.#modern) {
@@ -149,7 +149,7 @@ export class NewClient implements Upstream {
     if (course.isOver) return undefined;
     if (sign === 'legacy' && reply !== undefined && isAnswerOfOld(request, reply)) {
       this.#isFound(this.#legacy);
-      observer.onMessage(asOfNew(request, reply));
+      observer.onMessage(toModernResult(request, reply));
       return undefined;
     }
     if (sign === 'legacy') {
@@ -178,7 +178,10 @@ export class NewClient implements Upstream {
   }
 
   /** Undefined when hands were shaken, or when it is over; else why not. */
-  async #shakeHands(course: Course, request: Request): Promise<Response | Failure | undefined> {
+  async #shakeHands(
+    course: SendSequence,
+    request: Request,
+  ): Promise<Response | Failure | undefined> {
     const outcome = await Promise.race([this.#legacy.shakeHands(request), course.ended]);
     return outcome !== undefined && ('kind' in outcome || 'reason' in outcome)
       ? outcome
@@ -204,7 +207,7 @@ export class NewClient implements Upstream {
       onMessage: (message) => {
         if (isReplyTo(id, message)) sign = signIn(probe, message);
       },
-    }).settled;
+    }).done;
     sign ??= signOf(failure);
     return {
       isModern: sign === 'modern',

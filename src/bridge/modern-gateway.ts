@@ -13,10 +13,10 @@ import {
 import type { Message, Notification, Request, Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import { wasNotRun } from '../transport/not-run.ts';
-import type { MessageObserver, Sending, Upstream } from '../transport/transport.ts';
+import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import { annotatedTools, headersOf, type MirroredArgument } from './request-headers.ts';
 import { errorCodeOf, HEADER_MISMATCH, META } from './revisions.ts';
-import { Course, DONE, isReplyTo, ownId } from './send-sequence.ts';
+import { DONE, isReplyTo, ownId, SendSequence } from './send-sequence.ts';
 
 export const ACKNOWLEDGED = 'notifications/subscriptions/acknowledged';
 
@@ -40,13 +40,13 @@ const PASSING: ReadonlySet<Reason> = new Set([
  * and the HTTP headers that repeat them are added (MCP 2026-07-28, Streamable HTTP §Request
  * Metadata).
  */
-export class ModernGateway implements Upstream {
-  readonly #upstream: Upstream;
+export class ModernGateway implements Transport {
+  readonly #upstream: Transport;
   readonly #log: Log;
   readonly #mirrored = new Map<string, readonly MirroredArgument[]>();
   #count = 0;
 
-  constructor(upstream: Upstream, log: Log) {
+  constructor(upstream: Transport, log: Log) {
     this.#upstream = upstream;
     this.#log = log;
   }
@@ -54,7 +54,7 @@ export class ModernGateway implements Upstream {
   /** There is nothing that belongs to no request. */
   listen(): void {}
 
-  send(message: Message, observer: MessageObserver): Sending {
+  send(message: Message, observer: MessageObserver): Delivery {
     // Neither is there in this revision over HTTP: closing the stream is the cancellation
     // (MCP 2026-07-28, Streamable HTTP §Sending Messages, §Cancellation).
     if (message.kind === 'response') return DONE;
@@ -63,9 +63,9 @@ export class ModernGateway implements Upstream {
       return this.#upstream.send(this.#withHeaders(message), observer);
     }
     if (message.method === 'subscriptions/listen') {
-      return new Course((course) => this.#subscription(course, message, observer));
+      return new SendSequence((course) => this.#subscription(course, message, observer));
     }
-    return new Course((course) => this.#request(course, message, observer));
+    return new SendSequence((course) => this.#request(course, message, observer));
   }
 
   close(limitMs: number): Promise<void> {
@@ -73,7 +73,7 @@ export class ModernGateway implements Upstream {
   }
 
   async #request(
-    course: Course,
+    course: SendSequence,
     request: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
@@ -128,7 +128,7 @@ export class ModernGateway implements Upstream {
     return { ...reply, bytes: withMembers(reply.bytes, { result: { tools: list } }) };
   }
 
-  async #refreshTools(course: Course, { bytes }: Request): Promise<void> {
+  async #refreshTools(course: SendSequence, { bytes }: Request): Promise<void> {
     const meta = withMembers(memberAt(bytes, 'params', '_meta'), { progressToken: undefined });
     let cursor: Buffer | undefined;
     for (let page = 0; page < MOST_PAGES; page++) {
@@ -163,7 +163,7 @@ export class ModernGateway implements Upstream {
    * (MCP 2026-07-28, Subscriptions §Graceful Closure).
    */
   async #subscription(
-    course: Course,
+    course: SendSequence,
     request: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {

@@ -1,8 +1,12 @@
 import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
 import type { ProxySettings } from '../settings/options.ts';
-import { TransportChoice } from '../transport/detect-transport.ts';
-import { Gateway, type GatewayOptions, type Keys } from '../transport/streamable-http.ts';
+import { TransportDetector } from '../transport/detect-transport.ts';
+import {
+  type KeyProvider,
+  StreamableHttp,
+  type TransportOptions,
+} from '../transport/streamable-http.ts';
 import { EraBridge } from './era-bridge.ts';
 
 declare const __VERSION__: string;
@@ -13,15 +17,15 @@ declare const __VERSION__: string;
  */
 export function openGateway(
   settings: ProxySettings,
-  keys: Keys,
+  keys: KeyProvider,
   log: Log,
   secrets: Secrets,
-  more: Pick<GatewayOptions, 'retryLimitMs'> = {},
+  more: Pick<TransportOptions, 'retryLimitMs'> = {},
 ): EraBridge {
   const userAgent = `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`;
   const { transport } = settings;
-  const options: GatewayOptions = { ...settings, ...more, keys, userAgent, secrets, log };
+  const options: TransportOptions = { ...settings, ...more, keys, userAgent, secrets, log };
   const gateway =
-    transport === 'http' ? new Gateway(options) : new TransportChoice(options, transport);
+    transport === 'http' ? new StreamableHttp(options) : new TransportDetector(options, transport);
   return new EraBridge(gateway, log);
 }

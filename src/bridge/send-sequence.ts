@@ -1,24 +1,24 @@
 import type { Failure } from '../failures/failure.ts';
 import type { Message, MessageId, Response } from '../jsonrpc/message.ts';
-import type { MessageObserver, Sending, Upstream } from '../transport/transport.ts';
+import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 
 /** A `Sending` made of several: begun one after the other, ended together. */
-export class Course implements Sending {
-  readonly settled: Promise<Failure | undefined>;
+export class SendSequence implements Delivery {
+  readonly done: Promise<Failure | undefined>;
   /** Resolves when it has been ended from outside. */
   readonly ended: Promise<void>;
   #isOver = false;
   /** A step before the present one may have. */
   #mayHaveRun = false;
-  #current: Sending | undefined;
+  #current: Delivery | undefined;
   #end!: () => void;
 
   /** `steps` is begun at once; what it resolves with is how this one settles. */
-  constructor(steps: (course: Course) => Promise<Failure | undefined>) {
+  constructor(steps: (course: SendSequence) => Promise<Failure | undefined>) {
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
-    this.settled = steps(this);
+    this.done = steps(this);
   }
 
   /** Whether it has been ended from outside: nothing new is begun, nothing more is said. */
@@ -32,14 +32,14 @@ export class Course implements Sending {
 
   /** Sends a message as the next step. Resolves as its `settled` does; undefined when over. */
   async send(
-    upstream: Upstream,
+    upstream: Transport,
     message: Message,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
     if (this.#isOver) return undefined;
     const sending = upstream.send(message, withOneReply(message, observer));
     this.follow(sending);
-    return sending.settled;
+    return sending.done;
   }
 
   /** From now on it counts as one that may have run, whatever its steps say. */
@@ -48,7 +48,7 @@ export class Course implements Sending {
   }
 
   /** Takes what is sent already for the present step. */
-  follow(sending: Sending): void {
+  follow(sending: Delivery): void {
     this.#mayHaveRun = this.mayHaveRun;
     this.#current = sending;
   }
@@ -63,9 +63,9 @@ export class Course implements Sending {
     clearTimeout(timer);
   }
 
-  cease(): void {
+  stop(): void {
     this.#isOver = true;
-    this.#current?.cease();
+    this.#current?.stop();
     this.#end();
   }
 
@@ -79,10 +79,10 @@ export class Course implements Sending {
 const nothing = Promise.resolve(undefined);
 
 /** What has been seen to here, without the gateway. */
-export const DONE: Sending = {
-  settled: nothing,
+export const DONE: Delivery = {
+  done: nothing,
   mayHaveRun: false,
-  cease: () => {},
+  stop: () => {},
   abort: () => {},
 };
 

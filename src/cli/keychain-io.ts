@@ -3,7 +3,7 @@ import type { KeychainAnswer } from '../auth/keychain.ts';
 const NOTICE_MS = 3_000;
 
 /** Waits for the keychain, and says on stderr what it may be waiting for when that takes long. */
-export async function patiently<Value>(
+export async function withSlowNotice<Value>(
   answer: Promise<KeychainAnswer<Value>>,
 ): Promise<KeychainAnswer<Value>> {
   const timer = setTimeout(() => {
@@ -11,9 +11,9 @@ export async function patiently<Value>(
       'Waiting for the keychain. It may be asking for its password in another window.\n',
     );
   }, NOTICE_MS);
-  const settled = await answer;
+  const done = await answer;
   clearTimeout(timer);
-  return settled;
+  return done;
 }
 
 /** A clause as a sentence: "no key" becomes "No key.". */

@@ -1,4 +1,4 @@
-import { wordMisconfiguration } from '../failures/catalogue.ts';
+import { misconfiguredError } from '../failures/catalogue.ts';
 import { errorResponse, readMessages } from '../jsonrpc/message.ts';
 import { LineReader } from '../stdio/line-reader.ts';
 
@@ -22,7 +22,7 @@ export function refuseToStart(why: string): void {
     onLine: (line) => {
       for (const message of readMessages(line).messages) {
         if (message.kind !== 'request') continue;
-        const error = wordMisconfiguration(why);
+        const error = misconfiguredError(why);
         process.stdout.write(`${errorResponse(message.id, error)}\n`, exit);
       }
     },

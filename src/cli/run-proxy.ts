@@ -1,6 +1,6 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
-import { KeyRing } from '../auth/key-ring.ts';
+import { CachedKeyProvider } from '../auth/key-ring.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { createLog } from '../log.ts';
@@ -41,7 +41,7 @@ export function runProxy(settings: ProxySettings): void {
   });
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
-  const keys = new KeyRing(settings, process.env, log, secrets);
+  const keys = new CachedKeyProvider(settings, process.env, log, secrets);
   const gateway = openGateway(settings, keys, log, secrets);
   const proxy = new StdioProxy({
     input: process.stdin,

@@ -1,5 +1,5 @@
-import { type KeyFinding, keyHeaderNames } from '../auth/key.ts';
-import { KeyRing } from '../auth/key-ring.ts';
+import { type KeyResult, keyHeaderNames } from '../auth/key.ts';
+import { CachedKeyProvider } from '../auth/key-ring.ts';
 import type { EraBridge } from '../bridge/era-bridge.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import type { Failure } from '../failures/failure.ts';
@@ -8,8 +8,8 @@ import { displayUrl } from '../failures/url-secrets.ts';
 import type { Response } from '../jsonrpc/message.ts';
 import { createLog, type Log } from '../log.ts';
 import type { ProxySettings } from '../settings/options.ts';
-import type { Upstream } from '../transport/transport.ts';
-import { Wire, type WireRequest } from './http-trace.ts';
+import type { Transport } from '../transport/transport.ts';
+import { HttpTrace, type WireRequest } from './http-trace.ts';
 import { exchange } from './key-trial.ts';
 import { probeRoute, type RouteProbe } from './probe.ts';
 
@@ -30,7 +30,7 @@ export type Answer = (
 
 /** A key, or why there is none, and when its source was asked: milliseconds of the wire's clock. */
 export interface FoundKey {
-  readonly finding: KeyFinding;
+  readonly finding: KeyResult;
   readonly startMs: number;
   readonly endMs: number;
 }
@@ -45,19 +45,19 @@ export type Probe = RouteProbe | { readonly skipped: string };
  * The proxy's own parts at work on one gateway. What takes its time is begun by `begin`, at once
  * and side by side; each check waits for what it needs.
  */
-export class Examination {
+export class DoctorRun {
   readonly settings: ProxySettings;
   readonly env: NodeJS.ProcessEnv;
   /** Who has the key, where it is not known here. */
   readonly keyHolder: string | undefined;
   readonly startedAt = new Date();
-  readonly wire = new Wire(performance.now());
+  readonly wire = new HttpTrace(performance.now());
   /** What the proxy's parts have logged, oldest first. */
   readonly logged: { readonly level: string; readonly line: string }[] = [];
   /** With the key. */
   readonly gateway: EraBridge;
-  readonly #keyless: Upstream;
-  readonly #keys: KeyRing;
+  readonly #keyless: Transport;
+  readonly #keys: CachedKeyProvider;
   readonly #log: Log;
   #contact: Promise<Answer> | undefined;
   #key: Promise<FoundKey> | undefined;
@@ -75,7 +75,7 @@ export class Examination {
     this.env = env;
     this.keyHolder = keyHolder;
     this.#log = this.#createLog();
-    this.#keys = new KeyRing(settings, env, this.#log, secrets);
+    this.#keys = new CachedKeyProvider(settings, env, this.#log, secrets);
     const carriers = keyHeaderNames(settings.keyHeader);
     const headers = new Map([...settings.headers].filter(([name]) => !carriers.includes(name)));
     const limits = { retryLimitMs: RETRY_LIMIT_MS };
@@ -128,7 +128,7 @@ export class Examination {
   }
 
   /** Sends a request through the proxy's own gateway. */
-  async ask(gateway: Upstream, method: string, params: object, label = method): Promise<Answer> {
+  async ask(gateway: Transport, method: string, params: object, label = method): Promise<Answer> {
     const { value, requests } = await this.wire.watch(label, () =>
       exchange(gateway, method, params),
     );

@@ -1,7 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { homedir, hostname, userInfo } from 'node:os';
 import { matcherFor } from '../auth/configured-secrets.ts';
-import { wordMisconfiguration } from '../failures/catalogue.ts';
+import { misconfiguredError } from '../failures/catalogue.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { namedProxy, withoutBrackets } from '../http/environment-proxy.ts';
 import type { ProxySettings } from '../settings/options.ts';
@@ -13,14 +13,14 @@ import { checkProtocol } from './checks/protocol.ts';
 import { checkRoute } from './checks/route.ts';
 import { checkSpeed } from './checks/speed.ts';
 import { checkUrl } from './checks/url.ts';
-import { Examination, isWaitedFor } from './doctor-run.ts';
+import { DoctorRun, isWaitedFor } from './doctor-run.ts';
 import { type Finding, hundredths, problemIn } from './finding.ts';
 import type { WireRequest } from './http-trace.ts';
 import { Redaction } from './redaction.ts';
 import { type ConfiguredIn, type GatewayReport, type TimelineEntry, verdictOn } from './report.ts';
 
 type Check = (
-  examination: Examination,
+  examination: DoctorRun,
   earlier: readonly Finding[],
 ) => Promise<Finding | readonly Finding[]>;
 
@@ -68,7 +68,7 @@ export async function examine(
   const { url } = settings;
   const secrets = new Secrets((keys) => matcherFor(keys, env, settings));
   const redaction = redactionFor(env, redacts, secrets, url.hostname);
-  const examination = new Examination(settings, env, secrets, keyHolder);
+  const examination = new DoctorRun(settings, env, secrets, keyHolder);
   examination.begin();
   const findings: Finding[] = [];
   const masked: Finding[] = [];
@@ -110,7 +110,7 @@ function misconfigured(
     name: 'url',
     status: 'fail',
     line: why,
-    problem: problemIn(wordMisconfiguration(why)),
+    problem: problemIn(misconfiguredError(why)),
   });
   onFinding(finding);
   return {
@@ -124,7 +124,7 @@ function misconfigured(
   };
 }
 
-async function timelineOf(examination: Examination): Promise<TimelineEntry[]> {
+async function timelineOf(examination: DoctorRun): Promise<TimelineEntry[]> {
   const [probe, key] = await Promise.all([examination.probe(), examination.key()]);
   const entries: TimelineEntry[] = [
     ...('skipped' in probe ? [] : probe.steps),

@@ -1,4 +1,4 @@
-import { type RpcError, wordFailure } from '../failures/catalogue.ts';
+import { type RpcError, toRpcError } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
 
 /** The checks, in the order in which they run. */
@@ -48,7 +48,7 @@ export interface Finding {
 
 /** What the proxy would answer a client with. */
 export function problemOf(failure: Failure): Problem {
-  return problemIn(wordFailure(failure));
+  return problemIn(toRpcError(failure));
 }
 
 /** An error of the catalogue as a problem: `message` is the sentence and, behind it, the remedy. */

@@ -36,7 +36,7 @@ export interface WireRequest {
  * Watches what the proxy's own parts do on the network, by what their route tells on its diagnostics
  * channels: so the facts are those of the very requests that the proxy sends.
  */
-export class Wire {
+export class HttpTrace {
   readonly requests: WireRequest[] = [];
   readonly connections: WireConnection[] = [];
   /** Resolves when the first connection begins to be opened. */

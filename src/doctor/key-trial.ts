@@ -2,7 +2,7 @@ import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { itemsOf, memberOf, stringOf } from '../jsonrpc/json-members.ts';
 import { type Message, type Response, readMessages } from '../jsonrpc/message.ts';
-import type { Upstream } from '../transport/transport.ts';
+import type { Transport } from '../transport/transport.ts';
 
 /** What a gateway makes of a key. */
 export type KeyTrial =
@@ -23,7 +23,7 @@ const MOST_PAGES = 100;
  * Tries the key that `upstream` sends: initializes and counts the tools. Takes as long as the
  * gateway does. Never rejects.
  */
-export async function tryKey(upstream: Upstream, clientVersion: string): Promise<KeyTrial> {
+export async function tryKey(upstream: Transport, clientVersion: string): Promise<KeyTrial> {
   const hello = await exchange(upstream, 'initialize', {
     protocolVersion: '2025-11-25',
     capabilities: {},
@@ -61,7 +61,7 @@ let lastId = 0;
 
 /** Sends a request. Resolves with the reply, an error response too. Never rejects. */
 export async function exchange(
-  upstream: Upstream,
+  upstream: Transport,
   method: string,
   params: object,
 ): Promise<{ failure: Failure } | { reply: Response }> {
@@ -72,14 +72,14 @@ export async function exchange(
       if (received.kind === 'response') reply = received;
     },
     congested: () => undefined,
-  }).settled;
+  }).done;
   return failure === undefined ? { reply: reply as Response } : { failure };
 }
 
 /** Ends the handshake. Resolves with why it could not be sent. Never rejects. */
-export async function notifyInitialized(upstream: Upstream): Promise<Failure | undefined> {
+export async function notifyInitialized(upstream: Transport): Promise<Failure | undefined> {
   const message = messageFrom({ jsonrpc: '2.0', method: 'notifications/initialized' });
-  return upstream.send(message, { onMessage: () => {}, congested: () => undefined }).settled;
+  return upstream.send(message, { onMessage: () => {}, congested: () => undefined }).done;
 }
 
 function messageFrom(value: object): Message {

@@ -1,6 +1,6 @@
 import { shellWord } from '../terminal/shell-word.ts';
 import type { Failure, ResourceFacts } from './failure.ts';
-import { TROUBLES, type UnreachableCause } from './network-causes.ts';
+import { NETWORK_CAUSES, type UnreachableCause } from './network-causes.ts';
 import { MASK } from './url-secrets.ts';
 
 /** A JSON-RPC error object (JSON-RPC 2.0 §5.1). */
@@ -186,8 +186,8 @@ export const CATALOGUE = {
     title: 'Unreachable',
     retryable: true,
     what: (failure) =>
-      `no answer from ${host(failure)}: ${failure.detail ?? TROUBLES[failure.trouble ?? 'connection-closed'].what}${times(failure)}`,
-    remedy: ({ trouble = 'connection-closed' }) => TROUBLES[trouble].remedy,
+      `no answer from ${host(failure)}: ${failure.detail ?? NETWORK_CAUSES[failure.trouble ?? 'connection-closed'].what}${times(failure)}`,
+    remedy: ({ trouble = 'connection-closed' }) => NETWORK_CAUSES[trouble].remedy,
   },
   invalid_response: {
     code: -32009,
@@ -257,10 +257,11 @@ function times({ attempts = 1 }: Failure): string {
  * because many clients show nothing else; `data.reason` is the stable name, `data.hint` the remedy
  * alone.
  */
-export function wordFailure(failure: Failure): RpcError {
+export function toRpcError(failure: Failure): RpcError {
   const entry: CatalogueEntry = CATALOGUE[failure.reason];
   const hint = entry.remedy(failure);
-  const cause: UnreachableCause | undefined = failure.trouble && TROUBLES[failure.trouble].cause;
+  const cause: UnreachableCause | undefined =
+    failure.trouble && NETWORK_CAUSES[failure.trouble].cause;
   const status = failure.status === undefined ? '' : ` (HTTP ${failure.status})`;
   const optional = {
     status: failure.status,
@@ -285,25 +286,25 @@ export function wordFailure(failure: Failure): RpcError {
 }
 
 /** A command line or environment that cannot be followed: `why`, without a full stop. */
-export function wordMisconfiguration(why: string): RpcError {
-  return wordLocal({ reason: 'misconfigured', detail: why });
+export function misconfiguredError(why: string): RpcError {
+  return localError({ reason: 'misconfigured', detail: why });
 }
 
 /** A message from the client that is larger than this program carries. */
-export function wordTooLarge(limitBytes: number): RpcError {
-  return wordLocal({ reason: 'request_too_large', limitBytes });
+export function tooLargeError(limitBytes: number): RpcError {
+  return localError({ reason: 'request_too_large', limitBytes });
 }
 
 /** A bug, or a file of this program that is there no more. */
-export function wordInternalError(bug: Error): RpcError {
+export function internalError(bug: Error): RpcError {
   const isGone = (bug as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
   const detail = 'files of mcp-latchkey are gone, as after an update while it ran';
-  return wordLocal({ reason: 'internal_error', ...(isGone ? { detail } : {}) });
+  return localError({ reason: 'internal_error', ...(isGone ? { detail } : {}) });
 }
 
 /** A failure that no gateway has a part in. */
-function wordLocal(failure: Omit<Failure, 'gateway'>): RpcError {
-  const { code, message, data } = wordFailure({ ...failure, gateway: 'https://none.invalid' });
+function localError(failure: Omit<Failure, 'gateway'>): RpcError {
+  const { code, message, data } = toRpcError({ ...failure, gateway: 'https://none.invalid' });
   const { gateway: _none, ...rest } = data;
   return { code, message, data: rest };
 }

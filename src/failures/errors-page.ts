@@ -1,6 +1,6 @@
-import { CATALOGUE, type Reason, wordFailure } from './catalogue.ts';
+import { CATALOGUE, type Reason, toRpcError } from './catalogue.ts';
 import type { Failure } from './failure.ts';
-import { TROUBLES } from './network-causes.ts';
+import { NETWORK_CAUSES } from './network-causes.ts';
 
 /** An error that the gateway itself sends; mcp-latchkey adds to its message what mends it. */
 interface GatewayErrorEntry {
@@ -149,7 +149,7 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
 
 function example(reason: Reason): string {
   const gateway = 'https://api.kindo.ai/v1/mcp';
-  return wordFailure({ reason, gateway, key: EXAMPLE_KEY, ...EXAMPLES[reason] }).message;
+  return toRpcError({ reason, gateway, key: EXAMPLE_KEY, ...EXAMPLES[reason] }).message;
 }
 
 /** docs/errors.md: every error in words, for someone who has just seen one. Markdown. */
@@ -207,7 +207,7 @@ function troubleTable(): string {
   return [
     '| cause | what happened | what to do |',
     '|---|---|---|',
-    ...Object.values(TROUBLES).map(
+    ...Object.values(NETWORK_CAUSES).map(
       ({ cause, what, remedy }) => `| \`${cause}\` | ${what} | ${remedy} |`,
     ),
   ].join('\n');

@@ -1,5 +1,5 @@
 import type { Reason } from './catalogue.ts';
-import type { Trouble } from './network-causes.ts';
+import type { NetworkCause } from './network-causes.ts';
 
 /** Where the API key came from; `none` when no source had one. */
 export type KeySourceName =
@@ -37,7 +37,7 @@ export interface Failure {
   /** The code of the JSON-RPC error in the body of a refusal. */
   readonly rpcCode?: number;
   /** With `unreachable` and `interrupted`: what went wrong on the way. */
-  readonly trouble?: Trouble;
+  readonly trouble?: NetworkCause;
   /** What exactly happened, in words that fit behind a colon; may quote the gateway. */
   readonly detail?: string;
   /** What the gateway's protected resource metadata (RFC 9728) says of use here. */

@@ -12,7 +12,7 @@ const CERTIFICATE_AUTHORITY =
   'If it belongs to your organisation, get its CA certificate as a PEM file from your admin and name it with --ca FILE (or in NODE_EXTRA_CA_CERTS).';
 
 /** Each way in which no answer comes, finer than its cause: every one has its own remedy. */
-export const TROUBLES = {
+export const NETWORK_CAUSES = {
   'name-not-found': {
     cause: 'dns',
     what: 'the name does not exist',
@@ -122,4 +122,4 @@ export const TROUBLES = {
   },
 } satisfies Record<string, Words>;
 
-export type Trouble = keyof typeof TROUBLES;
+export type NetworkCause = keyof typeof NETWORK_CAUSES;

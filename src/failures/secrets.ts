@@ -1,7 +1,7 @@
 import { membersOf, textIn, valueIn } from '../jsonrpc/json-members.ts';
 import { type Message, withErrorChanged } from '../jsonrpc/message.ts';
 import type { MessageObserver } from '../transport/transport.ts';
-import { type RpcError, wordInternalError } from './catalogue.ts';
+import { internalError, type RpcError } from './catalogue.ts';
 import { cleanNetworkText } from './network-text.ts';
 import type { SecretMatcher } from './secret-matcher.ts';
 
@@ -42,7 +42,7 @@ export class Secrets {
       this.#matcher ??= this.#makeMatcher(this.#keys);
     } catch (gone) {
       // Its file, as after an update. What cannot be searched is not shown.
-      const error = wordInternalError(gone as Error);
+      const error = internalError(gone as Error);
       return isJson ? JSON.stringify(error) : error.message;
     }
     return this.#matcher.mask(text, isJson);

@@ -5,7 +5,7 @@ const MiB = 1024 * 1024;
  * it came; from the second on they are copied as they come, so that what they are views of can be
  * freed: kept until they are joined they took twice the memory. Room that is not used yet is none.
  */
-export class Collected {
+export class ByteCollector {
   readonly #limit: number;
   readonly #expected: number;
   #bytes: Buffer = EMPTY;

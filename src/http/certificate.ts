@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { connect, type PeerCertificate } from 'node:tls';
-import type { Trouble } from '../failures/network-causes.ts';
+import type { NetworkCause } from '../failures/network-causes.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { withoutBrackets } from './environment-proxy.ts';
 import { guarded } from './guarded.ts';
@@ -15,7 +15,7 @@ const DEFAULT_LIMIT_MS = 10_000;
  */
 export async function describeCertificate(
   url: URL,
-  trouble: Trouble,
+  trouble: NetworkCause,
   limitMs: number,
 ): Promise<string | undefined> {
   const certificate = await peerCertificate(url, limitMs || DEFAULT_LIMIT_MS);

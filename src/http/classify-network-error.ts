@@ -1,14 +1,14 @@
-import type { Trouble } from '../failures/network-causes.ts';
+import type { NetworkCause } from '../failures/network-causes.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { isProxyFailure, type ProxyFailure } from './http-proxy.ts';
 
 /** What went wrong, and its exact words where there is more to say than the trouble itself. */
 export interface Diagnosis {
-  readonly trouble: Trouble;
+  readonly trouble: NetworkCause;
   readonly detail?: string;
 }
 
-const TROUBLE_BY_CODE: Readonly<Record<string, Trouble>> = {
+const TROUBLE_BY_CODE: Readonly<Record<string, NetworkCause>> = {
   ENOTFOUND: 'name-not-found',
   EAI_AGAIN: 'name-lookup-failed',
   EAI_FAIL: 'name-lookup-failed',
@@ -30,7 +30,7 @@ const TROUBLE_BY_CODE: Readonly<Record<string, Trouble>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'not-tls',
 };
 
-const TROUBLE_BY_PROXY_CODE: Readonly<Record<ProxyFailure['code'], Trouble>> = {
+const TROUBLE_BY_PROXY_CODE: Readonly<Record<ProxyFailure['code'], NetworkCause>> = {
   ERR_PROXY_INVALID: 'proxy-invalid',
   ERR_PROXY_UNREACHABLE: 'proxy-unreachable',
   ERR_PROXY_UNTRUSTED: 'proxy-untrusted',
@@ -48,7 +48,7 @@ interface Settings {
 }
 
 /** Says what an error of the connection means. */
-export function diagnose(error: Error, settings: Settings): Diagnosis {
+export function classifyNetworkError(error: Error, settings: Settings): Diagnosis {
   if (isProxyFailure(error)) return diagnoseProxy(error);
   // Happy eyeballs (RFC 8305) collects one error an address.
   const first: Error = error instanceof AggregateError ? error.errors[0] : error;

@@ -1,4 +1,4 @@
-import { Collected } from './byte-collector.ts';
+import { ByteCollector } from './byte-collector.ts';
 
 /** One event as its bytes came: nothing is decoded. A field that was not sent is empty. */
 interface StreamEvent {
@@ -35,8 +35,8 @@ const EMPTY = Buffer.alloc(0);
 export class EventStream {
   readonly #options: EventStreamOptions;
   /** What came of a line whose end has not come. */
-  readonly #line = new Collected();
-  readonly #data = new Collected();
+  readonly #line = new ByteCollector();
+  readonly #data = new ByteCollector();
   #hasLine = false;
   #hasData = false;
   #type: Buffer = EMPTY;

@@ -1,4 +1,4 @@
-import { Collected } from '../http/byte-collector.ts';
+import { ByteCollector } from '../http/byte-collector.ts';
 import { skipWhitespace } from '../jsonrpc/json-scanner.ts';
 
 const LF = 0x0a;
@@ -21,7 +21,7 @@ export interface LineReaderOptions {
  */
 export class LineReader {
   readonly #options: LineReaderOptions;
-  readonly #pieces = new Collected();
+  readonly #pieces = new ByteCollector();
   #length = 0;
   /** The beginning of a line over the limit; its end is in the pieces. */
   #head: Buffer | undefined;

@@ -1,10 +1,10 @@
 import type { Readable, Writable } from 'node:stream';
 import {
   CATALOGUE,
+  internalError,
   type RpcError,
-  wordFailure,
-  wordInternalError,
-  wordTooLarge,
+  tooLargeError,
+  toRpcError,
 } from '../failures/catalogue.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
@@ -24,7 +24,7 @@ import {
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import { isOpenEnded } from '../transport/methods.ts';
-import type { MessageObserver, Sending, Upstream } from '../transport/transport.ts';
+import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import { arrayOf, BatchReplies, wantsReply } from './batch-replies.ts';
 import { LineReader } from './line-reader.ts';
 import { MessageWriter } from './message-writer.ts';
@@ -52,13 +52,13 @@ type Answer = (reply: Buffer | undefined) => void;
 interface InFlight {
   readonly request: Request;
   readonly answer: Answer;
-  sending?: Sending;
+  sending?: Delivery;
 }
 
 export interface StdioProxyOptions {
   readonly input: Readable;
   readonly output: Writable;
-  readonly upstream: Upstream;
+  readonly upstream: Transport;
   readonly maxMessageBytes: number;
   /** What reaches the client in no error. */
   readonly secrets: Secrets;
@@ -73,12 +73,12 @@ export interface StdioProxyOptions {
 export class StdioProxy {
   readonly #input: Readable;
   readonly #writer: MessageWriter;
-  readonly #upstream: Upstream;
+  readonly #upstream: Transport;
   readonly #maxMessageBytes: number;
   readonly #secrets: Secrets;
   readonly #log: Log;
   readonly #inFlight = new Set<InFlight>();
-  readonly #sendings = new Set<Sending>();
+  readonly #sendings = new Set<Delivery>();
   readonly #stopped: Promise<void>;
   #onStop = () => {};
   #onIdle: (() => void) | undefined;
@@ -185,7 +185,7 @@ export class StdioProxy {
   }
 
   #tooLong(head: Buffer, tail: Buffer): void {
-    const error = wordTooLarge(this.#maxMessageBytes);
+    const error = tooLargeError(this.#maxMessageBytes);
     this.#log.warn(`a message from the client is not sent: ${error.message}`);
     const id = salvageRequestId(head, tail);
     if (id !== undefined) this.#write(errorResponse(id, error));
@@ -218,10 +218,10 @@ export class StdioProxy {
       }
       return undefined;
     };
-    const refusing: Sending = {
-      settled: refuse(),
+    const refusing: Delivery = {
+      done: refuse(),
       mayHaveRun: false,
-      cease: () => {},
+      stop: () => {},
       abort: () => {},
     };
     this.#watch(refusing, () => {});
@@ -240,7 +240,7 @@ export class StdioProxy {
   #cancel(notification: Message): void {
     const id = memberAt(notification.bytes, 'params', 'requestId');
     const cancelled = this.#requestInFlight(id && idOf(id)?.key);
-    cancelled?.sending?.cease();
+    cancelled?.sending?.stop();
     if (cancelled !== undefined) this.#answer(cancelled, undefined);
     const cancellation = this.#send(notification, this.#observer(undefined));
     const end = () => {
@@ -248,42 +248,42 @@ export class StdioProxy {
       cancelled?.sending?.abort();
     };
     const timer = setTimeout(end, CANCEL_LIMIT_MS);
-    void cancellation.settled.then(end, end);
+    void cancellation.done.then(end, end);
   }
 
   #send(
     message: Message,
     observer: MessageObserver,
     onError = (error: RpcError) => this.#logError(message, error),
-  ): Sending {
+  ): Delivery {
     const sending = this.#begin(message, observer);
     this.#watch(sending, onError);
     return sending;
   }
 
-  #watch(sending: Sending, onError: (error: RpcError) => void): void {
+  #watch(sending: Delivery, onError: (error: RpcError) => void): void {
     this.#sendings.add(sending);
     const settle = (error: RpcError | undefined) => {
       this.#sendings.delete(sending);
       if (error !== undefined) onError(error);
       if (this.#sendings.size === 0) this.#onIdle?.();
     };
-    void sending.settled.then(
-      (failure) => settle(failure && this.#secrets.maskError(wordFailure(failure))),
+    void sending.done.then(
+      (failure) => settle(failure && this.#secrets.maskError(toRpcError(failure))),
       (bug: Error) => {
         this.#log.error(`bug: ${bug.stack}`);
-        settle(wordInternalError(bug));
+        settle(internalError(bug));
       },
     );
   }
 
   // A bug must not leave a request without its reply.
-  #begin(message: Message, observer: MessageObserver): Sending {
+  #begin(message: Message, observer: MessageObserver): Delivery {
     try {
       return this.#upstream.send(message, observer);
     } catch (bug) {
-      const settled = Promise.reject(bug);
-      return { settled, mayHaveRun: true, cease: () => {}, abort: () => {} };
+      const done = Promise.reject(bug);
+      return { done, mayHaveRun: true, stop: () => {}, abort: () => {} };
     }
   }
 
@@ -343,11 +343,11 @@ function isCancellation(message: Message): boolean {
 function within(limitMs: number, promise: Promise<unknown>): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, limitMs);
-    const settled = () => {
+    const done = () => {
       clearTimeout(timer);
       resolve();
     };
-    promise.then(settled, settled);
+    promise.then(done, done);
   });
 }
 

@@ -1,18 +1,18 @@
-import type { KeyFinding } from '../auth/key.ts';
+import type { KeyResult } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { isBadHttp } from '../http/bad-http.ts';
-import { diagnose } from '../http/classify-network-error.ts';
+import { classifyNetworkError } from '../http/classify-network-error.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
 import type { Headers } from '../http/route.ts';
 import type { Request, Response } from '../jsonrpc/message.ts';
-import type { ExchangeEnd } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange.ts';
 
 /** What is known of a request besides how its exchange ended. */
 export interface Circumstances {
   /** The endpoint without its query. */
   readonly gateway: string;
-  readonly key: KeyFinding;
+  readonly key: KeyResult;
   readonly connectTimeoutMs: number;
   readonly timeoutMs: number;
   readonly maxMessageBytes: number;
@@ -26,7 +26,7 @@ export interface Circumstances {
 /** Why there is no key to send. */
 export function failureOfKey(
   gateway: string,
-  { reason, detail, origin }: Extract<KeyFinding, { kind: 'unusable' }>,
+  { reason, detail, origin }: Extract<KeyResult, { kind: 'unusable' }>,
 ): Failure {
   return { reason, gateway, key: origin, ...(detail === undefined ? {} : { detail }) };
 }
@@ -36,19 +36,22 @@ export function failureOfKey(
  * one. With 401, 403 and 429 the status says more. A result counts too, since the request has run;
  * only a handshake is not made with an error status.
  */
-export function replyInRefusal({ method }: Request, end: ExchangeEnd): Response | undefined {
-  if (end.kind !== 'refused' || end.reply === undefined || end.status < 400) return undefined;
+export function replyInErrorResponse(
+  { method }: Request,
+  end: ExchangeOutcome,
+): Response | undefined {
+  if (end.kind !== 'http-error' || end.reply === undefined || end.status < 400) return undefined;
   if (end.status === 401 || end.status === 403 || end.status === 429) return undefined;
   if (method === 'initialize' && !end.reply.isError) return undefined;
   return { ...end.reply, refusedWith: end.status };
 }
 
 /** Judges an exchange that brought no reply. */
-export function failureOfEnd(end: ExchangeEnd, circumstances: Circumstances): Failure {
+export function classifyOutcome(end: ExchangeOutcome, circumstances: Circumstances): Failure {
   const { gateway, key, attempts } = circumstances;
   const base = { gateway, key: key.origin, ...(attempts === undefined ? {} : { attempts }) };
   switch (end.kind) {
-    case 'refused':
+    case 'http-error':
       return { ...base, ...ofStatus(end, circumstances), ...rpcCodeIn(end.body) };
     case 'not-mcp':
       return { ...base, reason: 'invalid_response', status: end.status, detail: end.what };
@@ -59,7 +62,7 @@ export function failureOfEnd(end: ExchangeEnd, circumstances: Circumstances): Fa
         status: end.status,
         limitBytes: circumstances.maxMessageBytes,
       };
-    case 'broken':
+    case 'transport-error':
       return { ...base, ...ofError(end, circumstances) };
     case 'bug':
       return { ...base, reason: 'internal_error' };
@@ -71,7 +74,7 @@ export function failureOfEnd(end: ExchangeEnd, circumstances: Circumstances): Fa
 type Judgement = Omit<Failure, 'gateway' | 'key'>;
 
 function ofStatus(
-  { status, headers, body, reply }: Extract<ExchangeEnd, { kind: 'refused' }>,
+  { status, headers, body, reply }: Extract<ExchangeOutcome, { kind: 'http-error' }>,
   { gateway, key, isInSession }: Circumstances,
 ): Judgement {
   const isResult = reply?.isError === false;
@@ -110,7 +113,7 @@ const RESULT_WITH_ERROR_STATUS = 'it sent a result, but with a status that means
 const FORGETS_SESSIONS = 'it forgets its sessions as soon as they are begun';
 
 function ofError(
-  { error, sent, status }: Extract<ExchangeEnd, { kind: 'broken' }>,
+  { error, sent, status }: Extract<ExchangeOutcome, { kind: 'transport-error' }>,
   circumstances: Circumstances,
 ): Judgement {
   if (isBadHttp(error)) {
@@ -119,7 +122,7 @@ function ofError(
     return { reason: 'invalid_response', detail };
   }
   const answered = status === undefined ? {} : { status };
-  const { trouble, detail } = diagnose(error, circumstances);
+  const { trouble, detail } = classifyNetworkError(error, circumstances);
   const said = detail === undefined ? {} : { detail };
   if (sent && !circumstances.mayRepeat()) {
     return { reason: 'interrupted', ...answered, trouble, ...said };

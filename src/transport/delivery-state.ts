@@ -1,5 +1,5 @@
 import type { Failure } from '../failures/failure.ts';
-import type { Sending } from './transport.ts';
+import type { Delivery } from './transport.ts';
 
 /** One try to get a message to the gateway. */
 interface Attempt {
@@ -13,8 +13,8 @@ interface Attempt {
  * What one `send` is at, so that it can be ended. A class, since an object literal with a getter
  * costs a hidden class a call, which only a full garbage collection frees.
  */
-export class Course implements Sending {
-  settled: Promise<Failure | undefined> = Promise.resolve(undefined);
+export class SendSequence implements Delivery {
+  done: Promise<Failure | undefined> = Promise.resolve(undefined);
   /** Nothing new is begun for it. */
   isOver = false;
   /** It renews the session, so it must not wait for that. */
@@ -44,7 +44,7 @@ export class Course implements Sending {
     });
   }
 
-  cease(): void {
+  stop(): void {
     this.isOver = true;
     this.#wake?.();
     // Of a request that still waits for its connection the gateway need not hear.

@@ -6,30 +6,30 @@ import {
 } from '../bridge/revisions.ts';
 import type { Failure } from '../failures/failure.ts';
 import type { Message, Request, Response } from '../jsonrpc/message.ts';
-import { FailureExplainer } from './diagnose-failure.ts';
+import { FailureDiagnosis } from './diagnose-failure.ts';
 import { Endpoint } from './endpoint.ts';
 import type { HttpSse } from './http-sse.ts';
-import { Gateway, type GatewayOptions } from './streamable-http.ts';
-import type { MessageObserver, Sending, Upstream } from './transport.ts';
+import { StreamableHttp, type TransportOptions } from './streamable-http.ts';
+import type { Delivery, MessageObserver, Transport } from './transport.ts';
 
 /**
  * Streamable HTTP, or the deprecated HTTP+SSE: once and for all where `transport` is `sse`; with
  * `auto`, where the POST of `initialize` is refused and a GET yields an `endpoint` event (MCP
  * 2026-07-28, Streamable HTTP §Backward Compatibility).
  */
-export class TransportChoice implements Upstream {
-  readonly #options: GatewayOptions;
+export class TransportDetector implements Transport {
+  readonly #options: TransportOptions;
   /** Undefined where it is not to be tried. */
-  readonly #gateway: Gateway | undefined;
+  readonly #gateway: StreamableHttp | undefined;
   #httpSse: HttpSse | undefined;
   #listener: MessageObserver | undefined;
-  #chosen: Upstream | undefined;
+  #chosen: Transport | undefined;
   /** What comes meanwhile waits for it. */
   #choosing: Promise<unknown> | undefined;
 
-  constructor(options: GatewayOptions, transport: 'auto' | 'sse') {
+  constructor(options: TransportOptions, transport: 'auto' | 'sse') {
     this.#options = options;
-    if (transport === 'auto') this.#gateway = new Gateway(options);
+    if (transport === 'auto') this.#gateway = new StreamableHttp(options);
     else this.#chooseHttpSse();
   }
 
@@ -39,7 +39,7 @@ export class TransportChoice implements Upstream {
     this.#httpSse?.listen(observer);
   }
 
-  send(message: Message, observer: MessageObserver): Sending {
+  send(message: Message, observer: MessageObserver): Delivery {
     return this.#chosen?.send(message, observer) ?? this.#sendBefore(message, observer);
   }
 
@@ -48,7 +48,7 @@ export class TransportChoice implements Upstream {
   }
 
   /** Before the choice is made. */
-  #sendBefore(message: Message, observer: MessageObserver): Sending {
+  #sendBefore(message: Message, observer: MessageObserver): Delivery {
     // A reply to something that the gateway asks meanwhile must not wait for the gateway.
     if (
       this.#gateway !== undefined &&
@@ -66,30 +66,34 @@ export class TransportChoice implements Upstream {
     );
   }
 
-  #tryGateway(gateway: Gateway, initialize: Request, observer: MessageObserver): Sending {
+  #tryGateway(gateway: StreamableHttp, initialize: Request, observer: MessageObserver): Delivery {
     let refusal: Response | undefined;
     let isOver = false;
     let sending = gateway.send(initialize, {
       congested: () => observer.congested(),
       onMessage: (received) => {
-        if (received.kind === 'response' && isOfOlder(received.refusedWith, codeIn(received))) {
+        if (
+          received.kind === 'response' &&
+          mayBeHttpSseOnly(received.refusedWith, codeIn(received))
+        ) {
           refusal = received;
         } else observer.onMessage(received);
       },
     });
-    const tried = sending.settled;
+    const tried = sending.done;
     const choosing = this.#choose(async () => {
       const failure = await tried;
       if (isOver) return undefined;
       if (failure === undefined && refusal === undefined) return gateway;
-      const mayBeOlder = refusal !== undefined || isOfOlder(failure?.status, failure?.rpcCode);
+      const mayBeOlder =
+        refusal !== undefined || mayBeHttpSseOnly(failure?.status, failure?.rpcCode);
       return mayBeOlder ? this.#openHttpSseIfOffered() : undefined;
     });
     this.#choosing = choosing;
-    const settled = choosing.then(async (chosen): Promise<Failure | undefined> => {
+    const done = choosing.then(async (chosen): Promise<Failure | undefined> => {
       if (chosen !== undefined && chosen !== gateway && !isOver) {
         sending = chosen.send(initialize, observer);
-        return sending.settled;
+        return sending.done;
       }
       if (refusal !== undefined && !isOver) observer.onMessage(refusal);
       return tried;
@@ -98,13 +102,13 @@ export class TransportChoice implements Upstream {
       isOver = true;
     };
     return {
-      settled,
+      done,
       get mayHaveRun() {
         return sending.mayHaveRun;
       },
-      cease: () => {
+      stop: () => {
         over();
-        sending.cease();
+        sending.stop();
       },
       abort: () => {
         over();
@@ -119,7 +123,7 @@ export class TransportChoice implements Upstream {
     this.#choosing.catch(() => {});
   }
 
-  async #choose(find: () => Promise<Upstream | undefined>): Promise<Upstream | undefined> {
+  async #choose(find: () => Promise<Transport | undefined>): Promise<Transport | undefined> {
     try {
       this.#chosen = await find();
       return this.#chosen;
@@ -140,7 +144,7 @@ export class TransportChoice implements Upstream {
     if (this.#httpSse !== undefined) return this.#httpSse;
     const { HttpSse } = await import('./http-sse.ts');
     const endpoint = new Endpoint(this.#options);
-    const failures = new FailureExplainer(this.#options, endpoint.displayUrl);
+    const failures = new FailureDiagnosis(this.#options, endpoint.displayUrl);
     this.#httpSse = new HttpSse(this.#options, endpoint, failures);
     if (this.#listener !== undefined) this.#httpSse.listen(this.#listener);
     return this.#httpSse;
@@ -148,7 +152,7 @@ export class TransportChoice implements Upstream {
 }
 
 /** Whether a refusal may come from a gateway that knows HTTP+SSE only. */
-function isOfOlder(status: number | undefined, rpcCode: number | undefined): boolean {
+function mayBeHttpSseOnly(status: number | undefined, rpcCode: number | undefined): boolean {
   if (status !== 400 && status !== 404 && status !== 405) return false;
   if (rpcCode === undefined) return true;
   // A modern gateway does not know the method (404), or misses the request's `_meta` (400).
@@ -161,24 +165,27 @@ function codeIn(response: Response): number | undefined {
 }
 
 /** Sends once `before` has come about, unless it has been given up by then. */
-function sendAfter(before: Promise<unknown> | undefined, send: () => Sending | undefined): Sending {
+function sendAfter(
+  before: Promise<unknown> | undefined,
+  send: () => Delivery | undefined,
+): Delivery {
   let isOver = false;
-  let sending: Sending | undefined;
+  let sending: Delivery | undefined;
   const begin = async () => {
     await before;
     if (isOver) return undefined;
     sending = send();
-    return sending?.settled;
+    return sending?.done;
   };
-  const settled = begin();
+  const done = begin();
   return {
-    settled,
+    done,
     get mayHaveRun() {
       return sending?.mayHaveRun === true;
     },
-    cease: () => {
+    stop: () => {
       isOver = true;
-      sending?.cease();
+      sending?.stop();
     },
     abort: () => {
       isOver = true;

@@ -1,11 +1,11 @@
 import type * as Discovery from '../auth/discovery.ts';
-import type { KeyFinding } from '../auth/key.ts';
+import type { KeyResult } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
-import type { Trouble } from '../failures/network-causes.ts';
+import type { NetworkCause } from '../failures/network-causes.ts';
 import type { Log } from '../log.ts';
-import { failureOfEnd } from './classify-outcome.ts';
+import { classifyOutcome } from './classify-outcome.ts';
 import type { EndpointOptions } from './endpoint.ts';
-import type { ExchangeEnd } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange.ts';
 
 interface ExplainerOptions extends EndpointOptions {
   readonly maxMessageBytes: number;
@@ -16,8 +16,8 @@ interface ExplainerOptions extends EndpointOptions {
 const NO_METADATA_MS = 5_000;
 
 /** What is known of a message whose exchange failed. */
-export interface Attempted {
-  readonly key: KeyFinding;
+export interface RequestContext {
+  readonly key: KeyResult;
   /** Whether the same message twice would do no more than once. */
   mayRepeat(): boolean;
   readonly attempts: number;
@@ -26,7 +26,7 @@ export interface Attempted {
 }
 
 /** Judges exchanges that failed, and asks around for what explains them. */
-export class FailureExplainer {
+export class FailureDiagnosis {
   readonly #options: ExplainerOptions;
   readonly #gateway: string;
   #discovery: ReturnType<typeof Discovery.discoverResource> | undefined;
@@ -38,10 +38,10 @@ export class FailureExplainer {
   }
 
   /** Never rejects. Takes 5 s at most, for the metadata behind a 401. */
-  async failureOf(end: ExchangeEnd, attempted: Attempted): Promise<Failure> {
+  async failureOf(end: ExchangeOutcome, attempted: RequestContext): Promise<Failure> {
     const { log, routes, timeoutMs, maxMessageBytes } = this.#options;
     if (end.kind === 'bug') log.error(`bug: ${end.error.stack}`);
-    const failure = failureOfEnd(end, {
+    const failure = classifyOutcome(end, {
       ...attempted,
       gateway: this.#gateway,
       connectTimeoutMs: routes.connectTimeoutMs,
@@ -58,13 +58,17 @@ export class FailureExplainer {
     const isNameless = trouble?.startsWith('certificate-') && detail === undefined;
     if (!isNameless || routes.isProxied(url)) return {};
     const { describeCertificate } = await import('../http/certificate.ts');
-    const described = await describeCertificate(url, trouble as Trouble, routes.connectTimeoutMs);
+    const described = await describeCertificate(
+      url,
+      trouble as NetworkCause,
+      routes.connectTimeoutMs,
+    );
     return described === undefined ? {} : { detail: described };
   }
 
   /** What a 401 or 403 says in its challenge, and what the metadata behind a 401 adds. */
-  async #challenge(end: ExchangeEnd): Promise<Partial<Failure>> {
-    if (end.kind !== 'refused' || (end.status !== 401 && end.status !== 403)) return {};
+  async #challenge(end: ExchangeOutcome): Promise<Partial<Failure>> {
+    if (end.kind !== 'http-error' || (end.status !== 401 && end.status !== 403)) return {};
     const { challengeIn, challengeInWords, discoverResource } = await import(
       '../auth/discovery.ts'
     );

@@ -1,4 +1,4 @@
-import { headerOfKey, type KeyFinding } from '../auth/key.ts';
+import { headerOfKey, type KeyResult } from '../auth/key.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { displayUrl } from '../failures/url-secrets.ts';
 import type { Diagnosis } from '../http/classify-network-error.ts';
@@ -6,7 +6,7 @@ import { isProxyFailure } from '../http/http-proxy.ts';
 import type { Route } from '../http/route.ts';
 import type { Routes } from '../http/routes.ts';
 import type { Message } from '../jsonrpc/message.ts';
-import type { Exchange, ExchangeEnd } from './exchange.ts';
+import type { Exchange, ExchangeOutcome } from './exchange.ts';
 import { isOpenEnded } from './methods.ts';
 import type { SessionHeaders } from './session.ts';
 
@@ -23,7 +23,7 @@ export interface EndpointOptions {
 
 /** Who sends a request: decides the headers that tell. */
 export interface Sender {
-  readonly key: KeyFinding;
+  readonly key: KeyResult;
   readonly session: SessionHeaders | undefined;
 }
 
@@ -108,8 +108,8 @@ export class Endpoint {
    * and for all that failed at the same time. False when that cannot help. Not from the start,
    * since reading the store takes its time and few need it.
    */
-  trustSystemAfter(end: ExchangeEnd): boolean {
-    if (end.kind !== 'broken' || !this.#options.routes.canTrustSystem()) return false;
+  trustSystemAfter(end: ExchangeOutcome): boolean {
+    if (end.kind !== 'transport-error' || !this.#options.routes.canTrustSystem()) return false;
     if (!UNKNOWN_ISSUER.has((end.error as NodeJS.ErrnoException).code ?? '')) return false;
     this.#trustsSystem ??= this.#trustSystem();
     return this.#trustsSystem;

@@ -1,6 +1,6 @@
 import type { Transform } from 'node:stream';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import { Collected } from '../http/byte-collector.ts';
+import { ByteCollector } from '../http/byte-collector.ts';
 import { type ContentCoding, contentCoding, openDecoder } from '../http/content-coding.ts';
 import { EventStream } from '../http/event-stream.ts';
 import { guarded, isBug, listen } from '../http/guarded.ts';
@@ -21,10 +21,10 @@ import type { MessageObserver } from './transport.ts';
  * What an exchange is to bring: the reply to the request with this id, the word that a message was
  * accepted, or what comes on an event stream until it ends.
  */
-export type Due = MessageId | 'acceptance' | 'stream';
+export type Expectation = MessageId | 'acceptance' | 'stream';
 
 /** How an exchange came out: facts of the wire, to be judged by the gateway. */
-export type ExchangeEnd =
+export type ExchangeOutcome =
   /** The reply was given to the observer. More messages may follow on an event stream. */
   | { readonly kind: 'replied' }
   /** A 2xx where no reply is due; of an event stream that was due, its end. */
@@ -35,7 +35,7 @@ export type ExchangeEnd =
    * so that there may have been a reply in it.
    */
   | {
-      readonly kind: 'refused';
+      readonly kind: 'http-error';
       readonly status: number;
       readonly headers: Headers;
       readonly body: Buffer;
@@ -51,7 +51,7 @@ export type ExchangeEnd =
    * machine, so it may have run. `status` is there once the answer's head was.
    */
   | {
-      readonly kind: 'broken';
+      readonly kind: 'transport-error';
       readonly error: Error;
       readonly sent: boolean;
       readonly status?: number;
@@ -84,9 +84,9 @@ export class StreamEnded extends Error {
 interface BodyReader {
   push(chunk: Buffer): void;
   /** The body is whole. */
-  end(): ExchangeEnd;
+  end(): ExchangeOutcome;
   /** The body broke off. Undefined unless it has brought what was due all the same. */
-  salvage(): ExchangeEnd | undefined;
+  salvage(): ExchangeOutcome | undefined;
 }
 
 /** What can be made to wait. */
@@ -101,7 +101,7 @@ interface Source {
  * a request as soon as the reply is there, for a notification with the head of the answer.
  */
 export class Exchange implements RequestHandler {
-  readonly ended: Promise<ExchangeEnd>;
+  readonly ended: Promise<ExchangeOutcome>;
   /** Empty until the answer's head is there. */
   headers: Headers = {};
   /**
@@ -117,10 +117,10 @@ export class Exchange implements RequestHandler {
   /** Told of what came in place of a message. */
   onUnusable: ((found: Unusable) => void) | undefined;
 
-  readonly #due: Due;
+  readonly #due: Expectation;
   readonly #observer: MessageObserver;
   readonly #maxMessageBytes: number;
-  #end!: (end: ExchangeEnd) => void;
+  #end!: (end: ExchangeOutcome) => void;
   #control: RequestControl | undefined;
   #reader: BodyReader | undefined;
   #coding: ContentCoding | undefined;
@@ -136,7 +136,7 @@ export class Exchange implements RequestHandler {
    * A message of more than `maxMessageBytes` ends the exchange: it is not kept in memory to find
    * out how long it is.
    */
-  constructor(due: Due, observer: MessageObserver, maxMessageBytes: number) {
+  constructor(due: Expectation, observer: MessageObserver, maxMessageBytes: number) {
     this.#due = due;
     this.#observer = observer;
     this.#maxMessageBytes = maxMessageBytes;
@@ -241,7 +241,9 @@ export class Exchange implements RequestHandler {
     const end = error === undefined ? this.#reader?.end() : this.#reader?.salvage();
     const sent = this.hasBegun;
     const status = this.#status === undefined ? {} : { status: this.#status };
-    this.#end(end ?? { kind: 'broken', error: error ?? new StreamEnded(), sent, ...status });
+    this.#end(
+      end ?? { kind: 'transport-error', error: error ?? new StreamEnded(), sent, ...status },
+    );
   }
 
   /** Ends it after a failure of this program in itself. */
@@ -266,13 +268,13 @@ export class Exchange implements RequestHandler {
   }
 
   #refusal(status: number, type: string | undefined): BodyReader {
-    const body = new Collected(MAX_REFUSAL_BYTES);
-    const end = (isWhole: boolean): ExchangeEnd => {
+    const body = new ByteCollector(MAX_REFUSAL_BYTES);
+    const end = (isWhole: boolean): ExchangeOutcome => {
       const bytes = body.take();
-      const reply = this.#replyInRefusal(bytes, type);
+      const reply = this.#replyInErrorResponse(bytes, type);
       const isCut = !isWhole && reply === undefined && /^\s*[[{]/.test(bytes.toString('latin1'));
       return {
-        ...{ kind: 'refused', status, headers: this.headers, body: bytes },
+        ...{ kind: 'http-error', status, headers: this.headers, body: bytes },
         ...(reply === undefined ? {} : { reply }),
         ...(isCut ? { isReplyCut: true } : {}),
       };
@@ -287,7 +289,7 @@ export class Exchange implements RequestHandler {
   }
 
   /** Whatever its type is said to be: plain text often holds JSON here. */
-  #replyInRefusal(body: Buffer, type: string | undefined): Response | undefined {
+  #replyInErrorResponse(body: Buffer, type: string | undefined): Response | undefined {
     if (type !== 'text/event-stream') return this.#replyIn(body);
     for (const [, data = ''] of body.toString('utf8').matchAll(/^data:(.*)$/gm)) {
       const reply = this.#replyIn(Buffer.from(data));
@@ -298,7 +300,7 @@ export class Exchange implements RequestHandler {
 
   #json(status: number): BodyReader {
     const announced = Number(this.headers['content-length'] ?? 0) || 0;
-    const body = new Collected(this.#maxMessageBytes, announced);
+    const body = new ByteCollector(this.#maxMessageBytes, announced);
     return {
       push: (chunk) => {
         if (!body.push(chunk)) this.#finish({ kind: 'too-large', status });
@@ -344,15 +346,15 @@ export class Exchange implements RequestHandler {
       end: () => {
         if (this.#hasReplied) return { kind: 'replied' };
         if (this.#due === 'stream') return { kind: 'accepted', isEventStream: true };
-        return { kind: 'broken', error: new StreamEnded(), sent: true, status };
+        return { kind: 'transport-error', error: new StreamEnded(), sent: true, status };
       },
       salvage: () => undefined,
     };
   }
 
   #otherType(status: number, type: string): BodyReader {
-    const body = new Collected(MAX_REFUSAL_BYTES);
-    const end = (): ExchangeEnd => ({
+    const body = new ByteCollector(MAX_REFUSAL_BYTES);
+    const end = (): ExchangeOutcome => ({
       kind: 'not-mcp',
       status,
       what: whatItIs(type, body.take()),
@@ -367,7 +369,7 @@ export class Exchange implements RequestHandler {
   }
 
   #discard(): BodyReader {
-    const end = (): ExchangeEnd => ({ kind: 'accepted', isEventStream: false });
+    const end = (): ExchangeOutcome => ({ kind: 'accepted', isEventStream: false });
     let length = 0;
     return {
       push: (chunk) => {
@@ -426,7 +428,7 @@ export class Exchange implements RequestHandler {
   }
 
   /** Settles with `end` and reads no further. */
-  #finish(end: ExchangeEnd): void {
+  #finish(end: ExchangeOutcome): void {
     this.#linger?.end();
     this.#end(end);
     if (this.#isAborted) return;

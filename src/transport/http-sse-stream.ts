@@ -1,4 +1,4 @@
-import type { KeyFinding } from '../auth/key.ts';
+import type { KeyResult } from '../auth/key.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { guarded } from '../http/guarded.ts';
 import {
@@ -10,14 +10,14 @@ import {
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import type { Endpoint } from './endpoint.ts';
-import { Exchange, type ExchangeEnd, StreamEnded } from './exchange.ts';
+import { Exchange, type ExchangeOutcome, StreamEnded } from './exchange.ts';
 import { redirectWithin, targetWithin } from './redirect.ts';
 import type { MessageObserver } from './transport.ts';
 
 /** How the opening of a stream came out. */
 export type Opening =
   | { readonly kind: 'open' }
-  | { readonly kind: 'failed'; readonly end: ExchangeEnd }
+  | { readonly kind: 'failed'; readonly end: ExchangeOutcome }
   /** It names another origin to send messages to; `location` is clean. */
   | { readonly kind: 'elsewhere'; readonly location: string };
 
@@ -26,7 +26,7 @@ export interface HttpSseStreamOptions {
   readonly origin: string;
   /** Path and query of the GET. */
   readonly target: string;
-  readonly key: KeyFinding;
+  readonly key: KeyResult;
   /** Takes what is no reply. */
   readonly listener: MessageObserver;
   /** Longest silence while a reply is due, in milliseconds; 0 for no limit. */
@@ -43,7 +43,7 @@ export interface Posting {
    * Never rejects. `replied` once the observer has the reply to a request, `accepted` once anything
    * else was; else why not.
    */
-  readonly ended: Promise<ExchangeEnd>;
+  readonly ended: Promise<ExchangeOutcome>;
   /** Whether the POST has a connection, and begins to leave this machine. */
   readonly hasBegun: boolean;
   /** Ends it now: nothing more reaches the observer. */
@@ -56,7 +56,7 @@ interface Pending {
   readonly observer: MessageObserver;
   readonly sentAt: number;
   timer?: NodeJS.Timeout;
-  settle(end: ExchangeEnd): void;
+  settle(end: ExchangeOutcome): void;
 }
 
 const LONGEST_REFERENCE_BYTES = 8192;
@@ -115,7 +115,7 @@ export class HttpSseStream {
     }
     endpoint.get(this.#exchange, target, undefined, { key, session: undefined });
     const onEnd = guarded(
-      (end: ExchangeEnd) => this.#onEnd(end),
+      (end: ExchangeOutcome) => this.#onEnd(end),
       (error) => this.#onEnd({ kind: 'bug', error }),
     );
     void this.#exchange.ended.then(onEnd);
@@ -130,10 +130,14 @@ export class HttpSseStream {
   }
 
   /** POSTs a message. Only on a stream that is open. */
-  send(message: Message, observer: MessageObserver, key: KeyFinding): Posting {
+  send(message: Message, observer: MessageObserver, key: KeyResult): Posting {
     if (this.#isOver) {
       // Since a moment ago: nothing was sent, so anything may be sent again.
-      const end: ExchangeEnd = { kind: 'broken', error: new StreamEnded(), sent: false };
+      const end: ExchangeOutcome = {
+        kind: 'transport-error',
+        error: new StreamEnded(),
+        sent: false,
+      };
       return { ended: Promise.resolve(end), hasBegun: false, abort: () => {} };
     }
     if (message.kind === 'request') return this.#request(message, observer, key);
@@ -143,7 +147,7 @@ export class HttpSseStream {
   }
 
   /** Whether a POST was sent elsewhere within the origin: what comes next goes there. */
-  follows(end: ExchangeEnd): boolean {
+  follows(end: ExchangeOutcome): boolean {
     const redirected = redirectWithin(this.#options.origin, this.#target ?? '/', end);
     if (redirected === undefined) return false;
     this.#target = redirected;
@@ -156,9 +160,9 @@ export class HttpSseStream {
     this.#exchange.abort();
   }
 
-  #request(request: Request, observer: MessageObserver, key: KeyFinding): Posting {
-    let resolve!: (end: ExchangeEnd) => void;
-    const ended = new Promise<ExchangeEnd>((resolveEnded) => {
+  #request(request: Request, observer: MessageObserver, key: KeyResult): Posting {
+    let resolve!: (end: ExchangeOutcome) => void;
+    const ended = new Promise<ExchangeOutcome>((resolveEnded) => {
       resolve = resolveEnded;
     });
     const pending: Pending = {
@@ -189,7 +193,7 @@ export class HttpSseStream {
     due: MessageId | 'acceptance',
     message: Message,
     observer: MessageObserver,
-    key: KeyFinding,
+    key: KeyResult,
   ): Exchange {
     // Some gateways answer in the POST's body all the same.
     const reading: MessageObserver = {
@@ -203,7 +207,7 @@ export class HttpSseStream {
   }
 
   /** Any 2xx, whatever its body. */
-  #isAcceptance(end: ExchangeEnd): boolean {
+  #isAcceptance(end: ExchangeOutcome): boolean {
     const isAccepted =
       end.kind === 'accepted' ||
       end.kind === 'replied' ||
@@ -286,7 +290,10 @@ export class HttpSseStream {
     this.#refuse(
       isConnected
         ? notMcp('an event stream without an endpoint event')
-        : { kind: 'failed', end: { kind: 'broken', error: new StreamSilent(words), sent: true } },
+        : {
+            kind: 'failed',
+            end: { kind: 'transport-error', error: new StreamSilent(words), sent: true },
+          },
     );
   }
 
@@ -310,14 +317,14 @@ export class HttpSseStream {
         this.#watch(pending, Math.ceil(timeoutMs - silentMs));
         return;
       }
-      pending.settle({ kind: 'broken', error: new ReplySilent(), sent: true });
+      pending.settle({ kind: 'transport-error', error: new ReplySilent(), sent: true });
       // The connection may be dead, with nobody to say so.
       if (this.#pending.size === 0) this.close();
     };
     pending.timer = setTimeout(guarded(onLimit, this.#crash), waitMs);
   }
 
-  #onEnd(end: ExchangeEnd): void {
+  #onEnd(end: ExchangeOutcome): void {
     this.#isOver = true;
     this.#open({ kind: 'failed', end: this.#whyNotOpened(end) });
     const inFlight = [...this.#pending];
@@ -330,7 +337,7 @@ export class HttpSseStream {
     log.debug(`the event stream ended: ${end.kind}`);
   }
 
-  #whyNotOpened(end: ExchangeEnd): ExchangeEnd {
+  #whyNotOpened(end: ExchangeOutcome): ExchangeOutcome {
     if (end.kind === 'aborted') return brokenOff();
     if (end.kind !== 'accepted') return end;
     const type = [this.#exchange.headers['content-type']].flat()[0] ?? 'no type';
@@ -341,7 +348,7 @@ export class HttpSseStream {
   }
 }
 
-function postingOf(post: Exchange, ended: Promise<ExchangeEnd>, abort: () => void): Posting {
+function postingOf(post: Exchange, ended: Promise<ExchangeOutcome>, abort: () => void): Posting {
   return {
     ended,
     get hasBegun() {
@@ -351,18 +358,18 @@ function postingOf(post: Exchange, ended: Promise<ExchangeEnd>, abort: () => voi
   };
 }
 
-const ACCEPTED: ExchangeEnd = { kind: 'accepted', isEventStream: false };
+const ACCEPTED: ExchangeOutcome = { kind: 'accepted', isEventStream: false };
 
 function notMcp(what: string): Opening {
   return { kind: 'failed', end: { kind: 'not-mcp', status: 200, what } };
 }
 
-function brokenOff(): ExchangeEnd {
-  return { kind: 'broken', error: new StreamEnded(), sent: true, status: 200 };
+function brokenOff(): ExchangeOutcome {
+  return { kind: 'transport-error', error: new StreamEnded(), sent: true, status: 200 };
 }
 
 /** What the end of the stream means for a request that waits for its reply. */
-function interruption(end: ExchangeEnd): ExchangeEnd {
-  if (end.kind === 'broken') return { ...end, sent: true };
+function interruption(end: ExchangeOutcome): ExchangeOutcome {
+  if (end.kind === 'transport-error') return { ...end, sent: true };
   return end.kind === 'accepted' || end.kind === 'aborted' ? brokenOff() : end;
 }

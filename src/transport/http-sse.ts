@@ -1,13 +1,13 @@
 import type { Failure } from '../failures/failure.ts';
 import { watchForSleep } from '../http/sleep-watch.ts';
 import { type Message, type Request, type Response, readMessages } from '../jsonrpc/message.ts';
-import { failureOfKey, replyInRefusal } from './classify-outcome.ts';
-import { Course } from './delivery-state.ts';
-import type { FailureExplainer } from './diagnose-failure.ts';
+import { failureOfKey, replyInErrorResponse } from './classify-outcome.ts';
+import { SendSequence } from './delivery-state.ts';
+import type { FailureDiagnosis } from './diagnose-failure.ts';
 import type { Endpoint } from './endpoint.ts';
-import type { ExchangeEnd } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange.ts';
 import { explainEnvelope } from './explain-error.ts';
-import { HandshakeBarrier } from './handshake-gate.ts';
+import { HandshakeGate } from './handshake-gate.ts';
 import { HttpSseStream } from './http-sse-stream.ts';
 import { belongsToSession, isLostSession } from './lost-session.ts';
 import { isInitialize, isInitialized } from './methods.ts';
@@ -15,14 +15,14 @@ import { outcomeOf, wasNotRun } from './not-run.ts';
 import { redirectWithin } from './redirect.ts';
 import { RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
 import { listChanges, type Session, sessionFrom } from './session.ts';
-import type { GatewayOptions } from './streamable-http.ts';
-import { KnownTools } from './tool-cache.ts';
-import type { MessageObserver, Sending, Upstream } from './transport.ts';
+import type { TransportOptions } from './streamable-http.ts';
+import { ToolCache } from './tool-cache.ts';
+import type { Delivery, MessageObserver, Transport } from './transport.ts';
 
 /** A stream that is ready for messages, or why there is none. */
 type Readiness =
   | { readonly stream: HttpSseStream }
-  | { readonly end: ExchangeEnd }
+  | { readonly end: ExchangeOutcome }
   | { readonly failure: Failure };
 
 const MOST_REDIRECTS = 3;
@@ -32,11 +32,11 @@ const MOST_REDIRECTS = 3;
  * SSE). A stream that broke off is opened anew for the next message; that begins a new session, so
  * the client's own handshake is repeated there first.
  */
-export class HttpSse implements Upstream {
-  readonly #options: GatewayOptions;
+export class HttpSse implements Transport {
+  readonly #options: TransportOptions;
   readonly #endpoint: Endpoint;
-  readonly #failures: FailureExplainer;
-  readonly #tools = new KnownTools();
+  readonly #failures: FailureDiagnosis;
+  readonly #tools = new ToolCache();
   readonly #endWatch: () => void;
   #listener: MessageObserver = SILENT;
   #session: Session | undefined;
@@ -44,10 +44,10 @@ export class HttpSse implements Upstream {
   #stream: HttpSseStream | undefined;
   #opening: Promise<Readiness> | undefined;
   #isClosed = false;
-  readonly #barrier = new HandshakeBarrier();
+  readonly #barrier = new HandshakeGate();
 
   /** `endpoint` and `failures` come from whoever has loaded what they need; `close` closes both. */
-  constructor(options: GatewayOptions, endpoint: Endpoint, failures: FailureExplainer) {
+  constructor(options: TransportOptions, endpoint: Endpoint, failures: FailureDiagnosis) {
     this.#options = options;
     this.#endpoint = endpoint;
     this.#failures = failures;
@@ -64,15 +64,15 @@ export class HttpSse implements Upstream {
     return 'stream' in ready || ('failure' in ready && ready.failure.reason === 'redirected');
   }
 
-  send(message: Message, observer: MessageObserver): Sending {
-    const course = new Course();
+  send(message: Message, observer: MessageObserver): Delivery {
+    const course = new SendSequence();
     const before = this.#barrier.before(message);
-    course.settled =
+    course.done =
       before === undefined
         ? this.#deliver(message, observer, course)
         : before.then(() => this.#deliver(message, observer, course));
     if (isInitialize(message) || isInitialized(message))
-      this.#barrier.raise(message.method, course.settled);
+      this.#barrier.raise(message.method, course.done);
     return course;
   }
 
@@ -87,7 +87,7 @@ export class HttpSse implements Upstream {
   async #deliver(
     message: Message,
     observer: MessageObserver,
-    course: Course,
+    course: SendSequence,
   ): Promise<Failure | undefined> {
     const { keys, log, retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
     const start = Date.now();
@@ -106,7 +106,7 @@ export class HttpSse implements Upstream {
       const key = await keys.current();
       if (key.kind === 'unusable') return failureOfKey(this.#endpoint.displayUrl, key);
       const stream = 'stream' in ready ? ready.stream : undefined;
-      let end: ExchangeEnd;
+      let end: ExchangeOutcome;
       if ('end' in ready) end = ready.end;
       else {
         const posting = ready.stream.send(message, reading, key);
@@ -127,7 +127,7 @@ export class HttpSse implements Upstream {
       const mayRepeat = () =>
         stream === undefined || (message.kind === 'request' && this.#tools.mayRepeat(message));
       if (isNotRun || mayRepeat()) {
-        if (end.kind === 'refused' && end.status === 401 && !hasNewKey) {
+        if (end.kind === 'http-error' && end.status === 401 && !hasNewKey) {
           hasNewKey = (await keys.renew(key)) !== undefined;
           if (hasNewKey) continue;
         }
@@ -145,7 +145,7 @@ export class HttpSse implements Upstream {
       const waitMs = waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat });
       if (waitMs === undefined) {
         const isRequest = stream !== undefined && message.kind === 'request';
-        const ownReply = isRequest && replyInRefusal(message, end);
+        const ownReply = isRequest && replyInErrorResponse(message, end);
         if (ownReply) {
           reading.onMessage(ownReply);
           return undefined;

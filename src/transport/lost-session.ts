@@ -1,6 +1,6 @@
 import { memberAt, valueIn } from '../jsonrpc/json-members.ts';
 import type { Message, Response } from '../jsonrpc/message.ts';
-import type { ExchangeEnd } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange.ts';
 
 /**
  * Whether an answer says that the gateway does not know the session that the message was sent in
@@ -8,8 +8,8 @@ import type { ExchangeEnd } from './exchange.ts';
  * words. A reply with the request's own id is the answer to the request, and a tool may speak of
  * sessions of its own: it counts only where `saysSessionIsLost`.
  */
-export function isLostSession(end: ExchangeEnd): boolean {
-  if (end.kind !== 'refused' || end.isReplyCut === true) return false;
+export function isLostSession(end: ExchangeOutcome): boolean {
+  if (end.kind !== 'http-error' || end.isReplyCut === true) return false;
   const { status, headers, body, reply } = end;
   if (reply !== undefined) return (status === 400 || status === 404) && saysSessionIsLost(reply);
   const said = body.toString('utf8', 0, MOST_WORDS_BYTES);

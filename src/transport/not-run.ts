@@ -2,7 +2,7 @@ import { retryAfterSeconds } from '../http/retry-after.ts';
 import type { Headers } from '../http/route.ts';
 import { memberAt, valueIn } from '../jsonrpc/json-members.ts';
 import type { Response } from '../jsonrpc/message.ts';
-import type { ExchangeEnd } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange.ts';
 import { saysSessionIsLost } from './lost-session.ts';
 
 /** How a request came out, as far as that shows whether it ran. */
@@ -69,9 +69,9 @@ export function wasNotRun(outcome: Outcome): boolean {
 }
 
 /** What the end of an exchange shows. */
-export function outcomeOf(end: ExchangeEnd): Outcome {
-  if (end.kind === 'broken') return { sent: end.sent };
-  if (end.kind !== 'refused') return { sent: true };
+export function outcomeOf(end: ExchangeOutcome): Outcome {
+  if (end.kind === 'transport-error') return { sent: end.sent };
+  if (end.kind !== 'http-error') return { sent: true };
   const { status, headers, reply, isReplyCut } = end;
   return { sent: true, status, headers, reply, isReplyCut };
 }

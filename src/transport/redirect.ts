@@ -1,12 +1,12 @@
-import type { ExchangeEnd } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange.ts';
 
 /** Path and query of a redirect that keeps the method and the origin (RFC 9110 §15.4.8, §15.4.9). */
 export function redirectWithin(
   origin: string,
   target: string,
-  end: ExchangeEnd,
+  end: ExchangeOutcome,
 ): string | undefined {
-  if (end.kind !== 'refused' || (end.status !== 307 && end.status !== 308)) return undefined;
+  if (end.kind !== 'http-error' || (end.status !== 307 && end.status !== 308)) return undefined;
   const { location } = end.headers;
   return typeof location === 'string' ? targetWithin(origin, target, location) : undefined;
 }

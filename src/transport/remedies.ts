@@ -1,16 +1,16 @@
-import type { KeyFinding } from '../auth/key.ts';
+import type { KeyResult } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import type { Message } from '../jsonrpc/message.ts';
 import type { Endpoint } from './endpoint.ts';
-import type { ExchangeEnd } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange.ts';
 import { belongsToSession, isLostSession } from './lost-session.ts';
 import { redirectWithin } from './redirect.ts';
 import type { Session } from './session.ts';
-import type { Keys } from './streamable-http.ts';
+import type { KeyProvider } from './streamable-http.ts';
 
 /** Where the changes are made. */
 export interface RemedyOptions {
-  readonly keys: Keys;
+  readonly keys: KeyProvider;
   readonly endpoint: Endpoint;
   /** Of the gateway; no redirect leaves it. */
   readonly origin: string;
@@ -21,7 +21,7 @@ export interface RemedyOptions {
 /** What a message was sent with. */
 interface Sent {
   readonly message: Message;
-  readonly key: KeyFinding;
+  readonly key: KeyResult;
   readonly session: Session | undefined;
   /** Whether it is part of the handshake of a new session itself. */
   readonly isRenewal: boolean;
@@ -56,10 +56,10 @@ export class Remedies {
   }
 
   /** Undefined where nothing can be changed, and how the exchange ended is the answer. */
-  async after(end: ExchangeEnd, sent: Sent): Promise<Remedy | undefined> {
+  async after(end: ExchangeOutcome, sent: Sent): Promise<Remedy | undefined> {
     const { message, key, session, isRenewal } = sent;
     const { keys, endpoint, origin, renewSession } = this.#options;
-    if (end.kind === 'refused' && end.status === 401 && !this.#hasNewKey) {
+    if (end.kind === 'http-error' && end.status === 401 && !this.#hasNewKey) {
       this.#hasNewKey = (await keys.renew(key)) !== undefined;
       if (this.#hasNewKey) return 'again';
     }
@@ -74,7 +74,7 @@ export class Remedies {
       this.#redirects++;
       this.target = redirected;
       // 308 is for good (RFC 9110 §15.4.9).
-      if (end.kind === 'refused' && end.status === 308) endpoint.target = redirected;
+      if (end.kind === 'http-error' && end.status === 308) endpoint.target = redirected;
       return 'again';
     }
     if (this.#hasNewTrust) return undefined;

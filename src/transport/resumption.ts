@@ -1,19 +1,19 @@
-import type { KeyFinding } from '../auth/key.ts';
-import type { Course } from './delivery-state.ts';
-import type { Exchange, ExchangeEnd } from './exchange.ts';
+import type { KeyResult } from '../auth/key.ts';
+import type { SendSequence } from './delivery-state.ts';
+import type { Exchange, ExchangeOutcome } from './exchange.ts';
 import { isTimeout, mayPass } from './retry-policy.ts';
-import type { Keys } from './streamable-http.ts';
+import type { KeyProvider } from './streamable-http.ts';
 
 const DEFAULT_WAIT_MS = 1_000;
 const MOST_FAILURES = 3;
 
 export interface ResumptionOptions {
-  readonly keys: Keys;
-  readonly course: Course;
+  readonly keys: KeyProvider;
+  readonly course: SendSequence;
   /** Longest silence while the reply is due, in milliseconds; 0 for no limit. */
   readonly timeoutMs: number;
   /** Sends the GET; `lastEventId` goes into `Last-Event-ID`. */
-  open(key: KeyFinding, lastEventId: string): Exchange;
+  open(key: KeyResult, lastEventId: string): Exchange;
 }
 
 /**
@@ -23,9 +23,9 @@ export interface ResumptionOptions {
  */
 export async function resume(
   first: Exchange,
-  broken: ExchangeEnd,
+  broken: ExchangeOutcome,
   { keys, course, timeoutMs, open }: ResumptionOptions,
-): Promise<ExchangeEnd> {
+): Promise<ExchangeOutcome> {
   let { lastEventId, retryMs = DEFAULT_WAIT_MS } = first;
   let heardAt = performance.now();
   let hasNewKey = false;
@@ -41,7 +41,7 @@ export async function resume(
     const end = await exchange.ended;
     if (end.kind === 'replied' || end.kind === 'aborted' || end.kind === 'bug') return end;
     if (isTimeout(end)) return end;
-    if (end.kind === 'refused' && end.status === 401 && !hasNewKey) {
+    if (end.kind === 'http-error' && end.status === 401 && !hasNewKey) {
       hasNewKey = (await keys.renew(key)) !== undefined;
       if (hasNewKey) continue;
     }
@@ -49,7 +49,7 @@ export async function resume(
     hasNewKey = false;
     // Closing without the reply is how a gateway lets its clients poll (MCP 2025-11-25,
     // Transports §Sending Messages to the Server, 6): no failure.
-    const wasOpen = end.kind === 'broken' && end.status !== undefined;
+    const wasOpen = end.kind === 'transport-error' && end.status !== undefined;
     failures = wasOpen ? 0 : failures + 1;
     if (wasOpen) heardAt = performance.now();
     lastEventId = exchange.lastEventId;

@@ -1,6 +1,6 @@
 import { isBadHttp } from '../http/bad-http.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
-import type { ExchangeEnd } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange.ts';
 import { outcomeOf, wasNotRun } from './not-run.ts';
 
 const MOST_ATTEMPTS = 3;
@@ -11,7 +11,7 @@ const LONGEST_BACKOFF_MS = 8_000;
 
 /** What is known when an attempt has failed. */
 export interface FailedAttempt {
-  readonly end: ExchangeEnd;
+  readonly end: ExchangeOutcome;
   /** 1 for the first. */
   readonly attempt: number;
   /** Milliseconds since the first attempt began. */
@@ -32,7 +32,7 @@ export function waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat }:
   if (attempt >= MOST_ATTEMPTS || !mayPass(end)) return undefined;
   if (!wasNotRun(outcomeOf(end)) && !mayRepeat()) return undefined;
   const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));
-  const askedSeconds = end.kind === 'refused' ? retryAfterSeconds(end.headers) : undefined;
+  const askedSeconds = end.kind === 'http-error' ? retryAfterSeconds(end.headers) : undefined;
   const waitMs = askedSeconds === undefined ? Math.random() * backoffMs : askedSeconds * 1000;
   // In whole seconds, so that a Retry-After of 30 is not too long by the time that it took to come.
   const wholeMs = Math.floor((elapsedMs + waitMs) / 1000) * 1000;
@@ -40,13 +40,13 @@ export function waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat }:
 }
 
 /** Whether it may be over the next time. */
-export function mayPass(end: ExchangeEnd): boolean {
-  if (end.kind === 'broken') {
+export function mayPass(end: ExchangeOutcome): boolean {
+  if (end.kind === 'transport-error') {
     const { code = '' } = end.error as NodeJS.ErrnoException;
     return !LASTING.test(code) && !isBadHttp(end.error);
   }
   // A result has come, whatever the status says.
-  if (end.kind !== 'refused' || end.reply?.isError === false) return false;
+  if (end.kind !== 'http-error' || end.reply?.isError === false) return false;
   return end.status === 429 || (end.status >= 500 && end.status !== 501);
 }
 
@@ -55,7 +55,7 @@ const LASTING =
   /^(?:ERR_TLS|ERR_SSL|ERR_PROXY_(?:REFUSED|UNTRUSTED)|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/;
 
 /** Whether the gateway was silent for longer than it may be. */
-export function isTimeout(end: ExchangeEnd): boolean {
-  if (end.kind !== 'broken') return false;
+export function isTimeout(end: ExchangeOutcome): boolean {
+  if (end.kind !== 'transport-error') return false;
   return (end.error as NodeJS.ErrnoException).code === 'ERR_ANSWER_TIMEOUT';
 }

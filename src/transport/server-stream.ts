@@ -1,27 +1,27 @@
-import { isOtherKey, type KeyFinding } from '../auth/key.ts';
-import { wordFailure } from '../failures/catalogue.ts';
+import { isOtherKey, type KeyResult } from '../auth/key.ts';
+import { toRpcError } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
 import { watchForSleep } from '../http/sleep-watch.ts';
 import type { Log } from '../log.ts';
-import type { Exchange, ExchangeEnd } from './exchange.ts';
+import type { Exchange, ExchangeOutcome } from './exchange.ts';
 import { mayPass } from './retry-policy.ts';
-import type { Keys } from './streamable-http.ts';
+import type { KeyProvider } from './streamable-http.ts';
 
 const SHORTEST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 30_000;
 
 export interface ServerStreamOptions {
   readonly log: Log;
-  readonly keys: Keys;
+  readonly keys: KeyProvider;
   /** Sends the GET; `lastEventId` goes into `Last-Event-ID`. */
-  open(key: KeyFinding, lastEventId: string | undefined): Exchange;
+  open(key: KeyResult, lastEventId: string | undefined): Exchange;
   /**
    * When `end` means that the session is lost, begins another, whose stream is another too. Resolves
    * with whether it did.
    */
-  renewSession(end: ExchangeEnd): Promise<boolean>;
+  renewSession(end: ExchangeOutcome): Promise<boolean>;
   /** Why a stream could not be opened with `key`, for the log. */
-  describe(end: ExchangeEnd, key: KeyFinding): Promise<Failure>;
+  describe(end: ExchangeOutcome, key: KeyResult): Promise<Failure>;
 }
 
 /**
@@ -40,7 +40,7 @@ export class ServerStream {
   #hasWarned = false;
   #hasNewKey = false;
   /** The one that it was refused with for good. */
-  #refusedKey: KeyFinding | undefined;
+  #refusedKey: KeyResult | undefined;
   #lastEventId: string | undefined;
   #waitMs = SHORTEST_WAIT_MS;
 
@@ -57,7 +57,7 @@ export class ServerStream {
   }
 
   /** The gateway takes this key: a stream that it refused with another is opened again. */
-  keyWorks(key: KeyFinding): void {
+  keyWorks(key: KeyResult): void {
     if (this.#isClosed || this.#refusedKey === undefined) return;
     if (isOtherKey(key, this.#refusedKey)) this.#start();
   }
@@ -90,7 +90,7 @@ export class ServerStream {
     const isCurrent = () => !this.#isClosed && this.#exchange === exchange;
     const end = await exchange.ended;
     if (!isCurrent()) return;
-    if (end.kind === 'refused' && end.status === 401 && !this.#hasNewKey) {
+    if (end.kind === 'http-error' && end.status === 401 && !this.#hasNewKey) {
       this.#hasNewKey = (await keys.renew(key)) !== undefined;
       if (!isCurrent()) return;
       if (this.#hasNewKey) return this.#open();
@@ -99,14 +99,14 @@ export class ServerStream {
     this.#onEnd(exchange, end, key);
   }
 
-  #onEnd(exchange: Exchange, end: ExchangeEnd, key: KeyFinding): void {
+  #onEnd(exchange: Exchange, end: ExchangeOutcome, key: KeyResult): void {
     if (wasOpen(end)) {
       this.#wasEverOpen = true;
       this.#remember(exchange);
       // What is too large now, or a bug, will be so again: after a longer wait each time.
       if (end.kind === 'too-large' || end.kind === 'bug') void this.#warnOnce(end, key);
       else this.#waitMs = exchange.retryMs ?? SHORTEST_WAIT_MS;
-    } else if (!mayPass(end) && (end.kind === 'refused' || !this.#wasEverOpen)) {
+    } else if (!mayPass(end) && (end.kind === 'http-error' || !this.#wasEverOpen)) {
       void this.#giveUp(end, key);
       return;
     } else if (!this.#wasEverOpen) void this.#warnOnce(end, key);
@@ -116,7 +116,7 @@ export class ServerStream {
   }
 
   /** Until there is another key. */
-  async #giveUp(end: ExchangeEnd, key: KeyFinding): Promise<void> {
+  async #giveUp(end: ExchangeOutcome, key: KeyResult): Promise<void> {
     this.#endWatch();
     this.#refusedKey = key;
     if (!this.#wasEverOpen) {
@@ -132,22 +132,24 @@ export class ServerStream {
     if (exchange !== undefined) this.#lastEventId = exchange.lastEventId;
   }
 
-  async #warnOnce(end: ExchangeEnd, key: KeyFinding): Promise<void> {
+  async #warnOnce(end: ExchangeOutcome, key: KeyResult): Promise<void> {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
-    const { message } = wordFailure(await this.#options.describe(end, key));
+    const { message } = toRpcError(await this.#options.describe(end, key));
     this.#options.log.warn(`no stream for the gateway's own messages: ${message}`);
   }
 }
 
-function wasOpen(end: ExchangeEnd): boolean {
+function wasOpen(end: ExchangeOutcome): boolean {
   if (end.kind === 'accepted') return end.isEventStream;
   return (
-    end.kind === 'too-large' || end.kind === 'bug' || (end.kind === 'broken' && end.status === 200)
+    end.kind === 'too-large' ||
+    end.kind === 'bug' ||
+    (end.kind === 'transport-error' && end.status === 200)
   );
 }
 
-function isAbsence(end: ExchangeEnd): boolean {
+function isAbsence(end: ExchangeOutcome): boolean {
   if (end.kind === 'accepted') return !end.isEventStream;
-  return end.kind === 'refused' && [404, 405, 501].includes(end.status);
+  return end.kind === 'http-error' && [404, 405, 501].includes(end.status);
 }

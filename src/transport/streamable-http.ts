@@ -1,4 +1,4 @@
-import type { KeyFinding } from '../auth/key.ts';
+import type { KeyResult } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
@@ -11,13 +11,13 @@ import {
   readMessages,
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
-import { failureOfKey, replyInRefusal } from './classify-outcome.ts';
-import { Course } from './delivery-state.ts';
-import { FailureExplainer } from './diagnose-failure.ts';
+import { failureOfKey, replyInErrorResponse } from './classify-outcome.ts';
+import { SendSequence } from './delivery-state.ts';
+import { FailureDiagnosis } from './diagnose-failure.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
-import { Exchange, type ExchangeEnd } from './exchange.ts';
+import { Exchange, type ExchangeOutcome } from './exchange.ts';
 import { explainEnvelope } from './explain-error.ts';
-import { HandshakeBarrier } from './handshake-gate.ts';
+import { HandshakeGate } from './handshake-gate.ts';
 import { isLostSession } from './lost-session.ts';
 import { isInitialize, isInitialized } from './methods.ts';
 import { outcomeOf, wasNotRun } from './not-run.ts';
@@ -32,19 +32,19 @@ import {
   sessionFrom,
   sessionNamedIn,
 } from './session.ts';
-import { KnownTools } from './tool-cache.ts';
-import type { MessageObserver, Sending, Upstream } from './transport.ts';
+import { ToolCache } from './tool-cache.ts';
+import type { Delivery, MessageObserver, Transport } from './transport.ts';
 
 /** Where the key comes from. */
-export interface Keys {
+export interface KeyProvider {
   /** Never rejects. */
-  current(): Promise<KeyFinding>;
+  current(): Promise<KeyResult>;
   /** Another key than the one the gateway rejected, if the source has one by now. */
-  renew(rejected: KeyFinding): Promise<KeyFinding | undefined>;
+  renew(rejected: KeyResult): Promise<KeyResult | undefined>;
 }
 
-export interface GatewayOptions extends EndpointOptions {
-  readonly keys: Keys;
+export interface TransportOptions extends EndpointOptions {
+  readonly keys: KeyProvider;
   /** Whether expired credentials may be answered with URLElicitationRequired. */
   readonly elicitsUrls: boolean;
   readonly maxMessageBytes: number;
@@ -57,7 +57,7 @@ export interface GatewayOptions extends EndpointOptions {
 /** Of a request that was sent. */
 interface Context {
   readonly observer: MessageObserver;
-  readonly course: Course;
+  readonly course: SendSequence;
   /** The one that it was sent in. */
   readonly session: Session | undefined;
   /** Where it was sent. */
@@ -72,28 +72,28 @@ const REPLACED_LIMIT_MS = 1_000;
  * one POST, repeated where that is safe; a lost session is begun anew; a GET stream is kept for
  * what belongs to no request.
  */
-export class Gateway implements Upstream {
-  readonly #options: GatewayOptions;
+export class StreamableHttp implements Transport {
+  readonly #options: TransportOptions;
   readonly #endpoint: Endpoint;
-  readonly #failures: FailureExplainer;
+  readonly #failures: FailureDiagnosis;
   readonly #remedyOptions: RemedyOptions;
-  readonly #tools = new KnownTools();
+  readonly #tools = new ToolCache();
   #session: Session | undefined;
   /** The newest `initialize`: the head of its answer names the session before the reply is there. */
   #handshake: Exchange | undefined;
   #renewal: Promise<Failure | undefined> | undefined;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
-  readonly #barrier = new HandshakeBarrier();
+  readonly #barrier = new HandshakeGate();
   /** What was there before an `initialize` that has not succeeded yet. */
   #replaced: Session | undefined;
   /** Sessions that are being ended in the background. */
   readonly #ending = new Set<Promise<void>>();
 
-  constructor(options: GatewayOptions) {
+  constructor(options: TransportOptions) {
     this.#options = options;
     this.#endpoint = new Endpoint(options);
-    this.#failures = new FailureExplainer(options, this.#endpoint.displayUrl);
+    this.#failures = new FailureDiagnosis(options, this.#endpoint.displayUrl);
     const { keys, url } = options;
     const renewSession = (lost: Session) => this.#renewSession(lost);
     this.#remedyOptions = { keys, endpoint: this.#endpoint, origin: url.origin, renewSession };
@@ -103,15 +103,15 @@ export class Gateway implements Upstream {
     this.#serverMessages = this.#options.secrets.masking(observer);
   }
 
-  send(message: Message, observer: MessageObserver): Sending {
-    const course = new Course();
+  send(message: Message, observer: MessageObserver): Delivery {
+    const course = new SendSequence();
     const before = this.#barrier.before(message);
-    course.settled =
+    course.done =
       before === undefined
         ? this.#deliver(message, observer, course)
         : before.then(() => this.#deliver(message, observer, course));
     if (isInitialize(message) || isInitialized(message))
-      this.#barrier.raise(message.method, course.settled);
+      this.#barrier.raise(message.method, course.done);
     return course;
   }
 
@@ -128,7 +128,7 @@ export class Gateway implements Upstream {
   async #deliver(
     message: Message,
     observer: MessageObserver,
-    course: Course,
+    course: SendSequence,
   ): Promise<Failure | undefined> {
     const start = Date.now();
     const mayRepeat = () => message.kind === 'request' && this.#tools.mayRepeat(message);
@@ -149,7 +149,11 @@ export class Gateway implements Upstream {
       if (isInitialize(message)) this.#handshake = exchange;
       this.#endpoint.post(exchange, target, message, { key, session });
       let end = await exchange.ended;
-      if (end.kind === 'broken' && message.kind === 'request' && message.headers === undefined) {
+      if (
+        end.kind === 'transport-error' &&
+        message.kind === 'request' &&
+        message.headers === undefined
+      ) {
         end = await this.#resume(exchange, end, message, { observer, course, session, target });
       }
       if (end.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
@@ -171,7 +175,7 @@ export class Gateway implements Upstream {
       const elapsedMs = Date.now() - start;
       const waitMs = waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat });
       if (waitMs === undefined) {
-        const ownReply = message.kind === 'request' && replyInRefusal(message, end);
+        const ownReply = message.kind === 'request' && replyInErrorResponse(message, end);
         if (ownReply) {
           observer.onMessage(this.#read(message, ownReply, exchange));
           return undefined;
@@ -282,7 +286,7 @@ export class Gateway implements Upstream {
   async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
     this.#options.log.info('the gateway no longer knows the session: initializing anew');
     const renew = (message: Message) =>
-      this.#deliver(message, SILENT, new Course({ isRenewal: true }));
+      this.#deliver(message, SILENT, new SendSequence({ isRenewal: true }));
     let failure = await renew(lost.initialize);
     const renewed = this.#session as Session | undefined;
     if (renewed === undefined) {
@@ -307,13 +311,13 @@ export class Gateway implements Upstream {
   /** Goes on with the event stream that brought some of the answer to a request. */
   #resume(
     first: Exchange,
-    broken: ExchangeEnd,
+    broken: ExchangeOutcome,
     request: Request,
     { observer, course, session, target }: Context,
-  ): Promise<ExchangeEnd> {
+  ): Promise<ExchangeOutcome> {
     const { keys, log } = this.#options;
     const timeoutMs = this.#endpoint.timeoutMs(request);
-    const open = (key: KeyFinding, lastEventId: string) => {
+    const open = (key: KeyResult, lastEventId: string) => {
       log.debug('going on with an event stream that broke off');
       const exchange = this.#exchange(request, observer);
       this.#endpoint.get(exchange, target, lastEventId, { key, session }, timeoutMs);
@@ -371,7 +375,7 @@ export class Gateway implements Upstream {
     return { reason: 'gateway_error', gateway: this.#endpoint.displayUrl, detail };
   }
 
-  #unreachable(diagnosis: Diagnosis, key: KeyFinding): Failure {
+  #unreachable(diagnosis: Diagnosis, key: KeyResult): Failure {
     const gateway = this.#endpoint.displayUrl;
     return { reason: 'unreachable', gateway, key: key.origin, ...diagnosis };
   }

@@ -16,7 +16,7 @@ const MOST_BYTES = 8 * 1024 * 1024;
  * What the last `tools/list` said. The replies are kept as they came and read only when something
  * has failed: a healthy session never does.
  */
-export class KnownTools {
+export class ToolCache {
   #pages: Buffer[] = [];
   #bytes = 0;
 

@@ -11,12 +11,12 @@ export interface MessageObserver {
 }
 
 /** A message on its way to the gateway. */
-export interface Sending {
+export interface Delivery {
   /**
    * Never rejects. Undefined when all went well: a request's reply has been given to the observer,
    * anything else was accepted. Undefined as well after `abort`.
    */
-  readonly settled: Promise<Failure | undefined>;
+  readonly done: Promise<Failure | undefined>;
   /**
    * Whether the gateway may have acted on it by now. False while nothing of it has left this
    * computer, and when the gateway has turned it away.
@@ -26,17 +26,17 @@ export interface Sending {
    * Lets what is under way end by itself, but begins nothing new for it: no further attempt, nor
    * one that has no connection yet.
    */
-  cease(): void;
+  stop(): void;
   /** Ends it now: nothing more of it reaches the observer. */
   abort(): void;
 }
 
 /** What the stdio side talks to: the gateway, or what translates for it. */
-export interface Upstream {
+export interface Transport {
   /** Names who takes messages that belong to no request. Called once, before `send`. */
   listen(observer: MessageObserver): void;
   /** Sends a message; all that comes back on account of it goes to the observer. */
-  send(message: Message, observer: MessageObserver): Sending;
+  send(message: Message, observer: MessageObserver): Delivery;
   /** Ends the session, waiting at most `limitMs`, and closes every connection. Never rejects. */
   close(limitMs: number): Promise<void>;
 }

@@ -1,8 +1,8 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { KeyFinding } from '../../src/auth/key.ts';
-import { KeyRing } from '../../src/auth/key-ring.ts';
+import type { KeyResult } from '../../src/auth/key.ts';
+import { CachedKeyProvider } from '../../src/auth/key-ring.ts';
 import { SecretMatcher } from '../../src/failures/secret-matcher.ts';
 import { Secrets } from '../../src/failures/secrets.ts';
 import { createLog } from '../../src/log.ts';
@@ -22,7 +22,7 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
   /** How often the source was asked. */
   const looks = () => readFileSync(`${folder}/looks`, 'utf8').length;
 
-  function ring(): KeyRing {
+  function ring(): CachedKeyProvider {
     writeFileSync(`${folder}/looks`, '');
     const sources = {
       url: new URL('https://gateway.example/v1/mcp'),
@@ -31,7 +31,7 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
       keyEnv: 'NOT_SET',
       keyCommand: `printf x >>'${folder}/looks'; cat '${folder}/key'`,
     };
-    return new KeyRing(
+    return new CachedKeyProvider(
       sources,
       {},
       createLog('error', () => {}),
@@ -43,7 +43,7 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
     vi.spyOn(performance, 'now').mockReturnValue(performance.now() + ms);
   }
 
-  const keyOf = (finding: KeyFinding | undefined) =>
+  const keyOf = (finding: KeyResult | undefined) =>
     finding?.kind === 'found' ? finding.key : finding?.kind;
 
   it('looks once for all that ask at first, and keeps the key', async () => {
@@ -120,7 +120,7 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
       fileHeaders: new Set<string>(),
       keyEnv: 'NOT_SET',
     };
-    const keys = new KeyRing(
+    const keys = new CachedKeyProvider(
       sources,
       {},
       createLog('error', () => {}),

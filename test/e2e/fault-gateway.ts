@@ -143,7 +143,7 @@ export class FaultGateway {
         this.#session,
       );
     } else if (!isKnown) respond(socket, '404 Not Found');
-    else if (method === 'GET') this.#goOn(headers.get('last-event-id'), socket);
+    else if (method === 'GET') this.#resume(headers.get('last-event-id'), socket);
     else if (method === 'DELETE' || message.id === undefined) respond(socket, '202 Accepted');
     else if (message.method === 'tools/call') this.#call(message, socket);
     else if (message.method === 'tools/list') {
@@ -171,7 +171,7 @@ export class FaultGateway {
     return this.#withEventIds ? `retry: 100\nid: ${id}\n${data}` : data;
   }
 
-  #goOn(lastEventId: string | undefined, socket: Socket): void {
+  #resume(lastEventId: string | undefined, socket: Socket): void {
     const [, effect = '', last] = /^(.*) (\d)$/.exec(lastEventId ?? '') ?? [];
     const events = this.#streams.get(effect);
     if (events === undefined) {

@@ -253,7 +253,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
       expect(await proxy.request(1, 'tools/list')).toHaveProperty('result');
       expect(gateway.authorizations().at(-1)).toBe(`Bearer ${inEnvironment}`);
     } finally {
-      service.goOn();
+      service.resume();
     }
   });
 
@@ -311,7 +311,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
     const second = performance.now();
     expect(await proxy.request(2, 'tools/list')).toHaveProperty('error.code', -32010);
     expect(performance.now() - second).toBeLessThan(5_000);
-    service.goOn();
+    service.resume();
     await untilAnswered(proxy, (reply) => 'result' in reply);
     expect(await stopped).toMatchObject({
       error: {
@@ -343,7 +343,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
       service.env,
     );
     await login.until('It may be asking for its password in another window.');
-    service.goOn();
+    service.resume();
     await login.until('(not shown): ');
     login.type(`${newKey()}\r`);
     expect(await login.exited).toBe(0);

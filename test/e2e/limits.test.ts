@@ -27,15 +27,15 @@ async function start(respond: Respond) {
 
 /** Writes what `next` gives, as fast as it is taken, until the peer has enough. */
 async function flood(stream: Writable, next: (n: number) => Buffer | string | undefined) {
-  let goOn: (() => void) | undefined;
+  let resume: (() => void) | undefined;
   stream.on('error', () => {});
-  for (const event of ['drain', 'close']) stream.on(event, () => goOn?.());
+  for (const event of ['drain', 'close']) stream.on(event, () => resume?.());
   for (let n = 0; !stream.destroyed; n++) {
     const bytes = next(n);
     if (bytes === undefined) return;
     if (stream.write(bytes)) continue;
     await new Promise<void>((resolve) => {
-      goOn = resolve;
+      resume = resolve;
     });
   }
 }

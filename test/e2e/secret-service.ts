@@ -16,7 +16,7 @@ export interface SecretService {
   /** Stops its process, so that it takes calls and answers none. */
   hang(): void;
   /** Lets it go on, with the calls that came meanwhile. */
-  goOn(): void;
+  resume(): void;
   stop(): Promise<void>;
 }
 
@@ -95,7 +95,7 @@ export async function startSecretService(): Promise<SecretService> {
       );
     },
     hang: () => void keyring.kill('SIGSTOP'),
-    goOn: () => void keyring.kill('SIGCONT'),
+    resume: () => void keyring.kill('SIGCONT'),
     stop: async () => {
       const ended = Promise.all([once(keyring, 'exit'), once(bus, 'exit')]);
       keyring.kill('SIGKILL');

@@ -182,9 +182,9 @@ describe('an event stream that breaks before the reply', () => {
   it.each([
     ['no answer', () => {}],
     ['no more than a stream', (response: ServerResponse) => void stream(response, ': open\n\n')],
-  ])('is given up after --timeout when the gateway goes on with %s', async (_, goOn) => {
+  ])('is given up after --timeout when the gateway goes on with %s', async (_, resume) => {
     const gateway = await startGateway(({ method }, response) => {
-      if (method === 'GET') goOn(response);
+      if (method === 'GET') resume(response);
       else cut(stream(response, `retry: 100\n${event(progress(1), 'e-1')}`));
     });
     const proxy = startProxy(gateway.url, { args: ['--timeout', '2'] });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { wordFailure } from '../../src/failures/catalogue.ts';
+import { toRpcError } from '../../src/failures/catalogue.ts';
 import { SecretMatcher } from '../../src/failures/secret-matcher.ts';
 import { Secrets } from '../../src/failures/secrets.ts';
 import { type Response, readMessages } from '../../src/jsonrpc/message.ts';
@@ -40,7 +40,7 @@ describe('Secrets', () => {
   });
 
   it('masks every text of an error but the names that are its own', () => {
-    const error = wordFailure({
+    const error = toRpcError({
       reason: 'redirected',
       gateway: 'https://gateway.example/v1/mcp',
       status: 302,

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { Collected } from '../../src/http/byte-collector.ts';
+import { ByteCollector } from '../../src/http/byte-collector.ts';
 
 it('gives back what it was given, up to the limit, however it is cut', () => {
   const pieces = fc.array(fc.uint8Array({ maxLength: 100_000, size: 'max' }), { maxLength: 8 });
   fc.assert(
     fc.property(pieces, fc.nat({ max: 300_000 }), fc.nat(), (given, limit, expected) => {
-      const collected = new Collected(limit, expected);
+      const collected = new ByteCollector(limit, expected);
       // Twice: what comes after `take` begins another.
       for (let round = 0; round < 2; round++) {
         let length = 0;
@@ -23,14 +23,14 @@ it('gives back what it was given, up to the limit, however it is cut', () => {
 });
 
 it('keeps the bytes of a body, not the pieces', () => {
-  const collected = new Collected();
+  const collected = new ByteCollector();
   // Each piece is a view of 64 KiB, as those that a socket gives.
   for (let n = 0; n < 4_096; n++) collected.push(Buffer.alloc(64 * 1024).subarray(0, 1));
   expect(collected.take().buffer.byteLength).toBeLessThan(1024 * 1024);
 });
 
 it('does not believe an announced length that exceeds the limit', () => {
-  const collected = new Collected(100, 2 ** 40);
+  const collected = new ByteCollector(100, 2 ** 40);
   collected.push(Buffer.from('a'));
   collected.push(Buffer.from('b'));
   expect(collected.take().toString()).toBe('ab');

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { diagnose } from '../../src/http/classify-network-error.ts';
+import { classifyNetworkError } from '../../src/http/classify-network-error.ts';
 
 it.each([
   [10_000, 'no connection came about within 10 s'],
@@ -8,5 +8,5 @@ it.each([
 ])('says with a limit of %i ms that %s', (connectTimeoutMs, detail) => {
   const error = Object.assign(new Error('connect ETIMEDOUT'), { code: 'ETIMEDOUT' });
   const settings = { gateway: 'https://gateway.example/v1/mcp', connectTimeoutMs, timeoutMs: 0 };
-  expect(diagnose(error, settings)).toEqual({ trouble: 'connect-timeout', detail });
+  expect(classifyNetworkError(error, settings)).toEqual({ trouble: 'connect-timeout', detail });
 });

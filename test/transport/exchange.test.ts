@@ -2,14 +2,14 @@ import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import type { Headers, RequestControl } from '../../src/http/route.ts';
-import { type Due, Exchange, type ExchangeEnd } from '../../src/transport/exchange.ts';
+import { Exchange, type ExchangeOutcome, type Expectation } from '../../src/transport/exchange.ts';
 import type { MessageObserver } from '../../src/transport/transport.ts';
 
 const ID = { raw: '1', key: 'n1' };
 const LIMIT = 4096;
 
 /** The route's side of one request: keeps to what it was told, in the order that a route does. */
-class Wire implements RequestControl {
+class HttpTrace implements RequestControl {
   aborted = false;
   paused = false;
   #resumed: (() => void) | undefined;
@@ -54,14 +54,14 @@ class Wire implements RequestControl {
 }
 
 interface Outcome {
-  end: ExchangeEnd;
+  end: ExchangeOutcome;
   exchange: Exchange;
   /** What was delivered, as values. */
   messages: unknown[];
 }
 
 interface Answer {
-  due?: Due;
+  due?: Expectation;
   status?: number;
   headers: Headers;
   chunks: Buffer[];
@@ -87,7 +87,7 @@ async function take(answer: Answer): Promise<Outcome> {
     hasEnded = true;
     return end;
   });
-  await new Wire(exchange).send(status, headers, chunks, error);
+  await new HttpTrace(exchange).send(status, headers, chunks, error);
   const end = await ended;
   expect(hasEnded).toBe(true);
   return { end, exchange, messages };
@@ -265,7 +265,7 @@ describe('an exchange, fed with anything', () => {
         const isAllThere = () => messages.length >= expected.length;
         await vi.waitUntil(isAllThere, { interval: 1 }).catch(() => {});
         expect(messages).toEqual(expected);
-        expect(end.kind).toBe(expected.some(isReply) ? 'replied' : 'broken');
+        expect(end.kind).toBe(expected.some(isReply) ? 'replied' : 'transport-error');
         if (end.kind === 'replied') return;
         expect(exchange.lastEventId).toBe(/^[7-8]$/.test(lastId ?? '') ? lastId : undefined);
       }),
@@ -288,7 +288,7 @@ describe('an exchange, fed with anything', () => {
           });
           const expected = decodeEvents(received).data.flatMap((text) => messagesIn(parsed(text)));
           expect(messages).toEqual(expected);
-          expect(end.kind).toBe(expected.some(isReply) ? 'replied' : 'broken');
+          expect(end.kind).toBe(expected.some(isReply) ? 'replied' : 'transport-error');
         },
       ),
       { numRuns: 400 },
@@ -330,7 +330,7 @@ describe('an exchange, fed with anything', () => {
       'identity',
       'gzip, br',
     );
-    const due = fc.constantFrom<Due>(ID, 'acceptance', 'stream');
+    const due = fc.constantFrom<Expectation>(ID, 'acceptance', 'stream');
     const bytes = fc.oneof(
       fc.uint8Array({ maxLength: 3 * LIMIT }),
       fc
@@ -356,9 +356,9 @@ describe('an exchange, fed with anything', () => {
             isSlow,
             ...(breaks ? { error: new Error('reset') } : {}),
           });
-          if (status >= 300) expect(end).toMatchObject({ kind: 'refused', status });
+          if (status >= 300) expect(end).toMatchObject({ kind: 'http-error', status });
           else if (due === 'acceptance') expect(end.kind).toBe('accepted');
-          else expect(end.kind).toMatch(/^(?:replied|accepted|not-mcp|too-large|broken)$/);
+          else expect(end.kind).toMatch(/^(?:replied|accepted|not-mcp|too-large|transport-error)$/);
         },
       ),
       { numRuns: 600 },
@@ -394,7 +394,7 @@ describe('an exchange', () => {
     vi.useFakeTimers();
     try {
       const exchange = new Exchange(ID, observer, LIMIT);
-      const wire = new Wire(exchange);
+      const wire = new HttpTrace(exchange);
       exchange.onRequestStart(wire);
       exchange.onResponseStart(200, headersFor('text/event-stream', ''));
       exchange.onResponseData(Buffer.from(reply));
@@ -411,7 +411,7 @@ describe('an exchange', () => {
   it('is aborted before it is connected, and takes nothing', async () => {
     const exchange = new Exchange(ID, observer, LIMIT);
     exchange.abort();
-    const wire = new Wire(exchange);
+    const wire = new HttpTrace(exchange);
     await wire.send(200, headersFor('text/event-stream', ''), [Buffer.from(reply)]);
     expect(wire.aborted).toBe(true);
     expect((await exchange.ended).kind).toBe('aborted');
@@ -420,11 +420,11 @@ describe('an exchange', () => {
   it('knows whether a request that failed was sent', async () => {
     const never = new Exchange(ID, observer, LIMIT);
     never.onResponseError(new Error('refused'));
-    expect(await never.ended).toMatchObject({ kind: 'broken', sent: false });
+    expect(await never.ended).toMatchObject({ kind: 'transport-error', sent: false });
     const sent = new Exchange(ID, observer, LIMIT);
-    sent.onRequestStart(new Wire(sent));
+    sent.onRequestStart(new HttpTrace(sent));
     sent.onResponseError(new Error('reset'));
-    expect(await sent.ended).toMatchObject({ kind: 'broken', sent: true });
+    expect(await sent.ended).toMatchObject({ kind: 'transport-error', sent: true });
   });
 });
 

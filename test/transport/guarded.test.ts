@@ -6,7 +6,7 @@ import { type RequestHandler, Route } from '../../src/http/route.ts';
 import { Routes } from '../../src/http/routes.ts';
 import type { Message, Request } from '../../src/jsonrpc/message.ts';
 import { Endpoint } from '../../src/transport/endpoint.ts';
-import { type Due, Exchange, type ExchangeEnd } from '../../src/transport/exchange.ts';
+import { Exchange, type ExchangeOutcome, type Expectation } from '../../src/transport/exchange.ts';
 import { HttpSseStream } from '../../src/transport/http-sse-stream.ts';
 import type { MessageObserver } from '../../src/transport/transport.ts';
 
@@ -108,8 +108,8 @@ describe('what a handler throws ends its request at once, and the handler is tol
 async function endOf(
   answer: Buffer,
   observer: Partial<MessageObserver>,
-  { due = ID as Due, resets = false } = {},
-): Promise<ExchangeEnd> {
+  { due = ID as Expectation, resets = false } = {},
+): Promise<ExchangeOutcome> {
   const whole: MessageObserver = {
     onMessage: () => {},
     congested: () => undefined,

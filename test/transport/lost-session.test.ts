@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Headers } from '../../src/http/route.ts';
 import { type Response, readMessages } from '../../src/jsonrpc/message.ts';
-import type { ExchangeEnd } from '../../src/transport/exchange.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange.ts';
 import { isLostSession, saysSessionIsLost } from '../../src/transport/lost-session.ts';
 
 const reply = (code: number, message: string) =>
@@ -9,8 +9,8 @@ const reply = (code: number, message: string) =>
     .messages[0] as Response;
 
 /** A refusal without a reply to the request. */
-const refused = (status: number, body = '', headers: Headers = {}): ExchangeEnd => ({
-  kind: 'refused',
+const refused = (status: number, body = '', headers: Headers = {}): ExchangeOutcome => ({
+  kind: 'http-error',
   status,
   headers,
   body: Buffer.from(body),
@@ -77,7 +77,7 @@ describe('an error with the id of the request', () => {
   it('counts with 400 and 404 only, and a result never', () => {
     const lost = reply(-32001, 'Session not found');
     const withReply = (status: number, own: Response) =>
-      isLostSession({ ...refused(status, 'session'), reply: own } as ExchangeEnd);
+      isLostSession({ ...refused(status, 'session'), reply: own } as ExchangeOutcome);
     expect([400, 404, 403, 422, 500].map((status) => withReply(status, lost))).toEqual([
       ...[true, true, false, false, false],
     ]);
@@ -119,7 +119,10 @@ describe('a refusal without a reply to the request', () => {
   });
 
   it('says nothing where a reply in it may have been cut off', () => {
-    const cut: ExchangeEnd = { ...refused(404, '{"jsonrpc":'), isReplyCut: true } as ExchangeEnd;
+    const cut: ExchangeOutcome = {
+      ...refused(404, '{"jsonrpc":'),
+      isReplyCut: true,
+    } as ExchangeOutcome;
     expect(isLostSession(cut)).toBe(false);
   });
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { type Response, readMessages } from '../../src/jsonrpc/message.ts';
-import type { ExchangeEnd } from '../../src/transport/exchange.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange.ts';
 import { type Outcome, outcomeOf, PROOFS, wasNotRun } from '../../src/transport/not-run.ts';
 
 const error = (code: unknown, message = 'No') =>
@@ -93,15 +93,19 @@ it.each([-32700, -32600, -32601, -32602, -32603, -32000, -32001, -32002, -32042,
 );
 
 it('an exchange that ended without a refusal proves nothing once it was sent', () => {
-  const ends: ExchangeEnd[] = [
-    { kind: 'broken', error: new Error('reset'), sent: true },
-    { kind: 'broken', error: new Error('cut'), sent: true, status: 200 },
+  const ends: ExchangeOutcome[] = [
+    { kind: 'transport-error', error: new Error('reset'), sent: true },
+    { kind: 'transport-error', error: new Error('cut'), sent: true, status: 200 },
     { kind: 'not-mcp', status: 200, what: 'a web page' },
     { kind: 'too-large', status: 200 },
     { kind: 'replied' },
     { kind: 'aborted' },
   ];
   expect(ends.map((end) => wasNotRun(outcomeOf(end)))).toEqual(ends.map(() => false));
-  const notSent: ExchangeEnd = { kind: 'broken', error: new Error('refused'), sent: false };
+  const notSent: ExchangeOutcome = {
+    kind: 'transport-error',
+    error: new Error('refused'),
+    sent: false,
+  };
   expect(wasNotRun(outcomeOf(notSent))).toBe(true);
 });

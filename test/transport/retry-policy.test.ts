@@ -1,22 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import { retryAfterSeconds } from '../../src/http/retry-after.ts';
 import type { Headers } from '../../src/http/route.ts';
-import type { ExchangeEnd } from '../../src/transport/exchange.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange.ts';
 import { RETRY_LIMIT_MS, waitBeforeRetry } from '../../src/transport/retry-policy.ts';
 
-const refused = (status: number, headers: Headers = {}): ExchangeEnd => ({
-  kind: 'refused',
+const refused = (status: number, headers: Headers = {}): ExchangeOutcome => ({
+  kind: 'http-error',
   status,
   headers,
   body: Buffer.alloc(0),
 });
-const broken = (code: string, sent: boolean): ExchangeEnd => ({
-  kind: 'broken',
+const broken = (code: string, sent: boolean): ExchangeOutcome => ({
+  kind: 'transport-error',
   error: Object.assign(new Error(code), { code }),
   sent,
 });
 
-const wait = (end: ExchangeEnd, { attempt = 1, elapsedMs = 0, repeatable = true } = {}) =>
+const wait = (end: ExchangeOutcome, { attempt = 1, elapsedMs = 0, repeatable = true } = {}) =>
   waitBeforeRetry({
     end,
     attempt,
@@ -49,7 +49,7 @@ describe('the wait before another attempt', () => {
     expect(wait(refused(503), { elapsedMs: 31_000 })).toBeUndefined();
   });
 
-  it.each<[string, ExchangeEnd, always: boolean, ifRepeatable: boolean]>([
+  it.each<[string, ExchangeOutcome, always: boolean, ifRepeatable: boolean]>([
     ['429', refused(429), true, true],
     ['503 with Retry-After', refused(503, { 'retry-after': '0' }), true, true],
     ['503 with two Retry-After', refused(503, { 'retry-after': ['0', '1'] }), false, true],

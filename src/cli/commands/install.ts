@@ -255,7 +255,7 @@ async function list(json: boolean): Promise<void> {
   if (json) return say(JSON.stringify(clients, null, 2));
   const installed = clients.filter((client) => client.installed);
   for (const { client, file, entries, problem } of installed) {
-    say(`${paint('green', '●')} ${paint('bold', client.padEnd(19))}${homeless(file)}`);
+    say(`${paint('green', '●')} ${paint('bold', client.padEnd(19))}${tildePath(file)}`);
     if (entries.length > 0) say(`${' '.repeat(21)}runs mcp-latchkey: ${entries.join(', ')}`);
     if (problem !== undefined)
       say(`${' '.repeat(21)}${paint('red', `cannot be read: ${problem}`)}`);
@@ -268,7 +268,7 @@ async function list(json: boolean): Promise<void> {
 
 function sayPlan({ client, file, name, change, diff }: PlannedChange): void {
   say(
-    `${paint('bold', client.displayName)}: ${homeless(file)}${change === 'created' ? ' (new)' : ''}`,
+    `${paint('bold', client.displayName)}: ${tildePath(file)}${change === 'created' ? ' (new)' : ''}`,
   );
   if (change === 'unchanged') return;
   say('');
@@ -298,7 +298,7 @@ function sayDone(plan: PlannedChange, backup: string | undefined): void {
     );
   } else {
     say(`${mark} ${DONE[plan.change]} ${plan.name}.`);
-    if (backup) process.stdout.write(wrap(`The file as it was: ${homeless(backup)}`, 2));
+    if (backup) process.stdout.write(wrap(`The file as it was: ${tildePath(backup)}`, 2));
   }
 }
 
@@ -349,7 +349,7 @@ function sayJson(
 }
 
 /** A path as people write it. */
-function homeless(path: string): string {
+function tildePath(path: string): string {
   const below = relative(homedir(), path);
   return below === '..' || /^\.\.[\\/]/.test(below) || isAbsolute(below) ? path : join('~', below);
 }

@@ -9,14 +9,14 @@ import {
 } from '../../auth/key.ts';
 import { openGateway } from '../../bridge/open-gateway.ts';
 import { type KeyTrial, tryKey } from '../../doctor/key-trial.ts';
-import { wordFailure } from '../../failures/catalogue.ts';
+import { toRpcError } from '../../failures/catalogue.ts';
 import { Secrets } from '../../failures/secrets.ts';
 import { createLog } from '../../log.ts';
 import { PROXY_OPTIONS, type ProxySettings, toSettings } from '../../settings/options.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
 import { promptHidden } from '../../terminal/hidden-prompt.ts';
 import { wrapText } from '../../terminal/wrap-text.ts';
-import { patiently, sentence } from '../keychain-io.ts';
+import { sentence, withSlowNotice } from '../keychain-io.ts';
 
 declare const __VERSION__: string;
 
@@ -116,7 +116,7 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
   });
   const { readKey, storeKey } = await import('../../auth/keychain.ts');
   // Before anyone is asked for a key that cannot be kept.
-  const before = await patiently(readKey(url, account));
+  const before = await withSlowNotice(readKey(url, account));
   if ('trouble' in before) return stopped('no-keychain', sentence(before.trouble.words));
 
   const isTerminal = process.stdin.isTTY;
@@ -150,7 +150,7 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
     ...tailOf(key),
   } as const;
   if (trial?.outcome === 'rejected' && !argv.force) return { ...found, stored: false };
-  const after = await patiently(storeKey(url, account, key));
+  const after = await withSlowNotice(storeKey(url, account, key));
   if ('trouble' in after) {
     const message = `${found.message} ${sentence(after.trouble.words)}`.trim();
     return { ...found, stored: false, outcome: 'no-keychain', message };
@@ -210,7 +210,7 @@ function trialInWords(trial: KeyTrial | undefined, host: string): string {
       return `The key was taken, but the tools could not be listed: ${host} said '${trial.said}'.`;
     case 'forbidden':
     case 'failed':
-      return wordFailure(trial.failure).message;
+      return toRpcError(trial.failure).message;
     default:
       return '';
   }

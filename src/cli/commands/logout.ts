@@ -2,7 +2,7 @@ import type { CommandModule } from 'yargs';
 import { DEFAULT_ACCOUNT } from '../../auth/key.ts';
 import { PROXY_OPTIONS, toSettings } from '../../settings/options.ts';
 import { wrapText } from '../../terminal/wrap-text.ts';
-import { patiently, sentence } from '../keychain-io.ts';
+import { sentence, withSlowNotice } from '../keychain-io.ts';
 
 /**
  * `mcp-latchkey logout <url>`: removes a key from the keychain. Exit 1 when there is none, or when
@@ -24,8 +24,8 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
     const { readKey, removeKey } = await import('../../auth/keychain.ts');
     const place = `for ${url.origin}${url.pathname}, account ${account}`;
     // A keychain that is locked says of every key that there is nothing to remove.
-    const before = await patiently(readKey(url, account));
-    const after = 'trouble' in before ? before : await patiently(removeKey(url, account));
+    const before = await withSlowNotice(readKey(url, account));
+    const after = 'trouble' in before ? before : await withSlowNotice(removeKey(url, account));
     const [text, isRemoved] =
       'trouble' in after
         ? [sentence(after.trouble.words), false]

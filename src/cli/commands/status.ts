@@ -6,7 +6,7 @@ import { createLog } from '../../log.ts';
 import { PROXY_OPTIONS, type ProxySettings, toSettings } from '../../settings/options.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
 import { wrapText } from '../../terminal/wrap-text.ts';
-import { patiently, sentence } from '../keychain-io.ts';
+import { sentence, withSlowNotice } from '../keychain-io.ts';
 
 interface Arguments {
   url?: string | undefined;
@@ -76,7 +76,7 @@ export const statusCommand: CommandModule<object, Arguments> = {
   async handler(argv) {
     const settings = argv.url === undefined ? undefined : toSettings(argv.url, argv, process.env);
     const { listKeys } = await import('../../auth/keychain.ts');
-    const status = await statusOf(await patiently(listKeys()), settings);
+    const status = await statusOf(await withSlowNotice(listKeys()), settings);
     const isGood =
       status.used === undefined
         ? status.keychainTrouble === undefined

@@ -1,8 +1,8 @@
-import type { Examination } from '../doctor-run.ts';
+import type { DoctorRun } from '../doctor-run.ts';
 import { type Finding, problemOf } from '../finding.ts';
 
 /** One request with the key: whether it opens. */
-export async function checkDoor(examination: Examination): Promise<Finding> {
+export async function checkDoor(examination: DoctorRun): Promise<Finding> {
   const base = { check: 'door', name: 'door' } as const;
   const door = await examination.door();
   if ('skipped' in door) return { ...base, status: 'skipped', line: door.skipped };

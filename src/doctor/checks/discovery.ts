@@ -6,12 +6,12 @@ import {
   type ResourceMetadata,
 } from '../../auth/protected-resource-metadata.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
-import { type Answer, type Examination, hasConnected } from '../doctor-run.ts';
+import { type Answer, type DoctorRun, hasConnected } from '../doctor-run.ts';
 import type { Finding } from '../finding.ts';
 import type { WireRequest } from '../http-trace.ts';
 
 /** What the gateway says to someone without a key, and what its metadata adds. */
-export async function checkDiscovery(examination: Examination): Promise<Finding[]> {
+export async function checkDiscovery(examination: DoctorRun): Promise<Finding[]> {
   const contact = await examination.contact();
   const posted = contact.requests.findLast(({ method }) => method === 'POST');
   if (!hasConnected(contact) || posted?.status === undefined) {
@@ -45,7 +45,7 @@ function challengeFinding(
 }
 
 async function metadataFinding(
-  { settings, wire, displayUrl }: Examination,
+  { settings, wire, displayUrl }: DoctorRun,
   challengeUrl: string | undefined,
 ): Promise<Finding> {
   const base = { check: 'discovery', name: 'metadata' } as const;

@@ -1,13 +1,13 @@
-import type { KeyFinding } from '../../auth/key.ts';
+import type { KeyResult } from '../../auth/key.ts';
 import { failureOfKey } from '../../transport/classify-outcome.ts';
-import { type Examination, isWaitedFor } from '../doctor-run.ts';
+import { type DoctorRun, isWaitedFor } from '../doctor-run.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
 
 /** What people leave in a config where a key should be, and what a client has not filled in. */
 const PLACEHOLDER = /^(?:<.*>|\$\{.*\}|\$\w+|%\w+%|x{4,}|\.{3,}|your[-_ ].*)$/i;
 
 /** Where the key comes from, and its shape. Never the key. */
-export async function checkKey(examination: Examination): Promise<Finding> {
+export async function checkKey(examination: DoctorRun): Promise<Finding> {
   const [key, contact] = await Promise.all([examination.key(), examination.contact()]);
   const { finding } = key;
   const { source, origin, tail, keychainTrouble, nearMiss } = finding.origin;
@@ -47,7 +47,7 @@ export async function checkKey(examination: Examination): Promise<Finding> {
   }
 }
 
-function shapeOf({ key, keyHeader }: Extract<KeyFinding, { kind: 'found' }>) {
+function shapeOf({ key, keyHeader }: Extract<KeyResult, { kind: 'found' }>) {
   const header = keyHeader === undefined ? '' : `, sent in ${keyHeader}`;
   return PLACEHOLDER.test(key)
     ? { isOdd: true, words: 'it looks like a placeholder' }

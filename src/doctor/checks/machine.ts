@@ -1,5 +1,5 @@
 import { release } from 'node:os';
-import type { Examination } from '../doctor-run.ts';
+import type { DoctorRun } from '../doctor-run.ts';
 import { duration, type Finding } from '../finding.ts';
 
 declare const __VERSION__: string;
@@ -32,7 +32,7 @@ export async function checkMachine(): Promise<Finding> {
 }
 
 /** How far this machine's clock is from the gateway's, by its `Date` (RFC 9110 §6.6.1). */
-export async function checkClock(examination: Examination): Promise<Finding> {
+export async function checkClock(examination: DoctorRun): Promise<Finding> {
   const base = { check: 'machine', name: 'clock' } as const;
   const { requests } = await examination.contact();
   const dated = requests.find(({ headers }) => !Number.isNaN(Date.parse(headers.date ?? '')));

@@ -1,6 +1,6 @@
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { itemsOf, memberOf, stringOf, valueIn } from '../../jsonrpc/json-members.ts';
-import type { Answer, Examination } from '../doctor-run.ts';
+import type { Answer, DoctorRun } from '../doctor-run.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
 import { notifyInitialized } from '../key-trial.ts';
 
@@ -18,7 +18,7 @@ interface Envelope {
 }
 
 /** MCP itself: the handshake, a ping, and what there is to use. */
-export async function checkProtocol(examination: Examination): Promise<Finding[]> {
+export async function checkProtocol(examination: DoctorRun): Promise<Finding[]> {
   const door = await examination.door();
   if ('skipped' in door || door.failure !== undefined) {
     const line = 'the door is shut';
@@ -36,7 +36,7 @@ export async function checkProtocol(examination: Examination): Promise<Finding[]
   return findings;
 }
 
-function helloFinding(examination: Examination, answer: Answer): Finding {
+function helloFinding(examination: DoctorRun, answer: Answer): Finding {
   const base = { check: 'protocol', name: 'initialize', ...msOf(answer) } as const;
   const { result, error } = envelopeOf(answer);
   if (error) return { ...base, ...refused(examination, 'initialize', error) };
@@ -78,7 +78,7 @@ function helloFinding(examination: Examination, answer: Answer): Finding {
   };
 }
 
-async function ping(examination: Examination): Promise<Finding> {
+async function ping(examination: DoctorRun): Promise<Finding> {
   const { pingMethod } = examination;
   const answer = await examination.ask(examination.gateway, pingMethod, {});
   const base = { check: 'protocol', name: 'ping', ...msOf(answer) } as const;
@@ -93,7 +93,7 @@ async function ping(examination: Examination): Promise<Finding> {
   return { ...base, status: 'ok', line };
 }
 
-async function tools(examination: Examination): Promise<Finding> {
+async function tools(examination: DoctorRun): Promise<Finding> {
   const before = examination.logged.length;
   const { names, hasMore, answer } = await list(examination, 'tools/list', 'tools');
   const base = { check: 'protocol', name: 'tools', ...msOf(answer) } as const;
@@ -132,7 +132,7 @@ async function tools(examination: Examination): Promise<Finding> {
   };
 }
 
-async function prompts(examination: Examination): Promise<Finding> {
+async function prompts(examination: DoctorRun): Promise<Finding> {
   const { names, hasMore, answer } = await list(examination, 'prompts/list', 'prompts');
   const base = { check: 'protocol', name: 'prompts', ...msOf(answer) } as const;
   if (answer.failure) return { ...base, ...failed(answer.failure) };
@@ -147,7 +147,7 @@ async function prompts(examination: Examination): Promise<Finding> {
 
 /** The names in a list, page by page, and the last answer, or the one that failed. */
 async function list(
-  examination: Examination,
+  examination: DoctorRun,
   method: string,
   member: string,
 ): Promise<{ names: string[]; hasMore: boolean; answer: Answer }> {
@@ -197,7 +197,7 @@ function failed(failure: NonNullable<Answer['failure']>) {
 }
 
 /** An error of the gateway's own, which the proxy passes on. */
-function refused({ settings }: Examination, method: string, error: Buffer) {
+function refused({ settings }: DoctorRun, method: string, error: Buffer) {
   const said = saidIn(error);
   return {
     status: 'fail',

@@ -1,11 +1,11 @@
 import { isIP } from 'node:net';
 import type { PeerCertificate } from 'node:tls';
 import type { Failure } from '../../failures/failure.ts';
-import { TROUBLES } from '../../failures/network-causes.ts';
+import { NETWORK_CAUSES } from '../../failures/network-causes.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { day, nameIn } from '../../http/certificate.ts';
 import { namedProxy, withoutBrackets } from '../../http/environment-proxy.ts';
-import { type Answer, type Examination, hasConnected, type Probe } from '../doctor-run.ts';
+import { type Answer, type DoctorRun, hasConnected, type Probe } from '../doctor-run.ts';
 import { type Detail, duration, type Finding, hundredths, problemOf } from '../finding.ts';
 
 const FEW_DAYS = 14;
@@ -14,13 +14,13 @@ const DAY_MS = 24 * 60 * 60_000;
 type Step = 'proxy' | 'dns' | 'tcp' | 'tls';
 
 /** The way to the gateway: an HTTP proxy or none, the name, a connection, TLS. */
-export async function checkRoute(examination: Examination): Promise<Finding[]> {
+export async function checkRoute(examination: DoctorRun): Promise<Finding[]> {
   const [contact, probe] = await Promise.all([examination.contact(), examination.probe()]);
   const lost = hasConnected(contact) ? undefined : contact.failure;
   const failed = lost && stepOf(lost, probe);
   const judged = (finding: Finding): Finding => {
     if (lost === undefined || finding.name !== failed) return finding;
-    const { trouble = 'connection-closed', detail = TROUBLES[trouble].what } = lost;
+    const { trouble = 'connection-closed', detail = NETWORK_CAUSES[trouble].what } = lost;
     return { ...finding, status: 'fail', line: detail, problem: problemOf(lost) };
   };
   return [
@@ -35,14 +35,14 @@ export async function checkRoute(examination: Examination): Promise<Finding[]> {
 function stepOf({ trouble }: Failure, probe: Probe): Step {
   if (trouble?.startsWith('proxy-')) return 'proxy';
   if (trouble?.startsWith('name-')) return 'dns';
-  if (trouble !== undefined && TROUBLES[trouble].cause === 'tls') return 'tls';
+  if (trouble !== undefined && NETWORK_CAUSES[trouble].cause === 'tls') return 'tls';
   if ('skipped' in probe) return 'proxy';
   // Whoever connects and gets no further has TLS before him.
   if (probe.tls !== undefined) return 'tls';
   return probe.addresses.length === 0 ? 'dns' : 'tcp';
 }
 
-function proxyFinding(examination: Examination): Finding {
+function proxyFinding(examination: DoctorRun): Finding {
   const { settings, env } = examination;
   const base = { check: 'route', name: 'proxy', status: 'ok' } as const;
   const named = namedProxy(settings.url, env);
@@ -61,7 +61,7 @@ function proxyFinding(examination: Examination): Finding {
   return { ...base, line, details: { used, variable, proxy: host } };
 }
 
-function dnsFinding({ settings }: Examination, probe: Probe): Finding {
+function dnsFinding({ settings }: DoctorRun, probe: Probe): Finding {
   const base = { check: 'route', name: 'dns' } as const;
   if ('skipped' in probe) return { ...base, status: 'skipped', line: probe.skipped };
   const { hostname } = settings.url;
@@ -104,7 +104,7 @@ function tcpFinding(probe: Probe): Finding {
   };
 }
 
-function tlsFinding({ env, settings, wire }: Examination, contact: Answer, probe: Probe): Finding {
+function tlsFinding({ env, settings, wire }: DoctorRun, contact: Answer, probe: Probe): Finding {
   const base = { check: 'route', name: 'tls' } as const;
   if (settings.url.protocol === 'http:') {
     return { ...base, status: 'skipped', line: 'the URL begins with http://' };

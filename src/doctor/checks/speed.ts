@@ -1,4 +1,4 @@
-import type { Examination } from '../doctor-run.ts';
+import type { DoctorRun } from '../doctor-run.ts';
 import { count, duration, type Finding, hundredths } from '../finding.ts';
 
 const PINGS = 10;
@@ -9,7 +9,7 @@ const SLOW_MS = 1_000;
 
 /** How long a request takes once the connection is there. */
 export async function checkSpeed(
-  examination: Examination,
+  examination: DoctorRun,
   earlier: readonly Finding[],
 ): Promise<Finding> {
   const base = { check: 'speed', name: 'speed' } as const;
@@ -83,7 +83,7 @@ export async function checkSpeed(
 
 /** Of the probe, or, through an HTTP proxy, of the whole way to the gateway. */
 async function connectionTimes(
-  examination: Examination,
+  examination: DoctorRun,
 ): Promise<{ connectMs?: number; tlsMs?: number }> {
   const probe = await examination.probe();
   if (!('skipped' in probe)) {

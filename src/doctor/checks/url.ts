@@ -1,9 +1,9 @@
 import { isLoopbackHost } from '../../http/loopback.ts';
-import type { Examination } from '../doctor-run.ts';
+import type { DoctorRun } from '../doctor-run.ts';
 import type { Finding } from '../finding.ts';
 
 /** What can be told from the URL alone. */
-export async function checkUrl({ settings }: Examination): Promise<Finding> {
+export async function checkUrl({ settings }: DoctorRun): Promise<Finding> {
   const { protocol, hostname, pathname, searchParams } = settings.url;
   const parameters = [...new Set(searchParams.keys())];
   const isReadable = protocol === 'http:' && !isLoopbackHost(hostname);
