@@ -1,7 +1,7 @@
 import type { ResourceFacts } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { lookupFor } from '../http/address-policy.ts';
-import type { RequestControl } from '../http/route.ts';
+import type { RequestControl } from '../http/request.ts';
 import type { Routes } from '../http/routes.ts';
 import { type BearerChallenge, bearerChallenge, parseChallenges } from './challenge.ts';
 import {

@@ -185,8 +185,8 @@ function inWords(end: string, limitMs: number): string {
 /** The lines of `stderr`, fit to show, with what is in `stdout` struck out. */
 async function withoutKey(stderr: string, stdout: string): Promise<string[]> {
   if (stderr.trim() === '') return [];
-  const { matcherFor } = await import('./configured-secrets.ts');
-  const secrets = matcherFor(stdout.split(/\s+/));
+  const { SecretMatcher } = await import('../failures/secret-matcher.ts');
+  const secrets = new SecretMatcher(stdout.split(/\s+/));
   return secrets
     .mask(stderr)
     .split('\n')

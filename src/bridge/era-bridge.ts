@@ -1,18 +1,11 @@
 import type { Failure } from '../failures/failure.ts';
+import { INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND } from '../jsonrpc/error-codes.ts';
 import { memberOf, stringOf } from '../jsonrpc/json-members.ts';
-import type { Message, Request, Response } from '../jsonrpc/message.ts';
+import { errorCodeOf, type Message, type Request, type Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import type * as Translators from './adapters.ts';
-import {
-  errorCodeOf,
-  INVALID_PARAMS,
-  INVALID_REQUEST,
-  isModernError,
-  METHOD_NOT_FOUND,
-  MODERN,
-  revisionOf,
-} from './revisions.ts';
+import { isModernError, MODERN, revisionOf } from './revisions.ts';
 import { isReplyTo, SendSequence } from './send-sequence.ts';
 
 /** How what the client opened with is translated. */

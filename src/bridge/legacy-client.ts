@@ -1,4 +1,5 @@
 import type { Failure } from '../failures/failure.ts';
+import { INVALID_PARAMS } from '../jsonrpc/error-codes.ts';
 import {
   entriesOf,
   itemsOf,
@@ -20,7 +21,7 @@ import {
 import type { Log } from '../log.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import { ACKNOWLEDGED } from './modern-gateway.ts';
-import { INVALID_PARAMS, LEGACY, LOG_LEVELS, META, MODERN, resultTypeOf } from './revisions.ts';
+import { LEGACY, LOG_LEVELS, META, MODERN, resultTypeOf } from './revisions.ts';
 import { DONE, isReplyTo, ownId, resultFor, SendSequence } from './send-sequence.ts';
 
 /** How often a gateway may ask on account of one call; and how often without a question. */

@@ -1,6 +1,12 @@
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import {
+  INVALID_PARAMS,
+  METHOD_NOT_FOUND,
+  UNSUPPORTED_VERSION,
+  URL_ELICITATION_REQUIRED,
+} from '../jsonrpc/error-codes.ts';
+import {
   entriesOf,
   itemsOf,
   memberAt,
@@ -9,6 +15,7 @@ import {
   withMembers,
 } from '../jsonrpc/json-members.ts';
 import {
+  errorCodeOf,
   errorResponse,
   type Message,
   type MessageId,
@@ -37,25 +44,13 @@ import {
   withId,
 } from './legacy-messages.ts';
 import { LegacySubscriptions } from './legacy-subscriptions.ts';
-import {
-  errorCodeOf,
-  INVALID_PARAMS,
-  LEGACY,
-  LOG_LEVELS,
-  META,
-  METHOD_NOT_FOUND,
-  MODERN,
-  revisionOf,
-  TAKES_INPUT,
-  UNSUPPORTED_VERSION,
-} from './revisions.ts';
+import { LEGACY, LOG_LEVELS, META, MODERN, revisionOf, TAKES_INPUT } from './revisions.ts';
 import { DONE, isReplyTo, ownId, resultFor, SendSequence, withOneReply } from './send-sequence.ts';
 
 /** Calls that wait for the client to come back with input, and questions that wait for a call. */
 const MOST_WAITING = 100;
 /** How long a call waits for the client to come back with input. */
 const WAIT_FOR_INPUT_MS = 15 * 60_000;
-const URL_ELICITATION_REQUIRED = -32042;
 
 /** Methods that this revision has no more. */
 const REMOVED: ReadonlySet<string> = new Set([

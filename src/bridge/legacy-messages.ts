@@ -1,12 +1,14 @@
+import { INVALID_PARAMS } from '../jsonrpc/error-codes.ts';
 import { memberAt, memberOf, stringOf, withMembers } from '../jsonrpc/json-members.ts';
 import {
+  errorCodeOf,
   idOf,
   type MessageId,
   type Notification,
   type Request,
   type Response,
 } from '../jsonrpc/message.ts';
-import { errorCodeOf, INVALID_PARAMS, LOG_LEVELS, META, MODERN } from './revisions.ts';
+import { LOG_LEVELS, META, MODERN } from './revisions.ts';
 
 const LEGACY_RESOURCE_NOT_FOUND = -32002;
 

@@ -1,22 +1,15 @@
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import { METHOD_NOT_FOUND } from '../jsonrpc/error-codes.ts';
 import { memberAt, memberOf, membersOf, withMembers } from '../jsonrpc/json-members.ts';
-import type { Message, Request, Response } from '../jsonrpc/message.ts';
+import { errorCodeOf, type Message, type Request, type Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import { mayRepeatMethod } from '../transport/methods.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import { LegacyGateway } from './legacy-gateway.ts';
 import { requestOf, toModernResult, withId } from './legacy-messages.ts';
 import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
-import {
-  errorCodeOf,
-  isModernError,
-  LEGACY,
-  META,
-  METHOD_NOT_FOUND,
-  MODERN,
-  revisionOf,
-} from './revisions.ts';
+import { isModernError, LEGACY, META, MODERN, revisionOf } from './revisions.ts';
 import { DONE, isReplyTo, ownId, SendSequence } from './send-sequence.ts';
 
 /** What an answer says of the gateway that gave it. */

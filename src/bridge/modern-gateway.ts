@@ -1,6 +1,6 @@
-import type { Reason } from '../failures/catalogue.ts';
-import type { Failure } from '../failures/failure.ts';
+import type { Failure, Reason } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import { HEADER_MISMATCH } from '../jsonrpc/error-codes.ts';
 import {
   itemsOf,
   MOST_ITEMS,
@@ -10,12 +10,18 @@ import {
   valueIn,
   withMembers,
 } from '../jsonrpc/json-members.ts';
-import type { Message, Notification, Request, Response } from '../jsonrpc/message.ts';
+import {
+  errorCodeOf,
+  type Message,
+  type Notification,
+  type Request,
+  type Response,
+} from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import { wasNotRun } from '../transport/not-run.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import { annotatedTools, headersOf, type MirroredArgument } from './request-headers.ts';
-import { errorCodeOf, HEADER_MISMATCH, META } from './revisions.ts';
+import { META } from './revisions.ts';
 import { DONE, isReplyTo, ownId, SendSequence } from './send-sequence.ts';
 
 export const ACKNOWLEDGED = 'notifications/subscriptions/acknowledged';

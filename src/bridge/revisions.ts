@@ -1,5 +1,6 @@
+import { MODERN_ERRORS, UNSUPPORTED_VERSION } from '../jsonrpc/error-codes.ts';
 import { memberAt, stringOf, valueIn } from '../jsonrpc/json-members.ts';
-import type { Message, Response } from '../jsonrpc/message.ts';
+import { errorCodeOf, type Message, type Response } from '../jsonrpc/message.ts';
 
 /** The revision that has neither handshake nor session, as far as it can be translated here. */
 export const MODERN = '2026-07-28';
@@ -16,20 +17,6 @@ export const META = {
   serverInfo: 'io.modelcontextprotocol/serverInfo',
   subscriptionId: 'io.modelcontextprotocol/subscriptionId',
 } as const;
-
-/** MCP 2026-07-28, Overview §Error Codes, and JSON-RPC 2.0 §5.1. */
-export const HEADER_MISMATCH = -32020;
-export const UNSUPPORTED_VERSION = -32022;
-export const INVALID_REQUEST = -32600;
-export const METHOD_NOT_FOUND = -32601;
-export const INVALID_PARAMS = -32602;
-
-/** The errors by which a gateway of the modern era is known. */
-export const MODERN_ERRORS: ReadonlySet<unknown> = new Set([
-  HEADER_MISMATCH,
-  -32021, // MissingRequiredClientCapability
-  UNSUPPORTED_VERSION,
-]);
 
 /** The requests whose result may be `input_required` (MCP 2026-07-28, MRTR §Supported Requests). */
 export const TAKES_INPUT: ReadonlySet<string> = new Set([
@@ -54,11 +41,6 @@ export const LOG_LEVELS: readonly unknown[] = [
 export function revisionOf(message: Message): string | undefined {
   if (message.kind !== 'request') return undefined;
   return stringOf(memberAt(message.bytes, 'params', '_meta'), META.protocolVersion);
-}
-
-/** The code of an error response. */
-export function errorCodeOf(response: Response): unknown {
-  return response.isError ? valueIn(memberAt(response.bytes, 'error', 'code')) : undefined;
 }
 
 /** What `resultType` says; undefined where it is absent, as it is in earlier eras. */

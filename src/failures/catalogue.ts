@@ -1,5 +1,5 @@
 import { shellWord } from '../terminal/shell-word.ts';
-import type { Failure, ResourceFacts } from './failure.ts';
+import type { Failure, Reason, ResourceFacts } from './failure.ts';
 import { NETWORK_CAUSES, type UnreachableCause } from './network-causes.ts';
 import { MASK } from './url-secrets.ts';
 
@@ -244,9 +244,7 @@ export const CATALOGUE = {
       `${detail}, and whether the request has run is unknown`,
     remedy: () => 'Restart the client. If it happens again, report it with what the log says.',
   },
-} satisfies Record<string, CatalogueEntry>;
-
-export type Reason = keyof typeof CATALOGUE;
+} satisfies Record<Reason, CatalogueEntry>;
 
 function times({ attempts = 1 }: Failure): string {
   return attempts > 1 ? `, tried ${attempts} times` : '';

@@ -1,5 +1,5 @@
-import { CATALOGUE, type Reason, toRpcError } from './catalogue.ts';
-import type { Failure } from './failure.ts';
+import { CATALOGUE, toRpcError } from './catalogue.ts';
+import type { Failure, Reason } from './failure.ts';
 import { NETWORK_CAUSES } from './network-causes.ts';
 
 /** An error that the gateway itself sends; mcp-latchkey adds to its message what mends it. */

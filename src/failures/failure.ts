@@ -1,5 +1,23 @@
-import type { Reason } from './catalogue.ts';
 import type { NetworkCause } from './network-causes.ts';
+
+/** Why a request is not answered by the gateway: `data.reason` of the error. */
+export type Reason =
+  | 'no_api_key'
+  | 'malformed_api_key'
+  | 'unauthorized'
+  | 'forbidden'
+  | 'wrong_path'
+  | 'not_acceptable'
+  | 'request_too_large'
+  | 'rate_limited'
+  | 'gateway_error'
+  | 'unreachable'
+  | 'invalid_response'
+  | 'interrupted'
+  | 'redirected'
+  | 'http_error'
+  | 'misconfigured'
+  | 'internal_error';
 
 /** Where the API key came from; `none` when no source had one. */
 export type KeySourceName =

@@ -1,6 +1,5 @@
 import { membersOf, textIn, valueIn } from '../jsonrpc/json-members.ts';
 import { type Message, withErrorChanged } from '../jsonrpc/message.ts';
-import type { MessageObserver } from '../transport/transport.ts';
 import { internalError, type RpcError } from './catalogue.ts';
 import { cleanNetworkText } from './network-text.ts';
 import type { SecretMatcher } from './secret-matcher.ts';
@@ -64,12 +63,6 @@ export class Secrets {
       OWN_WORDS.has(name) ? value : this.maskAll(value),
     ]);
     return { code, message: this.mask(message), data: Object.fromEntries(members) };
-  }
-
-  /** An observer that is given each message as `maskMessage` leaves it. */
-  masking(observer: MessageObserver): MessageObserver {
-    const onMessage = (message: Message) => observer.onMessage(this.maskMessage(message));
-    return { ...observer, onMessage };
   }
 
   /**

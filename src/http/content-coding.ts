@@ -1,5 +1,5 @@
 import type { Transform } from 'node:stream';
-import type { Headers } from './route.ts';
+import type { Headers } from './request.ts';
 
 /** The codings of RFC 9110 §8.4.1 that can be undone here. */
 export type ContentCoding = 'gzip' | 'deflate' | 'br';

@@ -1,4 +1,4 @@
-import type { Headers } from './route.ts';
+import type { Headers } from './request.ts';
 
 /** Seconds from a `Retry-After`, a number or a date (RFC 9110 §10.2.3); undefined without one. */
 export function retryAfterSeconds(headers: Headers): number | undefined {

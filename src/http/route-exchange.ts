@@ -1,7 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { isBadHttp } from './bad-http.ts';
 import { guarded, listen } from './guarded.ts';
-import type { Headers, RequestControl, RequestHandler, RouteRequest } from './route.ts';
+import type { Headers, RequestControl, RequestHandler, RouteRequest } from './request.ts';
 
 /** Up to this size head and body leave in one write. */
 const SMALL_BODY_BYTES = 16 * 1024;

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
-import { memberOf, withMembers } from './json-members.ts';
+import { INVALID_REQUEST, PARSE_ERROR } from './error-codes.ts';
+import { memberAt, memberOf, valueIn, withMembers } from './json-members.ts';
 import {
   CLOSE_BRACKET,
   COMMA,
@@ -66,9 +67,6 @@ export interface Unusable {
   /** What to answer (JSON-RPC 2.0 §5.1). Undefined for a response, which is never answered. */
   readonly code: typeof PARSE_ERROR | typeof INVALID_REQUEST | undefined;
 }
-
-export const PARSE_ERROR = -32700;
-export const INVALID_REQUEST = -32600;
 
 export interface ReadResult {
   readonly messages: readonly (Message | Unusable)[];
@@ -199,6 +197,11 @@ export function withErrorChanged(
   const changed = error && change(error);
   if (changed === undefined) return response;
   return { ...response, bytes: withMembers(response.bytes, { error: changed }) };
+}
+
+/** The code of an error response; undefined for a result. */
+export function errorCodeOf(response: Response): unknown {
+  return response.isError ? valueIn(memberAt(response.bytes, 'error', 'code')) : undefined;
 }
 
 /** One line of an error response to `id` (JSON-RPC 2.0 §5.1). */

@@ -8,13 +8,12 @@ import {
 } from '../failures/catalogue.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
+import { INVALID_REQUEST, PARSE_ERROR } from '../jsonrpc/error-codes.ts';
 import { memberAt } from '../jsonrpc/json-members.ts';
 import {
   errorResponse,
-  INVALID_REQUEST,
   idOf,
   type Message,
-  PARSE_ERROR,
   type ReadResult,
   type Request,
   readMessages,

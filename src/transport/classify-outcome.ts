@@ -3,8 +3,8 @@ import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { isBadHttp } from '../http/bad-http.ts';
 import { classifyNetworkError } from '../http/classify-network-error.ts';
+import type { Headers } from '../http/request.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
-import type { Headers } from '../http/route.ts';
 import type { Request, Response } from '../jsonrpc/message.ts';
 import type { ExchangeOutcome } from './exchange.ts';
 

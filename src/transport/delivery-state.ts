@@ -13,7 +13,7 @@ interface Attempt {
  * What one `send` is at, so that it can be ended. A class, since an object literal with a getter
  * costs a hidden class a call, which only a full garbage collection frees.
  */
-export class SendSequence implements Delivery {
+export class DeliveryState implements Delivery {
   done: Promise<Failure | undefined> = Promise.resolve(undefined);
   /** Nothing new is begun for it. */
   isOver = false;

@@ -1,11 +1,6 @@
-import {
-  errorCodeOf,
-  INVALID_PARAMS,
-  METHOD_NOT_FOUND,
-  MODERN_ERRORS,
-} from '../bridge/revisions.ts';
 import type { Failure } from '../failures/failure.ts';
-import type { Message, Request, Response } from '../jsonrpc/message.ts';
+import { INVALID_PARAMS, METHOD_NOT_FOUND, MODERN_ERRORS } from '../jsonrpc/error-codes.ts';
+import { errorCodeOf, type Message, type Request, type Response } from '../jsonrpc/message.ts';
 import { FailureDiagnosis } from './diagnose-failure.ts';
 import { Endpoint } from './endpoint.ts';
 import type { HttpSse } from './http-sse.ts';

@@ -4,7 +4,7 @@ import { ByteCollector } from '../http/byte-collector.ts';
 import { type ContentCoding, contentCoding, openDecoder } from '../http/content-coding.ts';
 import { EventStream } from '../http/event-stream.ts';
 import { guarded, isBug, listen } from '../http/guarded.ts';
-import type { Headers, RequestControl, RequestHandler } from '../http/route.ts';
+import type { Headers, RequestControl, RequestHandler } from '../http/request.ts';
 import {
   asReplyTo,
   type Message,

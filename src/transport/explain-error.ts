@@ -4,6 +4,11 @@ import { MASK } from '../failures/url-secrets.ts';
 import { mayLeadTo } from '../http/address-policy.ts';
 import { isLoopbackHost } from '../http/loopback.ts';
 import {
+  INVALID_PARAMS,
+  METHOD_NOT_FOUND,
+  URL_ELICITATION_REQUIRED,
+} from '../jsonrpc/error-codes.ts';
+import {
   type Changes,
   memberOf,
   membersOf,
@@ -13,12 +18,6 @@ import {
   withMembers,
 } from '../jsonrpc/json-members.ts';
 import type { Request, Response } from '../jsonrpc/message.ts';
-
-/** JSON-RPC 2.0 §5.1. */
-const METHOD_NOT_FOUND = -32601;
-const INVALID_PARAMS = -32602;
-/** MCP 2025-11-25, Elicitation §URL Elicitation Required Error. */
-const URL_ELICITATION_REQUIRED = -32042;
 
 export interface EnvelopeContext {
   /** The tools of the last `tools/list`; asked for only when a tool is unknown. */

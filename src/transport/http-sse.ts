@@ -2,7 +2,7 @@ import type { Failure } from '../failures/failure.ts';
 import { watchForSleep } from '../http/sleep-watch.ts';
 import { type Message, type Request, type Response, readMessages } from '../jsonrpc/message.ts';
 import { failureOfKey, replyInErrorResponse } from './classify-outcome.ts';
-import { SendSequence } from './delivery-state.ts';
+import { DeliveryState } from './delivery-state.ts';
 import type { FailureDiagnosis } from './diagnose-failure.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { ExchangeOutcome } from './exchange.ts';
@@ -17,7 +17,7 @@ import { RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
 import { listChanges, type Session, sessionFrom } from './session.ts';
 import type { TransportOptions } from './streamable-http.ts';
 import { ToolCache } from './tool-cache.ts';
-import type { Delivery, MessageObserver, Transport } from './transport.ts';
+import { type Delivery, type MessageObserver, masked, type Transport } from './transport.ts';
 
 /** A stream that is ready for messages, or why there is none. */
 type Readiness =
@@ -55,7 +55,7 @@ export class HttpSse implements Transport {
   }
 
   listen(observer: MessageObserver): void {
-    this.#listener = this.#options.secrets.masking(observer);
+    this.#listener = masked(observer, this.#options.secrets);
   }
 
   /** Whether the gateway speaks this transport: it does once an `endpoint` event came. Never rejects. */
@@ -65,7 +65,7 @@ export class HttpSse implements Transport {
   }
 
   send(message: Message, observer: MessageObserver): Delivery {
-    const course = new SendSequence();
+    const course = new DeliveryState();
     const before = this.#barrier.before(message);
     course.done =
       before === undefined
@@ -87,7 +87,7 @@ export class HttpSse implements Transport {
   async #deliver(
     message: Message,
     observer: MessageObserver,
-    course: SendSequence,
+    course: DeliveryState,
   ): Promise<Failure | undefined> {
     const { keys, log, retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
     const start = Date.now();

@@ -1,5 +1,5 @@
+import type { Headers } from '../http/request.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
-import type { Headers } from '../http/route.ts';
 import { memberAt, valueIn } from '../jsonrpc/json-members.ts';
 import type { Response } from '../jsonrpc/message.ts';
 import type { ExchangeOutcome } from './exchange.ts';

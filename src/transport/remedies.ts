@@ -1,4 +1,5 @@
 import type { KeyResult } from '../auth/key.ts';
+import type { KeyProvider } from '../auth/key-provider.ts';
 import type { Failure } from '../failures/failure.ts';
 import type { Message } from '../jsonrpc/message.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -6,7 +7,6 @@ import type { ExchangeOutcome } from './exchange.ts';
 import { belongsToSession, isLostSession } from './lost-session.ts';
 import { redirectWithin } from './redirect.ts';
 import type { Session } from './session.ts';
-import type { KeyProvider } from './streamable-http.ts';
 
 /** Where the changes are made. */
 export interface RemedyOptions {

@@ -1,15 +1,15 @@
 import type { KeyResult } from '../auth/key.ts';
-import type { SendSequence } from './delivery-state.ts';
+import type { KeyProvider } from '../auth/key-provider.ts';
+import type { DeliveryState } from './delivery-state.ts';
 import type { Exchange, ExchangeOutcome } from './exchange.ts';
 import { isTimeout, mayPass } from './retry-policy.ts';
-import type { KeyProvider } from './streamable-http.ts';
 
 const DEFAULT_WAIT_MS = 1_000;
 const MOST_FAILURES = 3;
 
 export interface ResumptionOptions {
   readonly keys: KeyProvider;
-  readonly course: SendSequence;
+  readonly course: DeliveryState;
   /** Longest silence while the reply is due, in milliseconds; 0 for no limit. */
   readonly timeoutMs: number;
   /** Sends the GET; `lastEventId` goes into `Last-Event-ID`. */

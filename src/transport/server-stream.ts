@@ -1,11 +1,11 @@
 import { isOtherKey, type KeyResult } from '../auth/key.ts';
+import type { KeyProvider } from '../auth/key-provider.ts';
 import { toRpcError } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
 import { watchForSleep } from '../http/sleep-watch.ts';
 import type { Log } from '../log.ts';
 import type { Exchange, ExchangeOutcome } from './exchange.ts';
 import { mayPass } from './retry-policy.ts';
-import type { KeyProvider } from './streamable-http.ts';
 
 const SHORTEST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 30_000;

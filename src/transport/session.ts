@@ -1,4 +1,4 @@
-import type { Headers } from '../http/route.ts';
+import type { Headers } from '../http/request.ts';
 import { memberAt, memberOf, membersOf, textIn, valueIn } from '../jsonrpc/json-members.ts';
 import type { Notification, Request, Response } from '../jsonrpc/message.ts';
 

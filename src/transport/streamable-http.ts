@@ -1,4 +1,5 @@
 import type { KeyResult } from '../auth/key.ts';
+import type { KeyProvider } from '../auth/key-provider.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
@@ -12,7 +13,7 @@ import {
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import { failureOfKey, replyInErrorResponse } from './classify-outcome.ts';
-import { SendSequence } from './delivery-state.ts';
+import { DeliveryState } from './delivery-state.ts';
 import { FailureDiagnosis } from './diagnose-failure.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange, type ExchangeOutcome } from './exchange.ts';
@@ -33,15 +34,7 @@ import {
   sessionNamedIn,
 } from './session.ts';
 import { ToolCache } from './tool-cache.ts';
-import type { Delivery, MessageObserver, Transport } from './transport.ts';
-
-/** Where the key comes from. */
-export interface KeyProvider {
-  /** Never rejects. */
-  current(): Promise<KeyResult>;
-  /** Another key than the one the gateway rejected, if the source has one by now. */
-  renew(rejected: KeyResult): Promise<KeyResult | undefined>;
-}
+import { type Delivery, type MessageObserver, masked, type Transport } from './transport.ts';
 
 export interface TransportOptions extends EndpointOptions {
   readonly keys: KeyProvider;
@@ -57,7 +50,7 @@ export interface TransportOptions extends EndpointOptions {
 /** Of a request that was sent. */
 interface Context {
   readonly observer: MessageObserver;
-  readonly course: SendSequence;
+  readonly course: DeliveryState;
   /** The one that it was sent in. */
   readonly session: Session | undefined;
   /** Where it was sent. */
@@ -100,11 +93,11 @@ export class StreamableHttp implements Transport {
   }
 
   listen(observer: MessageObserver): void {
-    this.#serverMessages = this.#options.secrets.masking(observer);
+    this.#serverMessages = masked(observer, this.#options.secrets);
   }
 
   send(message: Message, observer: MessageObserver): Delivery {
-    const course = new SendSequence();
+    const course = new DeliveryState();
     const before = this.#barrier.before(message);
     course.done =
       before === undefined
@@ -128,7 +121,7 @@ export class StreamableHttp implements Transport {
   async #deliver(
     message: Message,
     observer: MessageObserver,
-    course: SendSequence,
+    course: DeliveryState,
   ): Promise<Failure | undefined> {
     const start = Date.now();
     const mayRepeat = () => message.kind === 'request' && this.#tools.mayRepeat(message);
@@ -210,7 +203,7 @@ export class StreamableHttp implements Transport {
       congested: () => observer.congested(),
       onMessage: (received) => observer.onMessage(this.#read(message, received, exchange)),
     };
-    const exchange: Exchange = new Exchange(message.id, secrets.masking(reading), maxMessageBytes);
+    const exchange: Exchange = new Exchange(message.id, masked(reading, secrets), maxMessageBytes);
     return exchange;
   }
 
@@ -286,7 +279,7 @@ export class StreamableHttp implements Transport {
   async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
     this.#options.log.info('the gateway no longer knows the session: initializing anew');
     const renew = (message: Message) =>
-      this.#deliver(message, SILENT, new SendSequence({ isRenewal: true }));
+      this.#deliver(message, SILENT, new DeliveryState({ isRenewal: true }));
     let failure = await renew(lost.initialize);
     const renewed = this.#session as Session | undefined;
     if (renewed === undefined) {

@@ -1,4 +1,5 @@
 import type { Failure } from '../failures/failure.ts';
+import type { Secrets } from '../failures/secrets.ts';
 import type { Message } from '../jsonrpc/message.ts';
 
 /** Who takes messages that come from the gateway. */
@@ -39,4 +40,12 @@ export interface Transport {
   send(message: Message, observer: MessageObserver): Delivery;
   /** Ends the session, waiting at most `limitMs`, and closes every connection. Never rejects. */
   close(limitMs: number): Promise<void>;
+}
+
+/** An observer that is given each message as `Secrets.maskMessage` leaves it. */
+export function masked(observer: MessageObserver, secrets: Secrets): MessageObserver {
+  return {
+    ...observer,
+    onMessage: (message) => observer.onMessage(secrets.maskMessage(message)),
+  };
 }

@@ -2,8 +2,9 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
-import type { ConnectionBegun, Headers } from '../../src/http/route.ts';
-import { type RequestControl, Route } from '../../src/http/route.ts';
+import type { Headers, RequestControl } from '../../src/http/request.ts';
+import type { ConnectionBegun } from '../../src/http/route.ts';
+import { Route } from '../../src/http/route.ts';
 
 interface Answer {
   status?: number;

@@ -1,7 +1,7 @@
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import type { Headers, RequestControl } from '../../src/http/route.ts';
+import type { Headers, RequestControl } from '../../src/http/request.ts';
 import { Exchange, type ExchangeOutcome, type Expectation } from '../../src/transport/exchange.ts';
 import type { MessageObserver } from '../../src/transport/transport.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Headers } from '../../src/http/route.ts';
+import type { Headers } from '../../src/http/request.ts';
 import { type Response, readMessages } from '../../src/jsonrpc/message.ts';
 import type { ExchangeOutcome } from '../../src/transport/exchange.ts';
 import { isLostSession, saysSessionIsLost } from '../../src/transport/lost-session.ts';

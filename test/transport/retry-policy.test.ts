@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { Headers } from '../../src/http/request.ts';
 import { retryAfterSeconds } from '../../src/http/retry-after.ts';
-import type { Headers } from '../../src/http/route.ts';
 import type { ExchangeOutcome } from '../../src/transport/exchange.ts';
 import { RETRY_LIMIT_MS, waitBeforeRetry } from '../../src/transport/retry-policy.ts';
 

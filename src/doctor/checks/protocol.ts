@@ -1,4 +1,5 @@
 import { cleanNetworkText } from '../../failures/network-text.ts';
+import { METHOD_NOT_FOUND } from '../../jsonrpc/error-codes.ts';
 import { itemsOf, memberOf, stringOf, valueIn } from '../../jsonrpc/json-members.ts';
 import type { Answer, DoctorRun } from '../doctor-run.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
@@ -8,8 +9,6 @@ import { notifyInitialized } from '../key-trial.ts';
 const MOST_PAGES = 50;
 const MOST_MS = 5_000;
 const MOST_NAMES = 4;
-
-const METHOD_NOT_FOUND = -32601;
 
 /** What a reply says, as JSON. */
 interface Envelope {
