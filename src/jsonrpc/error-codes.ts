@@ -9,7 +9,7 @@ export const URL_ELICITATION_REQUIRED = -32042;
 
 /** MCP 2026-07-28, Overview §Error Codes. */
 export const HEADER_MISMATCH = -32020;
-export const MISSING_CLIENT_CAPABILITY = -32021;
+const MISSING_CLIENT_CAPABILITY = -32021;
 export const UNSUPPORTED_VERSION = -32022;
 
 /** The errors that only a gateway of revision 2026-07-28 or later gives. */

@@ -44,7 +44,7 @@ export async function runConformanceScenario(
   ];
   const settings = {
     ...process.env,
-    PATH: `${dirname(process.execPath)}${delimiter}${process.env['PATH']}`,
+    PATH: `${dirname(process.execPath)}${delimiter}${process.env.PATH}`,
     PROXY_COMMAND: JSON.stringify([command, ...args]),
     ...env,
   };
