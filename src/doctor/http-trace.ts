@@ -3,7 +3,8 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { PeerCertificate, TLSSocket } from 'node:tls';
-import type { ConnectionBegun, RequestBegun } from '../http/route.ts';
+import type { RequestBegun } from '../http/client.ts';
+import type { ConnectionBegun } from '../http/connector.ts';
 
 /** A connection that was opened. Times in milliseconds of the wire's clock. */
 export interface WireConnection {

@@ -1,5 +1,5 @@
 /** A request to the origin of a route. */
-export interface RouteRequest {
+export interface HttpRequest {
   readonly origin: string;
   readonly method: 'POST' | 'GET' | 'DELETE';
   /** Path and query. */

@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import type { LookupFunction } from 'node:net';
 import { readPrivate } from '../private-path.ts';
+import { HttpClient } from './client.ts';
+import type { TlsSettings } from './connector.ts';
 import { proxyFor, withoutBrackets } from './environment-proxy.ts';
-import { Route, type TlsSettings } from './route.ts';
 
 export interface RoutesOptions {
   /** For a connection, in milliseconds; 0 for no limit. */
@@ -30,7 +31,7 @@ export class Routes {
   readonly #options: RoutesOptions;
   /** Where each origin that the user has named was reached. */
   readonly #addresses = new Map<string, string>();
-  #early: { readonly origin: string; readonly route: Route } | undefined;
+  #early: { readonly origin: string; readonly route: HttpClient } | undefined;
 
   constructor(options: RoutesOptions) {
     this.connectTimeoutMs = options.connectTimeoutMs;
@@ -58,7 +59,7 @@ export class Routes {
   }
 
   /** Throws when a PEM file cannot be read or the proxy's URL is none. */
-  open(origin: string, options: OpenOptions = {}): Route {
+  open(origin: string, options: OpenOptions = {}): HttpClient {
     const isPlain = !options.trustsSystem && options.lookup === undefined;
     const early = this.#early?.origin === origin && isPlain ? this.#early.route : undefined;
     if (early !== undefined) this.#early = undefined;
@@ -91,14 +92,14 @@ export class Routes {
     return (isName ? this.#addresses.get(origin) : undefined) ?? hostname;
   }
 
-  #route(origin: string, { trustsSystem = false, lookup }: OpenOptions): Route {
+  #route(origin: string, { trustsSystem = false, lookup }: OpenOptions): HttpClient {
     const { connectTimeoutMs, env } = this.#options;
     const tls = () => tlsSettings(this.#options, trustsSystem);
     const proxy = proxyFor(new URL(origin), env);
     const onAddress = (address: string) => {
       if (lookup === undefined) this.#addresses.set(origin, address);
     };
-    return new Route(origin, { connectTimeoutMs, tls, proxy, lookup, onAddress });
+    return new HttpClient(origin, { connectTimeoutMs, tls, proxy, lookup, onAddress });
   }
 }
 

@@ -2,8 +2,8 @@ import { headerOfKey, type KeyResult } from '../auth/key.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { displayUrl } from '../failures/url-secrets.ts';
 import type { Diagnosis } from '../http/classify-network-error.ts';
+import type { HttpClient } from '../http/client.ts';
 import { isProxyFailure } from '../http/http-proxy.ts';
-import type { Route } from '../http/route.ts';
 import type { Routes } from '../http/routes.ts';
 import type { Message } from '../jsonrpc/message.ts';
 import type { Exchange, ExchangeOutcome } from './exchange.ts';
@@ -38,7 +38,7 @@ export class Endpoint {
   /** Where the session was begun, should a redirect have led elsewhere. */
   sessionTarget: string;
   readonly #options: EndpointOptions;
-  #route: Route | undefined;
+  #route: HttpClient | undefined;
   #trustsSystem: boolean | undefined;
 
   constructor(options: EndpointOptions) {

@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { HttpClient } from '../../src/http/client.ts';
 import type { RequestHandler } from '../../src/http/request.ts';
-import { Route } from '../../src/http/route.ts';
 import { Routes } from '../../src/http/routes.ts';
 import type { Message, Request } from '../../src/jsonrpc/message.ts';
 import { Endpoint } from '../../src/transport/endpoint.ts';
@@ -43,7 +43,7 @@ async function dispatch(answer: Buffer, handler: RequestHandler, limitMs = 0): P
     onSocket(accepted);
     accepted.once('data', () => accepted.write(answer));
   });
-  const route = new Route(origin, { connectTimeoutMs: 1_000, tls: () => ({}) });
+  const route = new HttpClient(origin, { connectTimeoutMs: 1_000, tls: () => ({}) });
   onTestFinished(() => route.destroy());
   const timeouts = { headersTimeout: limitMs, bodyTimeout: limitMs };
   const body = Buffer.from('{}');

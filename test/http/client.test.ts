@@ -2,9 +2,9 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
+import { HttpClient } from '../../src/http/client.ts';
+import type { ConnectionBegun } from '../../src/http/connector.ts';
 import type { Headers, RequestControl } from '../../src/http/request.ts';
-import type { ConnectionBegun } from '../../src/http/route.ts';
-import { Route } from '../../src/http/route.ts';
 
 interface Answer {
   status?: number;
@@ -26,7 +26,7 @@ async function start(serve: (socket: Socket, count: number) => void) {
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const route = new Route(origin, { connectTimeoutMs: 1_000, tls: () => ({}) });
+  const route = new HttpClient(origin, { connectTimeoutMs: 1_000, tls: () => ({}) });
   onTestFinished(async () => {
     await route.destroy();
     server.close();
@@ -209,7 +209,7 @@ it('asks once what to trust, for all connections to a proxy over TLS', async () 
   };
   const { port } = proxy.address() as AddressInfo;
   const origin = 'https://gateway.example';
-  const route = new Route(origin, {
+  const route = new HttpClient(origin, {
     connectTimeoutMs: 1_000,
     tls,
     proxy: `https://127.0.0.1:${port}`,

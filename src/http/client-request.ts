@@ -1,7 +1,7 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { isBadHttp } from './bad-http.ts';
 import { guarded, listen } from './guarded.ts';
-import type { Headers, RequestControl, RequestHandler, RouteRequest } from './request.ts';
+import type { Headers, HttpRequest, RequestControl, RequestHandler } from './request.ts';
 
 /** Up to this size head and body leave in one write. */
 const SMALL_BODY_BYTES = 16 * 1024;
@@ -21,16 +21,16 @@ export class TimedOut extends Error {
 }
 
 /** One request on its way, and what its handler may do with it. */
-export class RouteExchange implements RequestControl {
+export class HttpExchange implements RequestControl {
   readonly #request: ClientRequest;
-  readonly #options: RouteRequest;
+  readonly #options: HttpRequest;
   readonly #handler: RequestHandler;
   #response: IncomingMessage | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isPaused = false;
   #isOver = false;
 
-  constructor(request: ClientRequest, options: RouteRequest, handler: RequestHandler) {
+  constructor(request: ClientRequest, options: HttpRequest, handler: RequestHandler) {
     this.#request = request;
     this.#options = options;
     this.#handler = handler;
