@@ -44,7 +44,8 @@ export class ByteCollector {
 
   /** All of it; what comes next begins another. */
   take(): Buffer {
-    const whole = this.#bytes.subarray(0, this.#length);
+    const bytes = this.#bytes;
+    const whole = bytes.length === this.#length ? bytes : bytes.subarray(0, this.#length);
     this.#bytes = EMPTY;
     this.#isOwn = false;
     this.#length = 0;

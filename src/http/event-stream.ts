@@ -4,6 +4,7 @@ import { ByteCollector } from './byte-collector.ts';
 interface StreamEvent {
   /** The data lines, joined with LF. */
   readonly data: Buffer;
+  /** Empty for `message`, which is the type of an event without one. */
   readonly type: Buffer;
   /** Undefined when the event had no `id`, which is not the same as an empty one. */
   readonly id: Buffer | undefined;
@@ -23,7 +24,12 @@ const CR = 0x0d;
 const SPACE = 0x20;
 const COLON = 0x3a;
 const BYTE_ORDER_MARK = Buffer.from('\ufeff');
-const LONGEST_NAME = 'event'.length;
+const [DATA, EVENT, ID, RETRY] = ['data', 'event', 'id', 'retry'].map((name) =>
+  Buffer.from(name),
+) as [Buffer, Buffer, Buffer, Buffer];
+const LONGEST_NAME = EVENT.length;
+/** The type of an event that names none (WHATWG HTML §9.2.6). */
+const MESSAGE = Buffer.from('message');
 const LINE_FEED = Buffer.of(LF);
 const EMPTY = Buffer.alloc(0);
 
@@ -112,23 +118,17 @@ export class EventStream {
     let valueStart = Math.min(nameEnd + 1, end);
     if (valueStart < end && bytes[valueStart] === SPACE) valueStart++;
     // A comment is a field without a name.
-    switch (bytes.toString('latin1', start, nameEnd)) {
-      case 'data':
-        if (this.#hasData) this.#data.push(LINE_FEED);
-        this.#hasData = true;
-        this.#data.push(bytes.subarray(valueStart, end));
-        break;
-      case 'event':
-        this.#type = bytes.subarray(valueStart, end);
-        break;
-      case 'id': {
-        const id = bytes.subarray(valueStart, end);
-        if (!id.includes(0)) this.#id = id;
-        break;
-      }
-      case 'retry':
-        this.#retry(bytes.subarray(valueStart, end));
-    }
+    if (isAt(bytes, start, nameEnd, DATA)) {
+      if (this.#hasData) this.#data.push(LINE_FEED);
+      this.#hasData = true;
+      this.#data.push(bytes.subarray(valueStart, end));
+    } else if (isAt(bytes, start, nameEnd, EVENT)) {
+      const isDefault = isAt(bytes, valueStart, end, MESSAGE);
+      this.#type = isDefault ? EMPTY : bytes.subarray(valueStart, end);
+    } else if (isAt(bytes, start, nameEnd, ID)) {
+      const id = bytes.subarray(valueStart, end);
+      if (!id.includes(0)) this.#id = id;
+    } else if (isAt(bytes, start, nameEnd, RETRY)) this.#retry(bytes.subarray(valueStart, end));
   }
 
   #retry(digits: Buffer): void {
@@ -151,4 +151,11 @@ export class EventStream {
 /** Where this byte comes next, or -1. Looks itself first: the call is dear where it comes at once. */
 function next(chunk: Buffer, byte: number, from: number): number {
   return chunk[from] === byte ? from : chunk.indexOf(byte, from);
+}
+
+/** Whether that is what stands there: byte by byte, since a string of each name costs more than the rest. */
+function isAt(bytes: Buffer, start: number, end: number, text: Buffer): boolean {
+  if (end - start !== text.length) return false;
+  for (let at = 0; at < text.length; at++) if (bytes[start + at] !== text[at]) return false;
+  return true;
 }

@@ -66,8 +66,6 @@ const EVENT_FRAMING_BYTES = 64 * 1024;
 const MOST_ID_BYTES = 4096;
 // A field value (RFC 9110 §5.5), byte for byte.
 const FIELD_VALUE = /^(?! )[\x20-\x7e\x80-\xff]+(?<! )$/;
-/** The event type of MCP's messages, which is also the one that an event without a type has. */
-const MESSAGE = Buffer.from('message');
 /** What `retry:` may ask for: no busy loop, and no stream that is as good as given up. */
 const SHORTEST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 60_000;
@@ -326,7 +324,7 @@ export class Exchange implements RequestHandler {
         if (this.#isAborted) return;
         if (id !== undefined) this.lastEventId = sendableId(id);
         if (data.length === 0) return;
-        if (type.length > 0 && !type.equals(MESSAGE)) {
+        if (type.length > 0) {
           this.onOtherEvent?.(type.toString('latin1'), data);
           return;
         }
