@@ -52,8 +52,9 @@ it('README.md has the options of the proxy, all of them and no other', () => {
   expect(named.sort()).toEqual(Object.keys(PROXY_OPTIONS).sort());
 });
 
-it('CONTRIBUTING.md knows every folder of src, and no other', () => {
-  const named = all(/(?:^|; )src\/(\w+)\//gm, read('CONTRIBUTING.md'));
+it('docs/architecture.md knows every room of src, and no other', () => {
+  const [, rooms = ''] = /## The rooms\n([\s\S]*?)\n## /.exec(read('docs/architecture.md')) ?? [];
+  const named = [...new Set(all(/(?:\["|`)(\w+)\//g, rooms.replaceAll('`src/`', '')))];
   const folders = readdirSync(join(root, 'src'), { withFileTypes: true });
   const names = folders.filter((entry) => entry.isDirectory()).map(({ name }) => name);
   expect(named.sort()).toEqual(names.sort());
