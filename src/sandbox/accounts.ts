@@ -1,3 +1,5 @@
+import type { IncomingHttpHeaders } from 'node:http';
+
 /** Whose key it is, and what that holder may reach. */
 export interface Account {
   holder: string;
@@ -72,3 +74,13 @@ export const revokedIntegrations: ReadonlySet<string> = new Set(['notion']);
 
 /** Integrations that an admin switched off: not listed, and a call answers -32601. */
 export const disabledIntegrations: ReadonlySet<string> = new Set(['salesforce']);
+
+/** The account behind the request's key; undefined when the key is missing, malformed or unknown. */
+export function authenticate(headers: IncomingHttpHeaders): Account | undefined {
+  const { authorization, 'x-api-key': bare } = headers;
+  if (authorization !== undefined) {
+    const key = /^bearer +(\S+)$/i.exec(authorization)?.[1];
+    return key === undefined ? undefined : accounts.get(key);
+  }
+  return typeof bare === 'string' ? accounts.get(bare) : undefined;
+}

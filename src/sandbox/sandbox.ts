@@ -8,8 +8,25 @@ import {
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Account, accounts, sandboxKeys } from './accounts.ts';
+import { type Account, accounts, authenticate, sandboxKeys } from './accounts.ts';
 import { answer, type Exchange, isMessage, isObject, isRequest, type Json } from './methods.ts';
+import {
+  eventStreamHeaders,
+  notFound,
+  type Reply,
+  readBody,
+  rpcRefusal,
+  write,
+  writeEvent,
+} from './replies.ts';
+import {
+  endSession,
+  findSession,
+  gatewayRevision,
+  openStream,
+  type Session,
+  sessionRevisions,
+} from './sessions.ts';
 import { createTools } from './tools.ts';
 
 export { accounts };
@@ -79,27 +96,8 @@ export interface Sandbox {
   close(): Promise<void>;
 }
 
-/** A reply that is written whole. A string body goes out as it is, anything else as JSON. */
-interface Reply {
-  status: number;
-  headers?: Record<string, string>;
-  body?: unknown;
-}
-
-interface Session {
-  revision: string;
-  streams: ServerResponse[];
-  /** Messages for the client that wait for a GET stream. */
-  held: Json[];
-  /** Requests being answered, by ID, so that they can be cancelled. */
-  running: Map<unknown, AbortController>;
-}
-
 const endpointPath = '/v1/mcp';
 const metadataPath = '/.well-known/oauth-protected-resource';
-const gatewayRevision = '2024-11-05';
-const sessionRevisions = ['2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25'];
-
 /**
  * Starts an MCP gateway on loopback that answers as the hosted one does, failures included:
  * without options it keeps no session, needs no handshake and speaks revision 2024-11-05.
@@ -309,37 +307,6 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     else write(res, { status: 200, headers: replyHeaders, body: isBatch ? sent : sent[0] });
   }
 
-  function openStream(
-    res: ServerResponse,
-    headers: IncomingHttpHeaders,
-    known: Map<string, Session>,
-  ) {
-    if (!headers.accept?.includes('text/event-stream')) {
-      const message = 'Not Acceptable: Client must accept text/event-stream';
-      write(res, rpcRefusal(406, -32000, message));
-      return;
-    }
-    const found = findSession(headers, known);
-    if ('refusal' in found) {
-      write(res, found.refusal);
-      return;
-    }
-    const { session } = found;
-    res.writeHead(200, eventStreamHeaders);
-    res.flushHeaders();
-    session.streams.push(res);
-    res.on('close', () => {
-      session.streams = session.streams.filter((stream) => stream !== res);
-    });
-    for (const message of session.held.splice(0)) writeEvent(res, message);
-  }
-
-  function endSession(id: string, known: Map<string, Session>) {
-    const session = known.get(id);
-    known.delete(id);
-    for (const stream of session?.streams ?? []) stream.end();
-  }
-
   function metadata(): Reply {
     return {
       status: 200,
@@ -401,51 +368,6 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   };
 }
 
-const notFound: Reply = { status: 404, body: { error: 'Not Found' } };
-
-const eventStreamHeaders = {
-  'Content-Type': 'text/event-stream',
-  'Cache-Control': 'no-cache',
-};
-
-/**
- * Reads a whole body as UTF-8. Over the limit it settles at once, keeps nothing, and lets the
- * rest run past unread: cutting the connection instead would often cost the client the reply.
- */
-function readBody(req: IncomingMessage, limit: number): Promise<string | 'too large' | 'aborted'> {
-  return new Promise((resolve) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
-    const refuse = () => {
-      chunks.length = 0;
-      req.removeAllListeners('data');
-      req.resume();
-      resolve('too large');
-    };
-    if (Number(req.headers['content-length'] ?? 0) > limit) {
-      refuse();
-      return;
-    }
-    req.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > limit) refuse();
-      else chunks.push(chunk);
-    });
-    req.on('end', () => resolve(Buffer.concat(chunks).toString()));
-    req.on('close', () => resolve('aborted'));
-  });
-}
-
-/** The account behind the request's key; undefined when the key is missing, malformed or unknown. */
-function authenticate(headers: IncomingHttpHeaders): Account | undefined {
-  const { authorization, 'x-api-key': bare } = headers;
-  if (authorization !== undefined) {
-    const key = /^bearer +(\S+)$/i.exec(authorization)?.[1];
-    return key === undefined ? undefined : accounts.get(key);
-  }
-  return typeof bare === 'string' ? accounts.get(bare) : undefined;
-}
-
 function integrationFilter(
   query: URLSearchParams,
   headers: IncomingHttpHeaders,
@@ -457,47 +379,6 @@ function integrationFilter(
       ? undefined
       : [String(header)];
   return lists && new Set(lists.flatMap((list) => list.split(',').map((name) => name.trim())));
-}
-
-function findSession(
-  headers: IncomingHttpHeaders,
-  sessions: Map<string, Session>,
-): { id: string; session: Session } | { refusal: Reply } {
-  const id = headers['mcp-session-id'];
-  if (typeof id !== 'string' || id === '') {
-    return { refusal: rpcRefusal(400, -32000, 'Bad Request: Mcp-Session-Id header is required') };
-  }
-  const session = sessions.get(id);
-  if (!session) return { refusal: rpcRefusal(404, -32001, 'Session not found') };
-  const revision = headers['mcp-protocol-version'];
-  if (revision !== undefined && !sessionRevisions.includes(String(revision))) {
-    const supported = sessionRevisions.join(', ');
-    const message = `Bad Request: Unsupported protocol version (supported versions: ${supported})`;
-    return { refusal: rpcRefusal(400, -32000, message) };
-  }
-  return { id, session };
-}
-
-function rpcRefusal(status: number, code: number, message: string): Reply {
-  return { status, body: { jsonrpc: '2.0', error: { code, message }, id: null } };
-}
-
-function write(res: ServerResponse, { status, headers = {}, body }: Reply) {
-  if (body === undefined) {
-    res.writeHead(status, headers).end();
-    return;
-  }
-  const payload = Buffer.from(JSON.stringify(body));
-  res.writeHead(status, {
-    ...headers,
-    'Content-Type': 'application/json',
-    'Content-Length': payload.length,
-  });
-  res.end(payload);
-}
-
-function writeEvent(res: ServerResponse, message: Json) {
-  res.write(`event: message\ndata: ${JSON.stringify(message)}\n\n`);
 }
 
 function parseJson(text: string): unknown {
