@@ -6,23 +6,23 @@ import type { Log } from '../log.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import type * as Translators from './adapters.ts';
 import { isModernError, MODERN, revisionOf } from './revisions.ts';
-import { isReplyTo, SendSequence } from './send-sequence.ts';
+import { isReplyTo, mapMessages, NO_OBSERVER, SendSequence } from './send-sequence.ts';
 
-/** How what the client opened with is translated. */
+/** What translates for the client, as its opening request decided. */
 type Translation = 'none' | Translators.ModernClientAdapter | Translators.LegacyClientAdapter;
 
 /**
- * Between the client and the gateway, whichever era of MCP each of them is of: with `initialize`
- * the client chooses the earlier era, with `_meta` in its first request the modern one
- * (MCP 2026-07-28, Versioning §Compatibility Matrix). Where both are of the earlier era, every
- * message passes as it is.
+ * Connects a client and a gateway of any two eras of MCP. A client is legacy if it opens with
+ * `initialize`, and modern if its first request has a revision in `_meta` (MCP 2026-07-28,
+ * Versioning §Compatibility Matrix). Between a legacy client and a legacy gateway, every message
+ * passes unchanged.
  */
 export class EraBridge implements Transport {
   readonly #gateway: Transport;
   readonly #log: Log;
-  #observer: MessageObserver = { onMessage: () => {}, congested: () => undefined };
+  #observer = NO_OBSERVER;
   #translation: Translation | undefined;
-  /** The opening that is under way: what comes later waits for it. */
+  /** While an opening is under way, later messages wait for it. */
   #opening: Promise<unknown> | undefined;
   #modern: Translators.ModernGateway | undefined;
 
@@ -31,9 +31,9 @@ export class EraBridge implements Transport {
     this.#log = log;
   }
 
-  /** The gateway's revision, where it is not the one in the handshake that the client was given. */
+  /** The gateway's revision, if the client's handshake shows another one. */
   get translatedRevision(): string | undefined {
-    return this.#isOld(this.#translation) ? MODERN : undefined;
+    return this.#isForLegacyClient(this.#translation) ? MODERN : undefined;
   }
 
   listen(observer: MessageObserver): void {
@@ -58,10 +58,14 @@ export class EraBridge implements Transport {
   send(message: Message, observer: MessageObserver): Delivery {
     const opening = this.#opening;
     if (opening !== undefined && message.kind !== 'response') {
-      return new SendSequence((course) => opening.then(() => course.send(this, message, observer)));
+      return new SendSequence((sequence) =>
+        opening.then(() => sequence.send(this, message, observer)),
+      );
     }
     if (message.kind === 'request' && message.method === 'initialize') {
-      const handshake = new SendSequence((course) => this.#openLegacy(course, message, observer));
+      const handshake = new SendSequence((sequence) =>
+        this.#openLegacy(sequence, message, observer),
+      );
       this.#open(handshake.done);
       return handshake;
     }
@@ -78,7 +82,7 @@ export class EraBridge implements Transport {
     return (typeof translation === 'object' ? translation : this.#gateway).close(limitMs);
   }
 
-  // Should it reject, which is a bug, those who wait learn of it, and what comes later tries anew.
+  // It rejects only on a bug: then the messages that wait fail, and later ones open again.
   #open(done: Promise<unknown>): void {
     const opening = done.finally(() => {
       this.#opening = undefined;
@@ -98,61 +102,60 @@ export class EraBridge implements Transport {
     );
   }
 
-  /** The gateway is asked as it is, and its answer tells what it is. */
+  /** Sends `initialize` as it is: the answer shows the gateway's era. */
   async #openLegacy(
-    course: SendSequence,
+    sequence: SendSequence,
     initialize: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
     let unclear: Response | undefined;
     let failure: Failure | undefined;
-    if (!this.#isModernForSure()) {
-      failure = await course.send(this.#gateway, initialize, {
-        congested: () => observer.congested(),
-        onMessage: (message) => {
-          if (isReplyTo(initialize.id, message)) {
-            if (mayBeModern(message)) {
-              unclear = message;
-              return;
-            }
-            if (!message.isError) this.#translation = 'none';
-          }
-          observer.onMessage(message);
-        },
+    if (!this.#isKnownModern()) {
+      const undecided = mapMessages(observer, (message) => {
+        if (!isReplyTo(initialize.id, message)) return message;
+        if (!mayBeModern(message)) {
+          if (!message.isError) this.#translation = 'none';
+          return message;
+        }
+        unclear = message;
+        return undefined;
       });
-      if (course.isOver || (unclear === undefined && failure?.status !== 400)) return failure;
+      failure = await sequence.send(this.#gateway, initialize, undecided);
+      if (sequence.isEnded || (unclear === undefined && failure?.status !== 400)) return failure;
     }
     const { LegacyClientAdapter, ModernGateway } = await import('./adapters.ts');
     this.#modern ??= new ModernGateway(this.#gateway, this.#log);
     const client = await LegacyClientAdapter.open(
       { modern: this.#modern, initialize, observer: this.#observer, log: this.#log },
-      course,
+      sequence,
     );
-    if (course.isOver) return undefined;
+    if (sequence.isEnded) return undefined;
     if (client === undefined) {
       if (unclear?.isError === false) this.#translation = 'none';
       if (unclear !== undefined) observer.onMessage(unclear);
       return failure;
     }
     this.#log.info(`the gateway speaks ${MODERN}: translating`);
-    if (this.#isOld(this.#translation)) this.#translation.end();
+    if (this.#isForLegacyClient(this.#translation)) this.#translation.end();
     this.#translation = client;
-    observer.onMessage(client.handshake());
+    observer.onMessage(client.initializeResult());
     return undefined;
   }
 
-  #isModernForSure(): boolean {
+  #isKnownModern(): boolean {
     const translation = this.#translation;
     if (typeof translation !== 'object') return false;
-    return this.#isOld(translation) || translation.isModern;
+    return this.#isForLegacyClient(translation) || translation.isModern;
   }
 
-  #isOld(translation: Translation | undefined): translation is Translators.LegacyClientAdapter {
-    return typeof translation === 'object' && 'handshake' in translation;
+  #isForLegacyClient(
+    translation: Translation | undefined,
+  ): translation is Translators.LegacyClientAdapter {
+    return typeof translation === 'object' && 'initializeResult' in translation;
   }
 }
 
-/** Answers to `initialize` that a gateway of the modern era may give. */
+/** Whether a modern gateway may answer `initialize` in this way. */
 function mayBeModern(reply: Response): boolean {
   if (!reply.isError) {
     const version = stringOf(memberOf(reply.bytes, 'result'), 'protocolVersion');

@@ -1,21 +1,23 @@
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { METHOD_NOT_FOUND } from '../jsonrpc/error-codes.ts';
-import { memberAt, memberOf, membersOf, withMembers } from '../jsonrpc/json-members.ts';
+import { memberOf, membersOf, withMembers } from '../jsonrpc/json-members.ts';
 import { errorCodeOf, type Message, type Request, type Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import { mayRepeatMethod } from '../transport/methods.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
-import { LegacyGateway } from './legacy-gateway.ts';
-import { requestOf, toModernResult, withId } from './legacy-messages.ts';
+import { LegacyGateway } from './legacy-gateway/legacy-gateway.ts';
+import { type HandshakeOutcome, isRefusal } from './legacy-gateway/session.ts';
+import { toModernResult } from './legacy-gateway/translate.ts';
+import { metaOf, proxyId, requestOf, withId } from './messages.ts';
 import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
 import { isModernError, LEGACY, META, MODERN, revisionOf } from './revisions.ts';
-import { DONE, isReplyTo, ownId, SendSequence } from './send-sequence.ts';
+import { DONE, isReplyTo, mapMessages, onReplyTo, SendSequence } from './send-sequence.ts';
 
-/** What an answer says of the gateway that gave it. */
+/** What a reply or a failure reveals about the gateway's era. */
 type Sign = 'modern' | 'legacy' | 'unclear' | 'nothing';
 
-/** What came of asking the gateway what it is; `failure` where it gave no answer. */
+/** The outcome of `server/discover`; `failure` if the gateway gave no answer. */
 interface Discovery {
   readonly isModern: boolean;
   readonly failure?: Failure;
@@ -23,9 +25,9 @@ interface Discovery {
 
 /**
  * A client of revision 2026-07-28 in front of a gateway whose era is not known yet. A request that
- * may be repeated goes out as it is, and the answer shows the era (MCP 2026-07-28, Streamable HTTP
- * §Backward Compatibility). Any other could run there and fail, and would run again after a
- * handshake: before it, the gateway is asked with `server/discover`.
+ * may be repeated goes out as it is, and the reply shows the era (MCP 2026-07-28, Streamable HTTP
+ * §Backward Compatibility). Any other request could run, fail, and run again after a handshake, so
+ * `server/discover` goes first.
  */
 export class ModernClientAdapter implements Transport {
   readonly #modern: ModernGateway;
@@ -34,7 +36,7 @@ export class ModernClientAdapter implements Transport {
   #found: Transport | undefined;
   #probe: Promise<Discovery> | undefined;
 
-  /** `upstream` is the gateway, `observer` takes what belongs to no request. */
+  /** `observer` takes what belongs to no request. */
   constructor(upstream: Transport, modern: ModernGateway, observer: MessageObserver, log: Log) {
     this.#modern = modern;
     this.#legacy = new LegacyGateway({ upstream, observer, log });
@@ -43,7 +45,7 @@ export class ModernClientAdapter implements Transport {
 
   listen(): void {}
 
-  /** Takes what the gateway sends without being asked: only one of the earlier era does. */
+  /** Takes what the gateway sends outside of any request: only a legacy gateway does that. */
   onServerMessage(message: Message): void {
     this.#legacy.onServerMessage(message);
   }
@@ -61,10 +63,10 @@ export class ModernClientAdapter implements Transport {
     if (this.isModern) return this.#modern.send(message, this.#withoutRequests(observer));
     if (this.#found !== undefined) return this.#found.send(message, observer);
     if (message.kind !== 'request') return DONE;
-    return new SendSequence((course) =>
+    return new SendSequence((sequence) =>
       mayRepeatMethod(message.method)
-        ? this.#find(course, message, observer)
-        : this.#discoverFirst(course, message, observer),
+        ? this.#find(sequence, message, observer)
+        : this.#discoverFirst(sequence, message, observer),
     );
   }
 
@@ -72,65 +74,59 @@ export class ModernClientAdapter implements Transport {
     return this.#legacy.close(limitMs);
   }
 
-  // The client must be sent none, and has no way to answer (MCP 2026-07-28, stdio §Sending
+  // A modern client must not get requests and cannot answer them (MCP 2026-07-28, stdio §Sending
   // Messages, §Receiving Messages).
   #withoutRequests(observer: MessageObserver): MessageObserver {
-    return {
-      congested: () => observer.congested(),
-      onMessage: (message) => {
-        if (message.kind !== 'request') observer.onMessage(message);
-        else this.#log.warn(`dropped a request: ${cleanNetworkText(message.method, 100)}`);
-      },
-    };
+    return mapMessages(observer, (message) => {
+      if (message.kind !== 'request') return message;
+      this.#log.warn(`dropped a request: ${cleanNetworkText(message.method, 100)}`);
+      return undefined;
+    });
   }
 
   async #discoverFirst(
-    course: SendSequence,
+    sequence: SendSequence,
     request: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
-    const discovery = await Promise.race([this.#discover(request), course.ended]);
-    if (discovery === undefined || course.isOver) return undefined;
+    const discovery = await Promise.race([this.#discover(request), sequence.ended]);
+    if (discovery === undefined || sequence.isEnded) return undefined;
     if (this.#found === undefined) {
       if (discovery.failure !== undefined) return discovery.failure;
-      if (discovery.isModern) this.#isFound(this.#modern);
+      if (discovery.isModern) this.#setGateway(this.#modern);
       else {
-        const refusal = await this.#shakeHands(course, request);
-        if (course.isOver) return undefined;
+        const refusal = await this.#handshake(sequence, request);
+        if (sequence.isEnded) return undefined;
         if (refusal !== undefined && 'reason' in refusal) return refusal;
-        if (refusal !== undefined && !isOfModern(refusal)) {
+        if (refusal !== undefined && !isModernRefusal(refusal)) {
           observer.onMessage(withId(refusal, request.id));
           return undefined;
         }
-        this.#isFound(refusal === undefined ? this.#legacy : this.#modern);
+        this.#setGateway(refusal === undefined ? this.#legacy : this.#modern);
       }
     }
-    return course.send(this, request, observer);
+    return sequence.send(this, request, observer);
   }
 
   async #find(
-    course: SendSequence,
+    sequence: SendSequence,
     request: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
     let reply: Response | undefined;
-    const failure = await course.send(this.#modern, request, {
-      congested: () => observer.congested(),
-      onMessage: (message) => {
-        if (isReplyTo(request.id, message)) {
-          if (signIn(request, message) === 'modern') this.#isFound(this.#modern);
-          if (this.#found !== this.#modern) reply = message;
-          else observer.onMessage(message);
-          return;
-        }
-        if (message.kind === 'notification' && message.method === ACKNOWLEDGED) {
-          this.#isFound(this.#modern);
-        }
-        if (message.kind === 'notification') observer.onMessage(message);
-        else if (message.kind === 'request') this.#legacy.decline(message);
-      },
+    const undecided = mapMessages(observer, (message) => {
+      if (isReplyTo(request.id, message)) {
+        if (signIn(request, message) === 'modern') this.#setGateway(this.#modern);
+        if (this.isModern) return message;
+        reply = message;
+      } else if (message.kind === 'notification') {
+        if (message.method === ACKNOWLEDGED) this.#setGateway(this.#modern);
+        return message;
+      } else if (message.kind === 'request') this.#legacy.decline(message);
+      return undefined;
     });
-    if (course.isOver || this.#found === this.#modern) {
+    const failure = await sequence.send(this.#modern, request, undecided);
+    if (sequence.isEnded || this.isModern) {
       if (reply !== undefined) observer.onMessage(reply);
       return failure;
     }
@@ -139,29 +135,29 @@ export class ModernClientAdapter implements Transport {
       const isAsked = request.method === 'server/discover';
       sign = !isAsked && (await this.#discover(request)).isModern ? 'modern' : 'legacy';
     }
-    if (course.isOver) return undefined;
-    if (sign === 'legacy' && reply !== undefined && isAnswerOfOld(request, reply)) {
-      this.#isFound(this.#legacy);
+    if (sequence.isEnded) return undefined;
+    if (sign === 'legacy' && reply !== undefined && isLegacyAnswer(request, reply)) {
+      this.#setGateway(this.#legacy);
       observer.onMessage(toModernResult(request, reply));
       return undefined;
     }
     if (sign === 'legacy') {
-      const refusal = await this.#shakeHands(course, request);
-      if (course.isOver) return undefined;
+      const refusal = await this.#handshake(sequence, request);
+      if (sequence.isEnded) return undefined;
       if (refusal === undefined) {
-        this.#isFound(this.#legacy);
-        return course.send(this.#legacy, request, observer);
+        this.#setGateway(this.#legacy);
+        return sequence.send(this.#legacy, request, observer);
       }
       if (reply?.isError !== true) {
         if ('reason' in refusal) return refusal;
         reply = failure === undefined ? withId(refusal, request.id) : undefined;
       }
-    } else if (sign === 'modern') this.#isFound(this.#modern);
+    } else if (sign === 'modern') this.#setGateway(this.#modern);
     if (reply !== undefined) observer.onMessage(reply);
     return failure;
   }
 
-  #isFound(gateway: ModernGateway | LegacyGateway): void {
+  #setGateway(gateway: ModernGateway | LegacyGateway): void {
     if (this.#found !== undefined) return;
     this.#found = gateway;
     const isModern = gateway === this.#modern;
@@ -170,37 +166,34 @@ export class ModernClientAdapter implements Transport {
     );
   }
 
-  /** Undefined when hands were shaken, or when it is over; else why not. */
-  async #shakeHands(
-    course: SendSequence,
+  /** Resolves with the refusal; undefined after a handshake, or if the sequence has ended. */
+  async #handshake(
+    sequence: SendSequence,
     request: Request,
   ): Promise<Response | Failure | undefined> {
-    const outcome = await Promise.race([this.#legacy.shakeHands(request), course.ended]);
-    return outcome !== undefined && ('kind' in outcome || 'reason' in outcome)
-      ? outcome
-      : undefined;
+    const handshake = this.#legacy.handshake(request);
+    const outcome: HandshakeOutcome =
+      (await Promise.race([handshake, sequence.ended])) ?? undefined;
+    return isRefusal(outcome) ? outcome : undefined;
   }
 
-  /** Every gateway of the modern era knows `server/discover`. One question for all who wait. */
+  /** Asks once for all requests that wait. Every modern gateway knows `server/discover`. */
   #discover(request: Request): Promise<Discovery> {
     if (this.#found !== undefined) return Promise.resolve({ isModern: this.isModern });
-    this.#probe ??= this.#askWhatItIs(request).finally(() => {
+    this.#probe ??= this.#probeEra(request).finally(() => {
       this.#probe = undefined;
     });
     return this.#probe;
   }
 
-  async #askWhatItIs({ bytes }: Request): Promise<Discovery> {
-    const id = ownId('discover');
-    const meta = withMembers(memberAt(bytes, 'params', '_meta'), { progressToken: undefined });
-    const probe = requestOf(id, 'server/discover', { _meta: meta });
+  async #probeEra(request: Request): Promise<Discovery> {
+    const meta = withMembers(metaOf(request), { progressToken: undefined });
+    const probe = requestOf(proxyId('discover'), 'server/discover', { _meta: meta });
     let sign: Sign | undefined;
-    const failure = await this.#modern.send(probe, {
-      congested: () => undefined,
-      onMessage: (message) => {
-        if (isReplyTo(id, message)) sign = signIn(probe, message);
-      },
-    }).done;
+    const observer = onReplyTo(probe.id, (reply) => {
+      sign = signIn(probe, reply);
+    });
+    const failure = await this.#modern.send(probe, observer).done;
     sign ??= signOf(failure);
     return {
       isModern: sign === 'modern',
@@ -209,8 +202,8 @@ export class ModernClientAdapter implements Transport {
   }
 }
 
-/** Whether only a gateway of the modern era refuses `initialize` in this way. */
-function isOfModern(refusal: Response): boolean {
+/** Whether only a modern gateway refuses `initialize` in this way. */
+function isModernRefusal(refusal: Response): boolean {
   return isModernError(refusal) || errorCodeOf(refusal) === METHOD_NOT_FOUND;
 }
 
@@ -226,18 +219,18 @@ function signIn({ method }: Request, reply: Response): Sign {
   return isModern || memberOf(meta, META.serverInfo) !== undefined ? 'modern' : 'legacy';
 }
 
-/** Whether a gateway of the earlier era has answered this, with a result, without a handshake. */
-function isAnswerOfOld(request: Request, reply: Response): boolean {
-  return !reply.isError && !NEW_METHODS.has(request.method) && revisionOf(request) === MODERN;
+/** Whether a legacy gateway has answered with a result although there was no handshake. */
+function isLegacyAnswer(request: Request, reply: Response): boolean {
+  return !reply.isError && !MODERN_METHODS.has(request.method) && revisionOf(request) === MODERN;
 }
 
-const NEW_METHODS: ReadonlySet<string> = new Set(['server/discover', 'subscriptions/listen']);
+const MODERN_METHODS: ReadonlySet<string> = new Set(['server/discover', 'subscriptions/listen']);
 
-/** HTTP errors without a JSON-RPC error of the gateway's in them. */
+/** Reads the era from an HTTP error without a JSON-RPC error in it. */
 function signOf(failure: Failure | undefined): Sign {
   const { status = 0 } = failure ?? {};
-  return status >= 400 && status < 500 && !OF_ANY_ERA.has(status) ? 'legacy' : 'nothing';
+  return status >= 400 && status < 500 && !ANY_ERA_STATUSES.has(status) ? 'legacy' : 'nothing';
 }
 
-/** What any gateway may say: about the key, the proxy on the way, the time, the size, the rate. */
-const OF_ANY_ERA: ReadonlySet<number> = new Set([401, 403, 407, 408, 413, 429]);
+/** Any gateway may answer these: they concern the key, a proxy, the time, the size or the rate. */
+const ANY_ERA_STATUSES: ReadonlySet<number> = new Set([401, 403, 407, 408, 413, 429]);

@@ -19,7 +19,7 @@ export const META = {
 } as const;
 
 /** The requests whose result may be `input_required` (MCP 2026-07-28, MRTR §Supported Requests). */
-export const TAKES_INPUT: ReadonlySet<string> = new Set([
+export const MAY_REQUIRE_INPUT: ReadonlySet<string> = new Set([
   'tools/call',
   'prompts/get',
   'resources/read',
