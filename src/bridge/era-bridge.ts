@@ -4,12 +4,9 @@ import { memberOf, stringOf } from '../jsonrpc/json-members.ts';
 import { errorCodeOf, type Message, type Request, type Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
-import type * as Translators from './adapters.ts';
+import type * as Adapters from './adapters.ts';
 import { isModernError, MODERN, revisionOf } from './revisions.ts';
 import { isReplyTo, mapMessages, NO_OBSERVER, SendSequence } from './send-sequence.ts';
-
-/** What translates for the client, as its opening request decided. */
-type Translation = 'none' | Translators.ModernClientAdapter | Translators.LegacyClientAdapter;
 
 /**
  * Connects a client and a gateway of any two eras of MCP. A client is legacy if it opens with
@@ -21,10 +18,11 @@ export class EraBridge implements Transport {
   readonly #gateway: Transport;
   readonly #log: Log;
   #observer = NO_OBSERVER;
-  #translation: Translation | undefined;
+  /** An adapter, or the gateway itself if nothing is translated. Undefined before the opening. */
+  #target: Transport | undefined;
   /** While an opening is under way, later messages wait for it. */
   #opening: Promise<unknown> | undefined;
-  #modern: Translators.ModernGateway | undefined;
+  #modern: Adapters.ModernGateway | undefined;
 
   constructor(gateway: Transport, log: Log) {
     this.#gateway = gateway;
@@ -33,24 +31,18 @@ export class EraBridge implements Transport {
 
   /** The gateway's revision, if the client's handshake shows another one. */
   get translatedRevision(): string | undefined {
-    return this.#isForLegacyClient(this.#translation) ? MODERN : undefined;
+    return this.#legacyClient && MODERN;
   }
 
   listen(observer: MessageObserver): void {
     this.#observer = observer;
     this.#gateway.listen({
       congested: () => observer.congested(),
-      onNewSession: () => {
-        const translation = this.#translation;
-        if (typeof translation === 'object' && 'onNewSession' in translation) {
-          translation.onNewSession();
-        }
-      },
+      onNewSession: () => this.#modernClient?.onNewSession(),
       onMessage: (message) => {
-        const translation = this.#translation;
-        if (typeof translation === 'object' && 'onServerMessage' in translation) {
-          translation.onServerMessage(message);
-        } else observer.onMessage(message);
+        const client = this.#modernClient;
+        if (client === undefined) observer.onMessage(message);
+        else client.onServerMessage(message);
       },
     });
   }
@@ -69,17 +61,14 @@ export class EraBridge implements Transport {
       this.#open(handshake.done);
       return handshake;
     }
-    const translation = this.#translation;
-    if (translation === 'none') return this.#gateway.send(message, observer);
-    if (translation !== undefined) return translation.send(message, observer);
+    if (this.#target !== undefined) return this.#target.send(message, observer);
     if (revisionOf(message) === undefined) return this.#gateway.send(message, observer);
     this.#open(this.#openModern());
     return this.send(message, observer);
   }
 
   close(limitMs: number): Promise<void> {
-    const translation = this.#translation;
-    return (typeof translation === 'object' ? translation : this.#gateway).close(limitMs);
+    return (this.#target ?? this.#gateway).close(limitMs);
   }
 
   // It rejects only on a bug: then the messages that wait fail, and later ones open again.
@@ -94,12 +83,7 @@ export class EraBridge implements Transport {
   async #openModern(): Promise<void> {
     const { ModernClientAdapter, ModernGateway } = await import('./adapters.ts');
     this.#modern ??= new ModernGateway(this.#gateway, this.#log);
-    this.#translation = new ModernClientAdapter(
-      this.#gateway,
-      this.#modern,
-      this.#observer,
-      this.#log,
-    );
+    this.#target = new ModernClientAdapter(this.#gateway, this.#modern, this.#observer, this.#log);
   }
 
   /** Sends `initialize` as it is: the answer shows the gateway's era. */
@@ -110,11 +94,11 @@ export class EraBridge implements Transport {
   ): Promise<Failure | undefined> {
     let unclear: Response | undefined;
     let failure: Failure | undefined;
-    if (!this.#isKnownModern()) {
+    if (this.#legacyClient === undefined && this.#modernClient?.isModern !== true) {
       const undecided = mapMessages(observer, (message) => {
         if (!isReplyTo(initialize.id, message)) return message;
         if (!mayBeModern(message)) {
-          if (!message.isError) this.#translation = 'none';
+          if (!message.isError) this.#target = this.#gateway;
           return message;
         }
         unclear = message;
@@ -131,27 +115,29 @@ export class EraBridge implements Transport {
     );
     if (sequence.isEnded) return undefined;
     if (client === undefined) {
-      if (unclear?.isError === false) this.#translation = 'none';
+      if (unclear?.isError === false) this.#target = this.#gateway;
       if (unclear !== undefined) observer.onMessage(unclear);
       return failure;
     }
     this.#log.info(`the gateway speaks ${MODERN}: translating`);
-    if (this.#isForLegacyClient(this.#translation)) this.#translation.end();
-    this.#translation = client;
+    this.#legacyClient?.end();
+    this.#target = client;
     observer.onMessage(client.initializeResult());
     return undefined;
   }
 
-  #isKnownModern(): boolean {
-    const translation = this.#translation;
-    if (typeof translation !== 'object') return false;
-    return this.#isForLegacyClient(translation) || translation.isModern;
+  get #legacyClient(): Adapters.LegacyClientAdapter | undefined {
+    const target = this.#target;
+    return target && 'initializeResult' in target
+      ? (target as Adapters.LegacyClientAdapter)
+      : undefined;
   }
 
-  #isForLegacyClient(
-    translation: Translation | undefined,
-  ): translation is Translators.LegacyClientAdapter {
-    return typeof translation === 'object' && 'initializeResult' in translation;
+  get #modernClient(): Adapters.ModernClientAdapter | undefined {
+    const target = this.#target;
+    return target && 'onServerMessage' in target
+      ? (target as Adapters.ModernClientAdapter)
+      : undefined;
   }
 }
 

@@ -1,39 +1,28 @@
 import type { Failure } from '../../failures/failure.ts';
-import { INVALID_PARAMS, URL_ELICITATION_REQUIRED } from '../../jsonrpc/error-codes.ts';
+import { INVALID_PARAMS } from '../../jsonrpc/error-codes.ts';
 import {
   entriesOf,
-  itemsOf,
   memberAt,
   memberOf,
   stringOf,
   withMembers,
 } from '../../jsonrpc/json-members.ts';
-import {
-  errorCodeOf,
-  type Message,
-  type MessageId,
-  type Request,
-  type Response,
-} from '../../jsonrpc/message.ts';
+import type { Message, MessageId, Request, Response } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
 import type { Delivery, MessageObserver } from '../../transport/transport.ts';
 import { errorFor, metaOf, resultFor } from '../messages.ts';
 import { MAY_REQUIRE_INPUT } from '../revisions.ts';
 import { DONE, isReplyTo, type SendSequence, withOneReply } from '../send-sequence.ts';
+import { type InputRequests, MOST_WAITING, PendingInputs } from './pending-inputs.ts';
 import type { LegacySession } from './session.ts';
 import {
-  canOpenLinks,
   isSameCall,
   levelIn,
-  mayAsk,
   type ServerRequest,
   toLegacyRequest,
-  toModernElicitation,
   toModernResult,
 } from './translate.ts';
 
-/** Limits the calls that wait for input, and the requests of the gateway that wait for a call. */
-export const MOST_WAITING = 100;
 /** How long a call waits for the client's retry. */
 const WAIT_FOR_INPUT_MS = 15 * 60_000;
 
@@ -62,19 +51,12 @@ interface PendingRequest {
   resolve(failure?: Failure): void;
 }
 
-/** A request of the gateway that the client has not answered. */
-interface PendingInput {
-  readonly request: ServerRequest;
-  /** It came on this call's stream, so no other call can carry it. */
-  readonly isBound: boolean;
-}
-
 /** A request that runs at the gateway; the client may need several requests to get its result. */
 export class Call {
   readonly request: Request;
   readonly meta: Buffer | undefined;
+  readonly inputs: PendingInputs;
   readonly #context: CallContext;
-  readonly #inputs = new Map<string, PendingInput>();
   #id: MessageId;
   #delivery: Delivery = DONE;
   /** Undefined while the client gathers input. */
@@ -86,12 +68,12 @@ export class Call {
   #outcome: Response | { readonly failure: Failure } | undefined;
   /** The gateway has ended it, and the client's retry must start it again. */
   #mustRepeat = false;
-  #inputCount = 0;
 
   constructor(context: CallContext, request: Request) {
     this.#context = context;
     this.request = request;
     this.meta = metaOf(request);
+    this.inputs = new PendingInputs(context.session, this.meta);
     this.#id = context.session.nextId('call');
   }
 
@@ -141,12 +123,7 @@ export class Call {
     const responses = entriesOf(memberAt(retry.bytes, 'params', 'inputResponses'), MOST_WAITING);
     const done = this.#attach(retry, observer, sequence);
     if (this.#mustRepeat) this.#repeat(responses);
-    for (const [name, response] of responses) {
-      const request = this.#inputs.get(name)?.request;
-      if (request === undefined) continue;
-      this.#inputs.delete(name);
-      this.#context.session.answer(request, resultFor(request.id, response));
-    }
+    this.inputs.answer(responses);
     const outcome = this.#outcome;
     this.#outcome = undefined;
     if (outcome !== undefined) this.#complete(outcome);
@@ -156,20 +133,8 @@ export class Call {
 
   /** Puts a request of the gateway to the client, or refuses it. */
   ask(request: ServerRequest, isBound: boolean): void {
-    if (this.#inputs.size === MOST_WAITING || !mayAsk(this.meta, request)) {
-      this.#context.session.refuse(request);
-      return;
-    }
-    this.#inputs.set(this.#inputName(request.method), { request, isBound });
     // Requests that arrive together go to the client in one result.
-    setImmediate(() => this.#askForInput());
-  }
-
-  /** Forgets a request that the gateway has cancelled. */
-  withdraw(key: string | undefined): void {
-    for (const [name, { request }] of this.#inputs) {
-      if (request.id.key === key) this.#inputs.delete(name);
-    }
+    if (this.inputs.add(request, isBound)) setImmediate(() => this.#askForInput());
   }
 
   /** Ends it without a word to the gateway, which is about to be closed. */
@@ -226,7 +191,8 @@ export class Call {
       pending.resolve(outcome.failure);
       return;
     }
-    const links = this.#requiredLinks(outcome);
+    const mayAskForInput = MAY_REQUIRE_INPUT.has(this.request.method);
+    const links = mayAskForInput ? this.inputs.requiredLinks(outcome) : undefined;
     if (links !== undefined) {
       this.#mustRepeat = true;
       this.#requireInput(pending, links);
@@ -239,20 +205,12 @@ export class Call {
   }
 
   #askForInput(): void {
-    const pending = this.#pending;
-    if (pending === undefined || this.#inputs.size === 0 || this.#hasEnded) return;
-    const requests: Record<string, Buffer> = {};
-    for (const [name, { request }] of this.#inputs) {
-      requests[name] = withMembers(undefined, {
-        method: JSON.stringify(request.method),
-        params: toModernElicitation(memberOf(request.bytes, 'params')),
-      });
-    }
-    this.#requireInput(pending, requests);
+    if (this.#pending === undefined || this.inputs.isEmpty || this.#hasEnded) return;
+    this.#requireInput(this.#pending, this.inputs.toInputRequests());
   }
 
   /** Answers the client's request with `input_required`, and waits for the retry. */
-  #requireInput(pending: PendingRequest, requests: Record<string, Buffer>): void {
+  #requireInput(pending: PendingRequest, requests: InputRequests): void {
     this.#pending = undefined;
     this.#state = crypto.randomUUID();
     this.#expiry = setTimeout(() => this.#expire(), WAIT_FOR_INPUT_MS).unref();
@@ -266,28 +224,6 @@ export class Call {
     });
     pending.observer.onMessage(resultFor(pending.request.id, result));
     pending.resolve();
-  }
-
-  /**
-   * The links in an error that requires the user to open them first (MCP 2025-11-25, Elicitation
-   * §URL Elicitation Required Error), as input requests; undefined for any other error.
-   */
-  #requiredLinks(reply: Response): Record<string, Buffer> | undefined {
-    if (errorCodeOf(reply) !== URL_ELICITATION_REQUIRED) return undefined;
-    if (!MAY_REQUIRE_INPUT.has(this.request.method) || !canOpenLinks(this.meta)) return undefined;
-    const elicitations = memberAt(reply.bytes, 'error', 'data', 'elicitations');
-    const links = itemsOf(elicitations, MOST_WAITING + 1) ?? [];
-    if (links.length === 0 || links.length > MOST_WAITING) return undefined;
-    if (links.some((link) => stringOf(link, 'url') === undefined)) return undefined;
-    const method = 'elicitation/create';
-    const requests = links.map((link) => [
-      this.#inputName(method),
-      withMembers(undefined, {
-        method: JSON.stringify(method),
-        params: toModernElicitation(link),
-      }),
-    ]);
-    return Object.fromEntries(requests);
   }
 
   #repeat(responses: readonly (readonly [string, Buffer])[]): void {
@@ -320,14 +256,6 @@ export class Call {
   #end(): void {
     clearTimeout(this.#expiry);
     this.#context.calls.delete(this);
-    for (const { request, isBound } of this.#inputs.values()) {
-      if (isBound) this.#context.session.refuse(request);
-      else this.#context.onOrphan(request);
-    }
-    this.#inputs.clear();
-  }
-
-  #inputName(method: string): string {
-    return `${method}:${++this.#inputCount}`;
+    for (const request of this.inputs.clear()) this.#context.onOrphan(request);
   }
 }

@@ -1,4 +1,5 @@
-import { type Call, MOST_WAITING } from './call.ts';
+import type { Call } from './call.ts';
+import { MOST_WAITING } from './pending-inputs.ts';
 import type { LegacySession } from './session.ts';
 import { SERVER_REQUESTS, type ServerRequest } from './translate.ts';
 
@@ -43,7 +44,7 @@ export class ServerRequests {
 
   /** Forgets the request with this key, which the gateway has cancelled. */
   withdraw(key: string | undefined): void {
-    for (const call of this.#calls) call.withdraw(key);
+    for (const call of this.#calls) call.inputs.withdraw(key);
     const index = this.#unassigned.findIndex(({ id }) => id.key === key);
     if (index >= 0) this.#unassigned.splice(index, 1);
   }
