@@ -10,9 +10,9 @@ export type InputResponses =
   | { readonly responses: Buffer | undefined }
   | { readonly error: Response };
 
-/** The requests to a legacy client that stand for the input requests in a modern result. */
+/** Sends the input requests in a modern result to a legacy client, as requests of their own kind. */
 export class ClientRequests {
-  /** Takes what belongs to no request. */
+  /** Receives messages that belong to no request. */
   readonly #observer: MessageObserver;
   /** Requests that the client has not answered, by key of their id. */
   readonly #pending = new Map<string, (reply: Response) => void>();
@@ -22,7 +22,7 @@ export class ClientRequests {
     this.#observer = observer;
   }
 
-  /** Takes a reply of the client. False if no request waits for it. */
+  /** Handles a reply of the client. False if no request waits for it. */
   onReply(reply: Response): boolean {
     const resolve = reply.id && this.#pending.get(reply.id.key);
     resolve?.(reply);

@@ -31,7 +31,7 @@ export interface LegacyClientOptions {
   readonly modern: Transport;
   /** The client's `initialize`. */
   readonly initialize: Request;
-  /** Takes what belongs to no request. */
+  /** Receives messages that belong to no request. */
   readonly observer: MessageObserver;
   readonly log: Log;
 }

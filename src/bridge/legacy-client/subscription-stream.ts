@@ -24,7 +24,7 @@ export interface SubscriptionStreamOptions {
   readonly modern: Transport;
   /** The client's `initialize`. */
   readonly initialize: Request;
-  /** Takes the notifications. */
+  /** Receives the notifications. */
   readonly observer: MessageObserver;
   readonly log: Log;
 }
@@ -62,8 +62,8 @@ export class SubscriptionStream {
   }
 
   /**
-   * Opens a stream for everything that the client should be told, in place of the current one,
-   * which ends as soon as the new one is acknowledged. Resolves then, or when it cannot be opened.
+   * Opens a stream for everything that the client should get, in place of the current one, which
+   * ends as soon as the new one is acknowledged. Resolves then, or when it cannot be opened.
    * Calls that come while a stream opens share the next one: acknowledged out of order, an older
    * stream would stay open beside a newer one.
    */

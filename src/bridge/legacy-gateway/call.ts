@@ -34,9 +34,9 @@ export interface CallContext {
   /** Holds the gateway back while the client's request is away for input. */
   readonly observer: MessageObserver;
   readonly log: Log;
-  /** Takes what the gateway sends on account of a call, except its reply. */
+  /** Handles what the gateway sends on a call's stream, except the reply. */
   onMessage(message: Message, call: Call): void;
-  /** Takes a request of the gateway that the call leaves open and another may carry. */
+  /** Handles a request of the gateway that a call has left open and another may carry. */
   onOrphan(request: ServerRequest): void;
 }
 
@@ -137,7 +137,7 @@ export class Call {
     if (this.inputs.add(request, isBound)) setImmediate(() => this.#askForInput());
   }
 
-  /** Ends it without a word to the gateway, which is about to be closed. */
+  /** Ends it without telling the gateway, which is closed next. */
   close(): void {
     this.#delivery.abort();
     this.#pending?.resolve();

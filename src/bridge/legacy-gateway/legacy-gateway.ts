@@ -28,7 +28,7 @@ const REMOVED_METHODS: ReadonlySet<string> = new Set([
 
 export interface LegacyGatewayOptions {
   readonly upstream: Transport;
-  /** Takes what belongs to no request. */
+  /** Receives messages that belong to no request. */
   readonly observer: MessageObserver;
   readonly log: Log;
 }
@@ -110,12 +110,12 @@ export class LegacyGateway implements Transport {
     return this.#session.handshake(request);
   }
 
-  /** Takes what the gateway sends outside of any request. */
+  /** Handles a message that the gateway sends outside of any request. */
   onServerMessage(message: Message): void {
     this.#onMessage(message, undefined);
   }
 
-  /** Restores what the lost session was told. */
+  /** Sets in the new session what was set in the lost one. */
   onNewSession(): void {
     this.#notifications.onNewSession();
     this.#subscriptions.onNewSession();

@@ -14,7 +14,7 @@ export interface NotificationsOptions {
   readonly calls: ReadonlySet<Call>;
   readonly serverRequests: ServerRequests;
   readonly subscriptions: LegacySubscriptions;
-  /** Takes what belongs to no request. */
+  /** Receives messages that belong to no request. */
   readonly observer: MessageObserver;
 }
 

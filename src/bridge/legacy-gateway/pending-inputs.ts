@@ -88,7 +88,7 @@ export class PendingInputs {
     );
   }
 
-  /** Takes out all requests. Refuses those that no other call can carry, and returns the others. */
+  /** Removes all requests. Refuses those that no other call can carry, and returns the others. */
   clear(): ServerRequest[] {
     const inputs = [...this.#inputs.values()];
     this.#inputs.clear();

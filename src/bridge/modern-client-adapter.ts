@@ -36,7 +36,7 @@ export class ModernClientAdapter implements Transport {
   #found: Transport | undefined;
   #probe: Promise<Discovery> | undefined;
 
-  /** `observer` takes what belongs to no request. */
+  /** `observer` receives messages that belong to no request. */
   constructor(upstream: Transport, modern: ModernGateway, observer: MessageObserver, log: Log) {
     this.#modern = modern;
     this.#legacy = new LegacyGateway({ upstream, observer, log });
@@ -45,7 +45,7 @@ export class ModernClientAdapter implements Transport {
 
   listen(): void {}
 
-  /** Takes what the gateway sends outside of any request: only a legacy gateway does that. */
+  /** Handles a message outside of any request, which only a legacy gateway sends. */
   onServerMessage(message: Message): void {
     this.#legacy.onServerMessage(message);
   }
@@ -54,7 +54,7 @@ export class ModernClientAdapter implements Transport {
     this.#legacy.onNewSession();
   }
 
-  /** Whether the gateway turned out to be of the modern era. */
+  /** Whether the gateway turned out to be modern. */
   get isModern(): boolean {
     return this.#found === this.#modern;
   }
