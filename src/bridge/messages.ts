@@ -7,6 +7,13 @@ import {
   type Response,
 } from '../jsonrpc/message.ts';
 
+/** What a server says of itself in the result of `initialize` or `server/discover`, as JSON. */
+export interface ServerHello {
+  readonly capabilities: Buffer | undefined;
+  readonly serverInfo: Buffer | undefined;
+  readonly instructions: Buffer | undefined;
+}
+
 /** The value of `params`: JSON, or members to make an object of; undefined leaves it out. */
 export type Params = Buffer | Changes | undefined;
 

@@ -7,11 +7,11 @@ import type { Log } from '../log.ts';
 import { mayRepeatMethod } from '../transport/methods.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import { LegacyGateway } from './legacy-gateway/legacy-gateway.ts';
-import { type HandshakeOutcome, isRefusal } from './legacy-gateway/session.ts';
+import { isRefusal } from './legacy-gateway/session.ts';
 import { toModernResult } from './legacy-gateway/translate.ts';
 import { metaOf, proxyId, requestOf, withId } from './messages.ts';
-import { ACKNOWLEDGED, type ModernGateway } from './modern-gateway.ts';
-import { isModernError, LEGACY, META, MODERN, revisionOf } from './revisions.ts';
+import type { ModernGateway } from './modern-gateway.ts';
+import { ACKNOWLEDGED, isModernError, LEGACY, META, MODERN, revisionOf } from './revisions.ts';
 import { DONE, isReplyTo, mapMessages, onReplyTo, SendSequence } from './send-sequence.ts';
 
 /** What a reply or a failure reveals about the gateway's era. */
@@ -171,9 +171,7 @@ export class ModernClientAdapter implements Transport {
     sequence: SendSequence,
     request: Request,
   ): Promise<Response | Failure | undefined> {
-    const handshake = this.#legacy.handshake(request);
-    const outcome: HandshakeOutcome =
-      (await Promise.race([handshake, sequence.ended])) ?? undefined;
+    const outcome = await Promise.race([this.#legacy.handshake(request), sequence.ended]);
     return isRefusal(outcome) ? outcome : undefined;
   }
 

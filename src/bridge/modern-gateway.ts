@@ -22,10 +22,8 @@ import { wasNotRun } from '../transport/not-run.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import { metaOf, notificationOf, type Params, proxyId, requestOf } from './messages.ts';
 import { annotatedTools, headersOf, type MirroredArgument } from './request-headers.ts';
-import { META } from './revisions.ts';
+import { ACKNOWLEDGED, LIST_KINDS, listChanged, META } from './revisions.ts';
 import { DONE, isReplyTo, mapMessages, onReplyTo, SendSequence } from './send-sequence.ts';
-
-export const ACKNOWLEDGED = 'notifications/subscriptions/acknowledged';
 
 const MOST_PAGES = 100;
 const SHORTEST_WAIT_MS = 1_000;
@@ -196,24 +194,18 @@ function isMismatch(reply: Response): boolean {
   return wasNotRun({ sent: true, status: reply.refusedWith, reply });
 }
 
-const LIST_CHANGES: Readonly<Record<string, string>> = {
-  toolsListChanged: 'notifications/tools/list_changed',
-  promptsListChanged: 'notifications/prompts/list_changed',
-  resourcesListChanged: 'notifications/resources/list_changed',
-};
-
 /** One notification for each change that the acknowledgment covers. */
 function everyChange(acknowledgment: Notification): Message[] {
   const params = memberOf(acknowledgment.bytes, 'params');
   const filter = memberOf(params, 'notifications');
   const id = memberAt(acknowledgment.bytes, 'params', '_meta', META.subscriptionId);
   const _meta = withMembers(undefined, { [META.subscriptionId]: id });
-  const lists = Object.entries(LIST_CHANGES)
-    .filter(([name]) => valueIn(memberOf(filter, name)) === true)
-    .map(([, method]) => notificationOf(method, { _meta }));
+  const lists = LIST_KINDS.filter(
+    (kind) => valueIn(memberOf(filter, `${kind}ListChanged`)) === true,
+  );
   const resources = itemsOf(memberOf(filter, 'resourceSubscriptions')) ?? [];
   return [
-    ...lists,
+    ...lists.map((kind) => notificationOf(listChanged(kind), { _meta })),
     ...resources.map((uri) => notificationOf('notifications/resources/updated', { _meta, uri })),
   ];
 }

@@ -25,6 +25,16 @@ export const MAY_REQUIRE_INPUT: ReadonlySet<string> = new Set([
   'resources/read',
 ]);
 
+/** The first notification of a subscription (MCP 2026-07-28, Subscriptions). */
+export const ACKNOWLEDGED = 'notifications/subscriptions/acknowledged';
+
+/** The lists that notify of changes; a subscription's filter calls that `<kind>ListChanged`. */
+export const LIST_KINDS: readonly string[] = ['tools', 'prompts', 'resources'];
+
+export function listChanged(kind: string): string {
+  return `notifications/${kind}/list_changed`;
+}
+
 /** Log levels, the most verbose first (RFC 5424 §6.2.1). */
 export const LOG_LEVELS: readonly unknown[] = [
   'debug',

@@ -6,7 +6,7 @@ import type { Delivery, MessageObserver, Transport } from '../transport/transpor
 export class SendSequence implements Delivery {
   readonly done: Promise<Failure | undefined>;
   /** Resolves when `stop` or `abort` is called. */
-  readonly ended: Promise<void>;
+  readonly ended: Promise<undefined>;
   #isEnded = false;
   /** Whether an earlier step may have run. */
   #mayHaveRun = false;
@@ -16,7 +16,7 @@ export class SendSequence implements Delivery {
   /** Starts `steps` at once; `done` is what it resolves with. */
   constructor(steps: (sequence: SendSequence) => Promise<Failure | undefined>) {
     this.ended = new Promise((resolve) => {
-      this.#end = resolve;
+      this.#end = () => resolve(undefined);
     });
     this.done = steps(this);
   }

@@ -4,7 +4,7 @@ import { OPEN_BRACE } from '../../jsonrpc/json-scanner.ts';
 import type { Message, Notification, Request } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
 import type { Delivery, MessageObserver, Transport } from '../../transport/transport.ts';
-import { metaOf, proxyId, requestOf, resultFor, withId } from '../messages.ts';
+import { metaOf, proxyId, requestOf, resultFor, type ServerHello, withId } from '../messages.ts';
 import { LEGACY, LOG_LEVELS, META, MODERN, resultTypeOf } from '../revisions.ts';
 import { DONE, isReplyTo, mapMessages, onReplyTo, SendSequence } from '../send-sequence.ts';
 import { ClientRequests } from './client-requests.ts';
@@ -36,13 +36,6 @@ export interface LegacyClientOptions {
   readonly log: Log;
 }
 
-/** What a gateway says of itself in its `server/discover` result, as JSON. */
-interface Discovered {
-  readonly capabilities: Buffer | undefined;
-  readonly serverInfo: Buffer | undefined;
-  readonly instructions: Buffer | undefined;
-}
-
 /**
  * A client of revision 2025-11-25 or earlier in front of a gateway of 2026-07-28. The handshake,
  * `ping` and the log level are answered here. Requests get the `_meta` that the gateway requires.
@@ -50,17 +43,17 @@ interface Discovered {
  */
 export class LegacyClientAdapter implements Transport {
   readonly #options: LegacyClientOptions;
-  readonly #discovered: Discovered;
+  readonly #hello: ServerHello;
   readonly #clientRequests: ClientRequests;
   readonly #stream: SubscriptionStream;
   #logLevel: string | undefined;
   #count = 0;
 
-  private constructor(options: LegacyClientOptions, discovered: Discovered) {
+  private constructor(options: LegacyClientOptions, hello: ServerHello) {
     this.#options = options;
-    this.#discovered = discovered;
+    this.#hello = hello;
     this.#clientRequests = new ClientRequests(options.observer);
-    this.#stream = new SubscriptionStream(options, discovered.capabilities);
+    this.#stream = new SubscriptionStream(options, hello.capabilities);
   }
 
   /**
@@ -92,7 +85,7 @@ export class LegacyClientAdapter implements Transport {
   /** The reply to the client's `initialize`. */
   initializeResult(): Message {
     const { id, bytes } = this.#options.initialize;
-    const { capabilities, serverInfo, instructions } = this.#discovered;
+    const { capabilities, serverInfo, instructions } = this.#hello;
     const requested = stringOf(memberOf(bytes, 'params'), 'protocolVersion') ?? '';
     const protocolVersion = LEGACY.includes(requested) ? requested : (LEGACY[0] as string);
     return resultFor(

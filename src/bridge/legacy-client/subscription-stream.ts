@@ -11,7 +11,7 @@ import type { Message, Request, Response } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
 import type { Delivery, MessageObserver, Transport } from '../../transport/transport.ts';
 import { proxyId, requestOf, resultFor, withId } from '../messages.ts';
-import { ACKNOWLEDGED } from '../modern-gateway.ts';
+import { ACKNOWLEDGED, LIST_KINDS } from '../revisions.ts';
 import { DONE, isReplyTo, mapMessages, SendSequence } from '../send-sequence.ts';
 import { invalidParams, toModernMeta, withoutSubscriptionId } from './translate.ts';
 
@@ -191,7 +191,7 @@ export class SubscriptionStream {
   /** The `notifications` of `subscriptions/listen`; undefined if there is nothing to listen for. */
   #filter(): object | undefined {
     const filter: Record<string, unknown> = {};
-    for (const kind of ['tools', 'prompts', 'resources']) {
+    for (const kind of LIST_KINDS) {
       const isSupported = valueIn(memberAt(this.#capabilities, kind, 'listChanged')) === true;
       if (isSupported) filter[`${kind}ListChanged`] = true;
     }

@@ -8,7 +8,7 @@ import { memberOf, stringOf } from '../../jsonrpc/json-members.ts';
 import type { Message, Request } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
 import type { Delivery, MessageObserver, Transport } from '../../transport/transport.ts';
-import { errorFor, metaOf, resultFor, withId } from '../messages.ts';
+import { errorFor, metaOf, resultFor, type ServerHello, withId } from '../messages.ts';
 import { LOG_LEVELS, MAY_REQUIRE_INPUT, META, MODERN, revisionOf } from '../revisions.ts';
 import { DONE, SendSequence } from '../send-sequence.ts';
 import { Call, type CallContext } from './call.ts';
@@ -16,7 +16,7 @@ import { Notifications } from './notifications.ts';
 import { ServerRequests } from './server-requests.ts';
 import { type HandshakeOutcome, isRefusal, LegacySession } from './session.ts';
 import { LegacySubscriptions } from './subscriptions.ts';
-import { discovered, type ServerHello } from './translate.ts';
+import { discovered } from './translate.ts';
 
 /** Methods that the modern revision has removed. */
 const REMOVED_METHODS: ReadonlySet<string> = new Set([

@@ -13,10 +13,11 @@ import {
   proxyId,
   requestOf,
   resultFor,
+  type ServerHello,
 } from '../messages.ts';
 import { LEGACY, META } from '../revisions.ts';
 import { NO_OBSERVER, onReplyTo } from '../send-sequence.ts';
-import type { ServerHello, ServerRequest } from './translate.ts';
+import type { ServerRequest } from './translate.ts';
 
 /** How a handshake came out; undefined when it was aborted. */
 export type HandshakeOutcome = ServerHello | Response | Failure | undefined;

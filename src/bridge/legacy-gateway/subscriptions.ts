@@ -9,18 +9,12 @@ import {
 } from '../../jsonrpc/json-members.ts';
 import type { MessageId, Notification, Request } from '../../jsonrpc/message.ts';
 import type { MessageObserver } from '../../transport/transport.ts';
-import { notificationOf } from '../messages.ts';
-import { ACKNOWLEDGED } from '../modern-gateway.ts';
-import { META } from '../revisions.ts';
+import { notificationOf, type ServerHello } from '../messages.ts';
+import { ACKNOWLEDGED, LIST_KINDS, listChanged, META } from '../revisions.ts';
 import type { SendSequence } from '../send-sequence.ts';
 import type { LegacySession } from './session.ts';
-import { NO_OBJECT, type ServerHello } from './translate.ts';
 
-const LIST_CHANGES: ReadonlyMap<string, string> = new Map([
-  ['notifications/tools/list_changed', 'tools'],
-  ['notifications/prompts/list_changed', 'prompts'],
-  ['notifications/resources/list_changed', 'resources'],
-]);
+const LIST_CHANGES: ReadonlySet<string> = new Set(LIST_KINDS.map(listChanged));
 
 /** One `subscriptions/listen` of the client. */
 interface Subscription {
@@ -54,15 +48,15 @@ export class LegacySubscriptions {
   ): Promise<Failure | undefined> {
     const filter = memberAt(request.bytes, 'params', 'notifications');
     const supports = (kind: string, feature: string) =>
-      valueIn(memberAt(capabilities ?? NO_OBJECT, kind, feature)) === true;
-    const kinds = [...LIST_CHANGES].filter(
-      ([, kind]) =>
+      valueIn(memberAt(capabilities, kind, feature)) === true;
+    const kinds = LIST_KINDS.filter(
+      (kind) =>
         valueIn(memberOf(filter, `${kind}ListChanged`)) === true && supports(kind, 'listChanged'),
     );
     const subscription: Subscription = {
       id: request.id,
       observer,
-      lists: new Set(kinds.map(([method]) => method)),
+      lists: new Set(kinds.map(listChanged)),
       resources: new Set(),
       isOpen: false,
     };
@@ -81,7 +75,7 @@ export class LegacySubscriptions {
     }
     if (!sequence.isEnded) {
       const agreed: Record<string, unknown> = {};
-      for (const [, kind] of kinds) agreed[`${kind}ListChanged`] = true;
+      for (const kind of kinds) agreed[`${kind}ListChanged`] = true;
       if (resources.size > 0) agreed.resourceSubscriptions = [...resources];
       subscription.isOpen = true;
       observer.onMessage(

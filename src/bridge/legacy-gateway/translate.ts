@@ -7,7 +7,7 @@ import {
   type Request,
   type Response,
 } from '../../jsonrpc/message.ts';
-import { metaOf } from '../messages.ts';
+import { metaOf, type ServerHello } from '../messages.ts';
 import { LOG_LEVELS, META, MODERN } from '../revisions.ts';
 
 /** The modern code is INVALID_PARAMS. */
@@ -31,16 +31,6 @@ export const SERVER_REQUESTS: ReadonlyMap<string, string> = new Map([
   ['elicitation/create', 'elicitation'],
   ['roots/list', 'roots'],
 ]);
-
-/** What the gateway said of itself in its `initialize` result, as JSON. */
-export interface ServerHello {
-  readonly capabilities: Buffer | undefined;
-  readonly serverInfo: Buffer | undefined;
-  readonly instructions: Buffer | undefined;
-}
-
-/** An object without members. */
-export const NO_OBJECT = Buffer.from('{}');
 
 /** The key of an id or a token, as in MessageId; undefined if it is neither. */
 export function keyOf(json: Buffer | undefined): string | undefined {
@@ -85,7 +75,7 @@ export function toLegacyRequest({ raw }: MessageId, request: Request): Buffer {
   return withMembers(request.bytes, {
     id: raw,
     params: {
-      _meta: meta.length > NO_OBJECT.length ? meta : undefined,
+      _meta: meta.length > '{}'.length ? meta : undefined,
       inputResponses: undefined,
       requestState: undefined,
     },
