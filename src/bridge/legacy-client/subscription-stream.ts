@@ -7,7 +7,7 @@ import {
   textIn,
   valueIn,
 } from '../../jsonrpc/json-members.ts';
-import type { Message, Request, Response } from '../../jsonrpc/message.ts';
+import type { Message, MessageId, Request, Response } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
 import type { Delivery, MessageObserver, Transport } from '../../transport/transport.ts';
 import { proxyId, requestOf, resultFor, withId } from '../messages.ts';
@@ -120,10 +120,16 @@ export class SubscriptionStream {
       previous?.delivery.abort();
       return listen;
     }
+    const { modern, initialize } = this.#options;
+    const id = proxyId(`subscription:${++this.#count}`);
+    const request = requestOf(id, 'subscriptions/listen', {
+      _meta: toModernMeta(initialize),
+      notifications: JSON.stringify(filter),
+    });
     await new Promise<void>((onOpened) => {
+      const observer = this.#observe(id, listen, previous, onOpened);
       listen.delivery = new SendSequence(async (sequence) => {
-        const observer = (id: Request['id']) => this.#observe(id, listen, previous, onOpened);
-        listen.failure = await this.#send(sequence, filter, observer);
+        listen.failure = await sequence.send(modern, request, observer);
         onOpened();
         if (!sequence.isEnded) await this.#reopen(sequence, listen, previous);
         return undefined;
@@ -132,21 +138,8 @@ export class SubscriptionStream {
     return listen;
   }
 
-  #send(
-    sequence: SendSequence,
-    filter: object,
-    observer: (id: Request['id']) => MessageObserver,
-  ): Promise<Failure | undefined> {
-    const { modern, initialize } = this.#options;
-    const request = requestOf(proxyId(`subscription:${++this.#count}`), 'subscriptions/listen', {
-      _meta: toModernMeta(initialize),
-      notifications: JSON.stringify(filter),
-    });
-    return sequence.send(modern, request, observer(request.id));
-  }
-
   #observe(
-    id: Request['id'],
+    id: MessageId,
     listen: Listen,
     previous: Listen | undefined,
     onOpened: () => void,
