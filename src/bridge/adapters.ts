@@ -1,5 +1,5 @@
-/** What pairs of unlike eras need, loaded when the first message shows that they are unlike. */
+/** What is needed if client or gateway is modern. Loaded when the first messages show that. */
 
-export { LegacyClientAdapter } from './legacy-client.ts';
-export { ModernClientAdapter } from './modern-client.ts';
+export { LegacyClientAdapter } from './legacy-client/legacy-client-adapter.ts';
+export { ModernClientAdapter } from './modern-client-adapter.ts';
 export { ModernGateway } from './modern-gateway.ts';

@@ -4,53 +4,45 @@ import { memberOf, stringOf } from '../jsonrpc/json-members.ts';
 import { errorCodeOf, type Message, type Request, type Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
-import type * as Translators from './adapters.ts';
+import type * as Adapters from './adapters.ts';
 import { isModernError, MODERN, revisionOf } from './revisions.ts';
-import { isReplyTo, SendSequence } from './send-sequence.ts';
-
-/** How what the client opened with is translated. */
-type Translation = 'none' | Translators.ModernClientAdapter | Translators.LegacyClientAdapter;
+import { isReplyTo, mapMessages, NO_OBSERVER, SendSequence } from './send-sequence.ts';
 
 /**
- * Between the client and the gateway, whichever era of MCP each of them is of: with `initialize`
- * the client chooses the earlier era, with `_meta` in its first request the modern one
- * (MCP 2026-07-28, Versioning §Compatibility Matrix). Where both are of the earlier era, every
- * message passes as it is.
+ * Connects a client and a gateway of any two eras of MCP. A client is legacy if it opens with
+ * `initialize`, and modern if its first request has a revision in `_meta` (MCP 2026-07-28,
+ * Versioning §Compatibility Matrix). Between a legacy client and a legacy gateway, every message
+ * passes unchanged.
  */
 export class EraBridge implements Transport {
   readonly #gateway: Transport;
   readonly #log: Log;
-  #observer: MessageObserver = { onMessage: () => {}, congested: () => undefined };
-  #translation: Translation | undefined;
-  /** The opening that is under way: what comes later waits for it. */
+  #observer = NO_OBSERVER;
+  /** An adapter, or the gateway itself if nothing is translated. Undefined before the opening. */
+  #target: Transport | undefined;
+  /** While an opening is under way, later messages wait for it. */
   #opening: Promise<unknown> | undefined;
-  #modern: Translators.ModernGateway | undefined;
+  #modern: Adapters.ModernGateway | undefined;
 
   constructor(gateway: Transport, log: Log) {
     this.#gateway = gateway;
     this.#log = log;
   }
 
-  /** The gateway's revision, where it is not the one in the handshake that the client was given. */
+  /** The gateway's revision, if the client's handshake shows another one. */
   get translatedRevision(): string | undefined {
-    return this.#isOld(this.#translation) ? MODERN : undefined;
+    return this.#legacyClient && MODERN;
   }
 
   listen(observer: MessageObserver): void {
     this.#observer = observer;
     this.#gateway.listen({
       congested: () => observer.congested(),
-      onNewSession: () => {
-        const translation = this.#translation;
-        if (typeof translation === 'object' && 'onNewSession' in translation) {
-          translation.onNewSession();
-        }
-      },
+      onNewSession: () => this.#modernClient?.onNewSession(),
       onMessage: (message) => {
-        const translation = this.#translation;
-        if (typeof translation === 'object' && 'onServerMessage' in translation) {
-          translation.onServerMessage(message);
-        } else observer.onMessage(message);
+        const client = this.#modernClient;
+        if (client === undefined) observer.onMessage(message);
+        else client.onServerMessage(message);
       },
     });
   }
@@ -58,27 +50,28 @@ export class EraBridge implements Transport {
   send(message: Message, observer: MessageObserver): Delivery {
     const opening = this.#opening;
     if (opening !== undefined && message.kind !== 'response') {
-      return new SendSequence((course) => opening.then(() => course.send(this, message, observer)));
+      return new SendSequence((sequence) =>
+        opening.then(() => sequence.send(this, message, observer)),
+      );
     }
     if (message.kind === 'request' && message.method === 'initialize') {
-      const handshake = new SendSequence((course) => this.#openLegacy(course, message, observer));
+      const handshake = new SendSequence((sequence) =>
+        this.#openLegacy(sequence, message, observer),
+      );
       this.#open(handshake.done);
       return handshake;
     }
-    const translation = this.#translation;
-    if (translation === 'none') return this.#gateway.send(message, observer);
-    if (translation !== undefined) return translation.send(message, observer);
+    if (this.#target !== undefined) return this.#target.send(message, observer);
     if (revisionOf(message) === undefined) return this.#gateway.send(message, observer);
     this.#open(this.#openModern());
     return this.send(message, observer);
   }
 
   close(limitMs: number): Promise<void> {
-    const translation = this.#translation;
-    return (typeof translation === 'object' ? translation : this.#gateway).close(limitMs);
+    return (this.#target ?? this.#gateway).close(limitMs);
   }
 
-  // Should it reject, which is a bug, those who wait learn of it, and what comes later tries anew.
+  // It rejects only on a bug: then the messages that wait fail, and later ones open again.
   #open(done: Promise<unknown>): void {
     const opening = done.finally(() => {
       this.#opening = undefined;
@@ -90,69 +83,65 @@ export class EraBridge implements Transport {
   async #openModern(): Promise<void> {
     const { ModernClientAdapter, ModernGateway } = await import('./adapters.ts');
     this.#modern ??= new ModernGateway(this.#gateway, this.#log);
-    this.#translation = new ModernClientAdapter(
-      this.#gateway,
-      this.#modern,
-      this.#observer,
-      this.#log,
-    );
+    this.#target = new ModernClientAdapter(this.#gateway, this.#modern, this.#observer, this.#log);
   }
 
-  /** The gateway is asked as it is, and its answer tells what it is. */
+  /** Sends `initialize` as it is: the answer shows the gateway's era. */
   async #openLegacy(
-    course: SendSequence,
+    sequence: SendSequence,
     initialize: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
     let unclear: Response | undefined;
     let failure: Failure | undefined;
-    if (!this.#isModernForSure()) {
-      failure = await course.send(this.#gateway, initialize, {
-        congested: () => observer.congested(),
-        onMessage: (message) => {
-          if (isReplyTo(initialize.id, message)) {
-            if (mayBeModern(message)) {
-              unclear = message;
-              return;
-            }
-            if (!message.isError) this.#translation = 'none';
-          }
-          observer.onMessage(message);
-        },
+    if (this.#legacyClient === undefined && this.#modernClient?.isModern !== true) {
+      const undecided = mapMessages(observer, (message) => {
+        if (!isReplyTo(initialize.id, message)) return message;
+        if (!mayBeModern(message)) {
+          if (!message.isError) this.#target = this.#gateway;
+          return message;
+        }
+        unclear = message;
+        return undefined;
       });
-      if (course.isOver || (unclear === undefined && failure?.status !== 400)) return failure;
+      failure = await sequence.send(this.#gateway, initialize, undecided);
+      if (sequence.isEnded || (unclear === undefined && failure?.status !== 400)) return failure;
     }
     const { LegacyClientAdapter, ModernGateway } = await import('./adapters.ts');
     this.#modern ??= new ModernGateway(this.#gateway, this.#log);
     const client = await LegacyClientAdapter.open(
       { modern: this.#modern, initialize, observer: this.#observer, log: this.#log },
-      course,
+      sequence,
     );
-    if (course.isOver) return undefined;
+    if (sequence.isEnded) return undefined;
     if (client === undefined) {
-      if (unclear?.isError === false) this.#translation = 'none';
+      if (unclear?.isError === false) this.#target = this.#gateway;
       if (unclear !== undefined) observer.onMessage(unclear);
       return failure;
     }
     this.#log.info(`the gateway speaks ${MODERN}: translating`);
-    if (this.#isOld(this.#translation)) this.#translation.end();
-    this.#translation = client;
-    observer.onMessage(client.handshake());
+    this.#legacyClient?.end();
+    this.#target = client;
+    observer.onMessage(client.initializeResult());
     return undefined;
   }
 
-  #isModernForSure(): boolean {
-    const translation = this.#translation;
-    if (typeof translation !== 'object') return false;
-    return this.#isOld(translation) || translation.isModern;
+  get #legacyClient(): Adapters.LegacyClientAdapter | undefined {
+    const target = this.#target;
+    return target && 'initializeResult' in target
+      ? (target as Adapters.LegacyClientAdapter)
+      : undefined;
   }
 
-  #isOld(translation: Translation | undefined): translation is Translators.LegacyClientAdapter {
-    return typeof translation === 'object' && 'handshake' in translation;
+  get #modernClient(): Adapters.ModernClientAdapter | undefined {
+    const target = this.#target;
+    return target && 'onServerMessage' in target
+      ? (target as Adapters.ModernClientAdapter)
+      : undefined;
   }
 }
 
-/** Answers to `initialize` that a gateway of the modern era may give. */
+/** Whether a modern gateway may answer `initialize` in this way. */
 function mayBeModern(reply: Response): boolean {
   if (!reply.isError) {
     const version = stringOf(memberOf(reply.bytes, 'result'), 'protocolVersion');

@@ -20,20 +20,19 @@ import {
 import type { Log } from '../log.ts';
 import { wasNotRun } from '../transport/not-run.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
+import { metaOf, notificationOf, type Params, proxyId, requestOf } from './messages.ts';
 import { annotatedTools, headersOf, type MirroredArgument } from './request-headers.ts';
-import { META } from './revisions.ts';
-import { DONE, isReplyTo, ownId, SendSequence } from './send-sequence.ts';
-
-export const ACKNOWLEDGED = 'notifications/subscriptions/acknowledged';
+import { ACKNOWLEDGED, LIST_KINDS, listChanged, META } from './revisions.ts';
+import { DONE, isReplyTo, mapMessages, onReplyTo, SendSequence } from './send-sequence.ts';
 
 const MOST_PAGES = 100;
 const SHORTEST_WAIT_MS = 1_000;
 const LONGEST_WAIT_MS = 60_000;
-/** A subscription that was away for longer may have missed something. */
+/** After a longer gap, a subscription may have missed a change. */
 const LONGEST_GAP_MS = 10_000;
 
-/** A subscription's stream that ends for one of these is opened again. */
-const PASSING: ReadonlySet<Reason> = new Set([
+/** Reasons to open a subscription's stream again. */
+const RETRIED_REASONS: ReadonlySet<Reason> = new Set([
   'unreachable',
   'interrupted',
   'invalid_response',
@@ -42,8 +41,8 @@ const PASSING: ReadonlySet<Reason> = new Set([
 ]);
 
 /**
- * A gateway of revision 2026-07-28, for messages of that revision: their bytes stay as they are,
- * and the HTTP headers that repeat them are added (MCP 2026-07-28, Streamable HTTP §Request
+ * A gateway of revision 2026-07-28, for messages of that revision. Their bytes do not change; the
+ * HTTP headers that repeat parts of them are added (MCP 2026-07-28, Streamable HTTP §Request
  * Metadata).
  */
 export class ModernGateway implements Transport {
@@ -57,21 +56,21 @@ export class ModernGateway implements Transport {
     this.#log = log;
   }
 
-  /** There is nothing that belongs to no request. */
+  /** Every message of a modern gateway belongs to a request. */
   listen(): void {}
 
   send(message: Message, observer: MessageObserver): Delivery {
-    // Neither is there in this revision over HTTP: closing the stream is the cancellation
-    // (MCP 2026-07-28, Streamable HTTP §Sending Messages, §Cancellation).
+    // Over HTTP this revision has neither responses nor notifications/cancelled: closing the stream
+    // cancels (MCP 2026-07-28, Streamable HTTP §Sending Messages, §Cancellation).
     if (message.kind === 'response') return DONE;
     if (message.kind === 'notification') {
       if (message.method === 'notifications/cancelled') return DONE;
       return this.#upstream.send(this.#withHeaders(message), observer);
     }
     if (message.method === 'subscriptions/listen') {
-      return new SendSequence((course) => this.#subscription(course, message, observer));
+      return new SendSequence((sequence) => this.#subscription(sequence, message, observer));
     }
-    return new SendSequence((course) => this.#request(course, message, observer));
+    return new SendSequence((sequence) => this.#request(sequence, message, observer));
   }
 
   close(limitMs: number): Promise<void> {
@@ -79,23 +78,23 @@ export class ModernGateway implements Transport {
   }
 
   async #request(
-    course: SendSequence,
+    sequence: SendSequence,
     request: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
     let mismatch: Response | undefined;
-    const failure = await course.send(this.#upstream, this.#withHeaders(request), {
-      congested: () => observer.congested(),
-      onMessage: (message) => {
-        const isReply = isReplyTo(request.id, message);
-        if (isReply && request.method === 'tools/call' && isMismatch(message)) mismatch = message;
-        else observer.onMessage(isReply ? this.#read(request, message) : message);
-      },
+    const firstAttempt = mapMessages(observer, (message) => {
+      if (!isReplyTo(request.id, message)) return message;
+      if (request.method === 'tools/list') return this.#rememberTools(request, message);
+      if (request.method !== 'tools/call' || !isMismatch(message)) return message;
+      mismatch = message;
+      return undefined;
     });
-    if (mismatch === undefined || course.isOver) return failure;
-    this.#log.info('the gateway misses a header of a tool: asking it for its tools anew');
-    await this.#refreshTools(course, request);
-    return course.send(this.#upstream, this.#withHeaders(request), observer);
+    const failure = await sequence.send(this.#upstream, this.#withHeaders(request), firstAttempt);
+    if (mismatch === undefined || sequence.isEnded) return failure;
+    this.#log.info('the gateway misses a header of a tool: asking it for its tools again');
+    await this.#refreshTools(sequence, request);
+    return sequence.send(this.#upstream, this.#withHeaders(request), observer);
   }
 
   #withHeaders<Sent extends Request | Notification>(message: Sent): Sent {
@@ -105,11 +104,7 @@ export class ModernGateway implements Transport {
     return { ...message, headers: headersOf(message, mirrored) };
   }
 
-  #read(request: Request, reply: Response): Response {
-    return request.method === 'tools/list' ? this.#rememberTools(request, reply) : reply;
-  }
-
-  /** Without the tools whose annotations are invalid: only they are left out of the list. */
+  /** Returns the reply without the tools whose annotations are invalid. */
   #rememberTools(request: Request, reply: Response): Response {
     if (reply.isError) return reply;
     if (memberAt(request.bytes, 'params', 'cursor') === undefined) this.#mirrored.clear();
@@ -134,110 +129,83 @@ export class ModernGateway implements Transport {
     return { ...reply, bytes: withMembers(reply.bytes, { result: { tools: list } }) };
   }
 
-  async #refreshTools(course: SendSequence, { bytes }: Request): Promise<void> {
-    const meta = withMembers(memberAt(bytes, 'params', '_meta'), { progressToken: undefined });
+  async #refreshTools(sequence: SendSequence, call: Request): Promise<void> {
+    const _meta = withMembers(metaOf(call), { progressToken: undefined });
     let cursor: Buffer | undefined;
     for (let page = 0; page < MOST_PAGES; page++) {
       let reply: Response | undefined;
-      const request = this.#ownRequest(
-        'tools/list',
-        withMembers(undefined, { cursor, _meta: meta }),
-      );
-      await course.send(this.#upstream, request, {
-        congested: () => undefined,
-        onMessage: (message) => {
-          if (isReplyTo(request.id, message)) reply = this.#rememberTools(request, message);
-        },
+      const request = this.#proxyRequest('tools/list', { cursor, _meta });
+      const observer = onReplyTo(request.id, (received) => {
+        reply = this.#rememberTools(request, received);
       });
+      await sequence.send(this.#upstream, request, observer);
       cursor = reply && memberAt(reply.bytes, 'result', 'nextCursor');
       if (cursor === undefined || typeof valueIn(cursor) !== 'string') return;
     }
   }
 
-  #ownRequest(method: string, params: Buffer): Request {
-    const id = ownId(`${method}:${++this.#count}`);
-    const bytes = withMembers(Buffer.from(`{"jsonrpc":"2.0","id":${id.raw}}`), {
-      method: JSON.stringify(method),
-      params,
-    });
-    return this.#withHeaders({ kind: 'request', bytes, id, method });
+  #proxyRequest(method: string, params: Params): Request {
+    const id = proxyId(`${method}:${++this.#count}`);
+    return this.#withHeaders(requestOf(id, method, params));
   }
 
   /**
-   * `subscriptions/listen`: opened again when its stream breaks, for as long as the client wants
-   * it, without a second acknowledgment. Its own end, in good order, is the client's to deal with
-   * (MCP 2026-07-28, Subscriptions §Graceful Closure).
+   * `subscriptions/listen`: opens the stream again whenever it breaks, until the client cancels,
+   * without a second acknowledgment. When the gateway closes it gracefully, the client decides what
+   * to do (MCP 2026-07-28, Subscriptions §Graceful Closure).
    */
   async #subscription(
-    course: SendSequence,
+    sequence: SendSequence,
     request: Request,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
-    let acknowledgment: Message | undefined;
+    let isAcknowledged = false;
     let hasReplied = false;
     let waitMs = SHORTEST_WAIT_MS;
     let lostAt: number | undefined;
-    const onMessage = (message: Message) => {
+    const acknowledgedOnce = mapMessages(observer, (message) => {
       hasReplied ||= isReplyTo(request.id, message);
-      if (message.kind !== 'notification' || message.method !== ACKNOWLEDGED) {
-        observer.onMessage(message);
-        return;
-      }
-      waitMs = SHORTEST_WAIT_MS;
-      if (acknowledgment === undefined) observer.onMessage(message);
-      else if (lostAt !== undefined && Date.now() - lostAt > LONGEST_GAP_MS) {
+      if (message.kind !== 'notification' || message.method !== ACKNOWLEDGED) return message;
+      const isFirst = !isAcknowledged;
+      if (lostAt !== undefined && Date.now() - lostAt > LONGEST_GAP_MS) {
         for (const missed of everyChange(message)) observer.onMessage(missed);
       }
-      acknowledgment = message;
+      waitMs = SHORTEST_WAIT_MS;
+      isAcknowledged = true;
       lostAt = undefined;
-    };
+      return isFirst ? message : undefined;
+    });
+    const listen = this.#withHeaders(request);
     for (;;) {
-      const failure = await course.send(this.#upstream, this.#withHeaders(request), {
-        congested: () => observer.congested(),
-        onMessage,
-      });
-      if (hasReplied || course.isOver || failure === undefined) return failure;
-      if (acknowledgment === undefined || !PASSING.has(failure.reason)) return failure;
+      const failure = await sequence.send(this.#upstream, listen, acknowledgedOnce);
+      if (hasReplied || sequence.isEnded || failure === undefined) return failure;
+      if (!isAcknowledged || !RETRIED_REASONS.has(failure.reason)) return failure;
       lostAt ??= Date.now();
       this.#log.debug(`a subscription's stream broke off, again in ${waitMs} ms`);
-      await course.pause(waitMs);
+      await sequence.pause(waitMs);
       waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);
     }
   }
 }
 
-/** Whether a call was refused for its headers, before it ran. A tool may use any code with HTTP 200. */
+/** Whether a call was refused for its headers before it ran: with HTTP 200, the code is the tool's. */
 function isMismatch(reply: Response): boolean {
   if (errorCodeOf(reply) !== HEADER_MISMATCH) return false;
   return wasNotRun({ sent: true, status: reply.refusedWith, reply });
 }
 
-const LIST_CHANGES: Readonly<Record<string, string>> = {
-  toolsListChanged: 'notifications/tools/list_changed',
-  promptsListChanged: 'notifications/prompts/list_changed',
-  resourcesListChanged: 'notifications/resources/list_changed',
-};
-
-/** A notification of every change that an acknowledgment promises to tell of. */
+/** One notification for each change that the acknowledgment covers. */
 function everyChange(acknowledgment: Notification): Message[] {
   const params = memberOf(acknowledgment.bytes, 'params');
   const filter = memberOf(params, 'notifications');
   const id = memberAt(acknowledgment.bytes, 'params', '_meta', META.subscriptionId);
   const _meta = withMembers(undefined, { [META.subscriptionId]: id });
-  const notification = (method: string, uri?: Buffer): Message => ({
-    kind: 'notification',
-    method,
-    bytes: withMembers(Buffer.from('{"jsonrpc":"2.0"}'), {
-      method: JSON.stringify(method),
-      params: withMembers(undefined, { _meta, uri }),
-    }),
-  });
-  const lists = Object.entries(LIST_CHANGES)
-    .filter(([name]) => valueIn(memberOf(filter, name)) === true)
-    .map(([, method]) => notification(method));
+  const lists = LIST_KINDS.filter(
+    (kind) => valueIn(memberOf(filter, `${kind}ListChanged`)) === true,
+  );
   const resources = itemsOf(memberOf(filter, 'resourceSubscriptions')) ?? [];
   return [
-    ...lists,
-    ...resources.map((uri) => notification('notifications/resources/updated', uri)),
+    ...lists.map((kind) => notificationOf(listChanged(kind), { _meta })),
+    ...resources.map((uri) => notificationOf('notifications/resources/updated', { _meta, uri })),
   ];
 }

@@ -11,7 +11,7 @@ import {
 import type { HttpHeaders, Notification, Request } from '../jsonrpc/message.ts';
 import { META } from './revisions.ts';
 
-/** An argument that a tool wants to see as a header: the header's name and where the value is. */
+/** An argument that a tool requires as a header: the header's name and the path to the value. */
 export interface MirroredArgument {
   readonly header: string;
   readonly path: readonly string[];
@@ -27,7 +27,7 @@ const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 const ANNOTATION = 'x-mcp-header';
 const MIRRORED_TYPES: readonly unknown[] = ['string', 'integer', 'boolean'];
 
-/** Which part of the params the `Mcp-Name` header repeats. */
+/** The member of the params that the `Mcp-Name` header repeats. */
 const NAMED_BY: ReadonlyMap<string, string> = new Map([
   ['tools/call', 'name'],
   ['prompts/get', 'name'],
@@ -35,8 +35,8 @@ const NAMED_BY: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * The headers that repeat what a modern message says (MCP 2026-07-28, Streamable HTTP §Request
- * Metadata). `mirrored` is what the called tool is annotated with.
+ * The headers that repeat parts of a modern message (MCP 2026-07-28, Streamable HTTP §Request
+ * Metadata). `mirrored` are the annotated arguments of the called tool.
  */
 export function headersOf(
   message: Request | Notification,
@@ -45,7 +45,7 @@ export function headersOf(
   const params = memberOf(message.bytes, 'params');
   const headers: string[] = [];
   const version = stringOf(memberOf(params, '_meta'), META.protocolVersion);
-  // A value that no header can carry is left out, and the gateway says what it thinks of that.
+  // A value that no header can carry is left out: the gateway then answers with an error.
   if (version !== undefined && /^[\x21-\x7e]+$/.test(version)) {
     headers.push('mcp-protocol-version', version);
   }
@@ -57,7 +57,7 @@ export function headersOf(
   return headers;
 }
 
-/** Adds the headers of what is annotated at or below `depth`; each level is read once. */
+/** Adds the headers of the arguments at or below `depth`, reading each level once. */
 function mirror(
   object: Buffer | undefined,
   mirrored: readonly MirroredArgument[],
@@ -67,12 +67,12 @@ function mirror(
   const names = [...new Set(mirrored.map(({ path }) => path[depth] as string))];
   const values = membersOf(object, names);
   for (const [index, name] of names.entries()) {
-    const own = mirrored.filter(({ path }) => path[depth] === name);
-    const deeper = own.filter(({ path }) => path.length > depth + 1);
+    const atName = mirrored.filter(({ path }) => path[depth] === name);
+    const deeper = atName.filter(({ path }) => path.length > depth + 1);
     if (deeper.length > 0) mirror(values[index], deeper, depth + 1, headers);
     const value = valueIn(values[index]);
     if (!['string', 'number', 'boolean'].includes(typeof value)) continue;
-    for (const { header, path } of own) {
+    for (const { header, path } of atName) {
       if (path.length === depth + 1)
         headers.push(`mcp-param-${header}`, headerValue(String(value)));
     }
@@ -80,7 +80,7 @@ function mirror(
 }
 
 /**
- * As it is, or in Base64 where a header could not carry it or where it looks like Base64 already
+ * The text itself, or in Base64 if a header could not carry it or it looks like Base64 already
  * (MCP 2026-07-28, Streamable HTTP §Value Encoding).
  */
 function headerValue(text: string): string {
@@ -91,7 +91,7 @@ function headerValue(text: string): string {
 
 /**
  * The tools of a reply to `tools/list`, the first 10,000 of them, each with the arguments to mirror
- * or with why its annotations are invalid; undefined when there is no annotation in it at all.
+ * or with why its annotations are invalid; undefined if no tool has an annotation.
  */
 export function annotatedTools(reply: Buffer): AnnotatedTool[] | undefined {
   if (!mayContain(reply, ANNOTATION)) return undefined;
@@ -102,23 +102,23 @@ export function annotatedTools(reply: Buffer): AnnotatedTool[] | undefined {
     const mirrored: MirroredArgument[] = [];
     if (schema === undefined || !mayContain(tool, ANNOTATION)) return { name, mirrored };
     left -= schema.length;
-    // As values they are many times as large.
+    // Parsed, they are many times as large.
     if (left < 0) return { name, why: 'the schema is too large' };
     const why = collectMirrored(JSON.parse(schema.toString('utf8')), mirrored);
     return why === undefined ? { name, mirrored } : { name, why };
   });
 }
 
-/** How much of one reply's schemas is made values of. */
+/** How much of one reply's schemas is parsed. */
 const MOST_SCHEMA_BYTES = 4 * 1024 * 1024;
 
 /**
- * Fills `mirrored`; says what is wrong when something is (MCP 2026-07-28, Streamable HTTP §Schema
+ * Fills `mirrored`; returns what is wrong, if anything (MCP 2026-07-28, Streamable HTTP §Schema
  * Extension). Without recursion: the schema is the gateway's.
  */
 function collectMirrored(schema: unknown, mirrored: MirroredArgument[]): string | undefined {
   const taken = new Set<string>();
-  // `path` is undefined where no chain of `properties` leads.
+  // `path` is undefined where a chain of `properties` does not lead.
   const open: { at: unknown; path: string[] | undefined }[] = [{ at: schema, path: [] }];
   for (let next = open.pop(); next !== undefined; next = open.pop()) {
     const { at, path } = next;
@@ -142,14 +142,14 @@ function collectMirrored(schema: unknown, mirrored: MirroredArgument[]): string 
   return undefined;
 }
 
-/** No deeper than any arguments: a path of a million names would be copied a million times. */
+/** Stops at a depth that no arguments have: copying longer paths would take quadratic time. */
 function deeper(path: string[] | undefined, name: string): string[] | undefined {
   return path === undefined || path.length === DEEPEST ? undefined : [...path, name];
 }
 
 const DEEPEST = 100;
 
-/** Keywords with data in them, in which an annotation is none. */
+/** Keywords that contain data, in which an annotation has no meaning. */
 const HOLDS_VALUES = new Set(['default', 'examples', 'const', 'enum']);
 
 function invalidity(
@@ -158,9 +158,9 @@ function invalidity(
   path: readonly string[] | undefined,
   taken: Set<string>,
 ): string | undefined {
-  if (typeof header !== 'string' || !TOKEN.test(header)) return 'it is no header name';
-  if (path === undefined || path.length === 0) return 'it stands where no argument is';
-  if (!MIRRORED_TYPES.includes(type)) return 'the argument is no string, integer or boolean';
+  if (typeof header !== 'string' || !TOKEN.test(header)) return 'it is not a header name';
+  if (path === undefined || path.length === 0) return 'it is not on an argument';
+  if (!MIRRORED_TYPES.includes(type)) return 'the argument is not a string, integer or boolean';
   const name = header.toLowerCase();
   if (taken.has(name)) return 'two arguments share the header';
   taken.add(name);

@@ -2,58 +2,58 @@ import type { Failure } from '../failures/failure.ts';
 import type { Message, MessageId, Response } from '../jsonrpc/message.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 
-/** A `Sending` made of several: begun one after the other, ended together. */
+/** Several deliveries, one after the other, seen as one. */
 export class SendSequence implements Delivery {
   readonly done: Promise<Failure | undefined>;
-  /** Resolves when it has been ended from outside. */
-  readonly ended: Promise<void>;
-  #isOver = false;
-  /** A step before the present one may have. */
+  /** Resolves when `stop` or `abort` is called. */
+  readonly ended: Promise<undefined>;
+  #isEnded = false;
+  /** Whether an earlier step may have run. */
   #mayHaveRun = false;
   #current: Delivery | undefined;
   #end!: () => void;
 
-  /** `steps` is begun at once; what it resolves with is how this one settles. */
-  constructor(steps: (course: SendSequence) => Promise<Failure | undefined>) {
+  /** Starts `steps` at once; `done` is what it resolves with. */
+  constructor(steps: (sequence: SendSequence) => Promise<Failure | undefined>) {
     this.ended = new Promise((resolve) => {
-      this.#end = resolve;
+      this.#end = () => resolve(undefined);
     });
     this.done = steps(this);
   }
 
-  /** Whether it has been ended from outside: nothing new is begun, nothing more is said. */
-  get isOver(): boolean {
-    return this.#isOver;
+  /** Whether `stop` or `abort` was called: the steps must start and report nothing more. */
+  get isEnded(): boolean {
+    return this.#isEnded;
   }
 
   get mayHaveRun(): boolean {
     return this.#mayHaveRun || this.#current?.mayHaveRun === true;
   }
 
-  /** Sends a message as the next step. Resolves as its `settled` does; undefined when over. */
+  /** Sends a message as the next step. Resolves as its `done` does, with undefined if ended. */
   async send(
     upstream: Transport,
     message: Message,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {
-    if (this.#isOver) return undefined;
-    const sending = upstream.send(message, withOneReply(message, observer));
-    this.follow(sending);
-    return sending.done;
+    if (this.#isEnded) return undefined;
+    const delivery = upstream.send(message, withOneReply(message, observer));
+    this.follow(delivery);
+    return delivery.done;
   }
 
-  /** From now on it counts as one that may have run, whatever its steps say. */
-  begun(): void {
+  /** Sets `mayHaveRun` for good, whatever the steps report. */
+  markMayHaveRun(): void {
     this.#mayHaveRun = true;
   }
 
-  /** Takes what is sent already for the present step. */
-  follow(sending: Delivery): void {
+  /** Makes a delivery that has already started the current step. */
+  follow(delivery: Delivery): void {
     this.#mayHaveRun = this.mayHaveRun;
-    this.#current = sending;
+    this.#current = delivery;
   }
 
-  /** Waits, unless and until it is over. */
+  /** Waits, but not longer than until `stop` or `abort`. */
   async pause(milliseconds: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const passed = new Promise<void>((resolve) => {
@@ -64,13 +64,13 @@ export class SendSequence implements Delivery {
   }
 
   stop(): void {
-    this.#isOver = true;
+    this.#isEnded = true;
     this.#current?.stop();
     this.#end();
   }
 
   abort(): void {
-    this.#isOver = true;
+    this.#isEnded = true;
     this.#current?.abort();
     this.#end();
   }
@@ -78,7 +78,7 @@ export class SendSequence implements Delivery {
 
 const nothing = Promise.resolve(undefined);
 
-/** What has been seen to here, without the gateway. */
+/** The delivery of a message that was dealt with here, without the gateway. */
 export const DONE: Delivery = {
   done: nothing,
   mayHaveRun: false,
@@ -86,42 +86,49 @@ export const DONE: Delivery = {
   abort: () => {},
 };
 
+/** Ignores every message. */
+export const NO_OBSERVER: MessageObserver = { onMessage: () => {}, congested: () => undefined };
+
+/** Gives `observer` what `map` makes of each message; undefined drops the message. */
+export function mapMessages(
+  observer: MessageObserver,
+  map: (message: Message) => Message | undefined,
+): MessageObserver {
+  return {
+    congested: () => observer.congested(),
+    onMessage: (message) => {
+      const mapped = map(message);
+      if (mapped !== undefined) observer.onMessage(mapped);
+    },
+  };
+}
+
+/** Ignores every message except the reply to the request with this id. */
+export function onReplyTo(id: MessageId, onReply: (reply: Response) => void): MessageObserver {
+  return {
+    ...NO_OBSERVER,
+    onMessage: (message) => {
+      if (isReplyTo(id, message)) onReply(message);
+    },
+  };
+}
+
 /** Whether a message is the reply to the request with this id. */
 export function isReplyTo(id: MessageId, message: Message): message is Response {
   return message.kind === 'response' && message.id?.key === id.key;
 }
 
 /**
- * The observer of a request, spared a second reply: what was begun on account of the first must not
- * be followed by another, and a later request of the same id must not get it.
+ * Drops a second reply: what the first one started must not be followed by another reply, and a
+ * later request with the same id must not get it.
  */
 export function withOneReply(message: Message, observer: MessageObserver): MessageObserver {
   if (message.kind !== 'request') return observer;
   let hasReplied = false;
-  return {
-    congested: () => observer.congested(),
-    onMessage: (received) => {
-      if (isReplyTo(message.id, received)) {
-        if (hasReplied) return;
-        hasReplied = true;
-      }
-      observer.onMessage(received);
-    },
-  };
-}
-
-/** A result for a request, from its JSON. */
-export function resultFor(id: MessageId, result: Buffer | string): Response {
-  const bytes = Buffer.concat([
-    Buffer.from(`{"jsonrpc":"2.0","id":${id.raw},"result":`),
-    Buffer.from(result),
-    Buffer.from('}'),
-  ]);
-  return { kind: 'response', bytes, id, isError: false };
-}
-
-/** An id of a request that the proxy itself makes; no client's counter gets there. */
-export function ownId(name: string): MessageId {
-  const text = `mcp-latchkey:${name}`;
-  return { raw: JSON.stringify(text), key: `s${text}` };
+  return mapMessages(observer, (received) => {
+    if (!isReplyTo(message.id, received)) return received;
+    if (hasReplied) return undefined;
+    hasReplied = true;
+    return received;
+  });
 }
