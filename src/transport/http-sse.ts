@@ -17,7 +17,14 @@ import { RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
 import { listChanges, type Session, sessionFrom } from './session.ts';
 import type { TransportOptions } from './streamable-http.ts';
 import { ToolCache } from './tool-cache.ts';
-import { type Delivery, type MessageObserver, masked, type Transport } from './transport.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  masked,
+  NO_OBSERVER,
+  type Transport,
+} from './transport.ts';
 
 /** A stream that is ready for messages, or why there is none. */
 type Readiness =
@@ -38,7 +45,7 @@ export class HttpSse implements Transport {
   readonly #failures: FailureDiagnosis;
   readonly #tools = new ToolCache();
   readonly #endWatch: () => void;
-  #listener: MessageObserver = SILENT;
+  #listener: MessageObserver = NO_OBSERVER;
   #session: Session | undefined;
   /** The newest one, open or not. */
   #stream: HttpSseStream | undefined;
@@ -236,7 +243,7 @@ export class HttpSse implements Transport {
       stream.close();
       return why;
     };
-    const reading = this.#reading(lost.initialize, SILENT);
+    const reading = this.#reading(lost.initialize, NO_OBSERVER);
     const hello = await stream.send(lost.initialize, reading, key).ended;
     if (hello.kind !== 'replied') return giveUp({ end: hello });
     const renewed = this.#session as Session;
@@ -246,7 +253,7 @@ export class HttpSse implements Transport {
       return giveUp({ failure: { reason: 'gateway_error', gateway, detail } });
     }
     if (lost.initialized !== undefined) {
-      const end = await stream.send(lost.initialized, SILENT, key).ended;
+      const end = await stream.send(lost.initialized, NO_OBSERVER, key).ended;
       if (end.kind !== 'accepted') return giveUp({ end });
       renewed.initialized = lost.initialized;
     }
@@ -260,11 +267,9 @@ export class HttpSse implements Transport {
 
   #reading(message: Message, observer: MessageObserver): MessageObserver {
     if (message.kind !== 'request') return observer;
-    return {
-      congested: () => observer.congested(),
-      onMessage: (received) =>
-        observer.onMessage(received.kind === 'response' ? this.#read(message, received) : received),
-    };
+    return mapMessages(observer, (received) =>
+      received.kind === 'response' ? this.#read(message, received) : received,
+    );
   }
 
   /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
@@ -285,5 +290,3 @@ export class HttpSse implements Transport {
     return reply;
   }
 }
-
-const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };

@@ -7,7 +7,7 @@ export interface SessionHeaders {
   /** `Mcp-Session-Id`, to be sent along with everything later. */
   readonly id?: string;
   /** Why the id that the gateway gave cannot be sent, in words. */
-  readonly idTrouble?: string;
+  readonly idProblem?: string;
   /** The negotiated revision, sent as `MCP-Protocol-Version`. */
   readonly protocolVersion?: string;
 }
@@ -58,14 +58,14 @@ function copyOf(json: Buffer | undefined): Buffer | undefined {
 }
 
 /** The session that the head of an answer to `initialize` begins, where it names one. */
-export function sessionNamedIn(headers: Headers = {}): Pick<Session, 'id' | 'idTrouble'> {
+export function sessionNamedIn(headers: Headers = {}): Pick<Session, 'id' | 'idProblem'> {
   const value = headers['mcp-session-id'];
   if (value === undefined) return {};
   // A proxy may have joined equal lines into one (RFC 9110 §5.3).
   const [id = '', ...others] = new Set([value].flat().flatMap((line) => line.split(/,[ \t]+/)));
-  if (others.length > 0) return { idTrouble: 'it came more than once, with different values' };
-  if (id === '') return { idTrouble: 'it is empty' };
-  return isVisibleAscii(id) ? { id } : { idTrouble: 'it is not visible ASCII' };
+  if (others.length > 0) return { idProblem: 'it came more than once, with different values' };
+  if (id === '') return { idProblem: 'it is empty' };
+  return isVisibleAscii(id) ? { id } : { idProblem: 'it is not visible ASCII' };
 }
 
 /**

@@ -4,6 +4,7 @@ import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
 import type { Diagnosis } from '../http/classify-network-error.ts';
+import type { Headers } from '../http/request.ts';
 import {
   type Message,
   type Notification,
@@ -34,7 +35,14 @@ import {
   sessionNamedIn,
 } from './session.ts';
 import { ToolCache } from './tool-cache.ts';
-import { type Delivery, type MessageObserver, masked, type Transport } from './transport.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  masked,
+  NO_OBSERVER,
+  type Transport,
+} from './transport.ts';
 
 export interface TransportOptions extends EndpointOptions {
   readonly keys: KeyProvider;
@@ -170,7 +178,7 @@ export class StreamableHttp implements Transport {
       if (waitMs === undefined) {
         const ownReply = message.kind === 'request' && replyInErrorResponse(message, end);
         if (ownReply) {
-          observer.onMessage(this.#read(message, ownReply, exchange));
+          observer.onMessage(this.#read(message, ownReply, exchange.headers));
           return undefined;
         }
         const isInSession = session?.id !== undefined;
@@ -199,19 +207,18 @@ export class StreamableHttp implements Transport {
   #exchange(message: Message, observer: MessageObserver): Exchange {
     const { maxMessageBytes, secrets } = this.#options;
     if (message.kind !== 'request') return new Exchange('acceptance', observer, maxMessageBytes);
-    const reading: MessageObserver = {
-      congested: () => observer.congested(),
-      onMessage: (received) => observer.onMessage(this.#read(message, received, exchange)),
-    };
-    const exchange: Exchange = new Exchange(message.id, masked(reading, secrets), maxMessageBytes);
+    const reading = mapMessages(observer, (received) =>
+      this.#read(message, secrets.maskMessage(received), exchange.headers),
+    );
+    const exchange: Exchange = new Exchange(message.id, reading, maxMessageBytes);
     return exchange;
   }
 
   /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
-  #read(request: Request, received: Message, exchange: Exchange): Message {
+  #read(request: Request, received: Message, headers: Headers): Message {
     if (received.kind !== 'response' || received.id?.key !== request.id.key) return received;
     if (received.isError) return this.#explained(request, received);
-    if (request.method === 'initialize') this.#learnSession(request, received, exchange);
+    if (request.method === 'initialize') this.#learnSession(request, received, headers);
     if (request.method === 'tools/list') this.#rememberTools(request, received);
     return received;
   }
@@ -236,15 +243,15 @@ export class StreamableHttp implements Transport {
     );
   }
 
-  #learnSession(initialize: Request, reply: Response, { headers }: Exchange): void {
+  #learnSession(initialize: Request, reply: Response, headers: Headers): void {
     const session = sessionFrom(initialize, headers, reply);
     this.#session = session;
     this.#endSession(this.#replaced, session);
     this.#replaced = undefined;
-    const { id, idTrouble, protocolVersion = 'unknown' } = session;
+    const { id, idProblem, protocolVersion = 'unknown' } = session;
     let kind = id === undefined ? 'without a session' : 'with a session';
-    if (idTrouble !== undefined) {
-      this.#options.log.warn(`cannot use the gateway's Mcp-Session-Id: ${idTrouble}`);
+    if (idProblem !== undefined) {
+      this.#options.log.warn(`cannot use the gateway's Mcp-Session-Id: ${idProblem}`);
       kind = 'with a session id that cannot be used';
     }
     this.#options.log.info(`initialized, revision ${protocolVersion}, ${kind}`);
@@ -279,7 +286,7 @@ export class StreamableHttp implements Transport {
   async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
     this.#options.log.info('the gateway no longer knows the session: initializing anew');
     const renew = (message: Message) =>
-      this.#deliver(message, SILENT, new DeliveryState({ isRenewal: true }));
+      this.#deliver(message, NO_OBSERVER, new DeliveryState({ isRenewal: true }));
     let failure = await renew(lost.initialize);
     const renewed = this.#session as Session | undefined;
     if (renewed === undefined) {
@@ -353,7 +360,7 @@ export class StreamableHttp implements Transport {
 
   async #deleteSession(session: SessionHeaders | undefined, limitMs: number): Promise<void> {
     if (session?.id === undefined) return;
-    const exchange = new Exchange('acceptance', SILENT, this.#options.maxMessageBytes);
+    const exchange = new Exchange('acceptance', NO_OBSERVER, this.#options.maxMessageBytes);
     const timer = setTimeout(() => exchange.abort(), limitMs);
     // Not awaited: the source of the key may take longer than there is time.
     void this.#options.keys.current().then((key) => {
@@ -373,5 +380,3 @@ export class StreamableHttp implements Transport {
     return { reason: 'unreachable', gateway, key: key.origin, ...diagnosis };
   }
 }
-
-const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };
