@@ -3,7 +3,6 @@ import type { KeyProvider } from '../auth/key-provider.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
-import type { Diagnosis } from '../http/classify-network-error.ts';
 import type { Headers } from '../http/request.ts';
 import {
   type Message,
@@ -13,19 +12,26 @@ import {
   readMessages,
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
-import { failureOfKey, replyInErrorResponse } from './classify-outcome.ts';
+import { type Attempt, DeliveryLoop, type DeliverySteps } from './delivery.ts';
+import {
+  type FailedAttempt,
+  followRedirect,
+  type Policy,
+  renewCredential,
+  renewLostSession,
+  retry,
+  trustSystemStore,
+} from './delivery-policies.ts';
 import { DeliveryState } from './delivery-state.ts';
 import { FailureDiagnosis } from './diagnose-failure.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange, type ExchangeOutcome } from './exchange.ts';
 import { explainEnvelope } from './explain-error.ts';
-import { HandshakeGate } from './handshake-gate.ts';
 import { isLostSession } from './lost-session.ts';
-import { isInitialize, isInitialized } from './methods.ts';
-import { outcomeOf, wasNotRun } from './not-run.ts';
-import { Remedies, type RemedyOptions } from './remedies.ts';
+import { isInitialize } from './methods.ts';
+import { redirectWithin } from './redirect.ts';
 import { resume } from './resumption.ts';
-import { RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
+import { RETRY_LIMIT_MS } from './retry-policy.ts';
 import { ServerStream } from './server-stream.ts';
 import {
   listChanges,
@@ -55,10 +61,15 @@ export interface TransportOptions extends EndpointOptions {
   readonly log: Log;
 }
 
+interface Posted extends Attempt {
+  /** The one that the message was sent in. */
+  readonly session: Session | undefined;
+}
+
 /** Of a request that was sent. */
 interface Context {
   readonly observer: MessageObserver;
-  readonly course: DeliveryState;
+  readonly state: DeliveryState;
   /** The one that it was sent in. */
   readonly session: Session | undefined;
   /** Where it was sent. */
@@ -77,7 +88,7 @@ export class StreamableHttp implements Transport {
   readonly #options: TransportOptions;
   readonly #endpoint: Endpoint;
   readonly #failures: FailureDiagnosis;
-  readonly #remedyOptions: RemedyOptions;
+  readonly #loop: DeliveryLoop<Posted>;
   readonly #tools = new ToolCache();
   #session: Session | undefined;
   /** The newest `initialize`: the head of its answer names the session before the reply is there. */
@@ -85,7 +96,6 @@ export class StreamableHttp implements Transport {
   #renewal: Promise<Failure | undefined> | undefined;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
-  readonly #barrier = new HandshakeGate();
   /** What was there before an `initialize` that has not succeeded yet. */
   #replaced: Session | undefined;
   /** Sessions that are being ended in the background. */
@@ -95,9 +105,16 @@ export class StreamableHttp implements Transport {
     this.#options = options;
     this.#endpoint = new Endpoint(options);
     this.#failures = new FailureDiagnosis(options, this.#endpoint.displayUrl);
-    const { keys, url } = options;
-    const renewSession = (lost: Session) => this.#renewSession(lost);
-    this.#remedyOptions = { keys, endpoint: this.#endpoint, origin: url.origin, renewSession };
+    const steps: DeliverySteps<Posted> = {
+      attempt: (message, observer, state) => this.#attempt(message, observer, state),
+      initialized: (notification) => this.#initialized(notification),
+      mayRepeat: (request) => this.#tools.mayRepeat(request),
+      policies: (state) => this.#policies(state),
+      read: (request, reply) => this.#read(request, reply, {}),
+      failureOf: ({ outcome, session, ...context }) =>
+        this.#failures.failureOf(outcome, { ...context, isInSession: session?.id !== undefined }),
+    };
+    this.#loop = new DeliveryLoop(steps, options.log);
   }
 
   listen(observer: MessageObserver): void {
@@ -105,15 +122,7 @@ export class StreamableHttp implements Transport {
   }
 
   send(message: Message, observer: MessageObserver): Delivery {
-    const course = new DeliveryState();
-    const before = this.#barrier.before(message);
-    course.done =
-      before === undefined
-        ? this.#deliver(message, observer, course)
-        : before.then(() => this.#deliver(message, observer, course));
-    if (isInitialize(message) || isInitialized(message))
-      this.#barrier.raise(message.method, course.done);
-    return course;
+    return this.#loop.send(message, observer);
   }
 
   async close(limitMs: number): Promise<void> {
@@ -125,70 +134,59 @@ export class StreamableHttp implements Transport {
     await this.#endpoint.close();
   }
 
-  /** Sends the message, again where that is safe and may help, until it is settled. */
-  async #deliver(
+  async #attempt(
     message: Message,
     observer: MessageObserver,
-    course: DeliveryState,
-  ): Promise<Failure | undefined> {
-    const start = Date.now();
-    const mayRepeat = () => message.kind === 'request' && this.#tools.mayRepeat(message);
-    const { retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
-    const { isRenewal } = course;
-    let remedies: Remedies | undefined;
-    for (let attempt = 1; ; ) {
-      const key = await this.#options.keys.current();
-      if (key.kind === 'unusable') return failureOfKey(this.#endpoint.displayUrl, key);
-      const trouble = this.#endpoint.open();
-      if (trouble !== undefined) return this.#unreachable(trouble, key);
-      if (!isRenewal) await this.#renewal;
-      if (course.isOver) return undefined;
-      const session = this.#sessionFor(message, isRenewal);
-      const target = remedies?.target ?? this.#endpoint.target;
-      const exchange = this.#exchange(message, observer);
-      course.attempt = exchange;
-      if (isInitialize(message)) this.#handshake = exchange;
-      this.#endpoint.post(exchange, target, message, { key, session });
-      let end = await exchange.ended;
-      if (
-        end.kind === 'transport-error' &&
-        message.kind === 'request' &&
-        message.headers === undefined
-      ) {
-        end = await this.#resume(exchange, end, message, { observer, course, session, target });
-      }
-      if (end.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
-      if (end.kind === 'replied' || end.kind === 'accepted') this.#serverStream?.keyWorks(key);
-      if (course.isOver || end.kind === 'replied' || end.kind === 'aborted') return undefined;
-      if (message.kind !== 'request' && end.kind === 'accepted') {
-        if (isInitialized(message)) this.#initialized(message);
-        return undefined;
-      }
-      course.attempt = undefined;
-      const isNotRun = wasNotRun(outcomeOf(end));
-      if (!isNotRun) course.hadAttempt = true;
-      if (isNotRun || mayRepeat()) {
-        remedies ??= new Remedies(this.#remedyOptions, target);
-        const remedy = await remedies.after(end, { message, key, session, isRenewal });
-        if (remedy === 'again') continue;
-        if (remedy !== undefined) return remedy.over;
-      }
-      const elapsedMs = Date.now() - start;
-      const waitMs = waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat });
-      if (waitMs === undefined) {
-        const ownReply = message.kind === 'request' && replyInErrorResponse(message, end);
-        if (ownReply) {
-          observer.onMessage(this.#read(message, ownReply, exchange.headers));
-          return undefined;
-        }
-        const isInSession = session?.id !== undefined;
-        return this.#failures.failureOf(end, { key, mayRepeat, attempts: attempt, isInSession });
-      }
-      this.#options.log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
-      await course.pause(waitMs);
-      if (course.isOver) return undefined;
-      attempt++;
+    state: DeliveryState,
+  ): Promise<Posted | { readonly settled: Failure | undefined }> {
+    const key = await this.#options.keys.current();
+    const failure = this.#endpoint.open(key);
+    if (failure !== undefined) return { settled: failure };
+    if (!state.isRenewal) await this.#renewal;
+    if (state.isOver) return { settled: undefined };
+    const session = this.#sessionFor(message, state.isRenewal);
+    state.target ??= this.#endpoint.target;
+    const { target } = state;
+    const exchange = this.#exchange(message, observer);
+    state.attempt = exchange;
+    if (isInitialize(message)) this.#handshake = exchange;
+    this.#endpoint.post(exchange, target, message, { key, session });
+    let outcome = await exchange.ended;
+    if (
+      outcome.kind === 'transport-error' &&
+      message.kind === 'request' &&
+      message.headers === undefined
+    ) {
+      const context = { observer, state, session, target };
+      outcome = await this.#resume(exchange, outcome, message, context);
     }
+    if (outcome.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
+    if (outcome.kind === 'replied' || outcome.kind === 'accepted')
+      this.#serverStream?.keyWorks(key);
+    return { outcome, key, isOfMessage: true, session };
+  }
+
+  #policies(state: DeliveryState): readonly Policy<Posted & FailedAttempt>[] {
+    const { keys, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
+    return [
+      renewCredential(keys),
+      renewLostSession(
+        ({ session }) => session?.id !== undefined && !state.isRenewal,
+        ({ session }) => this.#renewSession(session as Session),
+      ),
+      followRedirect(({ outcome }) => this.#follow(outcome, state)),
+      trustSystemStore(this.#endpoint),
+      retry(retryLimitMs),
+    ];
+  }
+
+  #follow(outcome: ExchangeOutcome, state: DeliveryState): boolean {
+    const redirected = redirectWithin(this.#options.url.origin, state.target as string, outcome);
+    if (redirected === undefined) return false;
+    state.target = redirected;
+    // 308 is for good (RFC 9110 §15.4.9).
+    if (outcome.kind === 'http-error' && outcome.status === 308) this.#endpoint.target = redirected;
+    return true;
   }
 
   /**
@@ -279,14 +277,14 @@ export class StreamableHttp implements Transport {
       this.#renewal = undefined;
     });
     this.#renewal = renewal;
-    this.#barrier.raise('initialize', renewal);
+    this.#loop.holdFor(renewal);
     return renewal;
   }
 
   async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
     this.#options.log.info('the gateway no longer knows the session: initializing anew');
     const renew = (message: Message) =>
-      this.#deliver(message, NO_OBSERVER, new DeliveryState({ isRenewal: true }));
+      this.#loop.deliver(message, NO_OBSERVER, new DeliveryState({ isRenewal: true }));
     let failure = await renew(lost.initialize);
     const renewed = this.#session as Session | undefined;
     if (renewed === undefined) {
@@ -313,7 +311,7 @@ export class StreamableHttp implements Transport {
     first: Exchange,
     broken: ExchangeOutcome,
     request: Request,
-    { observer, course, session, target }: Context,
+    { observer, state, session, target }: Context,
   ): Promise<ExchangeOutcome> {
     const { keys, log } = this.#options;
     const timeoutMs = this.#endpoint.timeoutMs(request);
@@ -323,7 +321,7 @@ export class StreamableHttp implements Transport {
       this.#endpoint.get(exchange, target, lastEventId, { key, session }, timeoutMs);
       return exchange;
     };
-    return resume(first, broken, { keys, course, timeoutMs, open });
+    return resume(first, broken, { keys, state, timeoutMs, open });
   }
 
   #openServerStream(): void {
@@ -373,10 +371,5 @@ export class StreamableHttp implements Transport {
 
   #sessionFailure(detail: string): Failure {
     return { reason: 'gateway_error', gateway: this.#endpoint.displayUrl, detail };
-  }
-
-  #unreachable(diagnosis: Diagnosis, key: KeyResult): Failure {
-    const gateway = this.#endpoint.displayUrl;
-    return { reason: 'unreachable', gateway, key: key.origin, ...diagnosis };
   }
 }

@@ -202,7 +202,7 @@ describe('what an observer throws on an HTTP+SSE stream', () => {
       routes,
       timeoutMs: 0,
     });
-    endpoint.open();
+    endpoint.open(key);
     onTestFinished(() => endpoint.close());
     const stream = new HttpSseStream({
       endpoint,
