@@ -3,7 +3,7 @@ import type { KeyProvider } from '../auth/key-provider.ts';
 import type { Failure } from '../failures/failure.ts';
 import type { Message } from '../jsonrpc/message.ts';
 import type { Endpoint } from './endpoint.ts';
-import type { ExchangeOutcome } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { belongsToSession, isLostSession } from './lost-session.ts';
 import { waitBeforeRetry } from './retry-policy.ts';
 

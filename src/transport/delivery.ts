@@ -5,7 +5,7 @@ import type { Log } from '../log.ts';
 import { replyInErrorResponse } from './classify-outcome.ts';
 import { decide, type FailedAttempt, type Policy } from './delivery-policies.ts';
 import { DeliveryState } from './delivery-state.ts';
-import type { ExchangeOutcome } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { HandshakeGate } from './handshake-gate.ts';
 import { isInitialize, isInitialized } from './methods.ts';
 import { outcomeOf, wasNotRun } from './not-run.ts';

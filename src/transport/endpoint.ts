@@ -8,7 +8,8 @@ import type { Route } from '../http/route.ts';
 import type { Routes } from '../http/routes.ts';
 import type { Message } from '../jsonrpc/message.ts';
 import { failureOfKey } from './classify-outcome.ts';
-import type { Exchange, ExchangeOutcome } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { isOpenEnded } from './methods.ts';
 import type { SessionHeaders } from './session.ts';
 

@@ -15,7 +15,7 @@ import {
 import type { DeliveryState } from './delivery-state.ts';
 import type { FailureDiagnosis } from './diagnose-failure.ts';
 import type { Endpoint } from './endpoint.ts';
-import type { ExchangeOutcome } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { explainEnvelope } from './explain-error.ts';
 import { HttpSseStream } from './http-sse-stream.ts';
 import { belongsToSession } from './lost-session.ts';

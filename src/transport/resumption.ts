@@ -1,7 +1,8 @@
 import type { KeyResult } from '../auth/key.ts';
 import type { KeyProvider } from '../auth/key-provider.ts';
 import type { DeliveryState } from './delivery-state.ts';
-import type { Exchange, ExchangeOutcome } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { isTimeout, mayPass } from './retry-policy.ts';
 
 const DEFAULT_WAIT_MS = 1_000;

@@ -25,7 +25,8 @@ import {
 import { DeliveryState } from './delivery-state.ts';
 import { FailureDiagnosis } from './diagnose-failure.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
-import { Exchange, type ExchangeOutcome } from './exchange.ts';
+import { Exchange } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { explainEnvelope } from './explain-error.ts';
 import { isLostSession } from './lost-session.ts';
 import { isInitialize } from './methods.ts';

@@ -12,7 +12,7 @@ import {
   retry,
   trustSystemStore,
 } from '../../src/transport/delivery-policies.ts';
-import type { ExchangeOutcome } from '../../src/transport/exchange.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
 
 const KEY: KeyResult = { kind: 'none', origin: { source: 'none', origin: 'none' } };
 const CALL: Message = {

@@ -4,7 +4,7 @@ import type { Failure } from '../../src/failures/failure.ts';
 import type { Message, Response } from '../../src/jsonrpc/message.ts';
 import { type Attempt, DeliveryLoop } from '../../src/transport/delivery.ts';
 import type { Policy } from '../../src/transport/delivery-policies.ts';
-import type { ExchangeOutcome } from '../../src/transport/exchange.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
 import { NO_OBSERVER } from '../../src/transport/transport.ts';
 
 const key: KeyResult = { kind: 'none', origin: { source: 'none', origin: 'none' } };
