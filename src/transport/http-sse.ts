@@ -1,6 +1,6 @@
 import type { Failure } from '../failures/failure.ts';
 import { watchForSleep } from '../http/sleep-watch.ts';
-import { type Message, type Request, type Response, readMessages } from '../jsonrpc/message.ts';
+import type { Message, Request, Response } from '../jsonrpc/message.ts';
 import { type Attempt, DeliveryLoop, type DeliverySteps } from './delivery.ts';
 import {
   decide,
@@ -236,11 +236,7 @@ export class HttpSse implements Transport {
       if (outcome.kind !== 'accepted') return giveUp({ outcome });
       renewed.initialized = lost.initialized;
     }
-    for (const bytes of listChanges(lost, renewed)) {
-      for (const message of readMessages(bytes).messages) {
-        if (message.kind !== 'unusable') this.#listener.onMessage(message);
-      }
-    }
+    for (const change of listChanges(lost, renewed)) this.#listener.onMessage(change);
     return { stream };
   }
 

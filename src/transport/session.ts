@@ -72,12 +72,16 @@ export function sessionNamedIn(headers: Headers = {}): Pick<Session, 'id' | 'idP
  * The notifications that tell a client what a new session changed: a `list_changed` for each list
  * that the gateway said it would announce changes of, and whose capability is another now.
  */
-export function listChanges(before: Session, after: Session): Buffer[] {
+export function listChanges(before: Session, after: Session): Notification[] {
   return LISTS.filter((name) => {
     const list = before.lists.get(name);
     const isPromised = valueIn(memberOf(list, 'listChanged')) === true;
     return isPromised && list?.equals(after.lists.get(name) ?? Buffer.alloc(0)) === false;
-  }).map((name) => Buffer.from(`{"jsonrpc":"2.0","method":"notifications/${name}/list_changed"}`));
+  }).map((name) => {
+    const method = `notifications/${name}/list_changed`;
+    const bytes = Buffer.from(`{"jsonrpc":"2.0","method":"${method}"}`);
+    return { kind: 'notification', method, bytes };
+  });
 }
 
 function isVisibleAscii(value: unknown): value is string {

@@ -4,13 +4,7 @@ import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
 import type { Headers } from '../http/request.ts';
-import {
-  type Message,
-  type Notification,
-  type Request,
-  type Response,
-  readMessages,
-} from '../jsonrpc/message.ts';
+import type { Message, Notification, Request, Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import { type Attempt, DeliveryLoop, type DeliverySteps } from './delivery.ts';
 import {
@@ -299,11 +293,7 @@ export class StreamableHttp implements Transport {
       return failure;
     }
     this.#serverMessages?.onNewSession?.();
-    for (const bytes of listChanges(lost, renewed)) {
-      for (const message of readMessages(bytes).messages) {
-        if (message.kind !== 'unusable') this.#serverMessages?.onMessage(message);
-      }
-    }
+    for (const change of listChanges(lost, renewed)) this.#serverMessages?.onMessage(change);
     return undefined;
   }
 
