@@ -6,7 +6,7 @@ import { classifyNetworkError } from '../http/classify-network-error.ts';
 import type { Headers } from '../http/request.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
 import type { Request, Response } from '../jsonrpc/message.ts';
-import type { ExchangeOutcome } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 
 /** What is known of a request besides how its exchange ended. */
 export interface Circumstances {

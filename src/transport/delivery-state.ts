@@ -20,6 +20,8 @@ export class DeliveryState implements Delivery {
   /** It renews the session, so it must not wait for that. */
   readonly isRenewal: boolean;
   attempt: Attempt | undefined;
+  /** Path and query that it is sent to. Undefined before the first attempt. */
+  target: string | undefined;
   /** Whether an attempt before the present one may have run. */
   hadAttempt = false;
   #wake: (() => void) | undefined;

@@ -4,8 +4,9 @@ import { errorCodeOf, type Message, type Request, type Response } from '../jsonr
 import { FailureDiagnosis } from './diagnose-failure.ts';
 import { Endpoint } from './endpoint.ts';
 import type { HttpSse } from './http-sse.ts';
+import { isInitialize } from './methods.ts';
 import { StreamableHttp, type TransportOptions } from './streamable-http.ts';
-import type { Delivery, MessageObserver, Transport } from './transport.ts';
+import { type Delivery, type MessageObserver, mapMessages, type Transport } from './transport.ts';
 
 /**
  * Streamable HTTP, or the deprecated HTTP+SSE: once and for all where `transport` is `sse`; with
@@ -35,81 +36,51 @@ export class TransportDetector implements Transport {
   }
 
   send(message: Message, observer: MessageObserver): Delivery {
-    return this.#chosen?.send(message, observer) ?? this.#sendBefore(message, observer);
+    if (this.#chosen !== undefined) return this.#chosen.send(message, observer);
+    const gateway = this.#gateway;
+    // A reply to something that the gateway asks meanwhile must not wait for the gateway.
+    if (gateway !== undefined && (this.#choosing === undefined || message.kind === 'response')) {
+      if (isInitialize(message)) return this.#tryGateway(gateway, message, observer);
+      return gateway.send(message, observer);
+    }
+    // It failed before: a file of this program was gone.
+    if (this.#choosing === undefined) this.#chooseHttpSse();
+    const delivery = new LaterDelivery();
+    const send = () => delivery.send(this.#chosen ?? gateway, message, observer);
+    delivery.done = (this.#choosing as Promise<unknown>).then(send);
+    return delivery;
   }
 
   async close(limitMs: number): Promise<void> {
     await Promise.all([this.#gateway?.close(limitMs), this.#httpSse?.close(limitMs)]);
   }
 
-  /** Before the choice is made. */
-  #sendBefore(message: Message, observer: MessageObserver): Delivery {
-    // A reply to something that the gateway asks meanwhile must not wait for the gateway.
-    if (
-      this.#gateway !== undefined &&
-      (this.#choosing === undefined || message.kind === 'response')
-    ) {
-      const isInitialize = message.kind === 'request' && message.method === 'initialize';
-      return isInitialize
-        ? this.#tryGateway(this.#gateway, message, observer)
-        : this.#gateway.send(message, observer);
-    }
-    // It failed before: a file of this program was gone.
-    if (this.#gateway === undefined && this.#choosing === undefined) this.#chooseHttpSse();
-    return sendAfter(this.#choosing, () =>
-      (this.#chosen ?? this.#gateway)?.send(message, observer),
-    );
-  }
-
   #tryGateway(gateway: StreamableHttp, initialize: Request, observer: MessageObserver): Delivery {
     let refusal: Response | undefined;
-    let isOver = false;
-    let sending = gateway.send(initialize, {
-      congested: () => observer.congested(),
-      onMessage: (received) => {
-        if (
-          received.kind === 'response' &&
-          mayBeHttpSseOnly(received.refusedWith, codeIn(received))
-        ) {
-          refusal = received;
-        } else observer.onMessage(received);
-      },
+    const exceptRefusal = mapMessages(observer, (received) => {
+      const isRefusal =
+        received.kind === 'response' && mayBeHttpSseOnly(received.refusedWith, codeIn(received));
+      if (isRefusal) refusal = received;
+      return isRefusal ? undefined : received;
     });
-    const tried = sending.done;
+    const delivery = new LaterDelivery();
+    const tried = delivery.send(gateway, initialize, exceptRefusal);
     const choosing = this.#choose(async () => {
       const failure = await tried;
-      if (isOver) return undefined;
+      if (delivery.isOver) return undefined;
       if (failure === undefined && refusal === undefined) return gateway;
       const mayBeOlder =
         refusal !== undefined || mayBeHttpSseOnly(failure?.status, failure?.rpcCode);
       return mayBeOlder ? this.#openHttpSseIfOffered() : undefined;
     });
     this.#choosing = choosing;
-    const done = choosing.then(async (chosen): Promise<Failure | undefined> => {
-      if (chosen !== undefined && chosen !== gateway && !isOver) {
-        sending = chosen.send(initialize, observer);
-        return sending.done;
-      }
-      if (refusal !== undefined && !isOver) observer.onMessage(refusal);
+    delivery.done = choosing.then((chosen) => {
+      if (delivery.isOver || chosen === gateway) return tried;
+      if (chosen !== undefined) return delivery.send(chosen, initialize, observer);
+      if (refusal !== undefined) observer.onMessage(refusal);
       return tried;
     });
-    const over = () => {
-      isOver = true;
-    };
-    return {
-      done,
-      get mayHaveRun() {
-        return sending.mayHaveRun;
-      },
-      stop: () => {
-        over();
-        sending.stop();
-      },
-      abort: () => {
-        over();
-        sending.abort();
-      },
-    };
+    return delivery;
   }
 
   #chooseHttpSse(): void {
@@ -159,32 +130,34 @@ function codeIn(response: Response): number | undefined {
   return typeof code === 'number' ? code : undefined;
 }
 
-/** Sends once `before` has come about, unless it has been given up by then. */
-function sendAfter(
-  before: Promise<unknown> | undefined,
-  send: () => Delivery | undefined,
-): Delivery {
-  let isOver = false;
-  let sending: Delivery | undefined;
-  const begin = async () => {
-    await before;
-    if (isOver) return undefined;
-    sending = send();
-    return sending?.done;
-  };
-  const done = begin();
-  return {
-    done,
-    get mayHaveRun() {
-      return sending?.mayHaveRun === true;
-    },
-    stop: () => {
-      isOver = true;
-      sending?.stop();
-    },
-    abort: () => {
-      isOver = true;
-      sending?.abort();
-    },
-  };
+/** Of a message whose transport is chosen while it waits, or changed once. */
+class LaterDelivery implements Delivery {
+  done: Promise<Failure | undefined> = Promise.resolve(undefined);
+  isOver = false;
+  #current: Delivery | undefined;
+
+  get mayHaveRun(): boolean {
+    return this.#current?.mayHaveRun === true;
+  }
+
+  /** Sends it, unless it is over. Resolves as `Delivery.done` does. */
+  async send(
+    transport: Transport | undefined,
+    message: Message,
+    observer: MessageObserver,
+  ): Promise<Failure | undefined> {
+    if (this.isOver) return undefined;
+    this.#current = transport?.send(message, observer);
+    return this.#current?.done;
+  }
+
+  stop(): void {
+    this.isOver = true;
+    this.#current?.stop();
+  }
+
+  abort(): void {
+    this.isOver = true;
+    this.#current?.abort();
+  }
 }

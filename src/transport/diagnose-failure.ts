@@ -5,7 +5,7 @@ import type { NetworkCause } from '../failures/network-causes.ts';
 import type { Log } from '../log.ts';
 import { classifyOutcome } from './classify-outcome.ts';
 import type { EndpointOptions } from './endpoint.ts';
-import type { ExchangeOutcome } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 
 interface ExplainerOptions extends EndpointOptions {
   readonly maxMessageBytes: number;

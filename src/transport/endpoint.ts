@@ -1,4 +1,5 @@
 import { headerOfKey, type KeyResult } from '../auth/key.ts';
+import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { displayUrl } from '../failures/url-secrets.ts';
 import type { Diagnosis } from '../http/classify-network-error.ts';
@@ -6,7 +7,9 @@ import type { HttpClient } from '../http/client.ts';
 import { isProxyFailure } from '../http/http-proxy.ts';
 import type { Routes } from '../http/routes.ts';
 import type { Message } from '../jsonrpc/message.ts';
-import type { Exchange, ExchangeOutcome } from './exchange.ts';
+import { failureOfKey } from './classify-outcome.ts';
+import type { Exchange } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { isOpenEnded } from './methods.ts';
 import type { SessionHeaders } from './session.ts';
 
@@ -49,8 +52,16 @@ export class Endpoint {
     this.sessionTarget = this.target;
   }
 
-  /** Opens the way there, once. Returns why it cannot be opened: that may be tried again. */
-  open(): Diagnosis | undefined {
+  /** Opens the route there, once. Returns why nothing can be sent with `key`: that may change. */
+  open(key: KeyResult): Failure | undefined {
+    const gateway = this.displayUrl;
+    if (key.kind === 'unusable') return failureOfKey(gateway, key);
+    const diagnosis = this.#openRoute();
+    if (diagnosis === undefined) return undefined;
+    return { reason: 'unreachable', gateway, key: key.origin, ...diagnosis };
+  }
+
+  #openRoute(): Diagnosis | undefined {
     const { url, routes } = this.#options;
     try {
       this.#route ??= routes.open(url.origin);

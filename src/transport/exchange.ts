@@ -14,7 +14,9 @@ import {
   readMessages,
   type Unusable,
 } from '../jsonrpc/message.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { Linger } from './linger.ts';
+import { isJson, isSuccess, mediaType, sendableId, whatItIs } from './response-parts.ts';
 import type { MessageObserver } from './transport.ts';
 
 /**
@@ -23,49 +25,9 @@ import type { MessageObserver } from './transport.ts';
  */
 export type Expectation = MessageId | 'acceptance' | 'stream';
 
-/** How an exchange came out: facts of the wire, to be judged by the gateway. */
-export type ExchangeOutcome =
-  /** The reply was given to the observer. More messages may follow on an event stream. */
-  | { readonly kind: 'replied' }
-  /** A 2xx where no reply is due; of an event stream that was due, its end. */
-  | { readonly kind: 'accepted'; readonly isEventStream: boolean }
-  /**
-   * Not a 2xx. `body` is at most 64 KiB of it; `reply` is the response with the request's id that
-   * was found in it, an error or a result. `isReplyCut`: it is JSON that was not read to its end,
-   * so that there may have been a reply in it.
-   */
-  | {
-      readonly kind: 'http-error';
-      readonly status: number;
-      readonly headers: Headers;
-      readonly body: Buffer;
-      readonly reply?: Response;
-      readonly isReplyCut?: true;
-    }
-  /** A 2xx with a body that is not the reply; `what` says in words what it is instead. */
-  | { readonly kind: 'not-mcp'; readonly status: number; readonly what: string }
-  /** A message larger than the limit. */
-  | { readonly kind: 'too-large'; readonly status: number }
-  /**
-   * The connection failed or the body broke off. `sent`: the request had begun to leave this
-   * machine, so it may have run. `status` is there once the answer's head was.
-   */
-  | {
-      readonly kind: 'transport-error';
-      readonly error: Error;
-      readonly sent: boolean;
-      readonly status?: number;
-    }
-  /** This program failed in itself on an event of the request, which may have run. */
-  | { readonly kind: 'bug'; readonly error: Error }
-  | { readonly kind: 'aborted' };
-
 const MAX_REFUSAL_BYTES = 64 * 1024;
 /** What the fields' names and the id of an event may take besides the message itself. */
 const EVENT_FRAMING_BYTES = 64 * 1024;
-const MOST_ID_BYTES = 4096;
-// A field value (RFC 9110 §5.5), byte for byte.
-const FIELD_VALUE = /^(?! )[\x20-\x7e\x80-\xff]+(?<! )$/;
 /** What `retry:` may ask for: no busy loop, and no stream that is as good as given up. */
 const SHORTEST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 60_000;
@@ -109,7 +71,6 @@ export class Exchange implements RequestHandler {
   lastEventId: string | undefined;
   /** Milliseconds that an event stream asked to wait before it is opened again. */
   retryMs: number | undefined;
-
   /** Told of an event that is no message: its type and its data, as they came. */
   onOtherEvent: ((type: string, data: Buffer) => void) | undefined;
   /** Told of what came in place of a message. */
@@ -434,33 +395,4 @@ export class Exchange implements RequestHandler {
     this.#control?.abort(new Aborted());
     this.#decoder?.destroy();
   }
-}
-
-/** In words: a web page by its title, anything else by its type. */
-function whatItIs(type: string, body: Buffer): string {
-  if (!type.includes('html')) return `a body of type ${cleanNetworkText(type, 100)}`;
-  const [, title = ''] = /<title[^>]{0,200}>([^<]{0,500})/i.exec(body.toString('utf8')) ?? [];
-  const clean = cleanNetworkText(title.replaceAll('&amp;', '&'), 100);
-  return clean === '' ? 'a web page' : `a web page, “${clean}”`;
-}
-
-/** An event's id as a header carries it; undefined when none can. */
-function sendableId(bytes: Buffer): string | undefined {
-  if (bytes.length > MOST_ID_BYTES) return undefined;
-  const id = bytes.toString('latin1');
-  return FIELD_VALUE.test(id) ? id : undefined;
-}
-
-function isSuccess(status: number): boolean {
-  return status >= 200 && status < 300;
-}
-
-function mediaType(headers: Headers): string | undefined {
-  const value = headers['content-type'];
-  const type = (Array.isArray(value) ? value[0] : value)?.split(';', 1)[0]?.trim().toLowerCase();
-  return type === '' ? undefined : type;
-}
-
-function isJson(type: string): boolean {
-  return type === 'application/json' || type.endsWith('+json');
 }

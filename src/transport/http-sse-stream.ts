@@ -10,7 +10,8 @@ import {
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import type { Endpoint } from './endpoint.ts';
-import { Exchange, type ExchangeOutcome, StreamEnded } from './exchange.ts';
+import { Exchange, StreamEnded } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { redirectWithin, targetWithin } from './redirect.ts';
 import type { MessageObserver } from './transport.ts';
 

@@ -1,31 +1,49 @@
 import type { Failure } from '../failures/failure.ts';
 import { watchForSleep } from '../http/sleep-watch.ts';
-import { type Message, type Request, type Response, readMessages } from '../jsonrpc/message.ts';
-import { failureOfKey, replyInErrorResponse } from './classify-outcome.ts';
-import { DeliveryState } from './delivery-state.ts';
+import type { Message, Request, Response } from '../jsonrpc/message.ts';
+import { type Attempt, DeliveryLoop, type DeliverySteps } from './delivery.ts';
+import {
+  decide,
+  type FailedAttempt,
+  followRedirect,
+  type Policy,
+  renewCredential,
+  renewLostSession,
+  retry,
+  trustSystemStore,
+} from './delivery-policies.ts';
+import type { DeliveryState } from './delivery-state.ts';
 import type { FailureDiagnosis } from './diagnose-failure.ts';
 import type { Endpoint } from './endpoint.ts';
-import type { ExchangeOutcome } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { explainEnvelope } from './explain-error.ts';
-import { HandshakeGate } from './handshake-gate.ts';
 import { HttpSseStream } from './http-sse-stream.ts';
-import { belongsToSession, isLostSession } from './lost-session.ts';
-import { isInitialize, isInitialized } from './methods.ts';
-import { outcomeOf, wasNotRun } from './not-run.ts';
+import { belongsToSession } from './lost-session.ts';
+import { isInitialize } from './methods.ts';
 import { redirectWithin } from './redirect.ts';
-import { RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
+import { RETRY_LIMIT_MS } from './retry-policy.ts';
 import { listChanges, type Session, sessionFrom } from './session.ts';
 import type { TransportOptions } from './streamable-http.ts';
 import { ToolCache } from './tool-cache.ts';
-import { type Delivery, type MessageObserver, masked, type Transport } from './transport.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  masked,
+  NO_OBSERVER,
+  type Transport,
+} from './transport.ts';
+
+interface Posted extends Attempt {
+  /** The one that the message was sent on; undefined where none could be opened. */
+  readonly stream: HttpSseStream | undefined;
+}
 
 /** A stream that is ready for messages, or why there is none. */
 type Readiness =
   | { readonly stream: HttpSseStream }
-  | { readonly end: ExchangeOutcome }
+  | { readonly outcome: ExchangeOutcome }
   | { readonly failure: Failure };
-
-const MOST_REDIRECTS = 3;
 
 /**
  * A remote MCP server over the deprecated HTTP+SSE transport (MCP 2024-11-05, Transports §HTTP with
@@ -38,13 +56,13 @@ export class HttpSse implements Transport {
   readonly #failures: FailureDiagnosis;
   readonly #tools = new ToolCache();
   readonly #endWatch: () => void;
-  #listener: MessageObserver = SILENT;
+  #listener: MessageObserver = NO_OBSERVER;
   #session: Session | undefined;
   /** The newest one, open or not. */
   #stream: HttpSseStream | undefined;
   #opening: Promise<Readiness> | undefined;
   #isClosed = false;
-  readonly #barrier = new HandshakeGate();
+  readonly #loop: DeliveryLoop<Posted>;
 
   /** `endpoint` and `failures` come from whoever has loaded what they need; `close` closes both. */
   constructor(options: TransportOptions, endpoint: Endpoint, failures: FailureDiagnosis) {
@@ -52,6 +70,17 @@ export class HttpSse implements Transport {
     this.#endpoint = endpoint;
     this.#failures = failures;
     this.#endWatch = watchForSleep(() => this.#stream?.close());
+    const steps: DeliverySteps<Posted> = {
+      attempt: (message, observer, state) => this.#attempt(message, observer, state),
+      initialized: (notification) => {
+        if (this.#session !== undefined) this.#session.initialized = notification;
+      },
+      mayRepeat: (request) => this.#tools.mayRepeat(request),
+      policies: () => this.#policies(),
+      read: (request, reply) => this.#read(request, reply),
+      failureOf: (failed) => this.#failureOf(failed),
+    };
+    this.#loop = new DeliveryLoop(steps, options.log);
   }
 
   listen(observer: MessageObserver): void {
@@ -65,15 +94,7 @@ export class HttpSse implements Transport {
   }
 
   send(message: Message, observer: MessageObserver): Delivery {
-    const course = new DeliveryState();
-    const before = this.#barrier.before(message);
-    course.done =
-      before === undefined
-        ? this.#deliver(message, observer, course)
-        : before.then(() => this.#deliver(message, observer, course));
-    if (isInitialize(message) || isInitialized(message))
-      this.#barrier.raise(message.method, course.done);
-    return course;
+    return this.#loop.send(message, observer);
   }
 
   async close(_limitMs: number): Promise<void> {
@@ -83,84 +104,52 @@ export class HttpSse implements Transport {
     await this.#endpoint.close();
   }
 
-  /** Sends the message, again where that is safe and may help, until it is settled. */
-  async #deliver(
+  async #attempt(
     message: Message,
     observer: MessageObserver,
-    course: DeliveryState,
-  ): Promise<Failure | undefined> {
-    const { keys, log, retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
-    const start = Date.now();
-    const reading = this.#reading(message, observer);
-    let redirects = 0;
-    let hasNewSession = false;
-    let hasNewKey = false;
-    for (let attempt = 1; ; ) {
-      if (this.#isPointless(message)) {
-        log.info('a message of a session that has ended is not sent');
-        return undefined;
-      }
-      const ready = await this.#ready(isInitialize(message));
-      if (course.isOver || this.#isClosed) return undefined;
-      if ('failure' in ready) return ready.failure;
-      const key = await keys.current();
-      if (key.kind === 'unusable') return failureOfKey(this.#endpoint.displayUrl, key);
-      const stream = 'stream' in ready ? ready.stream : undefined;
-      let end: ExchangeOutcome;
-      if ('end' in ready) end = ready.end;
-      else {
-        const posting = ready.stream.send(message, reading, key);
-        course.attempt = posting;
-        end = await posting.ended;
-      }
-      if (course.isOver || end.kind === 'replied' || end.kind === 'aborted') return undefined;
-      if (message.kind !== 'request' && end.kind === 'accepted') {
-        if (isInitialized(message) && this.#session !== undefined) {
-          this.#session.initialized = message;
-        }
-        return undefined;
-      }
-      course.attempt = undefined;
-      const isNotRun = stream === undefined || wasNotRun(outcomeOf(end));
-      if (!isNotRun) course.hadAttempt = true;
-      // Without a stream, the message itself was not sent.
-      const mayRepeat = () =>
-        stream === undefined || (message.kind === 'request' && this.#tools.mayRepeat(message));
-      if (isNotRun || mayRepeat()) {
-        if (end.kind === 'http-error' && end.status === 401 && !hasNewKey) {
-          hasNewKey = (await keys.renew(key)) !== undefined;
-          if (hasNewKey) continue;
-        }
-        if (stream?.isProven === true && !hasNewSession && isLostSession(end)) {
-          hasNewSession = true;
-          stream.close();
-          continue;
-        }
-        if (redirects < MOST_REDIRECTS && stream?.follows(end) === true) {
-          redirects++;
-          continue;
-        }
-      }
-      const elapsedMs = Date.now() - start;
-      const waitMs = waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat });
-      if (waitMs === undefined) {
-        const isRequest = stream !== undefined && message.kind === 'request';
-        const ownReply = isRequest && replyInErrorResponse(message, end);
-        if (ownReply) {
-          reading.onMessage(ownReply);
-          return undefined;
-        }
-        const isInSession = stream?.isProven === true;
-        const facts = { key, mayRepeat, attempts: attempt, isInSession };
-        const failure = await this.#failures.failureOf(end, facts);
-        const isNone = stream === undefined && failure.reason === 'wrong_path';
-        return isNone ? { ...failure, detail: 'HTTP+SSE endpoint' } : failure;
-      }
-      log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
-      await course.pause(waitMs);
-      if (course.isOver) return undefined;
-      attempt++;
+    state: DeliveryState,
+  ): Promise<Posted | { readonly settled: Failure | undefined }> {
+    if (this.#isPointless(message)) {
+      this.#options.log.info('a message of a session that has ended is not sent');
+      return { settled: undefined };
     }
+    const ready = await this.#ready(isInitialize(message));
+    if (state.isOver || this.#isClosed) return { settled: undefined };
+    if ('failure' in ready) return { settled: ready.failure };
+    const key = await this.#options.keys.current();
+    const failure = this.#endpoint.open(key);
+    if (failure !== undefined) return { settled: failure };
+    if ('outcome' in ready) {
+      return { outcome: ready.outcome, key, isOfMessage: false, stream: undefined };
+    }
+    const { stream } = ready;
+    const posting = stream.send(message, this.#reading(message, observer), key);
+    state.attempt = posting;
+    return { outcome: await posting.ended, key, isOfMessage: true, stream };
+  }
+
+  /** Without trust: a stream that is open has settled that. */
+  #policies(): readonly Policy<Posted & FailedAttempt>[] {
+    const { keys, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
+    return [
+      renewCredential(keys),
+      renewLostSession(
+        ({ stream }) => stream?.isProven === true,
+        async ({ stream }) => {
+          stream?.close();
+          return undefined;
+        },
+      ),
+      followRedirect(({ stream, outcome }) => stream?.follows(outcome) === true),
+      retry(retryLimitMs),
+    ];
+  }
+
+  async #failureOf({ stream, outcome, ...context }: Posted & FailedAttempt): Promise<Failure> {
+    const isInSession = stream?.isProven === true;
+    const failure = await this.#failures.failureOf(outcome, { ...context, isInSession });
+    const isNone = stream === undefined && failure.reason === 'wrong_path';
+    return isNone ? { ...failure, detail: 'HTTP+SSE endpoint' } : failure;
   }
 
   /** What belongs to a session that is gone: nobody waits for it in another. */
@@ -183,15 +172,18 @@ export class HttpSse implements Transport {
   async #open(lost: Session | undefined): Promise<Readiness> {
     const { keys, log, maxMessageBytes, routes, timeoutMs, url } = this.#options;
     const key = await keys.current();
-    const gateway = this.#endpoint.displayUrl;
-    if (key.kind === 'unusable') return { failure: failureOfKey(gateway, key) };
-    const trouble = this.#endpoint.open();
-    if (trouble !== undefined) {
-      return { failure: { reason: 'unreachable', gateway, key: key.origin, ...trouble } };
-    }
+    const failure = this.#endpoint.open(key);
+    if (failure !== undefined) return { failure };
     let { target } = this.#endpoint;
-    let hasNewTrust = false;
-    for (let redirects = 0; !this.#isClosed; ) {
+    const policies: Policy<{ outcome: ExchangeOutcome }>[] = [
+      followRedirect(({ outcome }) => {
+        const redirected = redirectWithin(url.origin, target, outcome);
+        target = redirected ?? target;
+        return redirected !== undefined;
+      }),
+      trustSystemStore(this.#endpoint),
+    ];
+    while (!this.#isClosed) {
       const stream = new HttpSseStream({
         endpoint: this.#endpoint,
         origin: url.origin,
@@ -212,19 +204,13 @@ export class HttpSse implements Transport {
       }
       if (opening.kind === 'elsewhere') {
         const { location } = opening;
+        const gateway = this.#endpoint.displayUrl;
         return { failure: { reason: 'redirected', gateway, key: key.origin, location } };
       }
-      const redirected = redirectWithin(url.origin, target, opening.end);
-      if (redirected !== undefined && redirects < MOST_REDIRECTS) {
-        redirects++;
-        target = redirected;
-        continue;
-      }
-      if (hasNewTrust) return { end: opening.end };
-      hasNewTrust = this.#endpoint.trustSystemAfter(opening.end);
-      if (!hasNewTrust) return { end: opening.end };
+      const outcome = opening.end;
+      if ((await decide(policies, { outcome })) === undefined) return { outcome };
     }
-    return { end: { kind: 'aborted' } };
+    return { outcome: { kind: 'aborted' } };
   }
 
   async #shakeHandsAnew(stream: HttpSseStream, lost: Session): Promise<Readiness> {
@@ -236,9 +222,9 @@ export class HttpSse implements Transport {
       stream.close();
       return why;
     };
-    const reading = this.#reading(lost.initialize, SILENT);
+    const reading = this.#reading(lost.initialize, NO_OBSERVER);
     const hello = await stream.send(lost.initialize, reading, key).ended;
-    if (hello.kind !== 'replied') return giveUp({ end: hello });
+    if (hello.kind !== 'replied') return giveUp({ outcome: hello });
     const renewed = this.#session as Session;
     if (renewed === lost) {
       const gateway = this.#endpoint.displayUrl;
@@ -246,25 +232,19 @@ export class HttpSse implements Transport {
       return giveUp({ failure: { reason: 'gateway_error', gateway, detail } });
     }
     if (lost.initialized !== undefined) {
-      const end = await stream.send(lost.initialized, SILENT, key).ended;
-      if (end.kind !== 'accepted') return giveUp({ end });
+      const outcome = await stream.send(lost.initialized, NO_OBSERVER, key).ended;
+      if (outcome.kind !== 'accepted') return giveUp({ outcome });
       renewed.initialized = lost.initialized;
     }
-    for (const bytes of listChanges(lost, renewed)) {
-      for (const message of readMessages(bytes).messages) {
-        if (message.kind !== 'unusable') this.#listener.onMessage(message);
-      }
-    }
+    for (const change of listChanges(lost, renewed)) this.#listener.onMessage(change);
     return { stream };
   }
 
   #reading(message: Message, observer: MessageObserver): MessageObserver {
     if (message.kind !== 'request') return observer;
-    return {
-      congested: () => observer.congested(),
-      onMessage: (received) =>
-        observer.onMessage(received.kind === 'response' ? this.#read(message, received) : received),
-    };
+    return mapMessages(observer, (received) =>
+      received.kind === 'response' ? this.#read(message, received) : received,
+    );
   }
 
   /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
@@ -285,5 +265,3 @@ export class HttpSse implements Transport {
     return reply;
   }
 }
-
-const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };

@@ -1,6 +1,6 @@
 import { memberAt, valueIn } from '../jsonrpc/json-members.ts';
 import type { Message, Response } from '../jsonrpc/message.ts';
-import type { ExchangeOutcome } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 
 /**
  * Whether an answer says that the gateway does not know the session that the message was sent in

@@ -2,7 +2,7 @@ import type { Headers } from '../http/request.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
 import { memberAt, valueIn } from '../jsonrpc/json-members.ts';
 import type { Response } from '../jsonrpc/message.ts';
-import type { ExchangeOutcome } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { saysSessionIsLost } from './lost-session.ts';
 
 /** How a request came out, as far as that shows whether it ran. */

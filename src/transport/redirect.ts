@@ -1,4 +1,4 @@
-import type { ExchangeOutcome } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 
 /** Path and query of a redirect that keeps the method and the origin (RFC 9110 §15.4.8, §15.4.9). */
 export function redirectWithin(

@@ -1,7 +1,8 @@
 import type { KeyResult } from '../auth/key.ts';
 import type { KeyProvider } from '../auth/key-provider.ts';
 import type { DeliveryState } from './delivery-state.ts';
-import type { Exchange, ExchangeOutcome } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { isTimeout, mayPass } from './retry-policy.ts';
 
 const DEFAULT_WAIT_MS = 1_000;
@@ -9,7 +10,7 @@ const MOST_FAILURES = 3;
 
 export interface ResumptionOptions {
   readonly keys: KeyProvider;
-  readonly course: DeliveryState;
+  readonly state: DeliveryState;
   /** Longest silence while the reply is due, in milliseconds; 0 for no limit. */
   readonly timeoutMs: number;
   /** Sends the GET; `lastEventId` goes into `Last-Event-ID`. */
@@ -24,20 +25,20 @@ export interface ResumptionOptions {
 export async function resume(
   first: Exchange,
   broken: ExchangeOutcome,
-  { keys, course, timeoutMs, open }: ResumptionOptions,
+  { keys, state, timeoutMs, open }: ResumptionOptions,
 ): Promise<ExchangeOutcome> {
   let { lastEventId, retryMs = DEFAULT_WAIT_MS } = first;
   let heardAt = performance.now();
   let hasNewKey = false;
-  course.hadAttempt = true;
+  state.hadAttempt = true;
   for (let failures = 0; lastEventId !== undefined && failures < MOST_FAILURES; ) {
     const leftMs = heardAt + (timeoutMs || Number.POSITIVE_INFINITY) - performance.now();
     if (leftMs <= 0) return broken;
-    if (!hasNewKey) await course.pause(Math.min(retryMs, leftMs));
+    if (!hasNewKey) await state.pause(Math.min(retryMs, leftMs));
     const key = await keys.current();
-    if (course.isOver) return { kind: 'aborted' };
+    if (state.isOver) return { kind: 'aborted' };
     const exchange = open(key, lastEventId);
-    course.attempt = exchange;
+    state.attempt = exchange;
     const end = await exchange.ended;
     if (end.kind === 'replied' || end.kind === 'aborted' || end.kind === 'bug') return end;
     if (isTimeout(end)) return end;

@@ -1,6 +1,6 @@
 import { isBadHttp } from '../http/bad-http.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
-import type { ExchangeOutcome } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { outcomeOf, wasNotRun } from './not-run.ts';
 
 const MOST_ATTEMPTS = 3;
@@ -10,7 +10,7 @@ const FIRST_BACKOFF_MS = 500;
 const LONGEST_BACKOFF_MS = 8_000;
 
 /** What is known when an attempt has failed. */
-export interface FailedAttempt {
+interface RetryFacts {
   readonly end: ExchangeOutcome;
   /** 1 for the first. */
   readonly attempt: number;
@@ -28,7 +28,7 @@ export interface FailedAttempt {
  * (not-run.ts) always. At most three attempts in `limitMs`, with full jitter, or as long as
  * Retry-After asks.
  */
-export function waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat }: FailedAttempt) {
+export function waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat }: RetryFacts) {
   if (attempt >= MOST_ATTEMPTS || !mayPass(end)) return undefined;
   if (!wasNotRun(outcomeOf(end)) && !mayRepeat()) return undefined;
   const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1));

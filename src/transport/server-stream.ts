@@ -4,7 +4,8 @@ import { toRpcError } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
 import { watchForSleep } from '../http/sleep-watch.ts';
 import type { Log } from '../log.ts';
-import type { Exchange, ExchangeOutcome } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { mayPass } from './retry-policy.ts';
 
 const SHORTEST_WAIT_MS = 1_000;

@@ -7,7 +7,7 @@ export interface SessionHeaders {
   /** `Mcp-Session-Id`, to be sent along with everything later. */
   readonly id?: string;
   /** Why the id that the gateway gave cannot be sent, in words. */
-  readonly idTrouble?: string;
+  readonly idProblem?: string;
   /** The negotiated revision, sent as `MCP-Protocol-Version`. */
   readonly protocolVersion?: string;
 }
@@ -58,26 +58,30 @@ function copyOf(json: Buffer | undefined): Buffer | undefined {
 }
 
 /** The session that the head of an answer to `initialize` begins, where it names one. */
-export function sessionNamedIn(headers: Headers = {}): Pick<Session, 'id' | 'idTrouble'> {
+export function sessionNamedIn(headers: Headers = {}): Pick<Session, 'id' | 'idProblem'> {
   const value = headers['mcp-session-id'];
   if (value === undefined) return {};
   // A proxy may have joined equal lines into one (RFC 9110 §5.3).
   const [id = '', ...others] = new Set([value].flat().flatMap((line) => line.split(/,[ \t]+/)));
-  if (others.length > 0) return { idTrouble: 'it came more than once, with different values' };
-  if (id === '') return { idTrouble: 'it is empty' };
-  return isVisibleAscii(id) ? { id } : { idTrouble: 'it is not visible ASCII' };
+  if (others.length > 0) return { idProblem: 'it came more than once, with different values' };
+  if (id === '') return { idProblem: 'it is empty' };
+  return isVisibleAscii(id) ? { id } : { idProblem: 'it is not visible ASCII' };
 }
 
 /**
  * The notifications that tell a client what a new session changed: a `list_changed` for each list
  * that the gateway said it would announce changes of, and whose capability is another now.
  */
-export function listChanges(before: Session, after: Session): Buffer[] {
+export function listChanges(before: Session, after: Session): Notification[] {
   return LISTS.filter((name) => {
     const list = before.lists.get(name);
     const isPromised = valueIn(memberOf(list, 'listChanged')) === true;
     return isPromised && list?.equals(after.lists.get(name) ?? Buffer.alloc(0)) === false;
-  }).map((name) => Buffer.from(`{"jsonrpc":"2.0","method":"notifications/${name}/list_changed"}`));
+  }).map((name) => {
+    const method = `notifications/${name}/list_changed`;
+    const bytes = Buffer.from(`{"jsonrpc":"2.0","method":"${method}"}`);
+    return { kind: 'notification', method, bytes };
+  });
 }
 
 function isVisibleAscii(value: unknown): value is string {

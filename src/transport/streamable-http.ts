@@ -3,28 +3,30 @@ import type { KeyProvider } from '../auth/key-provider.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
-import type { Diagnosis } from '../http/classify-network-error.ts';
-import {
-  type Message,
-  type Notification,
-  type Request,
-  type Response,
-  readMessages,
-} from '../jsonrpc/message.ts';
+import type { Headers } from '../http/request.ts';
+import type { Message, Notification, Request, Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
-import { failureOfKey, replyInErrorResponse } from './classify-outcome.ts';
+import { type Attempt, DeliveryLoop, type DeliverySteps } from './delivery.ts';
+import {
+  type FailedAttempt,
+  followRedirect,
+  type Policy,
+  renewCredential,
+  renewLostSession,
+  retry,
+  trustSystemStore,
+} from './delivery-policies.ts';
 import { DeliveryState } from './delivery-state.ts';
 import { FailureDiagnosis } from './diagnose-failure.ts';
 import { Endpoint, type EndpointOptions } from './endpoint.ts';
-import { Exchange, type ExchangeOutcome } from './exchange.ts';
+import { Exchange } from './exchange.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { explainEnvelope } from './explain-error.ts';
-import { HandshakeGate } from './handshake-gate.ts';
 import { isLostSession } from './lost-session.ts';
-import { isInitialize, isInitialized } from './methods.ts';
-import { outcomeOf, wasNotRun } from './not-run.ts';
-import { Remedies, type RemedyOptions } from './remedies.ts';
+import { isInitialize } from './methods.ts';
+import { redirectWithin } from './redirect.ts';
 import { resume } from './resumption.ts';
-import { RETRY_LIMIT_MS, waitBeforeRetry } from './retry-policy.ts';
+import { RETRY_LIMIT_MS } from './retry-policy.ts';
 import { ServerStream } from './server-stream.ts';
 import {
   listChanges,
@@ -34,7 +36,14 @@ import {
   sessionNamedIn,
 } from './session.ts';
 import { ToolCache } from './tool-cache.ts';
-import { type Delivery, type MessageObserver, masked, type Transport } from './transport.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  masked,
+  NO_OBSERVER,
+  type Transport,
+} from './transport.ts';
 
 export interface TransportOptions extends EndpointOptions {
   readonly keys: KeyProvider;
@@ -47,10 +56,15 @@ export interface TransportOptions extends EndpointOptions {
   readonly log: Log;
 }
 
+interface Posted extends Attempt {
+  /** The one that the message was sent in. */
+  readonly session: Session | undefined;
+}
+
 /** Of a request that was sent. */
 interface Context {
   readonly observer: MessageObserver;
-  readonly course: DeliveryState;
+  readonly state: DeliveryState;
   /** The one that it was sent in. */
   readonly session: Session | undefined;
   /** Where it was sent. */
@@ -69,7 +83,7 @@ export class StreamableHttp implements Transport {
   readonly #options: TransportOptions;
   readonly #endpoint: Endpoint;
   readonly #failures: FailureDiagnosis;
-  readonly #remedyOptions: RemedyOptions;
+  readonly #loop: DeliveryLoop<Posted>;
   readonly #tools = new ToolCache();
   #session: Session | undefined;
   /** The newest `initialize`: the head of its answer names the session before the reply is there. */
@@ -77,7 +91,6 @@ export class StreamableHttp implements Transport {
   #renewal: Promise<Failure | undefined> | undefined;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
-  readonly #barrier = new HandshakeGate();
   /** What was there before an `initialize` that has not succeeded yet. */
   #replaced: Session | undefined;
   /** Sessions that are being ended in the background. */
@@ -87,9 +100,16 @@ export class StreamableHttp implements Transport {
     this.#options = options;
     this.#endpoint = new Endpoint(options);
     this.#failures = new FailureDiagnosis(options, this.#endpoint.displayUrl);
-    const { keys, url } = options;
-    const renewSession = (lost: Session) => this.#renewSession(lost);
-    this.#remedyOptions = { keys, endpoint: this.#endpoint, origin: url.origin, renewSession };
+    const steps: DeliverySteps<Posted> = {
+      attempt: (message, observer, state) => this.#attempt(message, observer, state),
+      initialized: (notification) => this.#initialized(notification),
+      mayRepeat: (request) => this.#tools.mayRepeat(request),
+      policies: (state) => this.#policies(state),
+      read: (request, reply) => this.#read(request, reply, {}),
+      failureOf: ({ outcome, session, ...context }) =>
+        this.#failures.failureOf(outcome, { ...context, isInSession: session?.id !== undefined }),
+    };
+    this.#loop = new DeliveryLoop(steps, options.log);
   }
 
   listen(observer: MessageObserver): void {
@@ -97,15 +117,7 @@ export class StreamableHttp implements Transport {
   }
 
   send(message: Message, observer: MessageObserver): Delivery {
-    const course = new DeliveryState();
-    const before = this.#barrier.before(message);
-    course.done =
-      before === undefined
-        ? this.#deliver(message, observer, course)
-        : before.then(() => this.#deliver(message, observer, course));
-    if (isInitialize(message) || isInitialized(message))
-      this.#barrier.raise(message.method, course.done);
-    return course;
+    return this.#loop.send(message, observer);
   }
 
   async close(limitMs: number): Promise<void> {
@@ -117,70 +129,59 @@ export class StreamableHttp implements Transport {
     await this.#endpoint.close();
   }
 
-  /** Sends the message, again where that is safe and may help, until it is settled. */
-  async #deliver(
+  async #attempt(
     message: Message,
     observer: MessageObserver,
-    course: DeliveryState,
-  ): Promise<Failure | undefined> {
-    const start = Date.now();
-    const mayRepeat = () => message.kind === 'request' && this.#tools.mayRepeat(message);
-    const { retryLimitMs: limitMs = RETRY_LIMIT_MS } = this.#options;
-    const { isRenewal } = course;
-    let remedies: Remedies | undefined;
-    for (let attempt = 1; ; ) {
-      const key = await this.#options.keys.current();
-      if (key.kind === 'unusable') return failureOfKey(this.#endpoint.displayUrl, key);
-      const trouble = this.#endpoint.open();
-      if (trouble !== undefined) return this.#unreachable(trouble, key);
-      if (!isRenewal) await this.#renewal;
-      if (course.isOver) return undefined;
-      const session = this.#sessionFor(message, isRenewal);
-      const target = remedies?.target ?? this.#endpoint.target;
-      const exchange = this.#exchange(message, observer);
-      course.attempt = exchange;
-      if (isInitialize(message)) this.#handshake = exchange;
-      this.#endpoint.post(exchange, target, message, { key, session });
-      let end = await exchange.ended;
-      if (
-        end.kind === 'transport-error' &&
-        message.kind === 'request' &&
-        message.headers === undefined
-      ) {
-        end = await this.#resume(exchange, end, message, { observer, course, session, target });
-      }
-      if (end.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
-      if (end.kind === 'replied' || end.kind === 'accepted') this.#serverStream?.keyWorks(key);
-      if (course.isOver || end.kind === 'replied' || end.kind === 'aborted') return undefined;
-      if (message.kind !== 'request' && end.kind === 'accepted') {
-        if (isInitialized(message)) this.#initialized(message);
-        return undefined;
-      }
-      course.attempt = undefined;
-      const isNotRun = wasNotRun(outcomeOf(end));
-      if (!isNotRun) course.hadAttempt = true;
-      if (isNotRun || mayRepeat()) {
-        remedies ??= new Remedies(this.#remedyOptions, target);
-        const remedy = await remedies.after(end, { message, key, session, isRenewal });
-        if (remedy === 'again') continue;
-        if (remedy !== undefined) return remedy.over;
-      }
-      const elapsedMs = Date.now() - start;
-      const waitMs = waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat });
-      if (waitMs === undefined) {
-        const ownReply = message.kind === 'request' && replyInErrorResponse(message, end);
-        if (ownReply) {
-          observer.onMessage(this.#read(message, ownReply, exchange));
-          return undefined;
-        }
-        const isInSession = session?.id !== undefined;
-        return this.#failures.failureOf(end, { key, mayRepeat, attempts: attempt, isInSession });
-      }
-      this.#options.log.info(`attempt ${attempt} failed, again in ${Math.round(waitMs)} ms`);
-      await course.pause(waitMs);
-      if (course.isOver) return undefined;
-      attempt++;
+    state: DeliveryState,
+  ): Promise<Posted | { readonly settled: Failure | undefined }> {
+    const key = await this.#options.keys.current();
+    const failure = this.#endpoint.open(key);
+    if (failure !== undefined) return { settled: failure };
+    if (!state.isRenewal) await this.#renewal;
+    if (state.isOver) return { settled: undefined };
+    const session = this.#sessionFor(message, state.isRenewal);
+    state.target ??= this.#endpoint.target;
+    const { target } = state;
+    const exchange = this.#exchange(message, observer);
+    state.attempt = exchange;
+    if (isInitialize(message)) this.#handshake = exchange;
+    this.#endpoint.post(exchange, target, message, { key, session });
+    let outcome = await exchange.ended;
+    if (
+      outcome.kind === 'transport-error' &&
+      message.kind === 'request' &&
+      message.headers === undefined
+    ) {
+      const context = { observer, state, session, target };
+      outcome = await this.#resume(exchange, outcome, message, context);
     }
+    if (outcome.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
+    if (outcome.kind === 'replied' || outcome.kind === 'accepted')
+      this.#serverStream?.keyWorks(key);
+    return { outcome, key, isOfMessage: true, session };
+  }
+
+  #policies(state: DeliveryState): readonly Policy<Posted & FailedAttempt>[] {
+    const { keys, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
+    return [
+      renewCredential(keys),
+      renewLostSession(
+        ({ session }) => session?.id !== undefined && !state.isRenewal,
+        ({ session }) => this.#renewSession(session as Session),
+      ),
+      followRedirect(({ outcome }) => this.#follow(outcome, state)),
+      trustSystemStore(this.#endpoint),
+      retry(retryLimitMs),
+    ];
+  }
+
+  #follow(outcome: ExchangeOutcome, state: DeliveryState): boolean {
+    const redirected = redirectWithin(this.#options.url.origin, state.target as string, outcome);
+    if (redirected === undefined) return false;
+    state.target = redirected;
+    // 308 is for good (RFC 9110 §15.4.9).
+    if (outcome.kind === 'http-error' && outcome.status === 308) this.#endpoint.target = redirected;
+    return true;
   }
 
   /**
@@ -199,19 +200,18 @@ export class StreamableHttp implements Transport {
   #exchange(message: Message, observer: MessageObserver): Exchange {
     const { maxMessageBytes, secrets } = this.#options;
     if (message.kind !== 'request') return new Exchange('acceptance', observer, maxMessageBytes);
-    const reading: MessageObserver = {
-      congested: () => observer.congested(),
-      onMessage: (received) => observer.onMessage(this.#read(message, received, exchange)),
-    };
-    const exchange: Exchange = new Exchange(message.id, masked(reading, secrets), maxMessageBytes);
+    const reading = mapMessages(observer, (received) =>
+      this.#read(message, secrets.maskMessage(received), exchange.headers),
+    );
+    const exchange: Exchange = new Exchange(message.id, reading, maxMessageBytes);
     return exchange;
   }
 
   /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
-  #read(request: Request, received: Message, exchange: Exchange): Message {
+  #read(request: Request, received: Message, headers: Headers): Message {
     if (received.kind !== 'response' || received.id?.key !== request.id.key) return received;
     if (received.isError) return this.#explained(request, received);
-    if (request.method === 'initialize') this.#learnSession(request, received, exchange);
+    if (request.method === 'initialize') this.#learnSession(request, received, headers);
     if (request.method === 'tools/list') this.#rememberTools(request, received);
     return received;
   }
@@ -236,15 +236,15 @@ export class StreamableHttp implements Transport {
     );
   }
 
-  #learnSession(initialize: Request, reply: Response, { headers }: Exchange): void {
+  #learnSession(initialize: Request, reply: Response, headers: Headers): void {
     const session = sessionFrom(initialize, headers, reply);
     this.#session = session;
     this.#endSession(this.#replaced, session);
     this.#replaced = undefined;
-    const { id, idTrouble, protocolVersion = 'unknown' } = session;
+    const { id, idProblem, protocolVersion = 'unknown' } = session;
     let kind = id === undefined ? 'without a session' : 'with a session';
-    if (idTrouble !== undefined) {
-      this.#options.log.warn(`cannot use the gateway's Mcp-Session-Id: ${idTrouble}`);
+    if (idProblem !== undefined) {
+      this.#options.log.warn(`cannot use the gateway's Mcp-Session-Id: ${idProblem}`);
       kind = 'with a session id that cannot be used';
     }
     this.#options.log.info(`initialized, revision ${protocolVersion}, ${kind}`);
@@ -272,14 +272,14 @@ export class StreamableHttp implements Transport {
       this.#renewal = undefined;
     });
     this.#renewal = renewal;
-    this.#barrier.raise('initialize', renewal);
+    this.#loop.holdFor(renewal);
     return renewal;
   }
 
   async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
     this.#options.log.info('the gateway no longer knows the session: initializing anew');
     const renew = (message: Message) =>
-      this.#deliver(message, SILENT, new DeliveryState({ isRenewal: true }));
+      this.#loop.deliver(message, NO_OBSERVER, new DeliveryState({ isRenewal: true }));
     let failure = await renew(lost.initialize);
     const renewed = this.#session as Session | undefined;
     if (renewed === undefined) {
@@ -293,11 +293,7 @@ export class StreamableHttp implements Transport {
       return failure;
     }
     this.#serverMessages?.onNewSession?.();
-    for (const bytes of listChanges(lost, renewed)) {
-      for (const message of readMessages(bytes).messages) {
-        if (message.kind !== 'unusable') this.#serverMessages?.onMessage(message);
-      }
-    }
+    for (const change of listChanges(lost, renewed)) this.#serverMessages?.onMessage(change);
     return undefined;
   }
 
@@ -306,7 +302,7 @@ export class StreamableHttp implements Transport {
     first: Exchange,
     broken: ExchangeOutcome,
     request: Request,
-    { observer, course, session, target }: Context,
+    { observer, state, session, target }: Context,
   ): Promise<ExchangeOutcome> {
     const { keys, log } = this.#options;
     const timeoutMs = this.#endpoint.timeoutMs(request);
@@ -316,7 +312,7 @@ export class StreamableHttp implements Transport {
       this.#endpoint.get(exchange, target, lastEventId, { key, session }, timeoutMs);
       return exchange;
     };
-    return resume(first, broken, { keys, course, timeoutMs, open });
+    return resume(first, broken, { keys, state, timeoutMs, open });
   }
 
   #openServerStream(): void {
@@ -353,7 +349,7 @@ export class StreamableHttp implements Transport {
 
   async #deleteSession(session: SessionHeaders | undefined, limitMs: number): Promise<void> {
     if (session?.id === undefined) return;
-    const exchange = new Exchange('acceptance', SILENT, this.#options.maxMessageBytes);
+    const exchange = new Exchange('acceptance', NO_OBSERVER, this.#options.maxMessageBytes);
     const timer = setTimeout(() => exchange.abort(), limitMs);
     // Not awaited: the source of the key may take longer than there is time.
     void this.#options.keys.current().then((key) => {
@@ -367,11 +363,4 @@ export class StreamableHttp implements Transport {
   #sessionFailure(detail: string): Failure {
     return { reason: 'gateway_error', gateway: this.#endpoint.displayUrl, detail };
   }
-
-  #unreachable(diagnosis: Diagnosis, key: KeyResult): Failure {
-    const gateway = this.#endpoint.displayUrl;
-    return { reason: 'unreachable', gateway, key: key.origin, ...diagnosis };
-  }
 }
-
-const SILENT: MessageObserver = { onMessage: () => {}, congested: () => undefined };

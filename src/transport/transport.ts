@@ -42,10 +42,25 @@ export interface Transport {
   close(limitMs: number): Promise<void>;
 }
 
+/** For messages that nobody waits for. */
+export const NO_OBSERVER: MessageObserver = { onMessage: () => {}, congested: () => undefined };
+
+/** An observer that is given what `map` makes of each message; nothing where that is undefined. */
+export function mapMessages(
+  observer: MessageObserver,
+  map: (message: Message) => Message | undefined,
+): MessageObserver {
+  return {
+    congested: () => observer.congested(),
+    onNewSession: () => observer.onNewSession?.(),
+    onMessage: (message) => {
+      const mapped = map(message);
+      if (mapped !== undefined) observer.onMessage(mapped);
+    },
+  };
+}
+
 /** An observer that is given each message as `Secrets.maskMessage` leaves it. */
 export function masked(observer: MessageObserver, secrets: Secrets): MessageObserver {
-  return {
-    ...observer,
-    onMessage: (message) => observer.onMessage(secrets.maskMessage(message)),
-  };
+  return mapMessages(observer, (message) => secrets.maskMessage(message));
 }

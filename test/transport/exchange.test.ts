@@ -2,7 +2,8 @@ import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import type { Headers, RequestControl } from '../../src/http/request.ts';
-import { Exchange, type ExchangeOutcome, type Expectation } from '../../src/transport/exchange.ts';
+import { Exchange, type Expectation } from '../../src/transport/exchange.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
 import type { MessageObserver } from '../../src/transport/transport.ts';
 
 const ID = { raw: '1', key: 'n1' };

@@ -7,7 +7,8 @@ import type { RequestHandler } from '../../src/http/request.ts';
 import { Routes } from '../../src/http/routes.ts';
 import type { Message, Request } from '../../src/jsonrpc/message.ts';
 import { Endpoint } from '../../src/transport/endpoint.ts';
-import { Exchange, type ExchangeOutcome, type Expectation } from '../../src/transport/exchange.ts';
+import { Exchange, type Expectation } from '../../src/transport/exchange.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
 import { HttpSseStream } from '../../src/transport/http-sse-stream.ts';
 import type { MessageObserver } from '../../src/transport/transport.ts';
 
@@ -202,7 +203,7 @@ describe('what an observer throws on an HTTP+SSE stream', () => {
       routes,
       timeoutMs: 0,
     });
-    endpoint.open();
+    endpoint.open(key);
     onTestFinished(() => endpoint.close());
     const stream = new HttpSseStream({
       endpoint,

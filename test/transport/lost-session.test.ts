@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Headers } from '../../src/http/request.ts';
 import { type Response, readMessages } from '../../src/jsonrpc/message.ts';
-import type { ExchangeOutcome } from '../../src/transport/exchange.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
 import { isLostSession, saysSessionIsLost } from '../../src/transport/lost-session.ts';
 
 const reply = (code: number, message: string) =>

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { type Response, readMessages } from '../../src/jsonrpc/message.ts';
-import type { ExchangeOutcome } from '../../src/transport/exchange.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
 import { type Outcome, outcomeOf, PROOFS, wasNotRun } from '../../src/transport/not-run.ts';
 
 const error = (code: unknown, message = 'No') =>

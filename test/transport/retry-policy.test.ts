@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Headers } from '../../src/http/request.ts';
 import { retryAfterSeconds } from '../../src/http/retry-after.ts';
-import type { ExchangeOutcome } from '../../src/transport/exchange.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
 import { RETRY_LIMIT_MS, waitBeforeRetry } from '../../src/transport/retry-policy.ts';
 
 const refused = (status: number, headers: Headers = {}): ExchangeOutcome => ({

@@ -19,7 +19,7 @@ it.each<[string, string | string[], string]>([
   ['joined by a proxy from the same value', 'abc, abc', 'abc'],
 ])('a session id is used that is %s', (_, value, id) => {
   expect(idOf(value)).toMatchObject({ id });
-  expect(idOf(value)).not.toHaveProperty('idTrouble');
+  expect(idOf(value)).not.toHaveProperty('idProblem');
 });
 
 it.each<[string | string[], string]>([
@@ -32,16 +32,16 @@ it.each<[string | string[], string]>([
 ])('%j is not used as a session id, and the reason does not contain it', (value, why) => {
   const session = idOf(value);
   expect(session).not.toHaveProperty('id');
-  expect(session.idTrouble).toContain(why);
+  expect(session.idProblem).toContain(why);
   for (const line of [value].flat().filter(Boolean)) {
-    expect(session.idTrouble).not.toContain(line);
+    expect(session.idProblem).not.toContain(line);
   }
 });
 
 it('without the header there is neither an id nor a problem with one', () => {
   const session = sessionFrom(initialize, {}, replyWith('2025-11-25'));
   expect(session).not.toHaveProperty('id');
-  expect(session).not.toHaveProperty('idTrouble');
+  expect(session).not.toHaveProperty('idProblem');
 });
 
 it('a revision that is beyond reason is not used', () => {

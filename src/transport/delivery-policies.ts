@@ -1,0 +1,117 @@
+import type { KeyResult } from '../auth/key.ts';
+import type { KeyProvider } from '../auth/key-provider.ts';
+import type { Failure } from '../failures/failure.ts';
+import type { Message } from '../jsonrpc/message.ts';
+import type { Endpoint } from './endpoint.ts';
+import type { ExchangeOutcome } from './exchange-outcome.ts';
+import { belongsToSession, isLostSession } from './lost-session.ts';
+import { waitBeforeRetry } from './retry-policy.ts';
+
+/** What to do after an attempt that failed: send again, now or later, or end with this failure. */
+export type Decision =
+  | 'send-again'
+  | { readonly waitMs: number }
+  | { readonly settled: Failure | undefined };
+
+/**
+ * Decides what an attempt that failed calls for; undefined where it has no opinion. It is asked only
+ * about messages that may be sent again (not-run.ts). One policy serves one message, since each
+ * counts what it has tried.
+ */
+export type Policy<Failed> = (
+  failed: Failed,
+) => Decision | undefined | Promise<Decision | undefined>;
+
+/** What the policies are told of an attempt. */
+export interface FailedAttempt {
+  readonly outcome: ExchangeOutcome;
+  readonly message: Message;
+  /** The one that it was sent with. */
+  readonly key: KeyResult;
+  /** 1 for the first; sending again at once counts as the same one. */
+  readonly attempts: number;
+  /** When the first one began, as `Date.now()` has it. */
+  readonly startedAt: number;
+  /** Whether the same message twice does no more than once. */
+  mayRepeat(): boolean;
+}
+
+const MOST_REDIRECTS = 3;
+
+/** The first opinion that one of the policies has. */
+export async function decide<Failed>(
+  policies: readonly Policy<Failed>[],
+  failed: Failed,
+): Promise<Decision | undefined> {
+  for (const policy of policies) {
+    const decision = await policy(failed);
+    if (decision !== undefined) return decision;
+  }
+  return undefined;
+}
+
+/** Credential: after a 401 (RFC 9110 §15.5.2), sends another one, once. */
+export function renewCredential(keys: KeyProvider): Policy<Pick<FailedAttempt, 'outcome' | 'key'>> {
+  let hasNewKey = false;
+  return async ({ outcome, key }) => {
+    if (hasNewKey || outcome.kind !== 'http-error' || outcome.status !== 401) return undefined;
+    hasNewKey = (await keys.renew(key)) !== undefined;
+    return hasNewKey ? 'send-again' : undefined;
+  };
+}
+
+/**
+ * Session: where the gateway no longer knows it, begins another, once (MCP 2025-11-25, Transports
+ * §Session Management, 4). `isInSession` says whether the attempt was made in one that the gateway
+ * had begun; `renew` resolves with why another one cannot be had.
+ */
+export function renewLostSession<Failed extends Pick<FailedAttempt, 'outcome' | 'message'>>(
+  isInSession: (failed: Failed) => boolean,
+  renew: (failed: Failed) => Promise<Failure | undefined>,
+): Policy<Failed> {
+  let hasNewSession = false;
+  return async (failed) => {
+    if (hasNewSession || !isInSession(failed) || !isLostSession(failed.outcome)) return undefined;
+    hasNewSession = true;
+    const failure = await renew(failed);
+    if (failure !== undefined || belongsToSession(failed.message)) return { settled: failure };
+    return 'send-again';
+  };
+}
+
+/**
+ * Redirect: three times. `follow` says whether the outcome is one that may be followed; then it sends
+ * what comes next there.
+ */
+export function followRedirect<Failed>(follow: (failed: Failed) => boolean): Policy<Failed> {
+  let redirects = 0;
+  return (failed) => {
+    if (redirects >= MOST_REDIRECTS || !follow(failed)) return undefined;
+    redirects++;
+    return 'send-again';
+  };
+}
+
+/** Trust: after a certificate of an unknown issuer, trusts the system's store too, once. */
+export function trustSystemStore(
+  endpoint: Pick<Endpoint, 'trustSystemAfter'>,
+): Policy<Pick<FailedAttempt, 'outcome'>> {
+  let hasNewTrust = false;
+  return ({ outcome }) => {
+    if (hasNewTrust) return undefined;
+    hasNewTrust = endpoint.trustSystemAfter(outcome);
+    return hasNewTrust ? 'send-again' : undefined;
+  };
+}
+
+/** Retry: what may pass by itself is tried again after a while, as long as `limitMs` allows. */
+export function retry(
+  limitMs: number,
+): Policy<Pick<FailedAttempt, 'outcome' | 'attempts' | 'startedAt' | 'mayRepeat'>> {
+  return ({ outcome, attempts, startedAt, mayRepeat }) => {
+    const elapsedMs = Date.now() - startedAt;
+    const failed = { end: outcome, attempt: attempts, elapsedMs, limitMs, mayRepeat };
+    const waitMs = waitBeforeRetry(failed);
+    return waitMs === undefined ? undefined : { waitMs };
+  };
+}

@@ -1,0 +1,179 @@
+import { describe, expect, it, vi } from 'vitest';
+import type { KeyResult } from '../../src/auth/key.ts';
+import type { Failure } from '../../src/failures/failure.ts';
+import type { Headers } from '../../src/http/request.ts';
+import type { Message } from '../../src/jsonrpc/message.ts';
+import {
+  decide,
+  followRedirect,
+  type Policy,
+  renewCredential,
+  renewLostSession,
+  retry,
+  trustSystemStore,
+} from '../../src/transport/delivery-policies.ts';
+import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
+
+const KEY: KeyResult = { kind: 'none', origin: { source: 'none', origin: 'none' } };
+const CALL: Message = {
+  kind: 'request',
+  method: 'tools/call',
+  id: { raw: '1', key: 'n1' },
+  bytes: Buffer.from('{"jsonrpc":"2.0","id":1,"method":"tools/call"}'),
+};
+const RESPONSE: Message = {
+  kind: 'response',
+  id: { raw: '1', key: 'n1' },
+  isError: false,
+  bytes: Buffer.from('{"jsonrpc":"2.0","id":1,"result":{}}'),
+};
+
+const httpError = (status: number, headers: Headers = {}, body = ''): ExchangeOutcome => ({
+  kind: 'http-error',
+  status,
+  headers,
+  body: Buffer.from(body),
+});
+const transportError = (code: string): ExchangeOutcome => ({
+  kind: 'transport-error',
+  error: Object.assign(new Error(code), { code }),
+  sent: false,
+});
+
+describe('the credential policy', () => {
+  const policyWith = (...renewed: (KeyResult | undefined)[]) => {
+    const renew = vi.fn(async () => renewed.shift());
+    return { renew, policy: renewCredential({ current: async () => KEY, renew }) };
+  };
+
+  it('sends again with another key after a 401, once', async () => {
+    const { policy, renew } = policyWith(KEY, KEY);
+    expect(await policy({ outcome: httpError(401), key: KEY })).toBe('send-again');
+    expect(await policy({ outcome: httpError(401), key: KEY })).toBeUndefined();
+    expect(renew.mock.calls).toEqual([[KEY]]);
+  });
+
+  it('has no opinion without another key, and asks for one again the next time', async () => {
+    const { policy } = policyWith(undefined, KEY);
+    expect(await policy({ outcome: httpError(401), key: KEY })).toBeUndefined();
+    expect(await policy({ outcome: httpError(401), key: KEY })).toBe('send-again');
+  });
+
+  it.each([httpError(403), httpError(500), transportError('ECONNRESET')])(
+    'asks for no key after another outcome',
+    async (outcome) => {
+      const { policy, renew } = policyWith(KEY);
+      expect(await policy({ outcome, key: KEY })).toBeUndefined();
+      expect(renew).not.toHaveBeenCalled();
+    },
+  );
+});
+
+describe('the session policy', () => {
+  const policyWith = (failure?: Failure, isInSession = true) => {
+    const renew = vi.fn(async () => failure);
+    return { renew, policy: renewLostSession(() => isInSession, renew) };
+  };
+  const lost = { outcome: httpError(404), message: CALL };
+
+  it('begins another session and sends again, once', async () => {
+    const { policy, renew } = policyWith();
+    expect(await policy(lost)).toBe('send-again');
+    expect(await policy(lost)).toBeUndefined();
+    expect(renew).toHaveBeenCalledTimes(1);
+  });
+
+  it('ends with the failure when another session cannot be had', async () => {
+    const failure: Failure = { reason: 'unreachable', gateway: 'https://a.test/mcp' };
+    expect(await policyWith(failure).policy(lost)).toEqual({ settled: failure });
+  });
+
+  it('ends without a failure for a message that belongs to the lost session', async () => {
+    const { policy, renew } = policyWith();
+    expect(await policy({ ...lost, message: RESPONSE })).toEqual({ settled: undefined });
+    expect(renew).toHaveBeenCalledTimes(1);
+  });
+
+  it('has no opinion outside a session, or when the session is not lost', async () => {
+    const outside = policyWith(undefined, false);
+    expect(await outside.policy(lost)).toBeUndefined();
+    expect(outside.renew).not.toHaveBeenCalled();
+    const inside = policyWith();
+    expect(await inside.policy({ ...lost, outcome: httpError(500) })).toBeUndefined();
+    expect(inside.renew).not.toHaveBeenCalled();
+  });
+});
+
+describe('the redirect policy', () => {
+  it('follows three times', async () => {
+    const follow = vi.fn(() => true);
+    const policy = followRedirect(follow);
+    const decisions = [1, 2, 3, 4].map(() => policy({}));
+    expect(decisions).toEqual(['send-again', 'send-again', 'send-again', undefined]);
+    expect(follow).toHaveBeenCalledTimes(3);
+  });
+
+  it('does not count what cannot be followed', () => {
+    const answers = [false, false, false, true];
+    const policy = followRedirect(() => answers.shift() === true);
+    const decisions = [1, 2, 3, 4].map(() => policy({}));
+    expect(decisions).toEqual([undefined, undefined, undefined, 'send-again']);
+  });
+});
+
+describe('the trust policy', () => {
+  it("sends again with the system's store, once", () => {
+    const trustSystemAfter = vi.fn(() => true);
+    const policy = trustSystemStore({ trustSystemAfter });
+    const outcome = transportError('SELF_SIGNED_CERT_IN_CHAIN');
+    expect(policy({ outcome })).toBe('send-again');
+    expect(policy({ outcome })).toBeUndefined();
+    expect(trustSystemAfter.mock.calls).toEqual([[outcome]]);
+  });
+
+  it('has no opinion where the store cannot help', () => {
+    const policy = trustSystemStore({ trustSystemAfter: () => false });
+    expect(policy({ outcome: transportError('ECONNREFUSED') })).toBeUndefined();
+  });
+});
+
+describe('the retry policy', () => {
+  const failed = (outcome: ExchangeOutcome, more = {}) => ({
+    outcome,
+    attempts: 1,
+    startedAt: Date.now(),
+    mayRepeat: () => true,
+    ...more,
+  });
+
+  it('waits as long as Retry-After asks', () => {
+    const outcome = httpError(429, { 'retry-after': '2' });
+    expect(retry(30_000)(failed(outcome))).toEqual({ waitMs: 2_000 });
+  });
+
+  it('has no opinion on what does not pass by itself, or once the limit is over', () => {
+    expect(retry(30_000)(failed(httpError(400)))).toBeUndefined();
+    expect(retry(30_000)(failed(httpError(503), { attempts: 3 }))).toBeUndefined();
+    const late = { startedAt: Date.now() - 31_000 };
+    expect(retry(30_000)(failed(httpError(503), late))).toBeUndefined();
+  });
+
+  it('does not repeat what may have run and does more when sent twice', () => {
+    const outcome = httpError(500);
+    expect(retry(30_000)(failed(outcome, { mayRepeat: () => false }))).toBeUndefined();
+    expect(retry(30_000)(failed(outcome))).toEqual({ waitMs: expect.any(Number) });
+  });
+});
+
+it('takes the first opinion, and asks no further', async () => {
+  const last = vi.fn();
+  const policies: Policy<object>[] = [
+    () => undefined,
+    async () => undefined,
+    () => ({ waitMs: 1 }),
+    last,
+  ];
+  expect(await decide(policies, {})).toEqual({ waitMs: 1 });
+  expect(last).not.toHaveBeenCalled();
+  expect(await decide([() => undefined], {})).toBeUndefined();
+});
