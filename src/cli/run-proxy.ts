@@ -8,8 +8,6 @@ import { openPrivate, UnusableFile } from '../private-path.ts';
 import type { ProxySettings } from '../settings/options.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
 
-declare const __VERSION__: string;
-
 /**
  * Runs the proxy between stdin and stdout until the client closes stdin or a signal comes, and then
  * exits with 0; with 1 when stdout cannot be written; at once, with 128 + N, by a second signal N.

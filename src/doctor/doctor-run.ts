@@ -13,8 +13,6 @@ import { HttpTrace, type WireRequest } from './http-trace.ts';
 import { exchange } from './key-trial.ts';
 import { probeRoute, type RouteProbe } from './probe.ts';
 
-declare const __VERSION__: string;
-
 /**
  * After the first attempt no other begins later than this: enough for what mends itself, and a
  * gateway that is dead is said to be so soon.

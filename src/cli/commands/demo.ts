@@ -1,5 +1,6 @@
 import type { CommandModule } from 'yargs';
 import { paintFor } from '../../terminal/colour.ts';
+import { columns } from '../../terminal/wrap-text.ts';
 
 /** `mcp-latchkey demo`: exit 0 when everything came out as the error contract says, else 1. */
 export const demoCommand: CommandModule = {
@@ -12,8 +13,7 @@ export const demoCommand: CommandModule = {
     const passed = await runDemo({
       write: (text) => process.stdout.write(text),
       paint: paintFor(process.stdout),
-      // A terminal that does not know its width says 0.
-      columns: Math.min(process.stdout.columns || 80, 80),
+      columns: columns(),
     });
     if (!passed) process.exitCode = 1;
   },

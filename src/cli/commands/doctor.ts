@@ -10,9 +10,7 @@ import { openPrivate, UnusableFile } from '../../private-path.ts';
 import { PROXY_OPTIONS, toSettings } from '../../settings/options.ts';
 import { paintFor } from '../../terminal/colour.ts';
 import { Progress } from '../../terminal/progress.ts';
-import { wrapText } from '../../terminal/wrap-text.ts';
-
-declare const __VERSION__: string;
+import { columns, wrapText } from '../../terminal/wrap-text.ts';
 
 interface Arguments {
   url?: string | undefined;
@@ -153,5 +151,3 @@ function writePage(file: string, report: Report): boolean {
     return false;
   }
 }
-
-const columns = () => Math.min(process.stdout.columns || 80, 80);

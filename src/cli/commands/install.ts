@@ -8,9 +8,7 @@ import type { Handshake, PlannedChange } from '../../install/install.ts';
 import { PROXY_OPTIONS, readProxySettings, UsageError } from '../../settings/options.ts';
 import { paintFor } from '../../terminal/colour.ts';
 import { shellWord } from '../../terminal/shell-word.ts';
-import { wrapText } from '../../terminal/wrap-text.ts';
-
-declare const __VERSION__: string;
+import { columns, wrapText } from '../../terminal/wrap-text.ts';
 
 // The commands run from dist/, below the package's folder.
 const packageRoot = resolve(__dirname, '..');
@@ -272,7 +270,7 @@ function sayPlan({ client, file, name, change, diff }: PlannedChange): void {
   );
   if (change === 'unchanged') return;
   say('');
-  const width = (process.stdout.columns || 80) - 4;
+  const width = columns(Infinity) - 4;
   for (const { sign, text } of diff) {
     const shown = text.length > width ? `${text.slice(0, width - 1)}…` : text;
     say(paint(sign === '+' ? 'green' : 'red', `  ${sign} ${shown}`));
@@ -356,5 +354,5 @@ function tildePath(path: string): string {
 
 /** The text in lines of 80 columns at most. */
 function wrap(text: string, indent: number): string {
-  return `${wrapText(text, Math.min(process.stdout.columns || 80, 80), indent)}\n`;
+  return `${wrapText(text, columns(), indent)}\n`;
 }

@@ -15,10 +15,8 @@ import { createLog } from '../../log.ts';
 import { PROXY_OPTIONS, type ProxySettings, toSettings } from '../../settings/options.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
 import { promptHidden } from '../../terminal/hidden-prompt.ts';
-import { wrapText } from '../../terminal/wrap-text.ts';
+import { columns, wrapText } from '../../terminal/wrap-text.ts';
 import { sentence, withSlowNotice } from '../keychain-io.ts';
-
-declare const __VERSION__: string;
 
 interface Arguments {
   url: string;
@@ -218,17 +216,17 @@ function trialInWords(trial: KeyTrial | undefined, host: string): string {
 
 function inText(finding: Finding, paint: Paint): string {
   const { gateway, account, stored, outcome, message, tail, shadowedBy } = finding;
-  const columns = Math.min(process.stdout.columns || 80, 80);
+  const width = columns();
   const name = account === DEFAULT_ACCOUNT ? '' : `, account ${account}`;
   const styles = { works: 'green', untried: 'green' } as const;
   const style = outcome in styles ? 'green' : stored ? 'yellow' : 'red';
-  const lines = message === '' ? [] : [paint(style, wrapText(message, columns))];
+  const lines = message === '' ? [] : [paint(style, wrapText(message, width))];
   if (!stored) lines.push('Nothing was stored.');
   else {
     lines.push(
       wrapText(
         `Stored in the keychain for ${gateway}${name}${tail === undefined ? '' : ` (…${tail})`}.`,
-        columns,
+        width,
       ),
     );
   }
@@ -238,7 +236,7 @@ function inText(finding: Finding, paint: Paint): string {
         'yellow',
         wrapText(
           `It is not used where ${shadowedBy} is set, as it is here: that comes before the keychain.`,
-          columns,
+          width,
         ),
       ),
     );

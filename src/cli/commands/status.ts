@@ -5,7 +5,7 @@ import type { KeySourceName } from '../../failures/failure.ts';
 import { createLog } from '../../log.ts';
 import { PROXY_OPTIONS, type ProxySettings, toSettings } from '../../settings/options.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
-import { wrapText } from '../../terminal/wrap-text.ts';
+import { columns, wrapText } from '../../terminal/wrap-text.ts';
 import { sentence, withSlowNotice } from '../keychain-io.ts';
 
 interface Arguments {
@@ -165,10 +165,10 @@ function inText(
   settings: ProxySettings | undefined,
   paint: Paint,
 ): string {
-  const columns = Math.min(process.stdout.columns || 80, 80);
+  const width = columns();
   const lines: string[] = [paint('bold', 'In the keychain')];
   if (keychainTrouble !== undefined) {
-    lines.push(paint('yellow', wrapText(keychainTrouble, columns, 2)));
+    lines.push(paint('yellow', wrapText(keychainTrouble, width, 2)));
   } else if (stored.length === 0) {
     lines.push(settings === undefined ? '  no key' : '  no key for this URL');
   }
@@ -178,30 +178,30 @@ function inText(
     gateway = entry.gateway;
     lines.push(`    ${entry.account}${entry.tail === undefined ? '' : `  …${entry.tail}`}`);
   }
-  if (used !== undefined) lines.push('', ...usedInText(used, columns, paint));
+  if (used !== undefined) lines.push('', ...usedInText(used, width, paint));
   return lines.map((line) => `${line}\n`).join('');
 }
 
-function usedInText(used: UsedKey, columns: number, paint: Paint): string[] {
+function usedInText(used: UsedKey, width: number, paint: Paint): string[] {
   const tail = used.tail === undefined ? '' : ` (…${used.tail})`;
   const style = !used.isUsable ? 'red' : used.source === 'none' ? 'yellow' : 'green';
   const lines = [
     paint('bold', `Used for ${used.gateway}`),
-    paint(style, wrapText(used.source === 'none' ? 'no key' : `${used.origin}${tail}`, columns, 2)),
-    wrapText(used.why, columns, 2),
+    paint(style, wrapText(used.source === 'none' ? 'no key' : `${used.origin}${tail}`, width, 2)),
+    wrapText(used.why, width, 2),
   ];
   if (used.shadowsKeychain) {
     const warning = `The key in the keychain is not used: ${used.origin} comes before it. Take that away to use the keychain.`;
-    lines.push(paint('yellow', wrapText(warning, columns, 2)));
+    lines.push(paint('yellow', wrapText(warning, width, 2)));
   }
   if (used.nearMiss !== undefined) {
     const hint = `The keychain has a key for ${used.nearMiss}, which differs in the slash at its end. Use that URL, or store a key for this one with login.`;
-    lines.push(paint('yellow', wrapText(hint, columns, 2)));
+    lines.push(paint('yellow', wrapText(hint, width, 2)));
   }
   lines.push(
     wrapText(
       'As seen from here, with these options. A client has an environment of its own.',
-      columns,
+      width,
       2,
     ),
   );

@@ -2,8 +2,6 @@ import { release } from 'node:os';
 import type { DoctorRun } from '../doctor-run.ts';
 import { duration, type Finding } from '../finding.ts';
 
-declare const __VERSION__: string;
-
 const SYSTEMS: Readonly<Record<string, string>> = {
   darwin: 'macOS',
   linux: 'Linux',
