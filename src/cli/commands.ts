@@ -1,5 +1,6 @@
 import yargs from 'yargs';
-import { PROXY_OPTIONS, UsageError, unknownOption, withQuotes } from '../settings/options.ts';
+import { PROXY_OPTIONS, UsageError } from '../settings/options.ts';
+import { unknownOption, withQuotes } from '../settings/read-options.ts';
 import { columns } from '../terminal/wrap-text.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';

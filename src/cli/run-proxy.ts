@@ -5,7 +5,7 @@ import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { createLog } from '../log.ts';
 import { openPrivate, UnusableFile } from '../private-path.ts';
-import type { ProxySettings } from '../settings/options.ts';
+import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
 
 /**

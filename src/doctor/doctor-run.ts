@@ -7,7 +7,7 @@ import type { Secrets } from '../failures/secrets.ts';
 import { displayUrl } from '../failures/url-secrets.ts';
 import type { Response } from '../jsonrpc/message.ts';
 import { createLog, type Log } from '../log.ts';
-import type { ProxySettings } from '../settings/options.ts';
+import type { ProxySettings } from '../settings/settings.ts';
 import type { Transport } from '../transport/transport.ts';
 import { HttpTrace, type WireRequest } from './http-trace.ts';
 import { exchange } from './key-trial.ts';

@@ -4,7 +4,7 @@ import { matcherFor } from '../auth/configured-secrets.ts';
 import { misconfiguredError } from '../failures/catalogue.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { namedProxy, withoutBrackets } from '../http/environment-proxy.ts';
-import type { ProxySettings } from '../settings/options.ts';
+import type { ProxySettings } from '../settings/settings.ts';
 import { checkDoor } from './checks/authorization.ts';
 import { checkDiscovery } from './checks/discovery.ts';
 import { checkKey } from './checks/key.ts';

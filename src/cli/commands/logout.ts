@@ -1,6 +1,7 @@
 import type { CommandModule } from 'yargs';
 import { DEFAULT_ACCOUNT } from '../../auth/key.ts';
-import { PROXY_OPTIONS, toSettings } from '../../settings/options.ts';
+import { PROXY_OPTIONS } from '../../settings/options.ts';
+import { toSettings } from '../../settings/settings.ts';
 import { wrapText } from '../../terminal/wrap-text.ts';
 import { sentence, withSlowNotice } from '../keychain-io.ts';
 

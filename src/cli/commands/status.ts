@@ -3,7 +3,8 @@ import { chosenOrigin, DEFAULT_ACCOUNT, findKey, tailOf } from '../../auth/key.t
 import type { KeychainAnswer, KeychainEntry } from '../../auth/keychain.ts';
 import type { KeySourceName } from '../../failures/failure.ts';
 import { createLog } from '../../log.ts';
-import { PROXY_OPTIONS, type ProxySettings, toSettings } from '../../settings/options.ts';
+import { PROXY_OPTIONS } from '../../settings/options.ts';
+import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
 import { columns, wrapText } from '../../terminal/wrap-text.ts';
 import { sentence, withSlowNotice } from '../keychain-io.ts';
