@@ -1,6 +1,5 @@
 import type { CommandModule } from 'yargs';
-import { paintFor } from '../../terminal/colour.ts';
-import { columns } from '../../terminal/wrap-text.ts';
+import { Printer } from '../../terminal/printer.ts';
 
 /** `mcp-latchkey demo`: exit 0 when everything came out as the error contract says, else 1. */
 export const demoCommand: CommandModule = {
@@ -10,11 +9,7 @@ export const demoCommand: CommandModule = {
     const { runDemo } = await import('../../demo/demo.ts');
     // Nobody reads on, as behind `| head`. The proxies end with their stdin.
     process.stdout.on('error', () => process.exit(1));
-    const passed = await runDemo({
-      write: (text) => process.stdout.write(text),
-      paint: paintFor(process.stdout),
-      columns: columns(),
-    });
+    const passed = await runDemo(new Printer(process.stdout));
     if (!passed) process.exitCode = 1;
   },
 };

@@ -1,4 +1,5 @@
 import type { KeyResult } from '../../auth/key.ts';
+import { tailInWords } from '../../terminal/printer.ts';
 import { failureOfKey } from '../../transport/classify-outcome.ts';
 import { type DoctorRun, isWaitedFor } from '../doctor-run.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
@@ -21,9 +22,8 @@ export async function checkKey(examination: DoctorRun): Promise<Finding> {
   switch (finding.kind) {
     case 'found':
     case 'in-header': {
-      const end = tail === undefined ? '' : ` (…${tail})`;
       const shape = finding.kind === 'found' ? shapeOf(finding) : undefined;
-      const line = `from ${origin}${end}${shape === undefined ? '' : `: ${shape.words}`}`;
+      const line = `from ${origin}${tailInWords(finding.origin)}${shape === undefined ? '' : `: ${shape.words}`}`;
       return { ...base, status: shape?.isOdd ? 'warn' : 'ok', line, details };
     }
     case 'unusable': {
