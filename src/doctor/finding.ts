@@ -9,7 +9,7 @@ export const CHECKS = [
   'route',
   'discovery',
   'key',
-  'door',
+  'authorization',
   'protocol',
   'speed',
 ] as const;

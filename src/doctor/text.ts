@@ -11,7 +11,7 @@ export interface TextStyle {
   readonly columns: number;
 }
 
-const NAME_COLUMNS = 12;
+const NAME_COLUMNS = 15;
 const INDENT = 2 + NAME_COLUMNS;
 const TIME_COLUMNS = 9;
 

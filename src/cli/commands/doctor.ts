@@ -64,7 +64,7 @@ export const doctorCommand: CommandModule<object, Arguments> = {
     const { redact, json } = argv;
     const gateways = await examineAll(targets, redact, json);
     const report: Report = {
-      version: 1,
+      version: 2,
       program: `mcp-latchkey ${__VERSION__}`,
       redacted: redact,
       healthy: gateways.length > 0 && gateways.every(({ verdict }) => verdict.healthy),

@@ -8,14 +8,14 @@ import { count, type Finding, problemOf } from '../finding.ts';
 const PLACEHOLDER = /^(?:<.*>|\$\{.*\}|\$\w+|%\w+%|x{4,}|\.{3,}|your[-_ ].*)$/i;
 
 /** Where the key comes from, and its shape. Never the key. */
-export async function checkKey(examination: DoctorRun): Promise<Finding> {
-  const [key, contact] = await Promise.all([examination.key(), examination.contact()]);
+export async function checkKey(run: DoctorRun): Promise<Finding> {
+  const [key, contact] = await Promise.all([run.key(), run.contact()]);
   const { finding } = key;
   const { source, origin, tail, keychainTrouble, nearMiss } = finding.origin;
   const ms = isWaitedFor(key) ? { ms: key.endMs - key.startMs } : {};
   const base = { check: 'key', name: 'key', ...ms } as const;
-  if (examination.keyHolder !== undefined) {
-    const line = `${examination.keyHolder} fills it in itself, so it is not known here`;
+  if (run.keyHolder !== undefined) {
+    const line = `${run.keyHolder} fills it in itself, so it is not known here`;
     return { ...base, status: 'skipped', line };
   }
   const details = { source, ...(tail === undefined ? {} : { tail }) };
@@ -27,7 +27,7 @@ export async function checkKey(examination: DoctorRun): Promise<Finding> {
       return { ...base, status: shape?.isOdd ? 'warn' : 'ok', line, details };
     }
     case 'unusable': {
-      const failure = failureOfKey(examination.displayUrl, finding);
+      const failure = failureOfKey(run.displayUrl, finding);
       const line = finding.detail ?? `from ${origin}: it holds characters that no key has`;
       return { ...base, status: 'fail', line, details, problem: problemOf(failure) };
     }
