@@ -6,8 +6,6 @@ import { TransportDetector } from '../transport/detect-transport.ts';
 import { StreamableHttp, type TransportOptions } from '../transport/streamable-http.ts';
 import { EraBridge } from './era-bridge.ts';
 
-declare const __VERSION__: string;
-
 /**
  * The gateway that the settings name, with the keys of `keys`, by the transport they name, for a
  * client of either era.
