@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import { isAbsolute, join, relative } from 'node:path';
-import type { Handshake, ListedClient, PlannedChange } from '../../install/install.ts';
+import type { EntryTrial, ListedClient, PlannedChange } from '../../install/install.ts';
 import type { Printer } from '../../terminal/printer.ts';
 import { columns } from '../../terminal/wrap-text.ts';
 
@@ -68,7 +68,7 @@ export function sayNotes(out: Printer, { notes }: PlannedChange): void {
   for (const note of notes) out.note(note);
 }
 
-export function sayCheck(out: Printer, check: Handshake, client: string): void {
+export function sayCheck(out: Printer, check: EntryTrial, client: string): void {
   if (check.outcome === 'connected') {
     const { server, tools, hasMoreTools } = check;
     const count = hasMoreTools
