@@ -44,15 +44,20 @@ const words = (name: string) =>
 const letters = (name: string) => name.replaceAll('_', '');
 
 /**
- * Insertions, deletions, replacements and swaps of neighbors that turn `a` into `b` (the optimal
- * string alignment distance); `Infinity` when more than `allowed`.
+ * Insertions, deletions, replacements and swaps of neighbors that turn one into the other (the
+ * optimal string alignment distance); `Infinity` when more than `allowed`.
  */
-function typos(a: string, b: string, allowed: number): number {
-  if (Math.abs(a.length - b.length) > allowed) return Number.POSITIVE_INFINITY;
+function typos(wanted: string, known: string, allowed: number): number {
+  if (Math.abs(wanted.length - known.length) > allowed) return Number.POSITIVE_INFINITY;
+  // What both begin with costs nothing, and is most of a name with an integration's prefix.
+  let same = 0;
+  while (same < wanted.length && wanted[same] === known[same]) same += 1;
+  const [a, b] = [wanted.slice(same), known.slice(same)];
   const row = () => Uint16Array.from({ length: b.length + 1 }, (_, j) => j);
   let [beforePrevious, previous, current] = [row(), row(), row()];
   for (let i = 1; i <= a.length; i += 1) {
     current[0] = i;
+    let least = i;
     for (let j = 1; j <= b.length; j += 1) {
       const swapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
       current[j] = Math.min(
@@ -61,7 +66,9 @@ function typos(a: string, b: string, allowed: number): number {
         at(previous, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1),
         swapped ? at(beforePrevious, j - 2) + 1 : a.length + b.length,
       );
+      least = Math.min(least, at(current, j));
     }
+    if (least > allowed) return Number.POSITIVE_INFINITY;
     [beforePrevious, previous, current] = [previous, current, beforePrevious];
   }
   const distance = at(previous, b.length);
