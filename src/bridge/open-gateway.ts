@@ -1,12 +1,10 @@
 import type { KeyProvider } from '../auth/key-provider.ts';
 import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
-import type { ProxySettings } from '../settings/options.ts';
+import type { ProxySettings } from '../settings/settings.ts';
 import { TransportDetector } from '../transport/detect-transport.ts';
 import { StreamableHttp, type TransportOptions } from '../transport/streamable-http.ts';
 import { EraBridge } from './era-bridge.ts';
-
-declare const __VERSION__: string;
 
 /**
  * The gateway that the settings name, with the keys of `keys`, by the transport they name, for a

@@ -1,5 +1,7 @@
 import yargs from 'yargs';
-import { PROXY_OPTIONS, UsageError, unknownOption, withQuotes } from '../settings/options.ts';
+import { PROXY_OPTIONS, UsageError } from '../settings/options.ts';
+import { unknownOption, withQuotes } from '../settings/read-options.ts';
+import { columns } from '../terminal/wrap-text.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { explainCommand } from './commands/explain.ts';
@@ -8,8 +10,6 @@ import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
-
-declare const __VERSION__: string;
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
@@ -31,7 +31,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .alias('help', 'h')
     .strict()
     .demandCommand(1)
-    .wrap(Math.min(100, process.stdout.columns ?? 80))
+    .wrap(columns(100))
     .fail((message, error) => {
       if (message === null && !(error instanceof UsageError)) throw error;
       const why = inPlainWords(message ?? error.message, argv);

@@ -1,4 +1,5 @@
-import { type ProxySettings, readProxySettings, UsageError } from '../settings/options.ts';
+import { UsageError } from '../settings/options.ts';
+import { type ProxySettings, readProxySettings } from '../settings/settings.ts';
 import { enableCompileCache } from './compile-cache.ts';
 
 const COMMANDS = new Set([

@@ -5,10 +5,8 @@ import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { createLog } from '../log.ts';
 import { openPrivate, UnusableFile } from '../private-path.ts';
-import type { ProxySettings } from '../settings/options.ts';
+import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
-
-declare const __VERSION__: string;
 
 /**
  * Runs the proxy between stdin and stdout until the client closes stdin or a signal comes, and then

@@ -3,15 +3,8 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { EmptyResultSchema, McpError } from '@modelcontextprotocol/sdk/types.js';
 import type { Sandbox, SandboxOptions } from '../sandbox/sandbox.ts';
-import type { Paint } from '../terminal/colour.ts';
+import type { Printer } from '../terminal/printer.ts';
 import { wrapText } from '../terminal/wrap-text.ts';
-
-export interface DemoOutput {
-  write(text: string): void;
-  paint: Paint;
-  /** Width to wrap at, in columns. */
-  columns: number;
-}
 
 /** What the error contract promises for one failure. */
 interface Promised {
@@ -34,7 +27,8 @@ const patience = { timeout: 5_000 };
  * writes what a client would show, for a healthy session and for every documented failure.
  * Returns true when all of it came out as the error contract says. Leaves no process behind.
  */
-export async function runDemo({ write, paint, columns }: DemoOutput): Promise<boolean> {
+export async function runDemo(out: Printer): Promise<boolean> {
+  const { write, paint, columns } = out;
   const started = performance.now();
   let passed = 0;
   let failed = 0;
@@ -43,16 +37,17 @@ export async function runDemo({ write, paint, columns }: DemoOutput): Promise<bo
   function report(title: string, tag: string, text: string, expected?: string) {
     if (expected === undefined) passed++;
     else failed++;
-    const mark = expected === undefined ? paint('green', '✓') : paint('red', '✗');
     const gap = ' '.repeat(Math.max(1, columns - 2 - title.length - tag.length));
-    write(`${mark} ${paint('bold', title)}${gap}${paint('dim', tag)}\n`);
-    write(`${wrapText(text, columns, 2)}\n`);
-    if (expected !== undefined)
+    const mark = expected === undefined ? 'ok' : 'fail';
+    out.marked(mark, `${paint('bold', title)}${gap}${paint('dim', tag)}`);
+    out.text(text, 2);
+    if (expected !== undefined) {
       write(paint('red', `${wrapText(`Expected ${expected}`, columns, 2)}\n`));
+    }
   }
 
   function section(title: string) {
-    write(`\n${paint('cyan', title)}\n\n`);
+    out.line(`\n${paint('cyan', title)}\n`);
   }
 
   /** Runs something that must fail, and compares the error with what was promised. */
@@ -109,10 +104,10 @@ export async function runDemo({ write, paint, columns }: DemoOutput): Promise<bo
       });
 
     const { url, keys } = sandbox;
-    write(`${paint('bold', 'mcp-latchkey demo')}\n`);
+    out.title('mcp-latchkey demo');
     const about =
       "A gateway on this machine, the proxy, and the official SDK's client talking to it over stdio. No network, no stored key.";
-    write(`${wrapText(about, columns)}\n`);
+    out.text(about);
 
     section('A healthy session');
     const { client, connect } = clientFor(url, keys.good);
@@ -230,7 +225,7 @@ export async function runDemo({ write, paint, columns }: DemoOutput): Promise<bo
           'red',
           `${failed} of ${passed + failed} did not come out as the error contract says.`,
         );
-  write(`\n${verdict} ${paint('dim', `${seconds} s`)}\n`);
+  out.line(`\n${verdict} ${paint('dim', `${seconds} s`)}`);
   return failed === 0;
 }
 

@@ -1,5 +1,6 @@
 import type { OwnEntry, UnreadConfig } from '../install/install.ts';
-import { readProxySettings, UsageError } from '../settings/options.ts';
+import { UsageError } from '../settings/options.ts';
+import { readProxySettings } from '../settings/settings.ts';
 import type { Target } from './doctor.ts';
 
 /** What VS Code asks its user for and puts in place of this. */

@@ -7,13 +7,11 @@ import type { Secrets } from '../failures/secrets.ts';
 import { displayUrl } from '../failures/url-secrets.ts';
 import type { Response } from '../jsonrpc/message.ts';
 import { createLog, type Log } from '../log.ts';
-import type { ProxySettings } from '../settings/options.ts';
+import type { ProxySettings } from '../settings/settings.ts';
 import type { Transport } from '../transport/transport.ts';
-import { HttpTrace, type WireRequest } from './http-trace.ts';
+import { HttpTrace, type TracedRequest } from './http-trace.ts';
 import { exchange } from './key-trial.ts';
 import { probeRoute, type RouteProbe } from './probe.ts';
-
-declare const __VERSION__: string;
 
 /**
  * After the first attempt no other begins later than this: enough for what mends itself, and a
@@ -22,13 +20,13 @@ declare const __VERSION__: string;
 const RETRY_LIMIT_MS = 3_000;
 const CLOSE_LIMIT_MS = 1_000;
 
-/** What came of a request, and the requests on the wire that it took. */
+/** What came of a request, and the HTTP requests that it took. */
 export type Answer = (
   | { readonly failure: Failure; readonly reply?: undefined }
   | { readonly reply: Response; readonly failure?: undefined }
-) & { readonly requests: readonly WireRequest[] };
+) & { readonly requests: readonly TracedRequest[] };
 
-/** A key, or why there is none, and when its source was asked: milliseconds of the wire's clock. */
+/** A key, or why there is none, and when its source was asked: milliseconds of the trace's clock. */
 export interface FoundKey {
   readonly finding: KeyResult;
   readonly startMs: number;
@@ -36,7 +34,7 @@ export interface FoundKey {
 }
 
 /** What came of the first request with the key; `skipped`: why none was sent. */
-export type Door = Answer | { readonly skipped: string };
+export type Authorization = Answer | { readonly skipped: string };
 
 /** What the probe found; `skipped`: why none was sent. */
 export type Probe = RouteProbe | { readonly skipped: string };
@@ -51,7 +49,7 @@ export class DoctorRun {
   /** Who has the key, where it is not known here. */
   readonly keyHolder: string | undefined;
   readonly startedAt = new Date();
-  readonly wire = new HttpTrace(performance.now());
+  readonly trace = new HttpTrace(performance.now());
   /** What the proxy's parts have logged, oldest first. */
   readonly logged: { readonly level: string; readonly line: string }[] = [];
   /** With the key. */
@@ -61,7 +59,7 @@ export class DoctorRun {
   readonly #log: Log;
   #contact: Promise<Answer> | undefined;
   #key: Promise<FoundKey> | undefined;
-  #door: Promise<Door> | undefined;
+  #authorization: Promise<Authorization> | undefined;
   #probe: Promise<Probe> | undefined;
 
   /** `secrets` learns the keys that are found. */
@@ -96,29 +94,34 @@ export class DoctorRun {
   begin(): void {
     void this.contact();
     void this.key();
-    void this.door();
+    void this.authorize();
     void this.probe();
   }
 
   /** `initialize` without a key: whether the gateway can be reached, and what it asks for. */
   contact(): Promise<Answer> {
-    this.#contact ??= this.ask(this.#keyless, 'initialize', HELLO, 'initialize without a key');
+    this.#contact ??= this.ask(
+      this.#keyless,
+      'initialize',
+      INITIALIZE_PARAMS,
+      'initialize without a key',
+    );
     return this.#contact;
   }
 
   /** The key that the proxy would send. */
   key(): Promise<FoundKey> {
-    const startMs = this.wire.now();
+    const startMs = this.trace.now();
     this.#key ??= this.#keys
       .current()
-      .then((finding) => ({ finding, startMs, endMs: this.wire.now() }));
+      .then((finding) => ({ finding, startMs, endMs: this.trace.now() }));
     return this.#key;
   }
 
   /** `initialize` with the key. */
-  door(): Promise<Door> {
-    this.#door ??= this.#knock();
-    return this.#door;
+  authorize(): Promise<Authorization> {
+    this.#authorization ??= this.#sendKey();
+    return this.#authorization;
   }
 
   /** The way to the gateway, step by step, where the proxy goes it itself. */
@@ -129,7 +132,7 @@ export class DoctorRun {
 
   /** Sends a request through the proxy's own gateway. */
   async ask(gateway: Transport, method: string, params: object, label = method): Promise<Answer> {
-    const { value, requests } = await this.wire.watch(label, () =>
+    const { value, requests } = await this.trace.watch(label, () =>
       exchange(gateway, method, params),
     );
     return { ...value, requests };
@@ -137,10 +140,10 @@ export class DoctorRun {
 
   async close(): Promise<void> {
     await Promise.all([this.#keyless.close(CLOSE_LIMIT_MS), this.gateway.close(CLOSE_LIMIT_MS)]);
-    this.wire.close();
+    this.trace.close();
   }
 
-  async #knock(): Promise<Door> {
+  async #sendKey(): Promise<Authorization> {
     const [contact, { finding }] = await Promise.all([this.contact(), this.key()]);
     const { failure } = contact;
     if (failure?.reason === 'unreachable') {
@@ -151,15 +154,15 @@ export class DoctorRun {
     if (finding.kind === 'none' && failure !== undefined) {
       return failure.status === 401 ? { skipped: 'there is no key to send' } : contact;
     }
-    return this.ask(this.gateway, 'initialize', HELLO, 'initialize');
+    return this.ask(this.gateway, 'initialize', INITIALIZE_PARAMS, 'initialize');
   }
 
   async #probeUnlessProxied(): Promise<Probe> {
     const { url, routes } = this.settings;
-    await Promise.race([this.wire.firstConnection, this.contact()]);
-    if (this.wire.connections.length === 0) return { skipped: 'no connection was tried' };
+    await Promise.race([this.trace.firstConnection, this.contact()]);
+    if (this.trace.connections.length === 0) return { skipped: 'no connection was tried' };
     if (routes.isProxied(url)) return { skipped: 'the HTTP proxy does that' };
-    return probeRoute(url, routes.connectTimeoutMs, () => this.wire.now());
+    return probeRoute(url, routes.connectTimeoutMs, () => this.trace.now());
   }
 
   #createLog(): Log {
@@ -186,7 +189,7 @@ export function isWaitedFor({ finding }: FoundKey): boolean {
   return ['none', 'keychain', 'key-command'].includes(finding.origin.source);
 }
 
-const HELLO = {
+const INITIALIZE_PARAMS = {
   protocolVersion: '2025-11-25',
   capabilities: {},
   clientInfo: { name: 'mcp-latchkey doctor', version: __VERSION__ },

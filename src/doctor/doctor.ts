@@ -4,8 +4,8 @@ import { matcherFor } from '../auth/configured-secrets.ts';
 import { misconfiguredError } from '../failures/catalogue.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { namedProxy, withoutBrackets } from '../http/environment-proxy.ts';
-import type { ProxySettings } from '../settings/options.ts';
-import { checkDoor } from './checks/authorization.ts';
+import type { ProxySettings } from '../settings/settings.ts';
+import { checkAuthorization } from './checks/authorization.ts';
 import { checkDiscovery } from './checks/discovery.ts';
 import { checkKey } from './checks/key.ts';
 import { checkClock, checkMachine } from './checks/machine.ts';
@@ -15,14 +15,11 @@ import { checkSpeed } from './checks/speed.ts';
 import { checkUrl } from './checks/url.ts';
 import { DoctorRun, isWaitedFor } from './doctor-run.ts';
 import { type Finding, hundredths, problemIn } from './finding.ts';
-import type { WireRequest } from './http-trace.ts';
+import type { TracedRequest } from './http-trace.ts';
 import { Redaction } from './redaction.ts';
 import { type ConfiguredIn, type GatewayReport, type TimelineEntry, verdictOn } from './report.ts';
 
-type Check = (
-  examination: DoctorRun,
-  earlier: readonly Finding[],
-) => Promise<Finding | readonly Finding[]>;
+type Check = (run: DoctorRun, earlier: readonly Finding[]) => Promise<Finding | readonly Finding[]>;
 
 /** In the order in which they are shown, with what is being done meanwhile. */
 const STEPS: readonly (readonly [doing: string, check: Check])[] = [
@@ -32,7 +29,7 @@ const STEPS: readonly (readonly [doing: string, check: Check])[] = [
   ['going the way to the gateway', checkRoute],
   ['asking what the gateway wants', checkDiscovery],
   ['looking for the key', checkKey],
-  ['trying the key', checkDoor],
+  ['trying the key', checkAuthorization],
   ['talking MCP', checkProtocol],
   ['measuring ten pings', checkSpeed],
 ];
@@ -68,13 +65,13 @@ export async function examine(
   const { url } = settings;
   const secrets = new Secrets((keys) => matcherFor(keys, env, settings));
   const redaction = redactionFor(env, redacts, secrets, url.hostname);
-  const examination = new DoctorRun(settings, env, secrets, keyHolder);
-  examination.begin();
+  const run = new DoctorRun(settings, env, secrets, keyHolder);
+  run.begin();
   const findings: Finding[] = [];
   const masked: Finding[] = [];
   for (const [doing, check] of STEPS) {
     onProgress(doing);
-    for (const finding of [await check(examination, findings)].flat()) {
+    for (const finding of [await check(run, findings)].flat()) {
       findings.push(finding);
       if (finding.name === 'dns') redaction.show((finding.details?.addresses ?? []) as string[]);
       const shown = redaction.maskAll(inHundredths(finding));
@@ -82,19 +79,19 @@ export async function examine(
       onFinding(shown);
     }
   }
-  const ms = examination.wire.now();
+  const ms = run.trace.now();
   onProgress('closing the connections');
-  const timeline = await timelineOf(examination);
-  await examination.close();
+  const timeline = await timelineOf(run);
+  await run.close();
   return {
-    url: examination.displayUrl,
+    url: run.displayUrl,
     ...(configuredIn === undefined ? {} : { configuredIn: redaction.maskAll(configuredIn) }),
-    startedAt: examination.startedAt.toISOString(),
+    startedAt: run.startedAt.toISOString(),
     ms: hundredths(ms),
     verdict: verdictOn(url.host, masked),
     findings: masked,
     timeline,
-    log: redaction.maskAll(examination.logged.map(({ level, line }) => `${level}: ${line}`)),
+    log: redaction.maskAll(run.logged.map(({ level, line }) => `${level}: ${line}`)),
   };
 }
 
@@ -124,12 +121,12 @@ function misconfigured(
   };
 }
 
-async function timelineOf(examination: DoctorRun): Promise<TimelineEntry[]> {
-  const [probe, key] = await Promise.all([examination.probe(), examination.key()]);
+async function timelineOf(run: DoctorRun): Promise<TimelineEntry[]> {
+  const [probe, key] = await Promise.all([run.probe(), run.key()]);
   const entries: TimelineEntry[] = [
     ...('skipped' in probe ? [] : probe.steps),
     ...(isWaitedFor(key) ? [{ label: 'finding the key', ...key }] : []),
-    ...examination.wire.requests.flatMap(timelineEntry),
+    ...run.trace.requests.flatMap(timelineEntry),
   ];
   return entries
     .sort((a, b) => a.startMs - b.startMs)
@@ -145,7 +142,7 @@ async function timelineOf(examination: DoctorRun): Promise<TimelineEntry[]> {
     });
 }
 
-function timelineEntry(request: WireRequest): TimelineEntry[] {
+function timelineEntry(request: TracedRequest): TimelineEntry[] {
   const { label, method, startMs, connection, headMs, endMs } = request;
   // The tunnel through an HTTP proxy is part of the connection.
   if (endMs === undefined || method === 'CONNECT') return [];

@@ -1,5 +1,6 @@
 import { type RpcError, toRpcError } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
+import type { Mark } from '../terminal/printer.ts';
 
 /** The checks, in the order in which they run. */
 export const CHECKS = [
@@ -8,7 +9,7 @@ export const CHECKS = [
   'route',
   'discovery',
   'key',
-  'door',
+  'authorization',
   'protocol',
   'speed',
 ] as const;
@@ -16,7 +17,7 @@ export const CHECKS = [
 export type CheckName = (typeof CHECKS)[number];
 
 /** `warn`: it works, but there is something to know. */
-export type Status = 'ok' | 'warn' | 'fail' | 'skipped';
+export type Status = Mark;
 
 /** What is wrong, and the one thing to do about it. */
 export interface Problem {

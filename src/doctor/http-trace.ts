@@ -6,8 +6,8 @@ import type { PeerCertificate, TLSSocket } from 'node:tls';
 import type { RequestBegun } from '../http/client.ts';
 import type { ConnectionBegun } from '../http/connector.ts';
 
-/** A connection that was opened. Times in milliseconds of the wire's clock. */
-export interface WireConnection {
+/** A connection that was opened. Times in milliseconds of the trace's clock. */
+export interface TracedConnection {
   /** Host and port, the port left out where it is the scheme's own. */
   readonly host: string;
   readonly startMs: number;
@@ -16,14 +16,14 @@ export interface WireConnection {
   tls?: { readonly protocol: string; readonly certificate: PeerCertificate };
 }
 
-/** A request that was sent, and what came back. Times in milliseconds of the wire's clock. */
-export interface WireRequest {
+/** A request that was sent, and what came back. Times in milliseconds of the trace's clock. */
+export interface TracedRequest {
   /** What it was sent for. */
   readonly label: string;
   readonly method: string;
   readonly startMs: number;
   /** The connection, where it was opened for this request. */
-  connection?: WireConnection;
+  connection?: TracedConnection;
   sentMs?: number;
   /** When the answer's head was there. */
   headMs?: number;
@@ -38,17 +38,17 @@ export interface WireRequest {
  * channels: so the facts are those of the very requests that the proxy sends.
  */
 export class HttpTrace {
-  readonly requests: WireRequest[] = [];
-  readonly connections: WireConnection[] = [];
+  readonly requests: TracedRequest[] = [];
+  readonly connections: TracedConnection[] = [];
   /** Resolves when the first connection begins to be opened. */
   readonly firstConnection: Promise<void>;
   readonly #origin: number;
   readonly #label = new AsyncLocalStorage<string>();
-  readonly #bySocket = new WeakMap<Socket, WireConnection>();
+  readonly #bySocket = new WeakMap<Socket, TracedConnection>();
   readonly #subscriptions: (() => void)[] = [];
   #onFirstConnection: () => void = () => {};
 
-  /** `origin`: the `performance.now()` at which the wire's clock begins. */
+  /** `origin`: the `performance.now()` at which the trace's clock begins. */
   constructor(origin: number) {
     this.#origin = origin;
     this.firstConnection = new Promise((resolve) => {
@@ -58,7 +58,7 @@ export class HttpTrace {
     this.#subscribe<ConnectionBegun>('mcp-latchkey:connection', (b) => this.#onConnection(b));
   }
 
-  /** Milliseconds since the wire's clock began. */
+  /** Milliseconds since the trace's clock began. */
   now(): number {
     return performance.now() - this.#origin;
   }
@@ -67,7 +67,7 @@ export class HttpTrace {
   async watch<Value>(
     label: string,
     send: () => Promise<Value>,
-  ): Promise<{ value: Value; requests: WireRequest[] }> {
+  ): Promise<{ value: Value; requests: TracedRequest[] }> {
     const before = this.requests.length;
     const value = await this.#label.run(label, send);
     return {
@@ -84,7 +84,7 @@ export class HttpTrace {
   #onRequest({ request, method }: RequestBegun): void {
     const label = this.#label.getStore();
     if (label === undefined) return;
-    const watched: WireRequest = { label, method, startMs: this.now(), headers: {} };
+    const watched: TracedRequest = { label, method, startMs: this.now(), headers: {} };
     this.requests.push(watched);
     request.once('socket', (socket) => this.#sent(watched, socket));
     request.once('response', (response) => this.#answered(watched, response));
@@ -104,7 +104,7 @@ export class HttpTrace {
     );
   }
 
-  #connected(connection: WireConnection, socket: Socket): void {
+  #connected(connection: TracedConnection, socket: Socket): void {
     connection.endMs = this.now();
     this.#bySocket.set(socket, connection);
     if (!('encrypted' in socket)) return;
@@ -115,7 +115,7 @@ export class HttpTrace {
     };
   }
 
-  #sent(watched: WireRequest, socket: Socket): void {
+  #sent(watched: TracedRequest, socket: Socket): void {
     watched.sentMs = this.now();
     const connection = this.#bySocket.get(socket);
     if (connection === undefined) return;
@@ -124,7 +124,7 @@ export class HttpTrace {
     watched.connection = connection;
   }
 
-  #answered(watched: WireRequest, { statusCode, rawHeaders }: IncomingMessage): void {
+  #answered(watched: TracedRequest, { statusCode, rawHeaders }: IncomingMessage): void {
     watched.headMs = this.now();
     watched.status = statusCode ?? 0;
     watched.headers = Object.fromEntries(

@@ -23,7 +23,7 @@ export function reportPage(report: Report): string {
 <body>
 <main>
 <h1>mcp-latchkey doctor</h1>
-<p class="quiet">${escaped(program)}${report.redacted ? '. KeyProvider, user names and other hosts than the gateway are masked.' : '. Not masked: look through it before you pass it on.'}</p>
+<p class="quiet">${escaped(program)}${report.redacted ? '. Keys, user names and other hosts than the gateway are masked.' : '. Not masked: look through it before you pass it on.'}</p>
 ${gateways.map(gatewaySection).join('\n')}
 ${gateways.length === 0 ? '<p>No client that is installed has mcp-latchkey in its config.</p>' : ''}
 ${report.unread.map(({ client, file, why }) => `<p>${escaped(`${client}: ${file} cannot be read: ${why}.`)}</p>`).join('\n')}
@@ -66,7 +66,7 @@ const CHECK_TITLES: Readonly<Record<CheckName, string>> = {
   route: 'The route',
   discovery: 'Discovery',
   key: 'The key',
-  door: 'The door',
+  authorization: 'Authorization',
   protocol: 'The protocol',
   speed: 'Speed',
 };

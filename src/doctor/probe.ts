@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
-import { connect as connectTls, type PeerCertificate } from 'node:tls';
+import { peekTls, type TlsPeek } from '../http/certificate.ts';
 import { withoutBrackets } from '../http/environment-proxy.ts';
 
 /** How far one address of the gateway could be reached. */
@@ -29,12 +29,7 @@ export interface RouteProbe {
   /** The first address of each family. */
   readonly reached: readonly AddressProbe[];
   /** The handshake, on the first connection that came about. Whoever the certificate is from. */
-  readonly tls?: {
-    readonly ms: number;
-    readonly protocol?: string;
-    readonly certificate?: PeerCertificate;
-    readonly code?: string;
-  };
+  readonly tls?: TlsPeek & { readonly ms: number };
   readonly steps: readonly ProbeStep[];
 }
 
@@ -84,7 +79,7 @@ export async function probeRoute(
   const [socket] = sockets;
   const tls =
     url.protocol === 'https:' && socket !== undefined
-      ? await timed('TLS', () => shakeHands(socket, host, limitMs))
+      ? await timed('TLS', () => peekTls(host, { socket }, limitMs))
       : undefined;
   for (const own of sockets) own.destroy();
   return {
@@ -166,41 +161,6 @@ function open(host: string, port: number, giveUp: AbortSignal): Promise<Socket |
     });
     // Stays, for an error after the connection.
     socket.on('error', (error) => resolve(codeOf(error)));
-  });
-}
-
-function shakeHands(
-  socket: Socket,
-  host: string,
-  limitMs: number,
-): Promise<{ protocol?: string; certificate?: PeerCertificate; code?: string }> {
-  return new Promise((resolve) => {
-    const secure = connectTls({
-      socket,
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      ALPNProtocols: ['http/1.1'],
-      // To look at it: nothing is sent, and the socket is closed at once.
-      rejectUnauthorized: false,
-    });
-    const finish = (result: {
-      protocol?: string;
-      certificate?: PeerCertificate;
-      code?: string;
-    }) => {
-      clearTimeout(timer);
-      secure.destroy();
-      resolve(result);
-    };
-    const timer = startTimer(limitMs, () => finish({ code: 'ETIMEDOUT' }));
-    secure.once('secureConnect', () => {
-      const certificate = secure.getPeerCertificate();
-      finish({
-        protocol: secure.getProtocol() ?? '',
-        ...(certificate.subject === undefined ? {} : { certificate }),
-      });
-    });
-    secure.once('error', (error) => finish({ code: codeOf(error) }));
-    secure.once('close', () => finish({ code: 'ECONNRESET' }));
   });
 }
 

@@ -1,6 +1,7 @@
 import type { Paint } from '../terminal/colour.ts';
+import { markText } from '../terminal/printer.ts';
 import { wrapText } from '../terminal/wrap-text.ts';
-import { duration, type Finding, type Status } from './finding.ts';
+import { duration, type Finding } from './finding.ts';
 import type { ConfiguredIn, GatewayReport } from './report.ts';
 
 /** How a report is shown on a terminal or in a file. */
@@ -10,14 +11,7 @@ export interface TextStyle {
   readonly columns: number;
 }
 
-const MARKS: Readonly<Record<Status, readonly [mark: string, style: Parameters<Paint>[0]]>> = {
-  ok: ['✓', 'green'],
-  warn: ['!', 'yellow'],
-  fail: ['✗', 'red'],
-  skipped: ['–', 'dim'],
-};
-
-const NAME_COLUMNS = 12;
+const NAME_COLUMNS = 15;
 const INDENT = 2 + NAME_COLUMNS;
 const TIME_COLUMNS = 9;
 
@@ -35,7 +29,6 @@ export function headingText(
 /** One line, or as many as its text needs: mark, name, text, and the time at the right. */
 export function findingText(finding: Finding, { paint, columns }: TextStyle): string {
   const { status, name, line, ms } = finding;
-  const [mark, style] = MARKS[status];
   const width = columns - INDENT - TIME_COLUMNS;
   const text = status === 'skipped' ? `skipped: ${line}` : line;
   const [first = '', ...rest] = wrapText(text, width).split('\n');
@@ -43,7 +36,7 @@ export function findingText(finding: Finding, { paint, columns }: TextStyle): st
   const gap = ' '.repeat(Math.max(1, columns - INDENT - first.length - time.length));
   const shown = status === 'skipped' ? paint('dim', first) : first;
   return [
-    `${paint(style, mark)} ${name.padEnd(NAME_COLUMNS)}${shown}${time === '' ? '' : `${gap}${paint('dim', time)}`}`,
+    `${markText(status, paint)} ${name.padEnd(NAME_COLUMNS)}${shown}${time === '' ? '' : `${gap}${paint('dim', time)}`}`,
     ...rest.map((own) => ' '.repeat(INDENT) + (status === 'skipped' ? paint('dim', own) : own)),
   ]
     .map((own) => `${own}\n`)
@@ -54,10 +47,9 @@ export function findingText(finding: Finding, { paint, columns }: TextStyle): st
 export function conclusionText(report: GatewayReport, style: TextStyle): string {
   const { paint, columns } = style;
   const { healthy, sentence, remedy } = report.verdict;
-  const [mark, colour] = MARKS[healthy ? 'ok' : 'fail'];
   const [first = '', ...rest] = wrapText(sentence, columns - 2).split('\n');
   const lines = [
-    `${paint(colour, mark)} ${paint('bold', first)}`,
+    `${markText(healthy ? 'ok' : 'fail', paint)} ${paint('bold', first)}`,
     ...rest.map((line) => `  ${paint('bold', line)}`),
     ...(remedy === undefined
       ? []

@@ -44,39 +44,35 @@ const words = (name: string) =>
 const letters = (name: string) => name.replaceAll('_', '');
 
 /**
- * Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (the optimal
- * string alignment distance); `Infinity` when it is more than `allowed`. Looks only at the cells
- * that are `allowed` or fewer off the diagonal: no other can be part of so short a way.
+ * Insertions, deletions, replacements and swaps of neighbors that turn one into the other (the
+ * optimal string alignment distance); `Infinity` when more than `allowed`.
  */
-function typos(a: string, b: string, allowed: number): number {
-  if (Math.abs(a.length - b.length) > allowed) return Number.POSITIVE_INFINITY;
-  const outside = allowed + 1;
-  const row = () => new Uint8Array(b.length + 1).fill(outside);
+function typos(wanted: string, known: string, allowed: number): number {
+  if (Math.abs(wanted.length - known.length) > allowed) return Number.POSITIVE_INFINITY;
+  // What both begin with costs nothing, and is most of a name with an integration's prefix.
+  let same = 0;
+  while (same < wanted.length && wanted[same] === known[same]) same += 1;
+  const [a, b] = [wanted.slice(same), known.slice(same)];
+  const row = () => Uint16Array.from({ length: b.length + 1 }, (_, j) => j);
   let [beforePrevious, previous, current] = [row(), row(), row()];
-  for (let j = 0; j <= Math.min(allowed, b.length); j += 1) previous[j] = j;
   for (let i = 1; i <= a.length; i += 1) {
-    const first = Math.max(1, i - allowed);
-    const last = Math.min(b.length, i + allowed);
-    current[first - 1] = first === 1 ? Math.min(i, outside) : outside;
-    let least = outside;
-    for (let j = first; j <= last; j += 1) {
-      const same = a[i - 1] === b[j - 1];
-      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      const best = Math.min(
-        outside,
+    current[0] = i;
+    let least = i;
+    for (let j = 1; j <= b.length; j += 1) {
+      const swapped = a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      current[j] = Math.min(
         at(previous, j) + 1,
         at(current, j - 1) + 1,
-        at(previous, j - 1) + (same ? 0 : 1),
-        swapped ? at(beforePrevious, j - 2) + 1 : outside,
+        at(previous, j - 1) + (a[i - 1] === b[j - 1] ? 0 : 1),
+        swapped ? at(beforePrevious, j - 2) + 1 : a.length + b.length,
       );
-      current[j] = best;
-      least = Math.min(least, best);
+      least = Math.min(least, at(current, j));
     }
-    if (least >= outside && first > 1) return Number.POSITIVE_INFINITY;
+    if (least > allowed) return Number.POSITIVE_INFINITY;
     [beforePrevious, previous, current] = [previous, current, beforePrevious];
   }
   const distance = at(previous, b.length);
   return distance <= allowed ? distance : Number.POSITIVE_INFINITY;
 }
 
-const at = (row: Uint8Array, index: number) => row[index] as number;
+const at = (row: Uint16Array, index: number) => row[index] as number;

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { connect, type PeerCertificate } from 'node:tls';
 import type { NetworkCause } from '../failures/network-causes.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
@@ -18,7 +18,9 @@ export async function describeCertificate(
   trouble: NetworkCause,
   limitMs: number,
 ): Promise<string | undefined> {
-  const certificate = await peerCertificate(url, limitMs || DEFAULT_LIMIT_MS);
+  const host = withoutBrackets(url.hostname);
+  const connection = { host, port: Number(url.port || 443) };
+  const { certificate } = await peekTls(host, connection, limitMs || DEFAULT_LIMIT_MS);
   if (certificate === undefined) return undefined;
   const subject = `its certificate, for ${nameIn(certificate.subject)},`;
   const issuer = nameIn(certificate.issuer);
@@ -38,28 +40,48 @@ export async function describeCertificate(
   }
 }
 
-function peerCertificate(url: URL, limitMs: number): Promise<PeerCertificate | undefined> {
-  const host = withoutBrackets(url.hostname);
+/** What a server shows in a TLS handshake; `code`: why there was none. */
+export interface TlsPeek {
+  readonly protocol?: string;
+  readonly certificate?: PeerCertificate;
+  readonly code?: string;
+}
+
+/**
+ * Shakes hands with `host` over `connection`, whoever its certificate is from, sends nothing, and
+ * closes the connection. Takes at most `limitMs`, where 0 is no limit. Never rejects.
+ */
+export function peekTls(
+  host: string,
+  connection: { readonly socket: Socket } | { readonly host: string; readonly port: number },
+  limitMs: number,
+): Promise<TlsPeek> {
   return new Promise((resolve) => {
     const socket = connect({
-      host,
-      port: Number(url.port || 443),
+      ...connection,
       ...(isIP(host) === 0 ? { servername: host } : {}),
-      // To look at it: nothing is sent, and the socket is closed at once.
+      ALPNProtocols: ['http/1.1'],
       rejectUnauthorized: false,
     });
-    const finish = (certificate?: PeerCertificate) => {
+    const finish = (result: TlsPeek) => {
       clearTimeout(timer);
       socket.destroy();
-      resolve(certificate?.subject === undefined ? undefined : certificate);
+      resolve(result);
     };
-    const timer = setTimeout(finish, limitMs);
-    const onSecure = () => finish(socket.getPeerCertificate());
-    socket.once(
-      'secureConnect',
-      guarded(onSecure, () => finish()),
-    );
-    socket.once('error', () => finish());
+    const fail = (error: unknown) =>
+      finish({ code: (error as NodeJS.ErrnoException).code ?? 'failed' });
+    const timer =
+      limitMs === 0 ? undefined : setTimeout(() => finish({ code: 'ETIMEDOUT' }), limitMs);
+    const onSecure = () => {
+      const certificate = socket.getPeerCertificate();
+      finish({
+        protocol: socket.getProtocol() ?? '',
+        ...(certificate.subject === undefined ? {} : { certificate }),
+      });
+    };
+    socket.once('secureConnect', guarded(onSecure, fail));
+    socket.once('error', fail);
+    socket.once('close', () => finish({ code: 'ECONNRESET' }));
   });
 }
 

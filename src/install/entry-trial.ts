@@ -5,7 +5,7 @@ import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Launch } from './clients.ts';
 
 /** What came of starting an entry. All texts are one clean line. */
-export type Handshake =
+export type EntryTrial =
   | {
       readonly outcome: 'connected';
       /** What the gateway calls itself. */
@@ -59,7 +59,7 @@ interface Reply {
  * tools, and ends it. Takes 60 s at most, plus 2 s for a server that does not want to end. Never
  * rejects.
  */
-export async function tryEntry({ command, args, env }: Launch): Promise<Handshake> {
+export async function tryEntry({ command, args, env }: Launch): Promise<EntryTrial> {
   const inherited = INHERITED.flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
@@ -89,11 +89,11 @@ export async function tryEntry({ command, args, env }: Launch): Promise<Handshak
       send({ id, method, params });
     });
 
-  const ended = new Promise<Handshake>((resolve) => {
+  const ended = new Promise<EntryTrial>((resolve) => {
     child.on('error', ({ message }) => resolve(notStarted(command, message)));
     child.on('close', (code, signal) => resolve(endedEarly(code ?? signal, stderr)));
   });
-  const session = async (): Promise<Handshake> => {
+  const session = async (): Promise<EntryTrial> => {
     const hello = await request(1, 'initialize', {
       protocolVersion: '2025-11-25',
       capabilities: {},
@@ -111,7 +111,7 @@ export async function tryEntry({ command, args, env }: Launch): Promise<Handshak
     };
   };
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<Handshake>((resolve) => {
+  const late = new Promise<EntryTrial>((resolve) => {
     const message = `it gave no answer within ${PATIENCE_MS / 1000} seconds`;
     timer = setTimeout(() => resolve({ outcome: 'failed', message }), PATIENCE_MS);
   });
@@ -134,17 +134,17 @@ function parseReply(line: string): Reply | undefined {
   }
 }
 
-function refusal({ message, data }: NonNullable<Reply['error']>): Handshake {
+function refusal({ message, data }: NonNullable<Reply['error']>): EntryTrial {
   const reason = typeof data?.reason === 'string' ? { reason: data.reason } : {};
   return { outcome: 'refused', ...reason, message: cleanNetworkText(String(message), 2_000) };
 }
 
-function notStarted(command: string, message: string): Handshake {
+function notStarted(command: string, message: string): EntryTrial {
   const advice = command === 'npx' ? '. Is Node.js on the PATH? --pin needs no npx' : '';
   return { outcome: 'failed', message: `it cannot be started: ${message}${advice}` };
 }
 
-function endedEarly(how: number | string | null, stderr: string): Handshake {
+function endedEarly(how: number | string | null, stderr: string): EntryTrial {
   const [, code] = FETCH_FAILURES.exec(stderr) ?? [];
   if (code !== undefined) {
     const why = /^E(?:404|TARGET)$/.test(code)

@@ -21,7 +21,7 @@ import { firstBeyondJson } from './json-text.ts';
 import { copyPackage, dataFolder, lastingNode, pinnedScript } from './pinned-copy.ts';
 
 export { proxyWords } from './entry.ts';
-export { type Handshake, tryEntry } from './entry-trial.ts';
+export { type EntryTrial, tryEntry } from './entry-trial.ts';
 export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
 export { EntryError, nameForGateway };
 

@@ -15,7 +15,7 @@ function reportOf(words: string): Report {
     details: { [words]: words, list: [words, words] },
   };
   return {
-    version: 1,
+    version: 2,
     program: words,
     redacted: true,
     healthy: false,

@@ -3,7 +3,7 @@ import type { Finding } from '../../src/doctor/finding.ts';
 import { verdictOn } from '../../src/doctor/report.ts';
 
 const problem = (sentence: string) => ({ problem: { sentence, remedy: `Mend: ${sentence}` } });
-const ok: Finding = { check: 'door', name: 'door', status: 'ok', line: 'opens' };
+const ok: Finding = { check: 'authorization', name: 'authorization', status: 'ok', line: 'opens' };
 const note: Finding = { check: 'route', name: 'tls', status: 'warn', line: '3 days left' };
 const slow: Finding = { ...note, check: 'speed', name: 'speed', ...problem('It is slow.') };
 const clock: Finding = { ...note, check: 'machine', name: 'clock', ...problem('It is late.') };
@@ -16,8 +16,8 @@ describe('verdictOn', () => {
       healthy: false,
       sentence: 'It is shut.',
       remedy: 'Mend: It is shut.',
-      finding: 'door',
-      check: 'door',
+      finding: 'authorization',
+      check: 'authorization',
     });
   });
 

@@ -9,8 +9,14 @@ const statuses = ['ok', 'warn', 'fail', 'skipped'] as const;
 
 describe('findingText', () => {
   it('has mark, name, text and time on one line', () => {
-    const finding: Finding = { check: 'door', name: 'door', status: 'ok', line: 'opens', ms: 12.3 };
-    expect(findingText(finding, plain(60))).toBe(`✓ door        opens${' '.repeat(36)}12 ms\n`);
+    const finding: Finding = {
+      check: 'authorization',
+      name: 'authorization',
+      status: 'ok',
+      line: 'opens',
+      ms: 12.3,
+    };
+    expect(findingText(finding, plain(60))).toBe(`✓ authorization  opens${' '.repeat(33)}12 ms\n`);
   });
 
   it('keeps to the width whatever there is to say', () => {

@@ -90,7 +90,7 @@ describe('a way that leads nowhere', () => {
     expect(lost.verdict.sentence).toContain('no connection came about within 10 s');
     expect(lost.verdict.remedy).toMatch(/network, VPN and firewall/);
     expect(mute.verdict).toMatchObject({
-      finding: 'door',
+      finding: 'authorization',
       reason: 'unreachable',
       cause: 'timeout',
     });
@@ -322,7 +322,7 @@ describe('a server that is no gateway', () => {
   it('names a wrong path; with the path that it proposes, all is well', async () => {
     const { url, origin } = await sandbox();
     const { verdict } = await diagnosis(`${origin}/mcp`, { env: GOOD });
-    expect(verdict).toMatchObject({ finding: 'door', reason: 'wrong_path' });
+    expect(verdict).toMatchObject({ finding: 'authorization', reason: 'wrong_path' });
     expect(verdict.remedy).toContain(url);
     await health(url, { env: GOOD });
   });
@@ -334,7 +334,7 @@ describe('a server that is no gateway', () => {
       response.end('<html><title>Sign in to Acme</title></html>');
     });
     const { verdict } = await diagnosis(url.replace('/v1/mcp', '/app'), { env: GOOD });
-    expect(verdict).toMatchObject({ finding: 'door', reason: 'invalid_response' });
+    expect(verdict).toMatchObject({ finding: 'authorization', reason: 'invalid_response' });
     expect(verdict.sentence).toContain('a web page, “Sign in to Acme”');
     expect(verdict.remedy).toContain('Check that the URL is the one of the MCP endpoint');
     await health(url, { env: GOOD });
@@ -347,7 +347,7 @@ describe('a server that is no gateway', () => {
       else answerWithTool(received, response);
     });
     const { verdict } = await diagnosis(url, { env: GOOD });
-    expect(verdict).toMatchObject({ finding: 'door', reason: 'not_acceptable' });
+    expect(verdict).toMatchObject({ finding: 'authorization', reason: 'not_acceptable' });
     isChanged = false;
     await health(url, { env: GOOD });
   });
@@ -377,7 +377,7 @@ describe('the key', () => {
   it('names a revoked key by its source and end; with another, all is well', async () => {
     const { url, keys } = await sandbox();
     const { verdict } = await diagnosis(url, { env: { MCP_LATCHKEY_API_KEY: keys.revoked } });
-    expect(verdict).toMatchObject({ finding: 'door', reason: 'unauthorized' });
+    expect(verdict).toMatchObject({ finding: 'authorization', reason: 'unauthorized' });
     expect(verdict.sentence).toContain('the environment variable MCP_LATCHKEY_API_KEY (…0002)');
     expect(verdict.remedy).toContain('Put a new key into');
     await health(url, { env: GOOD });
@@ -402,7 +402,7 @@ describe('the key', () => {
       response.writeHead(403, { 'content-type': 'application/json' }).end('{"error":"Forbidden"}');
     });
     const { verdict } = await diagnosis(url, { env: GOOD });
-    expect(verdict).toMatchObject({ finding: 'door', reason: 'forbidden' });
+    expect(verdict).toMatchObject({ finding: 'authorization', reason: 'forbidden' });
     expect(verdict.remedy).toContain('Personal API Key Access');
     isEntitled = true;
     await health(url, { env: GOOD });
@@ -500,7 +500,7 @@ describe('a gateway that answers', () => {
     await health(url, { env: GOOD });
     failNext(1_000);
     const { verdict } = await diagnosis(url, { env: GOOD });
-    expect(verdict).toMatchObject({ finding: 'door', reason: 'gateway_error' });
+    expect(verdict).toMatchObject({ finding: 'authorization', reason: 'gateway_error' });
     expect(verdict.sentence).toContain('tried 3 times');
   });
 

@@ -48,7 +48,7 @@ describe('a healthy gateway', () => {
     expect(report.ms).toBeLessThan(8_000);
     expect(report.findings.map(({ name, status }) => `${name} ${status}`)).toEqual([
       ...['machine ok', 'clock ok', 'url ok', 'proxy ok', 'dns skipped', 'tcp ok', 'tls skipped'],
-      ...['challenge ok', 'metadata ok', 'key ok', 'door ok', 'initialize ok', 'ping ok'],
+      ...['challenge ok', 'metadata ok', 'key ok', 'authorization ok', 'initialize ok', 'ping ok'],
       ...['tools ok', 'prompts ok', 'speed ok'],
     ]);
     expect(report.url).toBe(url);
@@ -122,7 +122,7 @@ describe('a healthy gateway', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).not.toMatch(/\x1b|\r/);
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
-    expect(stdout).toMatch(/^✓ door {8}opens with the key: HTTP 200/m);
+    expect(stdout).toMatch(/^✓ authorization {2}granted with the key: HTTP 200/m);
     expect(stdout).toMatch(/^ {2}ping: total +[█▉▊▋▌▍▎▏]/m);
     expect(stdout).toMatch(/\n\n✓ All is well: 127\.0\.0\.1:\d+ has 10 tools, and a ping takes/);
   });
@@ -134,7 +134,7 @@ describe('on a terminal', () => {
     const terminal = startOnTerminal(`'${process.execPath}' '${program}' doctor ${url}`, GOOD);
     expect(await terminal.exited).toBe(0);
     expect(terminal.shown).toContain('measuring ten pings …\r\x1b[K');
-    expect(terminal.shown).toContain('\x1b[32m✓\x1b[39m door');
+    expect(terminal.shown).toContain('\x1b[32m✓\x1b[39m authorization');
     const lines = terminal.shown.split('\n').map((line) => line.split('\x1b[K').at(-1) ?? '');
     expect(lines.filter((line) => /…$/.test(line.trim()))).toEqual([]);
   });
@@ -144,7 +144,7 @@ describe('on a terminal', () => {
     const env = { ...GOOD, NO_COLOR: '1' };
     const terminal = startOnTerminal(`'${process.execPath}' '${program}' doctor ${url}`, env);
     expect(await terminal.exited).toBe(0);
-    expect(terminal.shown).toContain('✓ door');
+    expect(terminal.shown).toContain('✓ authorization');
     expect(terminal.shown).not.toContain('\x1b[32m');
   });
 });
@@ -199,7 +199,7 @@ describe.skipIf(missing !== undefined)(
       const locked = await diagnosis(gateway.url, { env: service.env });
       expect(locked.verdict).toMatchObject({ finding: 'key', reason: 'no_api_key' });
       expect(locked.verdict.sentence).toContain('the keychain is locked');
-      expect(finding(locked, 'door')).toMatchObject({ line: 'there is no key to send' });
+      expect(finding(locked, 'authorization')).toMatchObject({ line: 'there is no key to send' });
     });
   },
 );

@@ -1,5 +1,5 @@
 import type { CommandModule } from 'yargs';
-import { paintFor } from '../../terminal/colour.ts';
+import { Printer } from '../../terminal/printer.ts';
 
 /** `mcp-latchkey demo`: exit 0 when everything came out as the error contract says, else 1. */
 export const demoCommand: CommandModule = {
@@ -9,12 +9,7 @@ export const demoCommand: CommandModule = {
     const { runDemo } = await import('../../demo/demo.ts');
     // Nobody reads on, as behind `| head`. The proxies end with their stdin.
     process.stdout.on('error', () => process.exit(1));
-    const passed = await runDemo({
-      write: (text) => process.stdout.write(text),
-      paint: paintFor(process.stdout),
-      // A terminal that does not know its width says 0.
-      columns: Math.min(process.stdout.columns || 80, 80),
-    });
+    const passed = await runDemo(new Printer(process.stdout));
     if (!passed) process.exitCode = 1;
   },
 };

@@ -7,12 +7,10 @@ import type { GatewayReport, Report } from '../../doctor/report.ts';
 import { conclusionText, findingText, headingText, type TextStyle } from '../../doctor/text.ts';
 import { displayUrl } from '../../failures/url-secrets.ts';
 import { openPrivate, UnusableFile } from '../../private-path.ts';
-import { PROXY_OPTIONS, toSettings } from '../../settings/options.ts';
-import { paintFor } from '../../terminal/colour.ts';
+import { PROXY_OPTIONS } from '../../settings/options.ts';
+import { toSettings } from '../../settings/settings.ts';
+import { Printer } from '../../terminal/printer.ts';
 import { Progress } from '../../terminal/progress.ts';
-import { wrapText } from '../../terminal/wrap-text.ts';
-
-declare const __VERSION__: string;
 
 interface Arguments {
   url?: string | undefined;
@@ -66,15 +64,16 @@ export const doctorCommand: CommandModule<object, Arguments> = {
     const { redact, json } = argv;
     const gateways = await examineAll(targets, redact, json);
     const report: Report = {
-      version: 1,
+      version: 2,
       program: `mcp-latchkey ${__VERSION__}`,
       redacted: redact,
       healthy: gateways.length > 0 && gateways.every(({ verdict }) => verdict.healthy),
       gateways,
       unread: redactionFor(env, redact).maskAll(unread),
     };
-    if (json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-    else process.stdout.write(endText(report));
+    const out = new Printer(process.stdout);
+    if (json) out.json(report);
+    else printEnd(out, report);
     const isWritten = argv.report === undefined || writePage(argv.report, report);
     const code = report.healthy && isWritten ? 0 : 1;
     // A keychain that was given up may still be waiting for its prompt.
@@ -88,10 +87,10 @@ async function examineAll(
   json: boolean,
 ): Promise<GatewayReport[]> {
   const progress = new Progress(process.stderr);
-  const style = { paint: paintFor(process.stdout), columns: columns() };
+  const style = new Printer(process.stdout);
   const say = (text: string) => {
     progress.clear();
-    if (!json) process.stdout.write(text);
+    if (!json) style.write(text);
   };
   const reports: GatewayReport[] = [];
   for (const target of targets) {
@@ -116,8 +115,8 @@ function targetHeading(
   return headingText(url, redactionFor(env, redacts).maskAll(configuredIn), style);
 }
 
-/** What is said behind all the findings. */
-function endText({ gateways, unread, redacted }: Report): string {
+/** What is said after all findings. */
+function printEnd(out: Printer, { gateways, unread, redacted }: Report): void {
   const notes = unread.map(
     ({ client, file, why }) => `! ${client}: ${file} cannot be read: ${why}.`,
   );
@@ -129,9 +128,10 @@ function endText({ gateways, unread, redacted }: Report): string {
   if (redacted && /\[(?:host|address|proxy)(?:-\d+)?\]/.test(JSON.stringify(gateways))) {
     notes.push('Other hosts than the gateway are masked: --no-redact shows them.');
   }
-  return notes
-    .map((note) => `${gateways.length > 0 ? '\n' : ''}${wrapText(note, columns())}\n`)
-    .join('');
+  for (const note of notes) {
+    if (gateways.length > 0) out.line();
+    out.text(note);
+  }
 }
 
 /** For the user alone, as what the gateway has said is in it. False when it cannot be written. */
@@ -153,5 +153,3 @@ function writePage(file: string, report: Report): boolean {
     return false;
   }
 }
-
-const columns = () => Math.min(process.stdout.columns || 80, 80);

@@ -1,23 +1,27 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { homedir } from 'node:os';
-import { isAbsolute, join, relative, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import type { CommandModule } from 'yargs';
-import type { Handshake, PlannedChange } from '../../install/install.ts';
-import { PROXY_OPTIONS, readProxySettings, UsageError } from '../../settings/options.ts';
-import { paintFor } from '../../terminal/colour.ts';
-import { shellWord } from '../../terminal/shell-word.ts';
-import { wrapText } from '../../terminal/wrap-text.ts';
-
-declare const __VERSION__: string;
+import type { PlannedChange } from '../../install/install.ts';
+import { PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
+import { readProxySettings } from '../../settings/settings.ts';
+import { Printer } from '../../terminal/printer.ts';
+import {
+  sayCheck,
+  sayClients,
+  sayDone,
+  sayJson,
+  sayLogin,
+  sayNotes,
+  sayPlan,
+} from './install-text.ts';
 
 // The commands run from dist/, below the package's folder.
 const packageRoot = resolve(__dirname, '..');
 const launcher = resolve(packageRoot, 'bin/mcp-latchkey.js');
 
-const paint = paintFor(process.stdout);
-const say = (text: string) => void process.stdout.write(`${text}\n`);
+const out = new Printer(process.stdout);
 
 type Given = Readonly<Record<string, unknown>>;
 
@@ -108,8 +112,8 @@ async function reportingErrors(json: boolean | undefined, run: () => Promise<voi
   } catch (error) {
     const isUsage = error instanceof UsageError || error instanceof EntryError;
     if (!isUsage && !(error instanceof InstallError)) throw error;
-    if (json) say(JSON.stringify({ error: error.message }));
-    else process.stderr.write(wrap(`mcp-latchkey: ${error.message.replace(/[^?]$/, '$&.')}`, 0));
+    if (json) out.line(JSON.stringify({ error: error.message }));
+    else new Printer(process.stderr).text(`mcp-latchkey: ${error.message.replace(/[^?]$/, '$&.')}`);
     process.exitCode = isUsage ? 2 : 1;
   }
 }
@@ -127,37 +131,30 @@ async function install(args: InstallArguments): Promise<void> {
   if (args.print) {
     if (pin && !isDryRun) await installing.pinPackage(packageRoot, __VERSION__);
     const name = args.name ?? installing.nameForGateway(url);
-    process.stdout.write(await installing.snippetFor(clientName, name, launch));
+    out.write(await installing.snippetFor(clientName, name, launch));
     return;
   }
   const client = installing.clientOf(clientName);
   const plan = await installing.planInstall(client, url, args.name, launch, { force });
-  if (!json) sayPlan(plan);
+  if (!json) sayPlan(out, plan);
   let backup: string | undefined;
   if (!isDryRun) {
     if (pin) await installing.pinPackage(packageRoot, __VERSION__);
     backup = await plan.apply();
-    if (!json) sayDone(plan, backup);
+    if (!json) sayDone(out, plan, backup);
   }
-  if (!json) sayNotes(plan);
+  if (!json) sayNotes(out, plan);
   const check = args.verify !== false && !isDryRun ? await verify(plan, login, json) : undefined;
   const isRefused = check?.outcome === 'refused' && check.reason !== 'no_api_key';
   if (isRefused || check?.outcome === 'failed') process.exitCode = 1;
   if (json) {
     const start = { command: launch.command, args: launch.args };
-    sayJson(plan, !isDryRun, backup, { start, check: check ?? null, login });
+    sayJson(out, plan, !isDryRun, backup, { start, check: check ?? null, login });
     return;
   }
-  if (isDryRun) return say('Nothing was written (--dry-run).');
-  if (check === undefined) sayLogin('If your gateway wants an API key:', login);
-  if (plan.change !== 'unchanged') say(`Restart ${plan.client.displayName} to load it.`);
-}
-
-function sayLogin(introduction: string, login: readonly string[]): void {
-  say(introduction);
-  say(
-    `  ${paint('cyan', ['npx mcp-latchkey', ...login.map((word) => shellWord(word))].join(' '))}`,
-  );
+  if (isDryRun) return out.line('Nothing was written (--dry-run).');
+  if (check === undefined) sayLogin(out, 'If your gateway wants an API key:', login);
+  if (plan.change !== 'unchanged') out.line(`Restart ${plan.client.displayName} to load it.`);
 }
 
 const OPTION_VARIABLES = Object.keys(PROXY_OPTIONS).map(
@@ -203,20 +200,20 @@ async function proxyLine(
 async function verify(plan: PlannedChange, login: readonly string[], json: boolean) {
   const { tryEntry } = await import('../../install/install.ts');
   if (plan.launch === undefined) return undefined;
-  if (!json) say(paint('dim', `Starting it as ${plan.client.displayName} does …`));
+  if (!json) out.line(out.paint('dim', `Starting it as ${plan.client.displayName} does …`));
   const check = await tryEntry(plan.launch);
   if (json) return check;
-  sayCheck(check, plan.client.displayName);
+  sayCheck(out, check, plan.client.displayName);
   if (check.outcome === 'connected' || check.outcome === 'failed') return check;
   if (check.outcome === 'refused' && check.reason !== 'no_api_key') return check;
   if (check.outcome === 'refused' && (await storesKey(login))) {
     const again = await tryEntry(plan.launch);
-    sayCheck(again, plan.client.displayName);
+    sayCheck(out, again, plan.client.displayName);
     return again;
   }
   const wants =
     check.outcome === 'refused' ? 'Store your API key' : 'If your gateway wants an API key';
-  sayLogin(`${wants}:`, login);
+  sayLogin(out, `${wants}:`, login);
   return check;
 }
 
@@ -240,121 +237,18 @@ async function uninstall(args: UninstallArguments): Promise<void> {
   const { clientOf, planUninstall } = await import('../../install/install.ts');
   const { force = false, 'dry-run': isDryRun = false } = args;
   const plan = await planUninstall(clientOf(args.client), args.name, { force });
-  if (!args.json) sayPlan(plan);
+  if (!args.json) sayPlan(out, plan);
   const backup = isDryRun ? undefined : await plan.apply();
-  if (args.json) return sayJson(plan, !isDryRun, backup, {});
-  if (isDryRun) return say('Nothing was written (--dry-run).');
-  sayDone(plan, backup);
-  sayNotes(plan);
-  if (plan.change !== 'unchanged') say(`Restart ${plan.client.displayName} to drop it.`);
+  if (args.json) return sayJson(out, plan, !isDryRun, backup, {});
+  if (isDryRun) return out.line('Nothing was written (--dry-run).');
+  sayDone(out, plan, backup);
+  sayNotes(out, plan);
+  if (plan.change !== 'unchanged') out.line(`Restart ${plan.client.displayName} to drop it.`);
 }
 
 async function list(json: boolean): Promise<void> {
   const { listClients } = await import('../../install/install.ts');
   const clients = await listClients();
-  if (json) return say(JSON.stringify(clients, null, 2));
-  const installed = clients.filter((client) => client.installed);
-  for (const { client, file, entries, problem } of installed) {
-    say(`${paint('green', '●')} ${paint('bold', client.padEnd(19))}${tildePath(file)}`);
-    if (entries.length > 0) say(`${' '.repeat(21)}runs mcp-latchkey: ${entries.join(', ')}`);
-    if (problem !== undefined)
-      say(`${' '.repeat(21)}${paint('red', `cannot be read: ${problem}`)}`);
-  }
-  const others = clients.filter((client) => !client.installed).map(({ client }) => client);
-  if (others.length === 0) return;
-  if (installed.length > 0) say('');
-  process.stdout.write(wrap(`Not found on this machine: ${others.join(', ')}.`, 0));
-}
-
-function sayPlan({ client, file, name, change, diff }: PlannedChange): void {
-  say(
-    `${paint('bold', client.displayName)}: ${tildePath(file)}${change === 'created' ? ' (new)' : ''}`,
-  );
-  if (change === 'unchanged') return;
-  say('');
-  const width = (process.stdout.columns || 80) - 4;
-  for (const { sign, text } of diff) {
-    const shown = text.length > width ? `${text.slice(0, width - 1)}…` : text;
-    say(paint(sign === '+' ? 'green' : 'red', `  ${sign} ${shown}`));
-  }
-  say('');
-  if (change === 'updated') process.stdout.write(wrap(`${name} is there already: an update.`, 0));
-}
-
-const DONE: Readonly<Record<PlannedChange['change'], string>> = {
-  created: 'Wrote',
-  added: 'Wrote',
-  updated: 'Updated',
-  removed: 'Took out',
-  unchanged: '',
-};
-
-function sayDone(plan: PlannedChange, backup: string | undefined): void {
-  const mark = paint('green', '✓');
-  if (plan.change === 'unchanged') {
-    const isThere = plan.launch !== undefined;
-    say(
-      `${mark} ${isThere ? `${plan.name} is there as it should be` : 'There is no such entry'}. Nothing to do.`,
-    );
-  } else {
-    say(`${mark} ${DONE[plan.change]} ${plan.name}.`);
-    if (backup) process.stdout.write(wrap(`The file as it was: ${tildePath(backup)}`, 2));
-  }
-}
-
-function sayNotes({ notes }: PlannedChange): void {
-  for (const note of notes) process.stdout.write(paint('yellow', wrap(`! ${note}`, 0)));
-}
-
-function sayCheck(check: Handshake, client: string): void {
-  if (check.outcome === 'connected') {
-    const { server, tools, hasMoreTools } = check;
-    const count = hasMoreTools
-      ? `more than ${tools} tools`
-      : tools === 1
-        ? '1 tool'
-        : `${tools} tools`;
-    say(`${paint('green', '✓')} It works: ${server || 'the gateway'} offers ${count}.`);
-  } else if (check.outcome === 'not-fetched') {
-    const why = `It could not be tried: ${check.message}. Until it can be fetched, ${client} cannot start it either; --pin needs no registry.`;
-    process.stdout.write(paint('yellow', wrap(`! ${why}`, 0)));
-  } else {
-    const isKeyMissing = check.outcome === 'refused' && check.reason === 'no_api_key';
-    const mark = isKeyMissing ? paint('yellow', '!') : paint('red', '✗');
-    say(
-      `${mark} It was started as ${client} does, and it ${check.outcome === 'refused' ? 'answered' : 'failed'}:`,
-    );
-    process.stdout.write(wrap(check.message, 2));
-  }
-}
-
-function sayJson(
-  { client, name, file, change, diff, notes }: PlannedChange,
-  written: boolean,
-  backup: string | undefined,
-  more: object,
-): void {
-  const report = {
-    client: client.id,
-    name,
-    file,
-    change,
-    written: written && change !== 'unchanged',
-    backup: backup ?? null,
-    ...more,
-    notes,
-    diff: diff.map(({ sign, text }) => `${sign} ${text}`),
-  };
-  say(JSON.stringify(report, null, 2));
-}
-
-/** A path as people write it. */
-function tildePath(path: string): string {
-  const below = relative(homedir(), path);
-  return below === '..' || /^\.\.[\\/]/.test(below) || isAbsolute(below) ? path : join('~', below);
-}
-
-/** The text in lines of 80 columns at most. */
-function wrap(text: string, indent: number): string {
-  return `${wrapText(text, Math.min(process.stdout.columns || 80, 80), indent)}\n`;
+  if (json) out.json(clients);
+  else sayClients(out, clients);
 }

@@ -12,13 +12,11 @@ import { type KeyTrial, tryKey } from '../../doctor/key-trial.ts';
 import { toRpcError } from '../../failures/catalogue.ts';
 import { Secrets } from '../../failures/secrets.ts';
 import { createLog } from '../../log.ts';
-import { PROXY_OPTIONS, type ProxySettings, toSettings } from '../../settings/options.ts';
-import { type Paint, paintFor } from '../../terminal/colour.ts';
+import { PROXY_OPTIONS } from '../../settings/options.ts';
+import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { promptHidden } from '../../terminal/hidden-prompt.ts';
-import { wrapText } from '../../terminal/wrap-text.ts';
+import { Printer, tailInWords } from '../../terminal/printer.ts';
 import { sentence, withSlowNotice } from '../keychain-io.ts';
-
-declare const __VERSION__: string;
 
 interface Arguments {
   url: string;
@@ -98,9 +96,8 @@ export const loginCommand: CommandModule<object, Arguments> = {
     const settings = toSettings(argv.url, { timeout, ...argv }, process.env);
     const finding = await login(settings, argv);
     process.exitCode = finding.stored ? 0 : finding.outcome === 'cancelled' ? 130 : 1;
-    if (argv.json) process.stdout.write(`${JSON.stringify(finding, null, 2)}\n`);
-    else if (finding.stored) process.stdout.write(inText(finding, paintFor(process.stdout)));
-    else process.stderr.write(inText(finding, paintFor(process.stderr)));
+    if (argv.json) new Printer(process.stdout).json(finding);
+    else print(new Printer(finding.stored ? process.stdout : process.stderr), finding);
   },
 };
 
@@ -216,32 +213,15 @@ function trialInWords(trial: KeyTrial | undefined, host: string): string {
   }
 }
 
-function inText(finding: Finding, paint: Paint): string {
-  const { gateway, account, stored, outcome, message, tail, shadowedBy } = finding;
-  const columns = Math.min(process.stdout.columns || 80, 80);
+function print(out: Printer, finding: Finding): void {
+  const { gateway, account, stored, outcome, message, shadowedBy } = finding;
   const name = account === DEFAULT_ACCOUNT ? '' : `, account ${account}`;
-  const styles = { works: 'green', untried: 'green' } as const;
-  const style = outcome in styles ? 'green' : stored ? 'yellow' : 'red';
-  const lines = message === '' ? [] : [paint(style, wrapText(message, columns))];
-  if (!stored) lines.push('Nothing was stored.');
-  else {
-    lines.push(
-      wrapText(
-        `Stored in the keychain for ${gateway}${name}${tail === undefined ? '' : ` (…${tail})`}.`,
-        columns,
-      ),
-    );
-  }
+  const isGood = outcome === 'works' || outcome === 'untried';
+  if (message !== '') out.text(message, 0, isGood ? 'green' : stored ? 'yellow' : 'red');
+  if (stored) out.text(`Stored in the keychain for ${gateway}${name}${tailInWords(finding)}.`);
+  else out.line('Nothing was stored.');
   if (shadowedBy !== undefined) {
-    lines.push(
-      paint(
-        'yellow',
-        wrapText(
-          `It is not used where ${shadowedBy} is set, as it is here: that comes before the keychain.`,
-          columns,
-        ),
-      ),
-    );
+    const warning = `It is not used where ${shadowedBy} is set, as it is here: that comes before the keychain.`;
+    out.text(warning, 0, 'yellow');
   }
-  return lines.map((line) => `${line}\n`).join('');
 }

@@ -1,7 +1,8 @@
 import type { CommandModule } from 'yargs';
 import { DEFAULT_ACCOUNT } from '../../auth/key.ts';
-import { PROXY_OPTIONS, toSettings } from '../../settings/options.ts';
-import { wrapText } from '../../terminal/wrap-text.ts';
+import { PROXY_OPTIONS } from '../../settings/options.ts';
+import { toSettings } from '../../settings/settings.ts';
+import { Printer } from '../../terminal/printer.ts';
 import { sentence, withSlowNotice } from '../keychain-io.ts';
 
 /**
@@ -32,7 +33,7 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
         : after.value
           ? [`Removed from the keychain: the key ${place}.`, true]
           : [`There is no key in the keychain ${place}.`, false];
-    (isRemoved ? process.stdout : process.stderr).write(`${wrapText(text, 80)}\n`);
+    new Printer(isRemoved ? process.stdout : process.stderr).text(text);
     process.exitCode = isRemoved ? 0 : 1;
   },
 };

@@ -3,8 +3,6 @@ import { cleanNetworkText } from '../../failures/network-text.ts';
 import type { Sandbox, SandboxOptions, SandboxRequest } from '../../sandbox/sandbox.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
 
-declare const __VERSION__: string;
-
 interface Arguments {
   port: number;
   sessions: boolean;

@@ -3,9 +3,9 @@ import { chosenOrigin, DEFAULT_ACCOUNT, findKey, tailOf } from '../../auth/key.t
 import type { KeychainAnswer, KeychainEntry } from '../../auth/keychain.ts';
 import type { KeySourceName } from '../../failures/failure.ts';
 import { createLog } from '../../log.ts';
-import { PROXY_OPTIONS, type ProxySettings, toSettings } from '../../settings/options.ts';
-import { type Paint, paintFor } from '../../terminal/colour.ts';
-import { wrapText } from '../../terminal/wrap-text.ts';
+import { PROXY_OPTIONS } from '../../settings/options.ts';
+import { type ProxySettings, toSettings } from '../../settings/settings.ts';
+import { Printer, tailInWords } from '../../terminal/printer.ts';
 import { sentence, withSlowNotice } from '../keychain-io.ts';
 
 interface Arguments {
@@ -82,11 +82,9 @@ export const statusCommand: CommandModule<object, Arguments> = {
         ? status.keychainTrouble === undefined
         : status.used.isUsable && status.used.source !== 'none';
     process.exitCode = isGood ? 0 : 1;
-    process.stdout.write(
-      argv.json
-        ? `${JSON.stringify(status, null, 2)}\n`
-        : inText(status, settings, paintFor(process.stdout)),
-    );
+    const out = new Printer(process.stdout);
+    if (argv.json) out.json(status);
+    else printStatus(out, status, settings);
   },
 };
 
@@ -160,50 +158,40 @@ const REASONS = {
   none: 'No source has a key: requests go out without one.',
 } as const satisfies Record<KeySourceName, string>;
 
-function inText(
+function printStatus(
+  out: Printer,
   { stored, keychainTrouble, used }: Status,
   settings: ProxySettings | undefined,
-  paint: Paint,
-): string {
-  const columns = Math.min(process.stdout.columns || 80, 80);
-  const lines: string[] = [paint('bold', 'In the keychain')];
-  if (keychainTrouble !== undefined) {
-    lines.push(paint('yellow', wrapText(keychainTrouble, columns, 2)));
-  } else if (stored.length === 0) {
-    lines.push(settings === undefined ? '  no key' : '  no key for this URL');
+): void {
+  out.title('In the keychain');
+  if (keychainTrouble !== undefined) out.text(keychainTrouble, 2, 'yellow');
+  else if (stored.length === 0) {
+    out.line(settings === undefined ? '  no key' : '  no key for this URL');
   }
   let gateway: string | undefined;
   for (const entry of stored) {
-    if (entry.gateway !== gateway) lines.push(`  ${paint('cyan', entry.gateway)}`);
+    if (entry.gateway !== gateway) out.line(`  ${out.paint('cyan', entry.gateway)}`);
     gateway = entry.gateway;
-    lines.push(`    ${entry.account}${entry.tail === undefined ? '' : `  …${entry.tail}`}`);
+    out.line(`    ${entry.account}${entry.tail === undefined ? '' : `  …${entry.tail}`}`);
   }
-  if (used !== undefined) lines.push('', ...usedInText(used, columns, paint));
-  return lines.map((line) => `${line}\n`).join('');
+  if (used === undefined) return;
+  out.line();
+  printUsed(out, used);
 }
 
-function usedInText(used: UsedKey, columns: number, paint: Paint): string[] {
-  const tail = used.tail === undefined ? '' : ` (…${used.tail})`;
-  const style = !used.isUsable ? 'red' : used.source === 'none' ? 'yellow' : 'green';
-  const lines = [
-    paint('bold', `Used for ${used.gateway}`),
-    paint(style, wrapText(used.source === 'none' ? 'no key' : `${used.origin}${tail}`, columns, 2)),
-    wrapText(used.why, columns, 2),
-  ];
-  if (used.shadowsKeychain) {
-    const warning = `The key in the keychain is not used: ${used.origin} comes before it. Take that away to use the keychain.`;
-    lines.push(paint('yellow', wrapText(warning, columns, 2)));
+function printUsed(out: Printer, used: UsedKey): void {
+  const { source, origin, isUsable, shadowsKeychain, nearMiss } = used;
+  const style = !isUsable ? 'red' : source === 'none' ? 'yellow' : 'green';
+  out.title(`Used for ${used.gateway}`);
+  out.text(source === 'none' ? 'no key' : `${origin}${tailInWords(used)}`, 2, style);
+  out.text(used.why, 2);
+  if (shadowsKeychain) {
+    const warning = `The key in the keychain is not used: ${origin} comes before it. Take that away to use the keychain.`;
+    out.text(warning, 2, 'yellow');
   }
-  if (used.nearMiss !== undefined) {
-    const hint = `The keychain has a key for ${used.nearMiss}, which differs in the slash at its end. Use that URL, or store a key for this one with login.`;
-    lines.push(paint('yellow', wrapText(hint, columns, 2)));
+  if (nearMiss !== undefined) {
+    const hint = `The keychain has a key for ${nearMiss}, which differs in the slash at its end. Use that URL, or store a key for this one with login.`;
+    out.text(hint, 2, 'yellow');
   }
-  lines.push(
-    wrapText(
-      'As seen from here, with these options. A client has an environment of its own.',
-      columns,
-      2,
-    ),
-  );
-  return lines;
+  out.text('As seen from here, with these options. A client has an environment of its own.', 2);
 }

@@ -1,12 +1,12 @@
 import type { DoctorRun } from '../doctor-run.ts';
 import { type Finding, problemOf } from '../finding.ts';
 
-/** One request with the key: whether it opens. */
-export async function checkDoor(examination: DoctorRun): Promise<Finding> {
-  const base = { check: 'door', name: 'door' } as const;
-  const door = await examination.door();
-  if ('skipped' in door) return { ...base, status: 'skipped', line: door.skipped };
-  const { failure, requests } = door;
+/** One request with the key: whether the gateway grants access. */
+export async function checkAuthorization(run: DoctorRun): Promise<Finding> {
+  const base = { check: 'authorization', name: 'authorization' } as const;
+  const answer = await run.authorize();
+  if ('skipped' in answer) return { ...base, status: 'skipped', line: answer.skipped };
+  const { failure, requests } = answer;
   const posted = requests.findLast(({ method }) => method === 'POST');
   const { status, startMs = 0, endMs } = posted ?? {};
   const known = {
@@ -23,10 +23,10 @@ export async function checkDoor(examination: DoctorRun): Promise<Finding> {
       problem: problemOf(failure),
     };
   }
-  const { finding } = await examination.key();
+  const { finding } = await run.key();
   const how = finding.kind === 'none' ? 'without a key' : 'with the key';
   const tries = requests.length > 1 ? `, after ${requests.length} requests` : '';
-  return { ...base, ...known, status: 'ok', line: `opens ${how}: HTTP ${status}${tries}` };
+  return { ...base, ...known, status: 'ok', line: `granted ${how}: HTTP ${status}${tries}` };
 }
 
 /** The catalogue's title: the sentence stands in the verdict. */

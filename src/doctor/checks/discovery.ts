@@ -8,24 +8,24 @@ import {
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { type Answer, type DoctorRun, hasConnected } from '../doctor-run.ts';
 import type { Finding } from '../finding.ts';
-import type { WireRequest } from '../http-trace.ts';
+import type { TracedRequest } from '../http-trace.ts';
 
 /** What the gateway says to someone without a key, and what its metadata adds. */
-export async function checkDiscovery(examination: DoctorRun): Promise<Finding[]> {
-  const contact = await examination.contact();
+export async function checkDiscovery(run: DoctorRun): Promise<Finding[]> {
+  const contact = await run.contact();
   const posted = contact.requests.findLast(({ method }) => method === 'POST');
   if (!hasConnected(contact) || posted?.status === undefined) {
     const line = 'there is no answer';
     return [{ check: 'discovery', name: 'challenge', status: 'skipped', line }];
   }
   const challenge = challengeIn(posted.headers['www-authenticate']);
-  const metadata = await metadataFinding(examination, challenge?.resourceMetadata);
+  const metadata = await metadataFinding(run, challenge?.resourceMetadata);
   return [challengeFinding(contact, posted, challenge !== undefined), metadata];
 }
 
 function challengeFinding(
   { failure }: Answer,
-  { status = 0, startMs, headMs }: WireRequest,
+  { status = 0, startMs, headMs }: TracedRequest,
   isBearer: boolean,
 ): Finding {
   const base = {
@@ -45,7 +45,7 @@ function challengeFinding(
 }
 
 async function metadataFinding(
-  { settings, wire, displayUrl }: DoctorRun,
+  { settings, trace, displayUrl }: DoctorRun,
   challengeUrl: string | undefined,
 ): Promise<Finding> {
   const base = { check: 'discovery', name: 'metadata' } as const;
@@ -59,7 +59,7 @@ async function metadataFinding(
     return answer;
   };
   const start = performance.now();
-  const { value: found } = await wire.watch('metadata', () =>
+  const { value: found } = await trace.watch('metadata', () =>
     fetchMetadata(urls, url, getter, { gatewayAddress }),
   );
   const ms = performance.now() - start;

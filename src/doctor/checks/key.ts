@@ -1,4 +1,5 @@
 import type { KeyResult } from '../../auth/key.ts';
+import { tailInWords } from '../../terminal/printer.ts';
 import { failureOfKey } from '../../transport/classify-outcome.ts';
 import { type DoctorRun, isWaitedFor } from '../doctor-run.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
@@ -7,27 +8,26 @@ import { count, type Finding, problemOf } from '../finding.ts';
 const PLACEHOLDER = /^(?:<.*>|\$\{.*\}|\$\w+|%\w+%|x{4,}|\.{3,}|your[-_ ].*)$/i;
 
 /** Where the key comes from, and its shape. Never the key. */
-export async function checkKey(examination: DoctorRun): Promise<Finding> {
-  const [key, contact] = await Promise.all([examination.key(), examination.contact()]);
+export async function checkKey(run: DoctorRun): Promise<Finding> {
+  const [key, contact] = await Promise.all([run.key(), run.contact()]);
   const { finding } = key;
   const { source, origin, tail, keychainTrouble, nearMiss } = finding.origin;
   const ms = isWaitedFor(key) ? { ms: key.endMs - key.startMs } : {};
   const base = { check: 'key', name: 'key', ...ms } as const;
-  if (examination.keyHolder !== undefined) {
-    const line = `${examination.keyHolder} fills it in itself, so it is not known here`;
+  if (run.keyHolder !== undefined) {
+    const line = `${run.keyHolder} fills it in itself, so it is not known here`;
     return { ...base, status: 'skipped', line };
   }
   const details = { source, ...(tail === undefined ? {} : { tail }) };
   switch (finding.kind) {
     case 'found':
     case 'in-header': {
-      const end = tail === undefined ? '' : ` (…${tail})`;
       const shape = finding.kind === 'found' ? shapeOf(finding) : undefined;
-      const line = `from ${origin}${end}${shape === undefined ? '' : `: ${shape.words}`}`;
+      const line = `from ${origin}${tailInWords(finding.origin)}${shape === undefined ? '' : `: ${shape.words}`}`;
       return { ...base, status: shape?.isOdd ? 'warn' : 'ok', line, details };
     }
     case 'unusable': {
-      const failure = failureOfKey(examination.displayUrl, finding);
+      const failure = failureOfKey(run.displayUrl, finding);
       const line = finding.detail ?? `from ${origin}: it holds characters that no key has`;
       return { ...base, status: 'fail', line, details, problem: problemOf(failure) };
     }

@@ -2,8 +2,6 @@ import { release } from 'node:os';
 import type { DoctorRun } from '../doctor-run.ts';
 import { duration, type Finding } from '../finding.ts';
 
-declare const __VERSION__: string;
-
 const SYSTEMS: Readonly<Record<string, string>> = {
   darwin: 'macOS',
   linux: 'Linux',
@@ -32,16 +30,16 @@ export async function checkMachine(): Promise<Finding> {
 }
 
 /** How far this machine's clock is from the gateway's, by its `Date` (RFC 9110 §6.6.1). */
-export async function checkClock(examination: DoctorRun): Promise<Finding> {
+export async function checkClock(run: DoctorRun): Promise<Finding> {
   const base = { check: 'machine', name: 'clock' } as const;
-  const { requests } = await examination.contact();
+  const { requests } = await run.contact();
   const dated = requests.find(({ headers }) => !Number.isNaN(Date.parse(headers.date ?? '')));
   if (dated === undefined) {
     const line = 'nothing from the gateway to compare it with';
     return { ...base, status: 'skipped', line };
   }
   const { headers, sentMs = 0, headMs = 0 } = dated;
-  const own = examination.startedAt.getTime() + (sentMs + headMs) / 2;
+  const own = run.startedAt.getTime() + (sentMs + headMs) / 2;
   // The date is cut to the second.
   const skewMs = own - (Date.parse(headers.date ?? '') + 500);
   const details = { skewSeconds: Math.round(skewMs / 1000) };

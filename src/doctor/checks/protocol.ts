@@ -17,33 +17,33 @@ interface Envelope {
 }
 
 /** MCP itself: the handshake, a ping, and what there is to use. */
-export async function checkProtocol(examination: DoctorRun): Promise<Finding[]> {
-  const door = await examination.door();
-  if ('skipped' in door || door.failure !== undefined) {
-    const line = 'the door is shut';
+export async function checkProtocol(run: DoctorRun): Promise<Finding[]> {
+  const authorization = await run.authorize();
+  if ('skipped' in authorization || authorization.failure !== undefined) {
+    const line = 'access was not granted';
     return [{ check: 'protocol', name: 'initialize', status: 'skipped', line }];
   }
-  const hello = helloFinding(examination, door);
-  const failure = await notifyInitialized(examination.gateway);
+  const hello = helloFinding(run, authorization);
+  const failure = await notifyInitialized(run.gateway);
   const findings = [failure === undefined ? hello : { ...hello, ...failed(failure) }];
   // One after the other, on the connection that is open: others would cost more than they save.
   for (const check of [ping, tools, prompts]) {
-    const next = await check(examination);
+    const next = await check(run);
     findings.push(next);
     if (next.problem?.reason === 'unreachable') break;
   }
   return findings;
 }
 
-function helloFinding(examination: DoctorRun, answer: Answer): Finding {
+function helloFinding(run: DoctorRun, answer: Answer): Finding {
   const base = { check: 'protocol', name: 'initialize', ...msOf(answer) } as const;
   const { result, error } = envelopeOf(answer);
-  if (error) return { ...base, ...refused(examination, 'initialize', error) };
+  if (error) return { ...base, ...refused(run, 'initialize', error) };
   const posted = answer.requests.findLast(({ method }) => method === 'POST');
   const { headers = {} } = posted ?? {};
   const serverInfo = memberOf(result, 'serverInfo');
   const [name, version] = [stringOf(serverInfo, 'name'), stringOf(serverInfo, 'version')];
-  const { translatedRevision } = examination.gateway;
+  const { translatedRevision } = run.gateway;
   const revision =
     translatedRevision ?? cleanNetworkText(stringOf(result, 'protocolVersion') ?? '', 40);
   const isStream = /^text\/event-stream/i.test(headers['content-type'] ?? '');
@@ -77,14 +77,14 @@ function helloFinding(examination: DoctorRun, answer: Answer): Finding {
   };
 }
 
-async function ping(examination: DoctorRun): Promise<Finding> {
-  const { pingMethod } = examination;
-  const answer = await examination.ask(examination.gateway, pingMethod, {});
+async function ping(run: DoctorRun): Promise<Finding> {
+  const { pingMethod } = run;
+  const answer = await run.ask(run.gateway, pingMethod, {});
   const base = { check: 'protocol', name: 'ping', ...msOf(answer) } as const;
   if (answer.failure) return { ...base, ...failed(answer.failure) };
   const { error } = envelopeOf(answer);
   if (error) return { ...base, status: 'warn', line: `answered with an error: ${saidIn(error)}` };
-  const { translatedRevision } = examination.gateway;
+  const { translatedRevision } = run.gateway;
   const line =
     translatedRevision === undefined
       ? 'answered'
@@ -92,13 +92,13 @@ async function ping(examination: DoctorRun): Promise<Finding> {
   return { ...base, status: 'ok', line };
 }
 
-async function tools(examination: DoctorRun): Promise<Finding> {
-  const before = examination.logged.length;
-  const { names, hasMore, answer } = await list(examination, 'tools/list', 'tools');
+async function tools(run: DoctorRun): Promise<Finding> {
+  const before = run.logged.length;
+  const { names, hasMore, answer } = await list(run, 'tools/list', 'tools');
   const base = { check: 'protocol', name: 'tools', ...msOf(answer) } as const;
   if (answer.failure) return { ...base, ...failed(answer.failure) };
   const { error } = envelopeOf(answer);
-  if (error) return { ...base, ...refused(examination, 'tools/list', error) };
+  if (error) return { ...base, ...refused(run, 'tools/list', error) };
   const byIntegration = numbersBy(names.map(integrationOf));
   const details = {
     tools: names.length,
@@ -113,7 +113,7 @@ async function tools(examination: DoctorRun): Promise<Finding> {
     ].join(', ');
     return { ...base, status: 'ok', line, details };
   }
-  const { settings, logged } = examination;
+  const { settings, logged } = run;
   const isFiltered = settings.url.searchParams.has('integrations');
   // What the proxy makes of it.
   const warning = logged.slice(before).find(({ level }) => level === 'warn')?.line;
@@ -131,8 +131,8 @@ async function tools(examination: DoctorRun): Promise<Finding> {
   };
 }
 
-async function prompts(examination: DoctorRun): Promise<Finding> {
-  const { names, hasMore, answer } = await list(examination, 'prompts/list', 'prompts');
+async function prompts(run: DoctorRun): Promise<Finding> {
+  const { names, hasMore, answer } = await list(run, 'prompts/list', 'prompts');
   const base = { check: 'protocol', name: 'prompts', ...msOf(answer) } as const;
   if (answer.failure) return { ...base, ...failed(answer.failure) };
   const { error } = envelopeOf(answer);
@@ -146,7 +146,7 @@ async function prompts(examination: DoctorRun): Promise<Finding> {
 
 /** The names in a list, page by page, and the last answer, or the one that failed. */
 async function list(
-  examination: DoctorRun,
+  run: DoctorRun,
   method: string,
   member: string,
 ): Promise<{ names: string[]; hasMore: boolean; answer: Answer }> {
@@ -155,7 +155,7 @@ async function list(
   let cursor: string | undefined;
   for (let page = 1; ; page++) {
     const params = cursor === undefined ? {} : { cursor };
-    const answer = await examination.ask(examination.gateway, method, params);
+    const answer = await run.ask(run.gateway, method, params);
     const { result } = envelopeOf(answer);
     for (const entry of itemsOf(memberOf(result, member)) ?? []) {
       names.push(stringOf(entry, 'name') ?? '');

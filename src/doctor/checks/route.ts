@@ -14,8 +14,8 @@ const DAY_MS = 24 * 60 * 60_000;
 type Step = 'proxy' | 'dns' | 'tcp' | 'tls';
 
 /** The way to the gateway: an HTTP proxy or none, the name, a connection, TLS. */
-export async function checkRoute(examination: DoctorRun): Promise<Finding[]> {
-  const [contact, probe] = await Promise.all([examination.contact(), examination.probe()]);
+export async function checkRoute(run: DoctorRun): Promise<Finding[]> {
+  const [contact, probe] = await Promise.all([run.contact(), run.probe()]);
   const lost = hasConnected(contact) ? undefined : contact.failure;
   const failed = lost && stepOf(lost, probe);
   const judged = (finding: Finding): Finding => {
@@ -24,10 +24,10 @@ export async function checkRoute(examination: DoctorRun): Promise<Finding[]> {
     return { ...finding, status: 'fail', line: detail, problem: problemOf(lost) };
   };
   return [
-    proxyFinding(examination),
-    dnsFinding(examination, probe),
+    proxyFinding(run),
+    dnsFinding(run, probe),
     tcpFinding(probe),
-    tlsFinding(examination, contact, probe),
+    tlsFinding(run, contact, probe),
   ].map(judged);
 }
 
@@ -42,8 +42,8 @@ function stepOf({ trouble }: Failure, probe: Probe): Step {
   return probe.addresses.length === 0 ? 'dns' : 'tcp';
 }
 
-function proxyFinding(examination: DoctorRun): Finding {
-  const { settings, env } = examination;
+function proxyFinding(run: DoctorRun): Finding {
+  const { settings, env } = run;
   const base = { check: 'route', name: 'proxy', status: 'ok' } as const;
   const named = namedProxy(settings.url, env);
   if (named === undefined) {
@@ -104,14 +104,14 @@ function tcpFinding(probe: Probe): Finding {
   };
 }
 
-function tlsFinding({ env, settings, wire }: DoctorRun, contact: Answer, probe: Probe): Finding {
+function tlsFinding({ env, settings, trace }: DoctorRun, contact: Answer, probe: Probe): Finding {
   const base = { check: 'route', name: 'tls' } as const;
   if (settings.url.protocol === 'http:') {
     return { ...base, status: 'skipped', line: 'the URL begins with http://' };
   }
   const probed = 'skipped' in probe ? undefined : probe.tls;
   const ms = probed === undefined ? {} : { ms: probed.ms };
-  const own = wire.connections.find(({ tls }) => tls !== undefined)?.tls;
+  const own = trace.connections.find(({ tls }) => tls !== undefined)?.tls;
   const { protocol, certificate } = own ?? probed ?? {};
   if (protocol === undefined || certificate?.subject === undefined) {
     if (probed?.code !== undefined) {

@@ -8,24 +8,21 @@ const MOST_MS = 3_000;
 const SLOW_MS = 1_000;
 
 /** How long a request takes once the connection is there. */
-export async function checkSpeed(
-  examination: DoctorRun,
-  earlier: readonly Finding[],
-): Promise<Finding> {
+export async function checkSpeed(run: DoctorRun, earlier: readonly Finding[]): Promise<Finding> {
   const base = { check: 'speed', name: 'speed' } as const;
   const pinged = earlier.find(({ name }) => name === 'ping');
   if (pinged?.status !== 'ok') {
     return { ...base, status: 'skipped', line: 'there is no ping to measure' };
   }
-  const { pingMethod } = examination;
+  const { pingMethod } = run;
   const ping = pingMethod === 'ping' ? 'ping' : 'request';
   const firstBytes: number[] = [];
   const totals: number[] = [];
   const start = performance.now();
   for (let n = 0; n < PINGS && (n === 0 || performance.now() - start < MOST_MS); n++) {
     const label = `${pingMethod} ${n + 1}`;
-    const answer = await examination.ask(examination.gateway, pingMethod, {}, label);
-    const answeredMs = examination.wire.now();
+    const answer = await run.ask(run.gateway, pingMethod, {}, label);
+    const answeredMs = run.trace.now();
     const { startMs, headMs, endMs, status } = answer.requests.at(-1) ?? {};
     if (startMs === undefined) continue;
     if (answer.reply?.isError === false && status !== 200) {
@@ -48,7 +45,7 @@ export async function checkSpeed(
       ms,
     };
   const p50Ms = median(totals);
-  const { connectMs, tlsMs } = await connectionTimes(examination);
+  const { connectMs, tlsMs } = await connectionTimes(run);
   const details = {
     ...(connectMs === undefined ? {} : { connectMs: hundredths(connectMs) }),
     ...(tlsMs === undefined ? {} : { tlsMs: hundredths(tlsMs) }),
@@ -69,7 +66,7 @@ export async function checkSpeed(
     ms,
     details,
     problem: {
-      sentence: `${examination.settings.url.host} is slow: it answers a ${ping} in ${duration(p50Ms)} (the median of ${count(totals.length, ping)}), ${
+      sentence: `${run.settings.url.host} is slow: it answers a ${ping} in ${duration(p50Ms)} (the median of ${count(totals.length, ping)}), ${
         isFar
           ? `and a connection alone takes ${took}, so the time goes by on the way`
           : 'and the time goes by at the gateway, not on the way'
@@ -82,10 +79,8 @@ export async function checkSpeed(
 }
 
 /** Of the probe, or, through an HTTP proxy, of the whole way to the gateway. */
-async function connectionTimes(
-  examination: DoctorRun,
-): Promise<{ connectMs?: number; tlsMs?: number }> {
-  const probe = await examination.probe();
+async function connectionTimes(run: DoctorRun): Promise<{ connectMs?: number; tlsMs?: number }> {
+  const probe = await run.probe();
   if (!('skipped' in probe)) {
     const times = probe.reached.flatMap(({ connectMs }) => connectMs ?? []);
     return {
@@ -93,7 +88,7 @@ async function connectionTimes(
       ...(probe.tls === undefined ? {} : { tlsMs: probe.tls.ms }),
     };
   }
-  const opened = examination.wire.connections.findLast(({ endMs }) => endMs !== undefined);
+  const opened = run.trace.connections.findLast(({ endMs }) => endMs !== undefined);
   return opened?.endMs === undefined ? {} : { connectMs: opened.endMs - opened.startMs };
 }
 

@@ -1,0 +1,118 @@
+import { homedir } from 'node:os';
+import { isAbsolute, join, relative } from 'node:path';
+import type { EntryTrial, ListedClient, PlannedChange } from '../../install/install.ts';
+import type { Printer } from '../../terminal/printer.ts';
+import { columns } from '../../terminal/wrap-text.ts';
+
+/** The clients that are installed, with their configs, and the names of the others. */
+export function sayClients(out: Printer, clients: readonly ListedClient[]): void {
+  const installed = clients.filter((client) => client.installed);
+  const indent = ' '.repeat(21);
+  for (const { client, file, entries, problem } of installed) {
+    out.line(
+      `${out.paint('green', '●')} ${out.paint('bold', client.padEnd(19))}${tildePath(file)}`,
+    );
+    if (entries.length > 0) out.line(`${indent}runs mcp-latchkey: ${entries.join(', ')}`);
+    if (problem !== undefined) {
+      out.line(`${indent}${out.paint('red', `cannot be read: ${problem}`)}`);
+    }
+  }
+  const others = clients.filter((client) => !client.installed).map(({ client }) => client);
+  if (others.length === 0) return;
+  if (installed.length > 0) out.line();
+  out.text(`Not found on this machine: ${others.join(', ')}.`);
+}
+
+export function sayLogin(out: Printer, introduction: string, login: readonly string[]): void {
+  out.line(introduction);
+  out.command(login);
+}
+
+export function sayPlan(out: Printer, { client, file, name, change, diff }: PlannedChange): void {
+  out.line(
+    `${out.paint('bold', client.displayName)}: ${tildePath(file)}${change === 'created' ? ' (new)' : ''}`,
+  );
+  if (change === 'unchanged') return;
+  out.line();
+  const width = columns(Infinity) - 4;
+  for (const { sign, text } of diff) {
+    const shown = text.length > width ? `${text.slice(0, width - 1)}…` : text;
+    out.line(out.paint(sign === '+' ? 'green' : 'red', `  ${sign} ${shown}`));
+  }
+  out.line();
+  if (change === 'updated') out.text(`${name} is there already: an update.`);
+}
+
+const DONE: Readonly<Record<PlannedChange['change'], string>> = {
+  created: 'Wrote',
+  added: 'Wrote',
+  updated: 'Updated',
+  removed: 'Took out',
+  unchanged: '',
+};
+
+export function sayDone(out: Printer, plan: PlannedChange, backup: string | undefined): void {
+  if (plan.change === 'unchanged') {
+    const isThere = plan.launch !== undefined;
+    out.marked(
+      'ok',
+      `${isThere ? `${plan.name} is there as it should be` : 'There is no such entry'}. Nothing to do.`,
+    );
+  } else {
+    out.marked('ok', `${DONE[plan.change]} ${plan.name}.`);
+    if (backup) out.text(`The file as it was: ${tildePath(backup)}`, 2);
+  }
+}
+
+export function sayNotes(out: Printer, { notes }: PlannedChange): void {
+  for (const note of notes) out.note(note);
+}
+
+export function sayCheck(out: Printer, check: EntryTrial, client: string): void {
+  if (check.outcome === 'connected') {
+    const { server, tools, hasMoreTools } = check;
+    const count = hasMoreTools
+      ? `more than ${tools} tools`
+      : tools === 1
+        ? '1 tool'
+        : `${tools} tools`;
+    out.marked('ok', `It works: ${server || 'the gateway'} offers ${count}.`);
+  } else if (check.outcome === 'not-fetched') {
+    const why = `It could not be tried: ${check.message}. Until it can be fetched, ${client} cannot start it either; --pin needs no registry.`;
+    out.note(why);
+  } else {
+    const isKeyMissing = check.outcome === 'refused' && check.reason === 'no_api_key';
+    out.marked(
+      isKeyMissing ? 'warn' : 'fail',
+      `It was started as ${client} does, and it ${check.outcome === 'refused' ? 'answered' : 'failed'}:`,
+    );
+    out.text(check.message, 2);
+  }
+}
+
+export function sayJson(
+  out: Printer,
+  { client, name, file, change, diff, notes }: PlannedChange,
+  written: boolean,
+  backup: string | undefined,
+  more: object,
+): void {
+  const report = {
+    client: client.id,
+    name,
+    file,
+    change,
+    written: written && change !== 'unchanged',
+    backup: backup ?? null,
+    ...more,
+    notes,
+    diff: diff.map(({ sign, text }) => `${sign} ${text}`),
+  };
+  out.json(report);
+}
+
+/** A path as people write it. */
+function tildePath(path: string): string {
+  const below = relative(homedir(), path);
+  return below === '..' || /^\.\.[\\/]/.test(below) || isAbsolute(below) ? path : join('~', below);
+}

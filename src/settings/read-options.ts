@@ -1,0 +1,90 @@
+import { parseArgs } from 'node:util';
+import { nearestNames } from '../failures/nearest-name.ts';
+import { type Option, type OptionName, PROXY_OPTIONS, UsageError } from './options.ts';
+
+const PARSER_OPTIONS = Object.fromEntries(
+  Object.entries<Option>(PROXY_OPTIONS).map(([name, { type, alias, array }]) => [
+    name,
+    { type, multiple: array === true, ...(alias === undefined ? {} : { short: alias }) },
+  ]),
+);
+
+/**
+ * Reads the proxy's command line, `<url> [options]`; `given` has the options by name. Not with yargs,
+ * as the commands do, which takes 24 ms to load; and not with parseArgs, which takes 0.5 ms, for the
+ * URL alone that most configs have. Throws UsageError.
+ */
+export function readCommandLine(argv: readonly string[]): {
+  url: string;
+  given: Readonly<Record<string, unknown>>;
+} {
+  const { values, positionals, tokens } = argv.some((word) => word.startsWith('-'))
+    ? parseArgs({
+        args: [...argv],
+        options: PARSER_OPTIONS,
+        allowPositionals: true,
+        strict: false,
+        tokens: true,
+      })
+    : { values: {}, positionals: argv, tokens: [] };
+  for (const token of tokens) {
+    if (token.kind !== 'option') continue;
+    const { name, rawName, value, inlineValue } = token;
+    if (!Object.hasOwn(PROXY_OPTIONS, name)) {
+      throw new UsageError(unknownOption(rawName, Object.keys(PROXY_OPTIONS)));
+    }
+    const isMissing = value === undefined || (!inlineValue && value.startsWith('-'));
+    if (PROXY_OPTIONS[name as OptionName].type === 'string' && isMissing) {
+      throw new UsageError(`${rawName} needs a value`);
+    }
+  }
+  const [url, ...rest] = positionals;
+  if (url === undefined) throw new UsageError('the URL of the gateway is missing');
+  if (rest.length > 0) throw new UsageError(ONE_URL_ONLY);
+  return { url, given: values };
+}
+
+// The other word may be a key, so it is not quoted.
+const ONE_URL_ONLY =
+  'one URL only, and no key: every program on this machine can read what stands here. Store the key with mcp-latchkey login';
+
+/** An option's value in `MCP_LATCHKEY_…`; undefined when that is empty or not set. */
+export function fromEnvironment(
+  name: OptionName,
+  env: NodeJS.ProcessEnv,
+): string | string[] | undefined {
+  const value = env[`MCP_LATCHKEY_${name.toUpperCase().replaceAll('-', '_')}`];
+  if (value === undefined || value === '') return undefined;
+  if (name === 'header') return value.split('\n').filter((line) => line.trim() !== '');
+  if (PROXY_OPTIONS[name].type === 'boolean')
+    return /^(?:1|true|yes|on)$/i.test(value) ? 'true' : 'false';
+  return value;
+}
+
+/**
+ * What is wrong with an option that is none of `known`, and what was likely meant. `rawName` has its
+ * hyphens. It is quoted only where it is letters and hyphens: else it may be a key.
+ */
+export function unknownOption(rawName: string, known: readonly string[]): string {
+  const name = rawName.replace(/^-+/, '');
+  const what = /^[a-z-]{1,30}$/i.test(name)
+    ? `unknown option ${rawName}`
+    : 'unknown option, not shown here since it may be a key';
+  if (name === 'url') return `${what}: give the URL on its own, without a name before it`;
+  if (/^(?:(?:api|auth|bearer)[-_]?)?(?:key|token|bearer)$/i.test(name)) {
+    return `${what}: no option takes the key, since every program on this machine could read it. Store it with mcp-latchkey login`;
+  }
+  const [near] = nearestNames(name, known, 1);
+  return near === undefined ? what : `${what}; the nearest one is --${near}`;
+}
+
+/**
+ * The command line for yargs, so that a value which begins and ends with a quote keeps both: its
+ * parser (22) takes them off in `--name='a' and 'b'`, and leaves them in `--name "'a' and 'b'"`.
+ */
+export function withQuotes(argv: readonly string[]): string[] {
+  return argv.flatMap((word) => {
+    const [, name, value] = /^(--[\w-]+)=(["'].*)$/s.exec(word) ?? [];
+    return name === undefined || value === undefined ? [word] : [name, value];
+  });
+}

@@ -1,0 +1,159 @@
+import { type KeySources, keyHeaderNames } from '../auth/key.ts';
+import { isLoopbackHost } from '../http/loopback.ts';
+import { Routes } from '../http/routes.ts';
+import { LOG_LEVELS, type LogLevel } from '../log.ts';
+import { checkedKeyHeader, headerLines, readHeaders } from './headers.ts';
+import { type OptionName, UsageError } from './options.ts';
+import { fromEnvironment, readCommandLine } from './read-options.ts';
+
+const TRANSPORTS = ['auto', 'http', 'sse'] as const;
+
+/** `url` has the integration filter in its query. */
+export interface ProxySettings extends KeySources {
+  readonly routes: Routes;
+  readonly timeoutMs: number;
+  readonly transport: (typeof TRANSPORTS)[number];
+  readonly elicitsUrls: boolean;
+  readonly maxMessageBytes: number;
+  readonly logLevel: LogLevel;
+  readonly logFile?: string;
+  /** About files of the options that were read all the same; the routes add to them. */
+  readonly warnings: readonly string[];
+}
+
+/** Names that stand for a gateway's URL. */
+const BUILT_IN_GATEWAYS: ReadonlyMap<string, string> = new Map([
+  ['kindo', 'https://api.kindo.ai/v1/mcp'],
+]);
+
+/** Settings from the proxy's command line, `<url> [options]`. Throws UsageError. */
+export function readProxySettings(argv: readonly string[], env: NodeJS.ProcessEnv): ProxySettings {
+  const { url, given } = readCommandLine(argv);
+  return toSettings(url, given, env);
+}
+
+/** Settings from a URL or built-in name and the options that were given, by name. Throws UsageError. */
+export function toSettings(
+  gateway: string,
+  given: Readonly<Record<string, unknown>>,
+  env: NodeJS.ProcessEnv,
+): ProxySettings {
+  const all = (name: OptionName): string[] => {
+    const value = given[name] ?? fromEnvironment(name, env);
+    if (value === undefined) return [];
+    return (Array.isArray(value) ? value : [value]).map(String);
+  };
+  const last = (name: OptionName): string | undefined => {
+    const value = all(name).at(-1);
+    if (value === '') throw new UsageError(`--${name} needs a value`);
+    return value;
+  };
+  const optional = (setting: string, name: OptionName) => {
+    const value = last(name);
+    return value === undefined ? {} : { [setting]: value };
+  };
+  const warnings: string[] = [];
+  const warnOf = (option: string) => (words: string) => void warnings.push(`${option}: ${words}`);
+  const keyHeader = checkedKeyHeader(last('key-header'));
+  const account = accountName(last('account'));
+  const headersIn = (lines: readonly string[]) =>
+    readHeaders(lines, env, keyHeaderNames(keyHeader));
+  const fileHeaders = headersIn(headerLines(last('header-file'), warnOf('--header-file')));
+  const ownHeaders = headersIn(all('header'));
+  return {
+    url: endpoint(gateway, last('allow-http') === 'true', last('integrations')),
+    headers: new Map([...fileHeaders, ...ownHeaders]),
+    fileHeaders: new Set([...fileHeaders.keys()].filter((name) => !ownHeaders.has(name))),
+    ...optional('keyCommand', 'key-command'),
+    ...optional('keyFile', 'key-file'),
+    keyEnv: last('key-env') ?? 'MCP_LATCHKEY_API_KEY',
+    ...(keyHeader === undefined ? {} : { keyHeader }),
+    ...(account === undefined ? {} : { account }),
+    timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
+    transport: oneOf('transport', TRANSPORTS, last('transport') ?? 'auto'),
+    elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
+    maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
+    routes: new Routes({
+      env,
+      connectTimeoutMs: milliseconds('connect-timeout', last('connect-timeout') ?? '10'),
+      warnOf,
+      ...optional('caFile', 'ca'),
+      ...optional('certFile', 'cert'),
+      ...optional('certKeyFile', 'key-pem'),
+    }),
+    logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
+    ...optional('logFile', 'log-file'),
+    warnings,
+  };
+}
+
+function endpoint(gateway: string, allowsHttp: boolean, integrations: string | undefined): URL {
+  const text = BUILT_IN_GATEWAYS.get(gateway) ?? gateway;
+  if (!/^\s*https?:\/\//i.test(text)) {
+    const names = [...BUILT_IN_GATEWAYS.keys()].join(', ');
+    // What stands there may be a key, so it is not quoted.
+    throw new UsageError(
+      `what stands in the place of the URL is no URL that starts with https://, and no built-in gateway (${names}). It is not shown here, since it may be a key`,
+    );
+  }
+  if (/\s/.test(text.trim())) {
+    throw new UsageError('the URL has a space in it: give each option as a word of its own');
+  }
+  if (!URL.canParse(text)) throw new UsageError('the URL is none: check its host and port');
+  const url = new URL(text);
+  if (url.username !== '' || url.password !== '') {
+    throw new UsageError('a user name or password in the URL is not used: give the key on its own');
+  }
+  if (url.protocol === 'http:' && !isLoopbackHost(url.hostname) && !allowsHttp) {
+    throw new UsageError(
+      `${url.origin} is plain http: the API key would be readable on the way. Use https, or --allow-http if you know the network`,
+    );
+  }
+  url.hash = '';
+  if (integrations !== undefined) {
+    if (url.searchParams.has('integrations')) {
+      throw new UsageError('the URL has its own integrations filter: use that or --integrations');
+    }
+    const filter = `integrations=${names(integrations).map(encodeURIComponent).join(',')}`;
+    url.search = url.search === '' ? filter : `${url.search}&${filter}`;
+  }
+  return url;
+}
+
+function names(list: string): string[] {
+  return list
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
+}
+
+function accountName(given: string | undefined): string | undefined {
+  if (given === undefined) return undefined;
+  if (given.trim() !== given || given.length > 100 || /\p{Cc}/u.test(given)) {
+    throw new UsageError('--account wants a name of at most 100 characters');
+  }
+  return given;
+}
+
+function milliseconds(name: OptionName, seconds: string): number {
+  const value = Number(seconds);
+  if (!(value >= 0 && value <= 2_000_000)) throw new UsageError(`--${name} wants seconds`);
+  return Math.round(value * 1000);
+}
+
+function bytes(name: OptionName, number: string): number {
+  if (!/^\d{1,10}$/.test(number) || Number(number) < 1024) {
+    throw new UsageError(`--${name} wants a number of bytes, 1024 at least`);
+  }
+  return Number(number);
+}
+
+function oneOf<Choice extends string>(
+  name: OptionName,
+  choices: readonly Choice[],
+  given: string,
+): Choice {
+  const choice = choices.find((known) => known === given);
+  if (choice === undefined) throw new UsageError(`--${name} wants one of ${choices.join(', ')}`);
+  return choice;
+}

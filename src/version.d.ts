@@ -1,0 +1,2 @@
+/** The version in package.json; build.mjs puts it in. */
+declare const __VERSION__: string;
