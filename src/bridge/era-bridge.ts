@@ -3,10 +3,16 @@ import { INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND } from '../jsonrpc/er
 import { memberOf, stringOf } from '../jsonrpc/json-members.ts';
 import { errorCodeOf, type Message, type Request, type Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
-import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  NO_OBSERVER,
+  type Transport,
+} from '../transport/transport.ts';
 import type * as Adapters from './adapters.ts';
 import { isModernError, MODERN, revisionOf } from './revisions.ts';
-import { isReplyTo, mapMessages, NO_OBSERVER, SendSequence } from './send-sequence.ts';
+import { isReplyTo, SendSequence } from './send-sequence.ts';
 
 /**
  * Connects a client and a gateway of any two eras of MCP. A client is legacy if it opens with

@@ -5,14 +5,19 @@ import { memberOf, membersOf, withMembers } from '../jsonrpc/json-members.ts';
 import { errorCodeOf, type Message, type Request, type Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import { mayRepeatMethod } from '../transport/methods.ts';
-import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  type Transport,
+} from '../transport/transport.ts';
 import { LegacyGateway } from './legacy-gateway/legacy-gateway.ts';
 import { isRefusal } from './legacy-gateway/session.ts';
 import { toModernResult } from './legacy-gateway/translate.ts';
 import { metaOf, proxyId, requestOf, withId } from './messages.ts';
 import type { ModernGateway } from './modern-gateway.ts';
 import { ACKNOWLEDGED, isModernError, LEGACY, META, MODERN, revisionOf } from './revisions.ts';
-import { DONE, isReplyTo, mapMessages, onReplyTo, SendSequence } from './send-sequence.ts';
+import { DONE, isReplyTo, onReplyTo, SendSequence } from './send-sequence.ts';
 
 /** What a reply or a failure reveals about the gateway's era. */
 type Sign = 'modern' | 'legacy' | 'unclear' | 'nothing';

@@ -19,11 +19,16 @@ import {
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import { wasNotRun } from '../transport/not-run.ts';
-import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  type Transport,
+} from '../transport/transport.ts';
 import { metaOf, notificationOf, type Params, proxyId, requestOf } from './messages.ts';
 import { annotatedTools, headersOf, type MirroredArgument } from './request-headers.ts';
 import { ACKNOWLEDGED, LIST_KINDS, listChanged, META } from './revisions.ts';
-import { DONE, isReplyTo, mapMessages, onReplyTo, SendSequence } from './send-sequence.ts';
+import { DONE, isReplyTo, onReplyTo, SendSequence } from './send-sequence.ts';
 
 const MOST_PAGES = 100;
 const SHORTEST_WAIT_MS = 1_000;

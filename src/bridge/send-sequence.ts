@@ -1,6 +1,12 @@
 import type { Failure } from '../failures/failure.ts';
 import type { Message, MessageId, Response } from '../jsonrpc/message.ts';
-import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  NO_OBSERVER,
+  type Transport,
+} from '../transport/transport.ts';
 
 /** Several deliveries, one after the other, seen as one. */
 export class SendSequence implements Delivery {
@@ -85,23 +91,6 @@ export const DONE: Delivery = {
   stop: () => {},
   abort: () => {},
 };
-
-/** Ignores every message. */
-export const NO_OBSERVER: MessageObserver = { onMessage: () => {}, congested: () => undefined };
-
-/** Gives `observer` what `map` makes of each message; undefined drops the message. */
-export function mapMessages(
-  observer: MessageObserver,
-  map: (message: Message) => Message | undefined,
-): MessageObserver {
-  return {
-    congested: () => observer.congested(),
-    onMessage: (message) => {
-      const mapped = map(message);
-      if (mapped !== undefined) observer.onMessage(mapped);
-    },
-  };
-}
 
 /** Ignores every message except the reply to the request with this id. */
 export function onReplyTo(id: MessageId, onReply: (reply: Response) => void): MessageObserver {

@@ -3,10 +3,15 @@ import { entriesOf, memberOf, stringOf, valueIn, withMembers } from '../../jsonr
 import { OPEN_BRACE } from '../../jsonrpc/json-scanner.ts';
 import type { Message, Notification, Request } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
-import type { Delivery, MessageObserver, Transport } from '../../transport/transport.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  type Transport,
+} from '../../transport/transport.ts';
 import { metaOf, proxyId, requestOf, resultFor, type ServerHello, withId } from '../messages.ts';
 import { LEGACY, LOG_LEVELS, META, MODERN, resultTypeOf } from '../revisions.ts';
-import { DONE, isReplyTo, mapMessages, onReplyTo, SendSequence } from '../send-sequence.ts';
+import { DONE, isReplyTo, onReplyTo, SendSequence } from '../send-sequence.ts';
 import { ClientRequests } from './client-requests.ts';
 import { SubscriptionStream } from './subscription-stream.ts';
 import { invalidParams, toLegacyResult, toModernMeta, withoutSubscriptionId } from './translate.ts';

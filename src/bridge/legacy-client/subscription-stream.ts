@@ -9,10 +9,15 @@ import {
 } from '../../jsonrpc/json-members.ts';
 import type { Message, MessageId, Request, Response } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
-import type { Delivery, MessageObserver, Transport } from '../../transport/transport.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  type Transport,
+} from '../../transport/transport.ts';
 import { proxyId, requestOf, resultFor, withId } from '../messages.ts';
 import { ACKNOWLEDGED, LIST_KINDS } from '../revisions.ts';
-import { DONE, isReplyTo, mapMessages, SendSequence } from '../send-sequence.ts';
+import { DONE, isReplyTo, SendSequence } from '../send-sequence.ts';
 import { invalidParams, toModernMeta, withoutSubscriptionId } from './translate.ts';
 
 /** The pause after the gateway has closed the stream gracefully. */

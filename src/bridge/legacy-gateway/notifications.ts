@@ -1,8 +1,8 @@
 import { memberAt, memberOf, stringOf, withMembers } from '../../jsonrpc/json-members.ts';
 import type { Notification } from '../../jsonrpc/message.ts';
-import type { Delivery, MessageObserver } from '../../transport/transport.ts';
+import { type Delivery, type MessageObserver, NO_OBSERVER } from '../../transport/transport.ts';
 import { LOG_LEVELS } from '../revisions.ts';
-import { DONE, NO_OBSERVER } from '../send-sequence.ts';
+import { DONE } from '../send-sequence.ts';
 import type { Call } from './call.ts';
 import type { ServerRequests } from './server-requests.ts';
 import type { LegacySession } from './session.ts';

@@ -4,7 +4,7 @@ import { METHOD_NOT_FOUND } from '../../jsonrpc/error-codes.ts';
 import { memberOf } from '../../jsonrpc/json-members.ts';
 import type { MessageId, Request, Response } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
-import type { Transport } from '../../transport/transport.ts';
+import { NO_OBSERVER, type Transport } from '../../transport/transport.ts';
 import {
   errorFor,
   metaOf,
@@ -16,7 +16,7 @@ import {
   type ServerHello,
 } from '../messages.ts';
 import { LEGACY, META } from '../revisions.ts';
-import { NO_OBSERVER, onReplyTo } from '../send-sequence.ts';
+import { onReplyTo } from '../send-sequence.ts';
 import type { ServerRequest } from './translate.ts';
 
 /** How a handshake came out; undefined when it was aborted. */
