@@ -64,9 +64,9 @@ export function checkPath(path: string, purpose: Purpose): PrivatePath {
     // Most are like this, and a start has no time to lose.
     const isClosed = (stats.mode & 0o022) === 0 && (stats.uid === own || stats.uid === 0);
     if (isClosed && stats.isDirectory()) return;
-    const trouble = troubleOf(at, stats, purpose, isShared);
-    if (trouble === undefined) return;
-    const { isFixed, words, remedy } = trouble;
+    const problem = problemOf(at, stats, purpose, isShared);
+    if (problem === undefined) return;
+    const { isFixed, words, remedy } = problem;
     if (!isFixed && !isOnReadOnlyMount(at)) throw new UnusableFile(`${words}; ${remedy}`);
     warning ??= words;
   };
@@ -189,19 +189,19 @@ function unusable(path: string, error: unknown): UnusableFile {
   return new UnusableFile(`the file ${path} cannot be read (${code})`, { cause: error });
 }
 
-interface PathTrouble {
+interface PathProblem {
   readonly words: string;
   readonly remedy: string;
   /** The user cannot change it, and it is common: a warning will do. */
   readonly isFixed?: boolean;
 }
 
-function troubleOf(
+function problemOf(
   at: string,
   stats: Stats,
   purpose: Purpose,
   isShared: boolean,
-): PathTrouble | undefined {
+): PathProblem | undefined {
   const { mode, uid } = stats;
   const isFolder = stats.isDirectory();
   const kind = isFolder ? 'folder' : stats.isSymbolicLink() ? 'link' : 'file';

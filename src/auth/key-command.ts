@@ -12,7 +12,7 @@ const KEPT_STDERR_CHARACTERS = 16 * 1024;
 const MAX_STDERR_LINES = 20;
 
 /** What was printed, or why nothing usable was, in words that fit behind a colon. */
-export type Printed = { readonly text: string } | { readonly trouble: string };
+export type Printed = { readonly text: string } | { readonly error: string };
 
 /**
  * Runs `command` in a shell (`/bin/sh`, on Windows `cmd.exe`) and takes its stdout for the key: for at
@@ -36,13 +36,13 @@ export async function runKeyCommand(
   const complaint = await withoutKey(stderr, text);
   for (const line of complaint.slice(0, MAX_STDERR_LINES)) log.warn(`--key-command: ${line}`);
   if (end === NOT_FOUND) {
-    return { trouble: `${name} was not found: give its full path, a client's PATH may be short` };
+    return { error: `${name} was not found: give its full path, a client's PATH may be short` };
   }
   if (end !== 'exit code 0') {
     const said = complaint.at(-1);
-    return { trouble: `${name} ${inWords(end, limitMs)}${said === undefined ? '' : `: ${said}`}` };
+    return { error: `${name} ${inWords(end, limitMs)}${said === undefined ? '' : `: ${said}`}` };
   }
-  if (text.trim() === '') return { trouble: `${name} printed no key` };
+  if (text.trim() === '') return { error: `${name} printed no key` };
   return { text };
 }
 
@@ -53,7 +53,7 @@ export async function runKeyCommand(
 export async function readPipe(path: string): Promise<Printed> {
   // What the shell handed over is open here already, and not in a child.
   const number = /^\/(?:dev|proc\/self)\/fd\/(\d+)$/.exec(path)?.[1];
-  if (number === '0') return { trouble: "stdin carries the client's messages, not a key" };
+  if (number === '0') return { error: "stdin carries the client's messages, not a key" };
   const { text, end } = await collect(
     () =>
       number === undefined
@@ -61,7 +61,7 @@ export async function readPipe(path: string): Promise<Printed> {
         : spawnGroup(['cat'], Number(number)),
     KEY_LIMIT_MS,
   );
-  return end === 'exit code 0' ? { text } : { trouble: `the pipe ${path} could not be read` };
+  return end === 'exit code 0' ? { text } : { error: `the pipe ${path} could not be read` };
 }
 
 /** Of a shell whose command was not found (POSIX.1-2024, Shell Command Language §2.8.2). */

@@ -183,7 +183,7 @@ function inHeader(sources: KeySources, origin: KeyOrigin): KeyResult {
 async function fromCommand(sources: KeySources, origin: KeyOrigin, log: Log): Promise<KeyResult> {
   const { runKeyCommand } = await import('./key-command.ts');
   const result = await runKeyCommand(sources.keyCommand ?? '', log);
-  if ('trouble' in result) return noKey(origin, result.trouble);
+  if ('error' in result) return noKey(origin, result.error);
   return usableKey(result.text, sources, origin);
 }
 
@@ -197,7 +197,7 @@ async function fromFile(sources: KeySources, origin: KeyOrigin, log: Log): Promi
     if (isPipe(file, 'secret')) {
       const { readPipe } = await import('./key-command.ts');
       const result = await readPipe(file);
-      if ('trouble' in result) return noKey(origin, result.trouble);
+      if ('error' in result) return noKey(origin, result.error);
       text = result.text;
     } else {
       const warn = (words: string) => {
@@ -218,8 +218,8 @@ async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<Key
   const { account } = sources;
   const { readKeyOnce } = await import('./keychain.ts');
   const result = await readKeyOnce(sources.url, account ?? DEFAULT_ACCOUNT);
-  if ('trouble' in result) {
-    const { isAbsent, words } = result.trouble;
+  if ('error' in result) {
+    const { isAbsent, words } = result.error;
     // Where there is no keychain at all, none may be needed. Who names an account needs it.
     if (!isAbsent || account !== undefined) return noKey(origin, words);
     return { kind: 'none', origin: { ...NO_ORIGIN, keychainTrouble: words } };

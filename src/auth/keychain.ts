@@ -5,16 +5,14 @@ import { cleanNetworkText } from '../failures/network-text.ts';
 import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-child.ts';
 
 /** Why the keychain did not do what it was asked to. */
-interface KeychainTrouble {
+interface KeychainError {
   /** There is none that this process could ask, locked or not. */
   readonly isAbsent: boolean;
   /** What is the matter and what works all the same, in words that fit behind a colon. */
   readonly words: string;
 }
 
-export type KeychainAnswer<Value> =
-  | { readonly value: Value }
-  | { readonly trouble: KeychainTrouble };
+export type KeychainAnswer<Value> = { readonly value: Value } | { readonly error: KeychainError };
 
 export interface KeychainEntry {
   /** Origin and path of the endpoint. */
@@ -64,7 +62,7 @@ export async function readKeyOnce(
   const { startedAt, reply } = reading as NonNullable<typeof reading>;
   const left = startedAt + READ_LIMIT_MS - performance.now();
   const answer = answerOf<KeyOrNear>(await within(left, reply), READ_LIMIT_MS);
-  if ('trouble' in answer) return answer;
+  if ('error' in answer) return answer;
   const { key, isNear } = answer.value;
   return { value: key === null && isNear ? { key, nearMiss: gatewayName(nearUrl(url)) } : { key } };
 }
@@ -87,7 +85,7 @@ export function removeKey(url: URL, account: string): Promise<KeychainAnswer<boo
 /** Every key stored, by gateway and account. Waits up to a minute. Never rejects. */
 export async function listKeys(): Promise<KeychainAnswer<KeychainEntry[]>> {
   const answer = await command<{ account: string; password: string }[]>({ operation: 'list' });
-  if ('trouble' in answer) return answer;
+  if ('error' in answer) return answer;
   const value = answer.value.map(({ account: entry, password: key }) => {
     const [gateway = '', ...account] = entry.split('#');
     return { gateway, account: account.join('#'), key };
@@ -191,7 +189,7 @@ function within<Value>(limitMs: number, promise: Promise<Value>): Promise<Value 
 function answerOf<Value>(reply: Reply | undefined, limitMs: number): KeychainAnswer<Value> {
   if (reply?.kind === 'done') return { value: reply.value as Value };
   const { isAbsent, what } = diagnosis(reply, limitMs);
-  return { trouble: { isAbsent, words: `${what}; ${ALTERNATIVES}` } };
+  return { error: { isAbsent, words: `${what}; ${ALTERNATIVES}` } };
 }
 
 const ALTERNATIVES = 'without it, give the key by --key-command, --key-file or --key-env';

@@ -186,8 +186,8 @@ export const CATALOGUE = {
     title: 'Unreachable',
     retryable: true,
     what: (failure) =>
-      `no answer from ${host(failure)}: ${failure.detail ?? NETWORK_CAUSES[failure.trouble ?? 'connection-closed'].what}${times(failure)}`,
-    remedy: ({ trouble = 'connection-closed' }) => NETWORK_CAUSES[trouble].remedy,
+      `no answer from ${host(failure)}: ${failure.detail ?? NETWORK_CAUSES[failure.networkCause ?? 'connection-closed'].what}${times(failure)}`,
+    remedy: ({ networkCause = 'connection-closed' }) => NETWORK_CAUSES[networkCause].remedy,
   },
   invalid_response: {
     code: -32009,
@@ -259,7 +259,7 @@ export function toRpcError(failure: Failure): RpcError {
   const entry: CatalogueEntry = CATALOGUE[failure.reason];
   const hint = entry.remedy(failure);
   const cause: UnreachableCause | undefined =
-    failure.trouble && NETWORK_CAUSES[failure.trouble].cause;
+    failure.networkCause && NETWORK_CAUSES[failure.networkCause].cause;
   const status = failure.status === undefined ? '' : ` (HTTP ${failure.status})`;
   const optional = {
     status: failure.status,

@@ -135,9 +135,9 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
   request_too_large: { status: 413, limitBytes: 52_428_800 },
   rate_limited: { status: 429, retryAfterSeconds: 60 },
   gateway_error: { status: 503, attempts: 3 },
-  unreachable: { trouble: 'connection-refused', attempts: 3 },
+  unreachable: { networkCause: 'connection-refused', attempts: 3 },
   invalid_response: { status: 200, detail: 'a web page, “Sign in”' },
-  interrupted: { trouble: 'connection-closed' },
+  interrupted: { networkCause: 'connection-closed' },
   redirected: { status: 302, location: 'https://login.example.com/' },
   http_error: { status: 400, detail: 'unknown team' },
   misconfigured: {
@@ -182,7 +182,7 @@ function reasonSection(reason: Reason): string {
     code,
     title,
     example: example(reason),
-    explanation: [...EXPLANATIONS[reason], ...(reason === 'unreachable' ? [troubleTable()] : [])],
+    explanation: [...EXPLANATIONS[reason], ...(reason === 'unreachable' ? [causeTable()] : [])],
   });
 }
 
@@ -203,7 +203,7 @@ function section(reason: string, { code, title, example: said, explanation }: Se
   ].join('\n\n');
 }
 
-function troubleTable(): string {
+function causeTable(): string {
   return [
     '| cause | what happened | what to do |',
     '|---|---|---|',

@@ -55,7 +55,7 @@ export interface Failure {
   /** The code of the JSON-RPC error in the body of a refusal. */
   readonly rpcCode?: number;
   /** With `unreachable` and `interrupted`: what went wrong on the way. */
-  readonly trouble?: NetworkCause;
+  readonly networkCause?: NetworkCause;
   /** What exactly happened, in words that fit behind a colon; may quote the gateway. */
   readonly detail?: string;
   /** What the gateway's protected resource metadata (RFC 9728) says of use here. */

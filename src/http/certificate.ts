@@ -8,14 +8,14 @@ import { guarded } from './guarded.ts';
 const DEFAULT_LIMIT_MS = 10_000;
 
 /**
- * What is wrong with the certificate of `url`'s host, naming it: for a `Trouble` that a failed
+ * What is wrong with the certificate of `url`'s host, naming it: for a network cause that a failed
  * connection has shown, whose error does not say whose certificate it was. Connects once more and
  * sends nothing. Undefined when that fails or takes longer than `limitMs` or, where that is 0, than
  * 10 s: a request waits for it. Never rejects.
  */
 export async function describeCertificate(
   url: URL,
-  trouble: NetworkCause,
+  networkCause: NetworkCause,
   limitMs: number,
 ): Promise<string | undefined> {
   const host = withoutBrackets(url.hostname);
@@ -24,7 +24,7 @@ export async function describeCertificate(
   if (certificate === undefined) return undefined;
   const subject = `its certificate, for ${nameIn(certificate.subject)},`;
   const issuer = nameIn(certificate.issuer);
-  switch (trouble) {
+  switch (networkCause) {
     case 'certificate-expired': {
       const [start, end] = [new Date(certificate.valid_from), new Date(certificate.valid_to)];
       return start.getTime() > Date.now()

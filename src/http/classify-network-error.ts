@@ -2,13 +2,13 @@ import type { NetworkCause } from '../failures/network-causes.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { isProxyFailure, type ProxyFailure } from './http-proxy.ts';
 
-/** What went wrong, and its exact words where there is more to say than the trouble itself. */
+/** What went wrong, and its exact words where there is more to say than the cause itself. */
 export interface Diagnosis {
-  readonly trouble: NetworkCause;
+  readonly networkCause: NetworkCause;
   readonly detail?: string;
 }
 
-const TROUBLE_BY_CODE: Readonly<Record<string, NetworkCause>> = {
+const CAUSE_BY_CODE: Readonly<Record<string, NetworkCause>> = {
   ENOTFOUND: 'name-not-found',
   EAI_AGAIN: 'name-lookup-failed',
   EAI_FAIL: 'name-lookup-failed',
@@ -30,7 +30,7 @@ const TROUBLE_BY_CODE: Readonly<Record<string, NetworkCause>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'not-tls',
 };
 
-const TROUBLE_BY_PROXY_CODE: Readonly<Record<ProxyFailure['code'], NetworkCause>> = {
+const CAUSE_BY_PROXY_CODE: Readonly<Record<ProxyFailure['code'], NetworkCause>> = {
   ERR_PROXY_INVALID: 'proxy-invalid',
   ERR_PROXY_UNREACHABLE: 'proxy-unreachable',
   ERR_PROXY_UNTRUSTED: 'proxy-untrusted',
@@ -67,32 +67,32 @@ export function classifyNetworkError(error: Error, settings: Settings): Diagnosi
     const through = proxy === undefined ? '' : ` through the HTTP proxy ${proxy} of this machine`;
     const within = connectTimeoutMs === 0 ? '' : ` within ${seconds(connectTimeoutMs)}`;
     const detail = `no connection came about${through}${within}`;
-    return { trouble: 'connect-timeout', detail };
+    return { networkCause: 'connect-timeout', detail };
   }
   if (code === 'ERR_ANSWER_TIMEOUT') {
     const detail = `it is connected, but was silent for ${seconds(timeoutMs)}`;
-    return { trouble: 'answer-timeout', detail };
+    return { networkCause: 'answer-timeout', detail };
   }
-  if (code === 'STREAM_SILENT') return { trouble: 'connect-timeout', detail: first.message };
-  const known = Object.hasOwn(TROUBLE_BY_CODE, code) ? TROUBLE_BY_CODE[code] : undefined;
+  if (code === 'STREAM_SILENT') return { networkCause: 'connect-timeout', detail: first.message };
+  const known = Object.hasOwn(CAUSE_BY_CODE, code) ? CAUSE_BY_CODE[code] : undefined;
   if (known === 'connection-refused' && address !== undefined && own !== address) {
-    return { trouble: known, detail: `the connection to ${host} (${address}) was refused` };
+    return { networkCause: known, detail: `the connection to ${host} (${address}) was refused` };
   }
   if (known === 'certificate-wrong-host') {
     const names = cleanNetworkText(certificateNames(first), 100);
-    return { trouble: known, detail: `its certificate is for ${names}, not for ${own}` };
+    return { networkCause: known, detail: `its certificate is for ${names}, not for ${own}` };
   }
-  if (known !== undefined) return { trouble: known };
+  if (known !== undefined) return { networkCause: known };
   if (/^(?:ERR_TLS|ERR_SSL|CERT_)|^EPROTO$/.test(code)) {
-    return { trouble: 'tls-failed', detail: `the TLS handshake failed (${code})` };
+    return { networkCause: 'tls-failed', detail: `the TLS handshake failed (${code})` };
   }
-  if (code === 'STREAM_ENDED') return { trouble: 'connection-closed', detail: first.message };
-  return { trouble: 'connection-closed' };
+  if (code === 'STREAM_ENDED') return { networkCause: 'connection-closed', detail: first.message };
+  return { networkCause: 'connection-closed' };
 }
 
 function diagnoseProxy({ code, status, message }: ProxyFailure): Diagnosis {
-  if (status === 407) return { trouble: 'proxy-wants-credentials' };
-  return { trouble: TROUBLE_BY_PROXY_CODE[code], detail: cleanNetworkText(message) };
+  if (status === 407) return { networkCause: 'proxy-wants-credentials' };
+  return { networkCause: CAUSE_BY_PROXY_CODE[code], detail: cleanNetworkText(message) };
 }
 
 function certificateNames(error: Error): string {

@@ -99,7 +99,7 @@ function ofStatus(
       return { reason: 'not_acceptable', status, ...said };
     case 407:
       // Of a proxy that plain http goes through (RFC 9110 §15.5.8).
-      return { reason: 'unreachable', trouble: 'proxy-wants-credentials' };
+      return { reason: 'unreachable', networkCause: 'proxy-wants-credentials' };
     case 413:
       return { reason: 'request_too_large', status, ...said, ...limitIn(detail) };
     case 429:
@@ -122,12 +122,12 @@ function ofError(
     return { reason: 'invalid_response', detail };
   }
   const answered = status === undefined ? {} : { status };
-  const { trouble, detail } = classifyNetworkError(error, circumstances);
+  const { networkCause, detail } = classifyNetworkError(error, circumstances);
   const said = detail === undefined ? {} : { detail };
   if (sent && !circumstances.mayRepeat()) {
-    return { reason: 'interrupted', ...answered, trouble, ...said };
+    return { reason: 'interrupted', ...answered, networkCause, ...said };
   }
-  if (status === undefined) return { reason: 'unreachable', trouble, ...said };
+  if (status === undefined) return { reason: 'unreachable', networkCause, ...said };
   return { reason: 'invalid_response', status, detail: detail ?? 'the answer broke off' };
 }
 

@@ -53,14 +53,14 @@ export class FailureDiagnosis {
   }
 
   /** Whose certificate it is that was not trusted. */
-  async #certificate({ trouble, detail }: Failure): Promise<Partial<Failure>> {
+  async #certificate({ networkCause, detail }: Failure): Promise<Partial<Failure>> {
     const { url, routes } = this.#options;
-    const isNameless = trouble?.startsWith('certificate-') && detail === undefined;
+    const isNameless = networkCause?.startsWith('certificate-') && detail === undefined;
     if (!isNameless || routes.isProxied(url)) return {};
     const { describeCertificate } = await import('../http/certificate.ts');
     const described = await describeCertificate(
       url,
-      trouble as NetworkCause,
+      networkCause as NetworkCause,
       routes.connectTimeoutMs,
     );
     return described === undefined ? {} : { detail: described };

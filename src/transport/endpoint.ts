@@ -67,11 +67,11 @@ export class Endpoint {
       this.#route ??= routes.open(url.origin);
       return undefined;
     } catch (error) {
-      if (isProxyFailure(error as Error)) return { trouble: 'proxy-invalid' };
+      if (isProxyFailure(error as Error)) return { networkCause: 'proxy-invalid' };
       const { code, message } = error as NodeJS.ErrnoException;
       const detail =
         code === 'ERR_PEM_FILE' ? message : `a certificate file cannot be used (${code})`;
-      return { trouble: 'certificate-file', detail: cleanNetworkText(detail) };
+      return { networkCause: 'certificate-file', detail: cleanNetworkText(detail) };
     }
   }
 

@@ -48,7 +48,7 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
   ])('says why there is no key: %s', async (command, why) => {
     const { log } = recordedLog();
     expect(await runKeyCommand(command, log)).toEqual({
-      trouble: `the command of --key-command ${why}`,
+      error: `the command of --key-command ${why}`,
     });
   });
 
@@ -61,14 +61,14 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
   });
 
   it('says with the words of the shell why a program cannot be run', async () => {
-    const { trouble } = (await runKeyCommand('/', recordedLog().log)) as { trouble: string };
-    expect(trouble).toMatch(/^the command of --key-command ended with exit code 126: \S*sh: /);
+    const { error } = (await runKeyCommand('/', recordedLog().log)) as { error: string };
+    expect(error).toMatch(/^the command of --key-command ended with exit code 126: \S*sh: /);
   });
 
   it('stops a command that takes too long', async () => {
     const start = performance.now();
     expect(await runKeyCommand('sleep 8', recordedLog().log, 500)).toEqual({
-      trouble: 'the command of --key-command did not end within 0.5 s and was stopped',
+      error: 'the command of --key-command did not end within 0.5 s and was stopped',
     });
     expect(performance.now() - start).toBeLessThan(4_000);
   });
@@ -78,7 +78,7 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
     ['stderr', 'yes >&2', '1 MB'],
   ])('stops a command that prints to %s without end', async (where, command, limit) => {
     expect(await runKeyCommand(command, recordedLog().log, 20_000)).toEqual({
-      trouble: expect.stringMatching(
+      error: expect.stringMatching(
         `^the command of --key-command printed more than ${limit} to ${where} and was stopped`,
       ),
     });
@@ -94,7 +94,7 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
     const tether = await startTether();
     const run = runKeyCommand(commandOf(tether.hold), recordedLog().log, 2_500);
     await tether.started(count);
-    expect(await run).toEqual({ trouble: expect.stringContaining('was stopped') });
+    expect(await run).toEqual({ error: expect.stringContaining('was stopped') });
     await tether.ended();
   });
 

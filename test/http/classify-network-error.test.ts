@@ -8,5 +8,8 @@ it.each([
 ])('says with a limit of %i ms that %s', (connectTimeoutMs, detail) => {
   const error = Object.assign(new Error('connect ETIMEDOUT'), { code: 'ETIMEDOUT' });
   const settings = { gateway: 'https://gateway.example/v1/mcp', connectTimeoutMs, timeoutMs: 0 };
-  expect(classifyNetworkError(error, settings)).toEqual({ trouble: 'connect-timeout', detail });
+  expect(classifyNetworkError(error, settings)).toEqual({
+    networkCause: 'connect-timeout',
+    detail,
+  });
 });

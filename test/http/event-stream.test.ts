@@ -36,7 +36,8 @@ function parseByLibrary(bytes: Buffer): Omit<Parsed, 'fits'> {
   const retries: number[] = [];
   const parser = createParser({
     onEvent: ({ data, event = '', id }) => {
-      if (data !== '') events.push({ data, type: event, id });
+      // `message` is the type of an event that names none, and ours says so.
+      if (data !== '') events.push({ data, type: event === 'message' ? '' : event, id });
     },
     onRetry: (milliseconds) => retries.push(milliseconds),
   });

@@ -114,7 +114,7 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
   const { readKey, storeKey } = await import('../../auth/keychain.ts');
   // Before anyone is asked for a key that cannot be kept.
   const before = await withSlowNotice(readKey(url, account));
-  if ('trouble' in before) return stopped('no-keychain', sentence(before.trouble.words));
+  if ('error' in before) return stopped('no-keychain', sentence(before.error.words));
 
   const isTerminal = process.stdin.isTTY;
   const text = isTerminal
@@ -148,8 +148,8 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
   } as const;
   if (trial?.outcome === 'rejected' && !argv.force) return { ...found, stored: false };
   const after = await withSlowNotice(storeKey(url, account, key));
-  if ('trouble' in after) {
-    const message = `${found.message} ${sentence(after.trouble.words)}`.trim();
+  if ('error' in after) {
+    const message = `${found.message} ${sentence(after.error.words)}`.trim();
     return { ...found, stored: false, outcome: 'no-keychain', message };
   }
   const { source, origin } = chosenOrigin(settings, process.env);

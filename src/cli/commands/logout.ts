@@ -26,10 +26,10 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
     const place = `for ${url.origin}${url.pathname}, account ${account}`;
     // A keychain that is locked says of every key that there is nothing to remove.
     const before = await withSlowNotice(readKey(url, account));
-    const after = 'trouble' in before ? before : await withSlowNotice(removeKey(url, account));
+    const after = 'error' in before ? before : await withSlowNotice(removeKey(url, account));
     const [text, isRemoved] =
-      'trouble' in after
-        ? [sentence(after.trouble.words), false]
+      'error' in after
+        ? [sentence(after.error.words), false]
         : after.value
           ? [`Removed from the keychain: the key ${place}.`, true]
           : [`There is no key in the keychain ${place}.`, false];

@@ -92,11 +92,11 @@ async function statusOf(
   listed: KeychainAnswer<KeychainEntry[]>,
   settings: ProxySettings | undefined,
 ): Promise<Status> {
-  const all = 'trouble' in listed ? [] : listed.value;
-  const trouble = 'trouble' in listed ? { keychainTrouble: sentence(listed.trouble.words) } : {};
+  const all = 'error' in listed ? [] : listed.value;
+  const unread = 'error' in listed ? { keychainTrouble: sentence(listed.error.words) } : {};
   const withoutKeys = (entries: KeychainEntry[]) =>
     entries.map(({ gateway, account, key }) => ({ gateway, account, ...tailOf(key) }));
-  if (settings === undefined) return { stored: withoutKeys(all), ...trouble };
+  if (settings === undefined) return { stored: withoutKeys(all), ...unread };
   const gateway = settings.url.origin + settings.url.pathname;
   const own = all.filter((entry) => entry.gateway === gateway);
   const used = await usedKey(settings, gateway, own);
@@ -109,7 +109,7 @@ async function statusOf(
   const isMissed = isAsked && !own.some((entry) => entry.account === account);
   return {
     stored: withoutKeys(own),
-    ...trouble,
+    ...unread,
     used: isMissed && near !== undefined ? { ...used, nearMiss: near.gateway } : used,
   };
 }

@@ -20,7 +20,7 @@ export async function checkRoute(run: DoctorRun): Promise<Finding[]> {
   const failed = lost && stepOf(lost, probe);
   const judged = (finding: Finding): Finding => {
     if (lost === undefined || finding.name !== failed) return finding;
-    const { trouble = 'connection-closed', detail = NETWORK_CAUSES[trouble].what } = lost;
+    const { networkCause = 'connection-closed', detail = NETWORK_CAUSES[networkCause].what } = lost;
     return { ...finding, status: 'fail', line: detail, problem: problemOf(lost) };
   };
   return [
@@ -32,10 +32,10 @@ export async function checkRoute(run: DoctorRun): Promise<Finding[]> {
 }
 
 /** Where on the way the connection that the proxy wanted got lost. */
-function stepOf({ trouble }: Failure, probe: Probe): Step {
-  if (trouble?.startsWith('proxy-')) return 'proxy';
-  if (trouble?.startsWith('name-')) return 'dns';
-  if (trouble !== undefined && NETWORK_CAUSES[trouble].cause === 'tls') return 'tls';
+function stepOf({ networkCause }: Failure, probe: Probe): Step {
+  if (networkCause?.startsWith('proxy-')) return 'proxy';
+  if (networkCause?.startsWith('name-')) return 'dns';
+  if (networkCause !== undefined && NETWORK_CAUSES[networkCause].cause === 'tls') return 'tls';
   if ('skipped' in probe) return 'proxy';
   // Whoever connects and gets no further has TLS before him.
   if (probe.tls !== undefined) return 'tls';
@@ -141,7 +141,7 @@ function tlsFinding({ env, settings, trace }: DoctorRun, contact: Answer, probe:
   return {
     ...base,
     ...ms,
-    status: daysLeft < FEW_DAYS && contact.failure?.trouble === undefined ? 'warn' : 'ok',
+    status: daysLeft < FEW_DAYS && contact.failure?.networkCause === undefined ? 'warn' : 'ok',
     line: `${protocol.replace('v', ' ')}, for ${details.subject} by ${details.issuer}, ${left}`,
     details,
   };
