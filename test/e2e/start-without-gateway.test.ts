@@ -323,7 +323,12 @@ describe('the cache', () => {
     expect(cachedText(cache)).not.toContain(key);
   });
 
-  it('is whole after two sessions that end at the same time', async () => {
+  it('can be turned off in an entry that install writes', async () => {
+    const words = ['install', '--print', 'cursor', 'https://gateway.example/v1/mcp', '--no-cache'];
+    expect((await runToEnd(words)).stdout).toContain('"--no-cache"');
+  });
+
+  it('is whole after sessions that end at the same time', async () => {
     const { url, port, cache, env } = await afterGoodSession();
     await startGateway(respondWith(lists), port);
     const proxies = [1, 2, 3].map(() => startProxy(url, { env }));
