@@ -268,6 +268,7 @@ export function toRpcError(failure: Failure): RpcError {
     retryAfter: failure.retryAfterSeconds,
     attempts: failure.attempts,
     location: failure.location,
+    cachedAt: failure.cachedAt && new Date(failure.cachedAt).toISOString(),
     keySource: failure.key?.source,
   };
   return {

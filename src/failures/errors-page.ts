@@ -166,7 +166,7 @@ export function errorsPage(): string {
     'When a request cannot be answered, your client gets one error. Its message says first what happened, then what to do. `npx mcp-latchkey explain CODE` prints the part of this page about a code or reason.',
     'The session goes on after each of them: when the cause is mended, the next request works. Only where the message says so must the client be restarted.',
     '## From mcp-latchkey',
-    'The gateway could not be asked, or its answer was none. `data.reason` holds the reason, `data.hint` what to do, `data.retryable` whether the same request may work later with nothing changed.',
+    'The gateway could not be asked, or its answer was none. `data.reason` holds the reason, `data.hint` what to do, `data.retryable` whether the same request may work later with nothing changed. `data.cachedAt` says that the gateway was down at the start: your client has the handshake and lists of that time, from the cache.',
     ['| reason | code | |', '|---|---|---|', ...rows].join('\n'),
     '## From the gateway',
     'These are the gateway’s own answers. mcp-latchkey leaves `code` and `data` as they are, except for a secret in them, and adds to `message` what mends it. A tool that fails in its own way answers with a result that has `isError`, which is passed on untouched.',

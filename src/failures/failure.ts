@@ -68,6 +68,10 @@ export interface Failure {
   readonly attempts?: number;
   /** Where a redirect points to. */
   readonly location?: string;
+  /** Whether it may pass by itself, so that the same message may get through later. */
+  readonly isTransient?: boolean;
+  /** When the gateway sent the handshake that the client was given from the cache, in ms since 1970. */
+  readonly cachedAt?: number;
 }
 
 /** Clean and fit to show. */

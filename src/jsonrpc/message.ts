@@ -147,6 +147,16 @@ function readBatch(bytes: Buffer, start: number, most: number, isFirst = false):
 }
 
 /**
+ * JSON as one line, where `input` is valid JSON (RFC 8259) and nothing else; undefined otherwise. The
+ * bytes may be changed in place, as by `readMessages`.
+ */
+export function validJson(input: Buffer): Buffer | undefined {
+  if (!isUtf8(input)) return undefined;
+  const end = endOfValue(input, skipWhitespace(input, 0));
+  return end >= 0 && skipWhitespace(input, end) === input.length ? onOneLine(input) : undefined;
+}
+
+/**
  * The id of a request of which only the beginning and the end are known; undefined when it cannot
  * be found there or when it is no request. Most clients write it early, the TypeScript SDK last.
  */

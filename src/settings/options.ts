@@ -68,6 +68,16 @@ export const PROXY_OPTIONS = {
     requiresArg: true,
     describe: 'longest silence while a reply is due, in seconds; 0 for no limit (600)',
   },
+  'start-patience': {
+    type: 'string',
+    requiresArg: true,
+    describe:
+      'how long the first request is tried again while the gateway cannot be reached, in seconds (45)',
+  },
+  'no-cache': {
+    type: 'boolean',
+    describe: "do not keep the gateway's lists for a start without it",
+  },
   'connect-timeout': {
     type: 'string',
     requiresArg: true,

@@ -12,6 +12,10 @@ const TRANSPORTS = ['auto', 'http', 'sse'] as const;
 export interface ProxySettings extends KeySources {
   readonly routes: Routes;
   readonly timeoutMs: number;
+  /** How long the opening request is tried again while its failure may pass, in milliseconds. */
+  readonly startPatienceMs: number;
+  /** Whether the gateway's handshake and lists are kept for a start without it. */
+  readonly usesCache: boolean;
   readonly transport: (typeof TRANSPORTS)[number];
   readonly elicitsUrls: boolean;
   readonly maxMessageBytes: number;
@@ -70,6 +74,8 @@ export function toSettings(
     ...(keyHeader === undefined ? {} : { keyHeader }),
     ...(account === undefined ? {} : { account }),
     timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
+    startPatienceMs: milliseconds('start-patience', last('start-patience') ?? '45'),
+    usesCache: last('no-cache') !== 'true',
     transport: oneOf('transport', TRANSPORTS, last('transport') ?? 'auto'),
     elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
     maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),

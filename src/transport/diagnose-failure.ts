@@ -6,6 +6,7 @@ import type { Log } from '../log.ts';
 import { classifyOutcome } from './classify-outcome.ts';
 import type { EndpointOptions } from './endpoint.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
+import { mayPass } from './retry-policy.ts';
 
 interface ExplainerOptions extends EndpointOptions {
   readonly maxMessageBytes: number;
@@ -49,7 +50,7 @@ export class FailureDiagnosis {
       maxMessageBytes,
     });
     const explained = { ...(await this.#certificate(failure)), ...(await this.#challenge(end)) };
-    return { ...failure, ...explained };
+    return { ...failure, ...explained, isTransient: mayPass(end) };
   }
 
   /** Whose certificate it is that was not trusted. */
