@@ -48,8 +48,9 @@ export class FailureDiagnosis {
       timeoutMs,
       maxMessageBytes,
     });
-    const explained = { ...(await this.#certificate(failure)), ...(await this.#challenge(end)) };
-    return { ...failure, ...explained };
+    // Where a session was lost, it is not about the key.
+    const challenged = failure.reason === 'gateway_error' ? {} : await this.#challenge(end);
+    return { ...failure, ...(await this.#certificate(failure)), ...challenged };
   }
 
   /** Whose certificate it is that was not trusted. */

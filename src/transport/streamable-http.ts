@@ -22,7 +22,7 @@ import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { explainEnvelope } from './explain-error.ts';
-import { isLostSession } from './lost-session.ts';
+import { isLostSession, saysSessionIsLost } from './lost-session.ts';
 import { isInitialize } from './methods.ts';
 import { redirectWithin } from './redirect.ts';
 import { resume } from './resumption.ts';
@@ -71,6 +71,10 @@ interface Context {
   readonly target: string;
 }
 
+function isLost({ session, outcome }: Posted): boolean {
+  return session !== undefined && isLostSession(outcome, session.id !== undefined);
+}
+
 /** How long the end of a session that another one replaces may take. */
 const REPLACED_LIMIT_MS = 1_000;
 
@@ -103,6 +107,7 @@ export class StreamableHttp implements Transport {
     const steps: DeliverySteps<Posted> = {
       attempt: (message, observer, state) => this.#attempt(message, observer, state),
       initialized: (notification) => this.#initialized(notification),
+      isLostSession: isLost,
       mayRepeat: (request) => this.#tools.mayRepeat(request),
       policies: (state) => this.#policies(state),
       read: (request, reply) => this.#read(request, reply, {}),
@@ -143,6 +148,7 @@ export class StreamableHttp implements Transport {
     state.target ??= this.#endpoint.target;
     const { target } = state;
     const exchange = this.#exchange(message, observer);
+    if (session?.id !== undefined) exchange.isRefusal = saysSessionIsLost;
     state.attempt = exchange;
     if (isInitialize(message)) this.#handshake = exchange;
     this.#endpoint.post(exchange, target, message, { key, session });
@@ -164,11 +170,12 @@ export class StreamableHttp implements Transport {
   #policies(state: DeliveryState): readonly Policy<Posted & FailedAttempt>[] {
     const { keys, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
     return [
-      renewCredential(keys),
+      // The first: a key that was accepted may cost the user another prompt.
       renewLostSession(
-        ({ session }) => session?.id !== undefined && !state.isRenewal,
+        (failed) => !state.isRenewal && isLost(failed),
         ({ session }) => this.#renewSession(session as Session),
       ),
+      renewCredential(keys),
       followRedirect(({ outcome }) => this.#follow(outcome, state)),
       trustSystemStore(this.#endpoint),
       retry(retryLimitMs),
