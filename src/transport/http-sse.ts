@@ -238,7 +238,7 @@ export class HttpSse implements Transport {
       if (outcome.kind !== 'accepted') return giveUp({ outcome });
       renewed.initialized = lost.initialized;
     }
-    for (const change of listChanges(lost, renewed)) this.#listener.onMessage(change);
+    for (const change of listChanges(lost)) this.#listener.onMessage(change);
     return { stream };
   }
 

@@ -2,7 +2,6 @@ import type { KeyResult } from '../auth/key.ts';
 import type { KeyProvider } from '../auth/key-provider.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { Secrets } from '../failures/secrets.ts';
 import type { Headers } from '../http/request.ts';
 import type { Message, Notification, Request, Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
@@ -52,7 +51,6 @@ export interface TransportOptions extends EndpointOptions {
   readonly maxMessageBytes: number;
   /** Milliseconds after the first attempt in which another may begin (30,000). */
   readonly retryLimitMs?: number;
-  readonly secrets: Secrets;
   readonly log: Log;
 }
 
@@ -300,7 +298,7 @@ export class StreamableHttp implements Transport {
       return failure;
     }
     this.#serverMessages?.onNewSession?.();
-    for (const change of listChanges(lost, renewed)) this.#serverMessages?.onMessage(change);
+    for (const change of listChanges(lost)) this.#serverMessages?.onMessage(change);
     return undefined;
   }
 
