@@ -78,12 +78,18 @@ export function unknownOption(rawName: string, known: readonly string[]): string
   return near === undefined ? what : `${what}; the nearest one is --${near}`;
 }
 
+const NEGATIVE_OPTIONS = new Set(
+  Object.keys(PROXY_OPTIONS).flatMap((name) => (name.startsWith('no-') ? [`--${name}`] : [])),
+);
+
 /**
  * The command line for yargs, so that a value which begins and ends with a quote keeps both: its
- * parser (22) takes them off in `--name='a' and 'b'`, and leaves them in `--name "'a' and 'b'"`.
+ * parser (22) takes them off in `--name='a' and 'b'`, and leaves them in `--name "'a' and 'b'"`. It
+ * also reads `--no-name` as the opposite of `--name`, unless there is a value.
  */
-export function withQuotes(argv: readonly string[]): string[] {
+export function wordsForYargs(argv: readonly string[]): string[] {
   return argv.flatMap((word) => {
+    if (NEGATIVE_OPTIONS.has(word)) return [`${word}=true`];
     const [, name, value] = /^(--[\w-]+)=(["'].*)$/s.exec(word) ?? [];
     return name === undefined || value === undefined ? [word] : [name, value];
   });

@@ -14,6 +14,7 @@ export interface ProxySettings extends KeySources {
   readonly timeoutMs: number;
   readonly transport: (typeof TRANSPORTS)[number];
   readonly elicitsUrls: boolean;
+  readonly opensServerStream: boolean;
   readonly maxMessageBytes: number;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
@@ -72,6 +73,7 @@ export function toSettings(
     timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
     transport: oneOf('transport', TRANSPORTS, last('transport') ?? 'auto'),
     elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
+    opensServerStream: last('no-server-stream') !== 'true',
     maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
     routes: new Routes({
       env,

@@ -68,6 +68,8 @@ export class Exchange implements RequestHandler {
   lastEventId: string | undefined;
   /** Milliseconds that an event stream asked to wait before it is opened again. */
   retryMs: number | undefined;
+  /** Whether a message has come besides the reply. */
+  hasMessage = false;
   /** Told of an event that is no message: its type and its data, as they came. */
   onOtherEvent: ((type: string, data: Buffer) => void) | undefined;
   /** Told of what came in place of a message. */
@@ -88,7 +90,6 @@ export class Exchange implements RequestHandler {
   #status: number | undefined;
   #isAborted = false;
   #hasReplied = false;
-  #hasMessage = false;
   /** Whether the body is what its type says, or that does not matter. */
   #isFormatKnown = true;
   /** The error that came last, in the place of the reply. */
@@ -305,7 +306,7 @@ export class Exchange implements RequestHandler {
       end: () => {
         if (this.#hasReplied) return { kind: 'replied' };
         if (this.#refusal !== undefined) return this.#refusal;
-        if (type !== undefined && !this.#hasMessage) {
+        if (type !== undefined && !this.hasMessage) {
           return { kind: 'not-mcp', status, what: `a body of type ${cleanNetworkText(type, 100)}` };
         }
         if (this.#due === 'stream') return { kind: 'accepted', isEventStream: true };
@@ -336,7 +337,7 @@ export class Exchange implements RequestHandler {
     }
     const reply = this.#asReply(message);
     if (reply !== undefined) {
-      const isRefusal = !this.#hasMessage && this.isRefusal?.(reply) === true;
+      const isRefusal = !this.hasMessage && this.isRefusal?.(reply) === true;
       if (isRefusal) this.#refuse({ body: reply.bytes, reply }, true);
       else this.#reply(reply);
       return 'the reply';
@@ -348,7 +349,7 @@ export class Exchange implements RequestHandler {
       this.#refuse({ body: message.bytes, reply: { ...message, id: due, bytes } });
       return 'an error without an id';
     }
-    this.#hasMessage = true;
+    this.hasMessage = true;
     this.#refusal = undefined;
     clearTimeout(this.#grace);
     this.#observer.onMessage(message);
@@ -364,7 +365,7 @@ export class Exchange implements RequestHandler {
   #refuse(error: { body: Buffer; reply?: Response }, isOwn = false): void {
     if (this.#hasReplied || typeof this.#due === 'string') return;
     const status = this.#status as number;
-    const isFirst = !this.#hasMessage;
+    const isFirst = !this.hasMessage;
     const refusal = { kind: 'refused', status, isOwn, isFirst, ...error } as const;
     this.#refusal = refusal;
     clearTimeout(this.#grace);

@@ -48,6 +48,8 @@ export interface TransportOptions extends EndpointOptions {
   readonly keys: KeyProvider;
   /** Whether expired credentials may be answered with URLElicitationRequired. */
   readonly elicitsUrls: boolean;
+  /** Whether a GET stream is opened for what belongs to no request. */
+  readonly opensServerStream: boolean;
   readonly maxMessageBytes: number;
   /** Milliseconds after the first attempt in which another may begin (30,000). */
   readonly retryLimitMs?: number;
@@ -322,7 +324,7 @@ export class StreamableHttp implements Transport {
 
   #openServerStream(): void {
     const observer = this.#serverMessages;
-    if (observer === undefined) return;
+    if (observer === undefined || !this.#options.opensServerStream) return;
     const session = this.#session;
     this.#serverStream?.close();
     this.#serverStream = new ServerStream({
