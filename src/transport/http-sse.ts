@@ -122,6 +122,7 @@ export class HttpSse implements Transport {
     if (state.isOver || this.#isClosed) return { settled: undefined };
     if ('failure' in ready) return { settled: ready.failure };
     const key = await this.#options.keys.current();
+    if (state.isOver) return { settled: undefined };
     const failure = this.#endpoint.open(key);
     if (failure !== undefined) return { settled: failure };
     if ('outcome' in ready) {
