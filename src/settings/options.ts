@@ -113,6 +113,10 @@ export const PROXY_OPTIONS = {
     describe:
       'offer a link to reconnect an integration to clients that can show one: auto, off (auto)',
   },
+  'no-server-stream': {
+    type: 'boolean',
+    describe: 'open no stream for what belongs to no request, which some gateways cannot serve',
+  },
   'max-message-bytes': {
     type: 'string',
     requiresArg: true,

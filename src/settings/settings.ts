@@ -18,6 +18,7 @@ export interface ProxySettings extends KeySources {
   readonly usesCache: boolean;
   readonly transport: (typeof TRANSPORTS)[number];
   readonly elicitsUrls: boolean;
+  readonly opensServerStream: boolean;
   readonly maxMessageBytes: number;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
@@ -78,6 +79,7 @@ export function toSettings(
     usesCache: last('no-cache') !== 'true',
     transport: oneOf('transport', TRANSPORTS, last('transport') ?? 'auto'),
     elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
+    opensServerStream: last('no-server-stream') !== 'true',
     maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
     routes: new Routes({
       env,

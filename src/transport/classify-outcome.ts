@@ -6,7 +6,9 @@ import { classifyNetworkError } from '../http/classify-network-error.ts';
 import type { Headers } from '../http/request.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
 import type { Request, Response } from '../jsonrpc/message.ts';
+import { sentenceIn } from './error-words.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
+import { isLostSession } from './lost-session.ts';
 
 /** What is known of a request besides how its exchange ended. */
 export interface Circumstances {
@@ -32,14 +34,15 @@ export function failureOfKey(
 }
 
 /**
- * A reply that came with another status than success is the gateway's own answer; undefined without
- * one. With 401, 403 and 429 the status says more. A result counts too, since the request has run;
+ * A reply that came with another status than success, or with an error in its place, is the gateway's
+ * own answer; undefined without one. With 401, 403 and 429 the status says more. A result counts too, since the request has run;
  * only a handshake is not made with an error status.
  */
 export function replyInErrorResponse(
   { method }: Request,
   end: ExchangeOutcome,
 ): Response | undefined {
+  if (end.kind === 'refused') return end.reply;
   if (end.kind !== 'http-error' || end.reply === undefined || end.status < 400) return undefined;
   if (end.status === 401 || end.status === 403 || end.status === 429) return undefined;
   if (method === 'initialize' && !end.reply.isError) return undefined;
@@ -53,6 +56,10 @@ export function classifyOutcome(end: ExchangeOutcome, circumstances: Circumstanc
   switch (end.kind) {
     case 'http-error':
       return { ...base, ...ofStatus(end, circumstances), ...rpcCodeIn(end.body) };
+    case 'refused': {
+      const detail = cleanSentence(end.body) ?? 'it sent an error in the place of the reply';
+      return { ...base, reason: 'gateway_error', status: end.status, detail };
+    }
     case 'not-mcp':
       return { ...base, reason: 'invalid_response', status: end.status, detail: end.what };
     case 'too-large':
@@ -74,9 +81,10 @@ export function classifyOutcome(end: ExchangeOutcome, circumstances: Circumstanc
 type Judgement = Omit<Failure, 'gateway' | 'key'>;
 
 function ofStatus(
-  { status, headers, body, reply }: Extract<ExchangeOutcome, { kind: 'http-error' }>,
+  end: Extract<ExchangeOutcome, { kind: 'http-error' }>,
   { gateway, key, isInSession }: Circumstances,
 ): Judgement {
+  const { status, headers, body, reply } = end;
   const isResult = reply?.isError === false;
   const detail = isResult ? RESULT_WITH_ERROR_STATUS : whatTheBodySays(body, headers);
   const said = detail === undefined || isEcho(detail, status) ? {} : { detail };
@@ -84,6 +92,11 @@ function ofStatus(
   const wait = seconds === undefined ? {} : { retryAfterSeconds: seconds };
   if (status >= 300 && status < 400) return { status, ...redirect(headers, gateway) };
   if (status >= 500) return { reason: 'gateway_error', status, ...said, ...wait };
+  // It accepted the key when the session was begun.
+  const isAboutKey = status === 401 || status === 403;
+  if (isAboutKey && isInSession === true && isLostSession(end)) {
+    return { reason: 'gateway_error', status, detail: FORGETS_SESSIONS, ...said };
+  }
   switch (status) {
     case 401:
       if (key.kind === 'none') return { reason: 'no_api_key', status };
@@ -116,15 +129,16 @@ function ofError(
   { error, sent, status }: Extract<ExchangeOutcome, { kind: 'transport-error' }>,
   circumstances: Circumstances,
 ): Judgement {
+  const mayHaveRun = sent && !circumstances.mayRepeat();
   if (isBadHttp(error)) {
     const words = error.message.replace(/^Parse Error: /, '');
     const detail = `it is no proper HTTP (${cleanNetworkText(words, 100)})`;
-    return { reason: 'invalid_response', detail };
+    return { reason: mayHaveRun ? 'interrupted' : 'invalid_response', detail };
   }
   const answered = status === undefined ? {} : { status };
   const { networkCause, detail } = classifyNetworkError(error, circumstances);
   const said = detail === undefined ? {} : { detail };
-  if (sent && !circumstances.mayRepeat()) {
+  if (mayHaveRun) {
     return { reason: 'interrupted', ...answered, networkCause, ...said };
   }
   if (status === undefined) return { reason: 'unreachable', networkCause, ...said };
@@ -152,13 +166,13 @@ function limitIn(detail: string | undefined): Partial<Judgement> {
   return { limitBytes: Number(amount) * (UNITS[unit.toLowerCase()] as number) };
 }
 
-/** The one sentence in an error body, wherever the usual formats put it. HTML says nothing. */
 function whatTheBodySays(body: Buffer, headers: Headers): string | undefined {
-  const type = single(headers['content-type']) ?? '';
-  const text = body.toString('utf8').trim();
-  if (text === '' || /html/i.test(type) || text.startsWith('<')) return undefined;
-  const said = text.startsWith('{') ? sentenceIn(text) : text;
-  const clean = cleanNetworkText(said ?? '').replace(/[.\s]+$/, '');
+  if (/html/i.test(single(headers['content-type']) ?? '')) return undefined;
+  return cleanSentence(body);
+}
+
+function cleanSentence(body: Buffer): string | undefined {
+  const clean = cleanNetworkText(sentenceIn(body) ?? '').replace(/[.\s]+$/, '');
   return clean === '' ? undefined : clean;
 }
 
@@ -170,24 +184,6 @@ function rpcCodeIn(body: Buffer): { rpcCode?: number } {
   } catch {
     return {};
   }
-}
-
-function sentenceIn(json: string): string | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch {
-    return undefined;
-  }
-  for (const name of ['message', 'error_description', 'detail', 'title', 'error']) {
-    const member = (value as Record<string, unknown>)[name];
-    if (typeof member === 'string' && member !== '') return member;
-    if (typeof member === 'object' && member !== null) {
-      const nested = (member as Record<string, unknown>).message;
-      if (typeof nested === 'string' && nested !== '') return nested;
-    }
-  }
-  return undefined;
 }
 
 /** Whether it only says the status again: "Forbidden", "service unavailable". */

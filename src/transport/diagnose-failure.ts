@@ -49,7 +49,9 @@ export class FailureDiagnosis {
       timeoutMs,
       maxMessageBytes,
     });
-    const explained = { ...(await this.#certificate(failure)), ...(await this.#challenge(end)) };
+    // Where a session was lost, it is not about the key.
+    const challenged = failure.reason === 'gateway_error' ? {} : await this.#challenge(end);
+    const explained = { ...(await this.#certificate(failure)), ...challenged };
     return { ...failure, ...explained, isTransient: mayPass(end) };
   }
 

@@ -20,6 +20,19 @@ export type ExchangeOutcome =
       readonly reply?: Response;
       readonly isReplyCut?: true;
     }
+  /**
+   * A 2xx with an error in the place of the reply. `reply` is that as a JSON-RPC error to the
+   * request, `isOwn` where it came with the request's id; without it, `body` says in another format
+   * what is wrong. `isFirst`: no message came before it.
+   */
+  | {
+      readonly kind: 'refused';
+      readonly status: number;
+      readonly body: Buffer;
+      readonly reply?: Response;
+      readonly isOwn: boolean;
+      readonly isFirst: boolean;
+    }
   /** A 2xx with a body that is not the reply; `what` says in words what it is instead. */
   | { readonly kind: 'not-mcp'; readonly status: number; readonly what: string }
   /** A message larger than the limit. */

@@ -1,18 +1,21 @@
 import type { KeyResult } from '../auth/key.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { guarded } from '../http/guarded.ts';
+import { withMembers } from '../jsonrpc/json-members.ts';
 import {
   asReplyTo,
   type Message,
   type MessageId,
   type Request,
+  type Response,
   type Unusable,
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import type { Endpoint } from './endpoint.ts';
-import { Exchange, StreamEnded } from './exchange.ts';
+import { Exchange } from './exchange.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { redirectWithin, targetWithin } from './redirect.ts';
+import { isSuccess, StreamEnded } from './response-parts.ts';
 import type { MessageObserver } from './transport.ts';
 
 /** How the opening of a stream came out. */
@@ -212,7 +215,7 @@ export class HttpSseStream {
     const isAccepted =
       end.kind === 'accepted' ||
       end.kind === 'replied' ||
-      ('status' in end && end.status >= 200 && end.status < 300);
+      (end.kind !== 'refused' && 'status' in end && isSuccess(end.status ?? 0));
     if (isAccepted) {
       this.isProven = true;
       this.#heardAt = performance.now();
@@ -232,9 +235,10 @@ export class HttpSseStream {
       return;
     }
     const pending =
+      this.#onlyOne(message.id === undefined) ??
       this.#waitingFor(({ key }) => key === message.id?.key) ??
       this.#waitingFor((id) => asReplyTo(id, message) !== undefined);
-    const reply = pending && asReplyTo(pending.request.id, message);
+    const reply = pending && asReplyTo(pending.request.id, withId(message, pending.request.id));
     if (pending === undefined || reply === undefined) {
       log.warn('dropped a reply from the gateway to no request that waits for one');
       return;
@@ -246,6 +250,12 @@ export class HttpSseStream {
     };
     // The stream has the replies to others too.
     guarded(deliver, (error) => pending.settle({ kind: 'bug', error }))();
+  }
+
+  /** The request that waits, where it is the only one: an error that names none is about it. */
+  #onlyOne(isAsked = true): Pending | undefined {
+    const [only] = this.#pending;
+    return isAsked && this.#pending.size === 1 ? only : undefined;
   }
 
   /** The newest, should a client have used an id twice. */
@@ -265,6 +275,12 @@ export class HttpSseStream {
 
   #onOtherEvent(type: string, data: Buffer): void {
     const { log, origin, target } = this.#options;
+    const waiting = type === 'error' ? this.#onlyOne() : undefined;
+    if (waiting !== undefined) {
+      const body = Buffer.from(data);
+      waiting.settle({ kind: 'refused', status: 200, body, isOwn: false, isFirst: false });
+      return;
+    }
     if (type !== 'endpoint') {
       log.debug(`ignored an event of the type ${cleanNetworkText(type, 100)}`);
       return;
@@ -360,6 +376,12 @@ function postingOf(post: Exchange, ended: Promise<ExchangeOutcome>, abort: () =>
 }
 
 const ACCEPTED: ExchangeOutcome = { kind: 'accepted', isEventStream: false };
+
+/** An error that names no request, as the reply to the one that waits for it. */
+function withId(response: Response, id: MessageId): Response {
+  if (response.id !== undefined) return response;
+  return { ...response, id, bytes: withMembers(response.bytes, { id: id.raw }) };
+}
 
 function notMcp(what: string): Opening {
   return { kind: 'failed', end: { kind: 'not-mcp', status: 200, what } };

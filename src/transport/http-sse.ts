@@ -18,7 +18,7 @@ import type { Endpoint } from './endpoint.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { explainEnvelope } from './explain-error.ts';
 import { HttpSseStream } from './http-sse-stream.ts';
-import { belongsToSession } from './lost-session.ts';
+import { belongsToSession, isLostSession } from './lost-session.ts';
 import { isInitialize } from './methods.ts';
 import { redirectWithin } from './redirect.ts';
 import { RETRY_LIMIT_MS } from './retry-policy.ts';
@@ -37,6 +37,10 @@ import {
 interface Posted extends Attempt {
   /** The one that the message was sent on; undefined where none could be opened. */
   readonly stream: HttpSseStream | undefined;
+}
+
+function isLost({ stream, outcome }: Pick<Posted, 'stream' | 'outcome'>): boolean {
+  return stream?.isProven === true && isLostSession(outcome);
 }
 
 /** A stream that is ready for messages, or why there is none. */
@@ -75,6 +79,7 @@ export class HttpSse implements Transport {
       initialized: (notification) => {
         if (this.#session !== undefined) this.#session.initialized = notification;
       },
+      isLostSession: isLost,
       mayRepeat: (request) => this.#tools.mayRepeat(request),
       policies: () => this.#policies(),
       read: (request, reply) => this.#read(request, reply),
@@ -117,6 +122,7 @@ export class HttpSse implements Transport {
     if (state.isOver || this.#isClosed) return { settled: undefined };
     if ('failure' in ready) return { settled: ready.failure };
     const key = await this.#options.keys.current();
+    if (state.isOver) return { settled: undefined };
     const failure = this.#endpoint.open(key);
     if (failure !== undefined) return { settled: failure };
     if ('outcome' in ready) {
@@ -132,14 +138,11 @@ export class HttpSse implements Transport {
   #policies(): readonly Policy<Posted & FailedAttempt>[] {
     const { keys, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
     return [
+      renewLostSession<Posted & FailedAttempt>(isLost, async ({ stream }) => {
+        stream?.close();
+        return undefined;
+      }),
       renewCredential(keys),
-      renewLostSession(
-        ({ stream }) => stream?.isProven === true,
-        async ({ stream }) => {
-          stream?.close();
-          return undefined;
-        },
-      ),
       followRedirect(({ stream, outcome }) => stream?.follows(outcome) === true),
       retry(retryLimitMs),
     ];
@@ -236,7 +239,7 @@ export class HttpSse implements Transport {
       if (outcome.kind !== 'accepted') return giveUp({ outcome });
       renewed.initialized = lost.initialized;
     }
-    for (const change of listChanges(lost, renewed)) this.#listener.onMessage(change);
+    for (const change of listChanges(lost)) this.#listener.onMessage(change);
     return { stream };
   }
 
