@@ -112,8 +112,13 @@ export const CATALOGUE = {
     title: 'Malformed API key',
     retryable: false,
     what: (failure) =>
-      `the key ${keyInWords(failure)} holds white space or characters that no key has, so nothing was sent`,
-    remedy: (failure) => `Copy the key again, whole and alone. ${newKeyRemedy(failure)}`,
+      failure.isPlaceholder
+        ? `the key ${keyInWords(failure)} is a placeholder that the client did not fill in, so nothing was sent`
+        : `the key ${keyInWords(failure)} holds white space or characters that no key has, so nothing was sent`,
+    remedy: (failure) =>
+      failure.isPlaceholder
+        ? newKeyRemedy(failure)
+        : `Copy the key again, whole and alone. ${newKeyRemedy(failure)}`,
   },
   unauthorized: {
     code: -32012,

@@ -65,7 +65,8 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
   ],
   malformed_api_key: [
     'A key is one word of plain ASCII. This one has a space, a line break, a quote mark or another character in it that cannot be sent, so nothing was sent at all.',
-    'It often means that more than the key was copied, that a placeholder was left in, or that an editor made quotes “curly”.',
+    'It often means that more than the key was copied, or that an editor made quotes “curly”. Quotes around the whole key are removed.',
+    'A placeholder such as `${NAME}`, `${env:NAME}`, `${input:key}`, `%NAME%` or `<your key>` is not sent either. Not every client fills these in: check which form yours supports, or store the key with `npx mcp-latchkey login URL` and remove it from the config.',
   ],
   unauthorized: [
     'The key reached the gateway, and the gateway does not know it: it was mistyped, revoked, has expired, or belongs to another deployment.',

@@ -54,6 +54,8 @@ export interface Failure {
   readonly status?: number;
   /** The code of the JSON-RPC error in the body of a refusal. */
   readonly rpcCode?: number;
+  /** With `malformed_api_key`: whether it is what a client should have replaced by the key. */
+  readonly isPlaceholder?: true;
   /** With `unreachable` and `interrupted`: what went wrong on the way. */
   readonly networkCause?: NetworkCause;
   /** What exactly happened, in words that fit behind a colon; may quote the gateway. */

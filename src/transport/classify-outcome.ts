@@ -26,9 +26,13 @@ export interface Circumstances {
 /** Why there is no key to send. */
 export function failureOfKey(
   gateway: string,
-  { reason, detail, origin }: Extract<KeyResult, { kind: 'unusable' }>,
+  { reason, detail, isPlaceholder, origin }: Extract<KeyResult, { kind: 'unusable' }>,
 ): Failure {
-  return { reason, gateway, key: origin, ...(detail === undefined ? {} : { detail }) };
+  return {
+    ...{ reason, gateway, key: origin },
+    ...(detail === undefined ? {} : { detail }),
+    ...(isPlaceholder === undefined ? {} : { isPlaceholder }),
+  };
 }
 
 /**
