@@ -227,7 +227,7 @@ export class StreamableHttp implements Transport {
   #rememberTools(request: Request, reply: Response): void {
     this.#tools.remember(request, reply);
     // A list with a tool in it is longer than that.
-    if (reply.bytes.length > 256 || this.#tools.names().length > 0) return;
+    if (reply.bytes.length > 256 || this.#tools.names()?.length !== 0) return;
     const filter = this.#options.url.searchParams.get('integrations');
     this.#options.log.warn(
       filter === null
