@@ -68,8 +68,20 @@ export interface Failure {
   readonly retryAfterSeconds?: number;
   /** How often it was tried. */
   readonly attempts?: number;
-  /** Where a redirect points to. */
+  /** Where a redirect points to; with `isDowngrade`, the https address of the same path. */
   readonly location?: string;
+  /** Whether a redirect goes from https to http. */
+  readonly isDowngrade?: true;
+  /** The URL that was asked, where it is not `gateway` itself: without its query. */
+  readonly target?: string;
+  /** Whether an event stream of the gateway, and not the user, has named `target`. */
+  readonly isNamedByGateway?: true;
+  /** Whether it is known that a key was accepted, but that its owner may not use keys. */
+  readonly lacksKeyAccess?: true;
+  /** Whether `detail` is about what stands before the gateway, such as a firewall. */
+  readonly isIntermediary?: true;
+  /** Whether the gateway answers over HTTP+SSE at the same URL. */
+  readonly offersHttpSse?: true;
 }
 
 /** Clean and fit to show. */

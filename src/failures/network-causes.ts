@@ -80,6 +80,11 @@ export const NETWORK_CAUSES = {
     remedy:
       'Something on the way may be interfering with TLS, or the gateway wants a client certificate (--cert, --key-pem).',
   },
+  'http2-only': {
+    cause: 'tls',
+    what: 'it accepts HTTP/2 only',
+    remedy: "mcp-latchkey uses HTTP/1.1. Ask the gateway's operator to accept that too.",
+  },
   'certificate-file': {
     cause: 'tls',
     what: 'a certificate file cannot be used',

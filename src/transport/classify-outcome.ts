@@ -1,7 +1,7 @@
 import type { KeyResult } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import { isBadHttp } from '../http/bad-http.ts';
+import { isBadHttp, isHttp2Frame } from '../http/bad-http.ts';
 import { classifyNetworkError } from '../http/classify-network-error.ts';
 import type { Headers } from '../http/request.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
@@ -21,6 +21,8 @@ export interface Circumstances {
   readonly attempts?: number;
   /** Whether it was sent in a session that the gateway itself had begun. */
   readonly isInSession?: boolean;
+  /** Whether the gateway has accepted a message at this URL before. */
+  readonly hasWorked?: boolean;
 }
 
 /** Why there is no key to send. */
@@ -58,7 +60,12 @@ export function classifyOutcome(end: ExchangeOutcome, circumstances: Circumstanc
     case 'http-error':
       return { ...base, ...ofStatus(end, circumstances), ...rpcCodeIn(end.body) };
     case 'not-mcp':
-      return { ...base, reason: 'invalid_response', status: end.status, detail: end.what };
+      return {
+        ...base,
+        reason: 'invalid_response',
+        ...{ status: end.status, detail: end.what },
+        ...(end.isHttpSse === true ? { offersHttpSse: true } : {}),
+      };
     case 'too-large':
       return {
         ...base,
@@ -79,7 +86,7 @@ type Judgement = Omit<Failure, 'gateway' | 'key'>;
 
 function ofStatus(
   { status, headers, body, reply }: Extract<ExchangeOutcome, { kind: 'http-error' }>,
-  { gateway, key, isInSession }: Circumstances,
+  { gateway, key, isInSession, hasWorked }: Circumstances,
 ): Judgement {
   const isResult = reply?.isError === false;
   const detail = isResult ? RESULT_WITH_ERROR_STATUS : whatTheBodySays(body, headers);
@@ -97,8 +104,11 @@ function ofStatus(
     case 404:
     case 405:
       if (isResult) return { reason: 'http_error', status, ...said };
-      if (isInSession !== true || status === 405) return { reason: 'wrong_path', status };
-      return { reason: 'gateway_error', status, detail: FORGETS_SESSIONS, ...said };
+      if (isInSession === true && status === 404) {
+        return { reason: 'gateway_error', status, detail: FORGETS_SESSIONS, ...said };
+      }
+      if (hasWorked === true) return { reason: 'gateway_error', status, detail: IS_GONE, ...said };
+      return { reason: 'wrong_path', status };
     case 406:
       return { reason: 'not_acceptable', status, ...said };
     case 407:
@@ -114,12 +124,17 @@ function ofStatus(
 }
 
 const RESULT_WITH_ERROR_STATUS = 'it sent a result, but with a status that means an error';
+const IS_GONE = 'the endpoint that worked before is gone';
 const FORGETS_SESSIONS = 'it forgets its sessions as soon as they are begun';
 
 function ofError(
   { error, sent, status }: Extract<ExchangeOutcome, { kind: 'transport-error' }>,
   circumstances: Circumstances,
 ): Judgement {
+  if (isHttp2Frame(error)) {
+    const detail = 'it accepts HTTP/2 only';
+    return { reason: 'invalid_response', networkCause: 'http2-only', detail };
+  }
   if (isBadHttp(error)) {
     const words = error.message.replace(/^Parse Error: /, '');
     const detail = `it is no proper HTTP (${cleanNetworkText(words, 100)})`;
@@ -136,9 +151,16 @@ function ofError(
 }
 
 function redirect(headers: Headers, gateway: string): Judgement {
-  const location = single(headers.location);
-  if (location === undefined || !URL.canParse(location, gateway)) return { reason: 'http_error' };
-  return { reason: 'redirected', location: cleanNetworkText(new URL(location, gateway).href) };
+  const reference = single(headers.location);
+  if (reference === undefined || !URL.canParse(reference, gateway)) return { reason: 'http_error' };
+  const [from, to] = [new URL(gateway), new URL(reference, gateway)];
+  const isDowngrade = from.protocol === 'https:' && to.protocol === 'http:';
+  if (!isDowngrade || to.hostname !== from.hostname) {
+    return { reason: 'redirected', location: cleanNetworkText(to.href) };
+  }
+  // Behind a proxy that ends TLS, a gateway may not know that its URL begins with https.
+  const location = cleanNetworkText(from.origin + to.pathname + to.search);
+  return { reason: 'redirected', location, isDowngrade };
 }
 
 const UNITS: Readonly<Record<string, number>> = {

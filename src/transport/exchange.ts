@@ -14,7 +14,7 @@ import {
   readMessages,
   type Unusable,
 } from '../jsonrpc/message.ts';
-import type { ExchangeOutcome } from './exchange-outcome.ts';
+import { type ExchangeOutcome, HTTP_SSE_STREAM } from './exchange-outcome.ts';
 import { Linger } from './linger.ts';
 import { isJson, isSuccess, mediaType, sendableId, whatItIs } from './response-parts.ts';
 import type { MessageObserver } from './transport.ts';
@@ -286,7 +286,9 @@ export class Exchange implements RequestHandler {
         if (id !== undefined) this.lastEventId = sendableId(id);
         if (data.length === 0) return;
         if (type.length > 0) {
-          this.onOtherEvent?.(type.toString('latin1'), data);
+          const name = type.toString('latin1');
+          this.onOtherEvent?.(name, data);
+          if (name === 'endpoint' && typeof this.#due !== 'string') this.#finish(HTTP_SSE_STREAM);
           return;
         }
         if (data.length > this.#maxMessageBytes) tooLarge();
