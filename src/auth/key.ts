@@ -19,6 +19,8 @@ export interface KeySources {
   readonly keyHeader?: string;
   /** The account in the keychain, when one was named. */
   readonly account?: string;
+  /** The environment variable with the passphrase of the client certificate's key: a secret, too. */
+  readonly passphraseEnv?: string;
 }
 
 /** A key that was found, or the reason why there is none to send. */

@@ -91,6 +91,12 @@ export const NETWORK_CAUSES = {
     remedy:
       'Check the files that --ca, --cert and --key-pem name: they must be readable PEM files.',
   },
+  'private-key-encrypted': {
+    cause: 'tls',
+    what: 'the private key of --key-pem is encrypted',
+    remedy:
+      'Set its passphrase in an environment variable, and pass the name of that with --key-pem-passphrase-env NAME.',
+  },
   'proxy-unreachable': {
     cause: 'proxy',
     what: 'the HTTP proxy of this machine does not answer',

@@ -91,6 +91,11 @@ export const PROXY_OPTIONS = {
     path: true,
     describe: "a PEM file: the client certificate's private key",
   },
+  'key-pem-passphrase-env': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'environment variable with the passphrase of --key-pem',
+  },
   transport: {
     type: 'string',
     requiresArg: true,

@@ -90,6 +90,7 @@ export const loginCommand: CommandModule<object, Arguments> = {
         ca: PROXY_OPTIONS.ca,
         cert: PROXY_OPTIONS.cert,
         'key-pem': PROXY_OPTIONS['key-pem'],
+        'key-pem-passphrase-env': PROXY_OPTIONS['key-pem-passphrase-env'],
       })
       .nargs('header', 1),
   async handler(argv) {
