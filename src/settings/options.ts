@@ -73,6 +73,11 @@ export const PROXY_OPTIONS = {
     requiresArg: true,
     describe: 'longest wait for a connection, in seconds; 0 for no limit (10)',
   },
+  'ping-interval': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'ping the gateway after so many idle seconds; 0 for never (0)',
+  },
   ca: {
     type: 'string',
     requiresArg: true,

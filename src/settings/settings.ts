@@ -12,6 +12,8 @@ const TRANSPORTS = ['auto', 'http', 'sse'] as const;
 export interface ProxySettings extends KeySources {
   readonly routes: Routes;
   readonly timeoutMs: number;
+  /** How long nothing is sent before a ping is; 0 for no ping. */
+  readonly pingIntervalMs: number;
   readonly transport: (typeof TRANSPORTS)[number];
   readonly elicitsUrls: boolean;
   readonly maxMessageBytes: number;
@@ -70,6 +72,7 @@ export function toSettings(
     ...(keyHeader === undefined ? {} : { keyHeader }),
     ...(account === undefined ? {} : { account }),
     timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
+    pingIntervalMs: milliseconds('ping-interval', last('ping-interval') ?? '0'),
     transport: oneOf('transport', TRANSPORTS, last('transport') ?? 'auto'),
     elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
     maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
