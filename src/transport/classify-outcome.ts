@@ -179,7 +179,7 @@ function limitIn(detail: string | undefined): Partial<Judgement> {
 }
 
 /** The one sentence in an error body, wherever the usual formats put it. HTML says nothing. */
-function whatTheBodySays(body: Buffer, headers: Headers): string | undefined {
+export function whatTheBodySays(body: Buffer, headers: Headers): string | undefined {
   const type = single(headers['content-type']) ?? '';
   const text = body.toString('utf8').trim();
   if (text === '' || /html/i.test(type) || text.startsWith('<')) return undefined;

@@ -1,6 +1,7 @@
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Headers } from '../http/request.ts';
+import { whatTheBodySays } from './classify-outcome.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { mediaType, whatItIs } from './response-parts.ts';
 
@@ -32,7 +33,7 @@ export function explainRefusal(
   }
   switch (refusal.status) {
     case 401:
-      return { ...failure, ...pageOf(refusal) };
+      return { ...failure, ...(pageOf(refusal) ?? ruleOf(refusal)) };
     case 403:
       if (isMissingKeyAccess(refusal, request)) return { ...failure, lacksKeyAccess: true };
       return { ...failure, ...(pageOf(refusal) ?? withServer(refusal, failure.detail)) };
@@ -74,6 +75,18 @@ function pageOf({ status, headers, body }: Refusal): Partial<Failure> | undefine
   // A web server's own page for a key that it rejects.
   const isPlain401 = status === 401 && mitigated === '' && /“(?:401|unauthori[sz]ed)/i.test(what);
   return isPlain401 ? { detail } : { detail, isIntermediary: true };
+}
+
+const ABOUT_THE_KEY = /key|token|credential|bearer|auth|password|expired|revoked|log ?in|sign.?in/i;
+const ABOUT_THE_NETWORK =
+  /\b(?:ip|address(?:es)?|hosts?|origin|network|vpn|firewall|countr(?:y|ies)|region|blocked|captcha|device)\b/i;
+
+/** A 401 for a rule about hosts, addresses or networks, in its words. */
+function ruleOf({ headers, body }: Refusal): Partial<Failure> {
+  const said = whatTheBodySays(body, headers) ?? '';
+  if (headers['www-authenticate'] !== undefined) return {};
+  if (!ABOUT_THE_NETWORK.test(said) || ABOUT_THE_KEY.test(said)) return {};
+  return { detail: `“${said}”${signature(headers)}`, isIntermediary: true };
 }
 
 /** Who answered, as the head shows: ` (Server: cloudflare, cf-mitigated: challenge)`. */

@@ -92,6 +92,25 @@ describe('a 401', () => {
     expect(message).not.toContain('rejected');
   });
 
+  it.each([
+    ['text/plain', 'IP address not allowed'],
+    ['application/json', '{"error":"Connect to the VPN first"}'],
+    ['application/json', '{"message":"Host gateway.test is not served here"}'],
+  ])('for a rule of the network is not about the key: %s, %s', async (type, body) => {
+    const respond = respondWith(401, { 'content-type': type, server: 'envoy' }, body);
+    const { message } = await refusedBy(respond);
+    expect(message).toMatch(/^Access blocked .* answered with “.*” \(Server: envoy\)\. /);
+    expect(message).not.toContain('rejected');
+  });
+
+  it.each(['Unknown key for this host', 'Token is not for this IP address', 'no such user'])(
+    'in other words is about the key: %s',
+    async (words) => {
+      const respond = respondWith(401, { 'content-type': 'text/plain' }, words);
+      expect((await refusedBy(respond)).message).toContain('rejected the API key');
+    },
+  );
+
   it('with a page and a Bearer challenge is about the key', async () => {
     const headers = { ...HTML, 'www-authenticate': 'Bearer error="invalid_token"' };
     const { message } = await refusedBy(respondWith(401, headers, page('Oops')));
