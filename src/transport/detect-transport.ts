@@ -61,6 +61,7 @@ export class TransportDetector implements Transport {
   #tryGateway(gateway: StreamableHttp, initialize: Request, observer: MessageObserver): Delivery {
     let refusal: Response | undefined;
     let offersHttpSse = false;
+    let keyFailure: Failure | undefined;
     const exceptRefusal = mapMessages(observer, (received) => {
       const isRefusal =
         received.kind === 'response' && mayBeHttpSseOnly(received.refusedWith, codeIn(received));
@@ -77,7 +78,12 @@ export class TransportDetector implements Transport {
         refusal !== undefined ||
         failure?.offersHttpSse === true ||
         mayBeHttpSseOnly(failure?.status, failure?.rpcCode);
-      if (mayBeOlder) return this.#openHttpSseIfOffered();
+      if (mayBeOlder) {
+        const found = await this.#openHttpSseIfOffered();
+        if (found === undefined || 'send' in found) return found;
+        keyFailure = found;
+        return undefined;
+      }
       if (mayHideHttpSse(failure?.status)) offersHttpSse = await this.#isHttpSseOffered();
       return undefined;
     });
@@ -86,6 +92,7 @@ export class TransportDetector implements Transport {
       if (delivery.isOver || chosen === gateway) return tried;
       if (chosen !== undefined) return delivery.send(chosen, initialize, observer);
       if (refusal !== undefined) observer.onMessage(refusal);
+      else if (keyFailure !== undefined) return keyFailure;
       return tried.then((failure) =>
         failure !== undefined && offersHttpSse ? { ...failure, offersHttpSse } : failure,
       );
@@ -107,7 +114,7 @@ export class TransportDetector implements Transport {
     clearTimeout(timer);
     this.#httpSse = undefined;
     void httpSse.close(0);
-    return isOffered;
+    return isOffered === true;
   }
 
   #chooseHttpSse(): void {
@@ -125,10 +132,12 @@ export class TransportDetector implements Transport {
     }
   }
 
-  async #openHttpSseIfOffered(): Promise<HttpSse | undefined> {
+  /** Or why it cannot be found out without another key. */
+  async #openHttpSseIfOffered(): Promise<HttpSse | Failure | undefined> {
     const httpSse = await this.#openHttpSse();
     this.#options.log.info('the gateway refuses Streamable HTTP: trying HTTP+SSE');
-    if (!(await httpSse.isOffered())) return undefined;
+    const isOffered = await httpSse.isOffered();
+    if (isOffered !== true) return isOffered || undefined;
     this.#options.log.warn('the gateway speaks the deprecated HTTP+SSE transport');
     return httpSse;
   }

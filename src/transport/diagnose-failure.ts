@@ -68,7 +68,7 @@ export class FailureDiagnosis {
     return explainRefusal(end, failure, {
       url,
       isForwarded: url.protocol === 'http:' && routes.isProxied(url),
-      hadKey: attempted.key.kind !== 'none',
+      key: attempted.key,
       mayRepeat: attempted.mayRepeat,
     });
   }

@@ -1,3 +1,4 @@
+import type { KeyResult } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Headers } from '../http/request.ts';
@@ -12,7 +13,7 @@ export interface RefusedRequest {
   readonly url: URL;
   /** Whether an HTTP proxy forwarded it, which reads and writes the HTTP of plain http. */
   readonly isForwarded: boolean;
-  readonly hadKey: boolean;
+  readonly key: KeyResult;
   /** Whether the same message twice would do no more than once. */
   mayRepeat(): boolean;
 }
@@ -33,20 +34,25 @@ export function explainRefusal(
   }
   switch (refusal.status) {
     case 401:
-      return { ...failure, ...(pageOf(refusal) ?? ruleOf(refusal)) };
+      return { ...failure, ...(pageOf(refusal, request.key) ?? ruleOf(refusal)) };
     case 403:
       if (isMissingKeyAccess(refusal, request)) return { ...failure, lacksKeyAccess: true };
-      return { ...failure, ...(pageOf(refusal) ?? withServer(refusal, failure.detail)) };
+      return { ...failure, ...(pageOf(refusal, request.key) ?? withServer(refusal, failure)) };
     case 511:
-      return { ...failure, ...pageOf(refusal) };
+      return { ...failure, ...pageOf(refusal, request.key) };
     default:
       return failure;
   }
 }
 
-/** A header's value, or the first of several, cleaned and at most 60 characters long. */
+/** A header's value, or the first of several, fit to show. */
 function field(headers: Headers, name: string): string {
   return cleanNetworkText([headers[name]].flat()[0] ?? '', 60);
+}
+
+/** All of a header's values. */
+function fields(headers: Headers, name: string): string {
+  return [headers[name] ?? []].flat().join(', ');
 }
 
 function startOf(body: Buffer): string {
@@ -57,8 +63,8 @@ function startOf(body: Buffer): string {
 const CLOUDFLARE_CODE = /^error code: 1\d{3}$/;
 
 /** The answer as that of a firewall or sign-in page; undefined where it may be the gateway's own. */
-function pageOf({ status, headers, body }: Refusal): Partial<Failure> | undefined {
-  const challenge = [headers['www-authenticate'] ?? []].flat().join();
+function pageOf({ status, headers, body }: Refusal, key: KeyResult): Partial<Failure> | undefined {
+  const challenge = fields(headers, 'www-authenticate');
   if (/\bbearer\b/i.test(challenge)) return undefined;
   const mitigated = field(headers, 'cf-mitigated');
   const text = startOf(body);
@@ -72,9 +78,10 @@ function pageOf({ status, headers, body }: Refusal): Partial<Failure> | undefine
       ? `a request to sign in (${cleanNetworkText(challenge, 40)})`
       : cleanNetworkText(text, 100) || 'no body';
   const detail = what + signature(headers);
-  // A web server's own page for a key that it rejects.
-  const isPlain401 = status === 401 && mitigated === '' && /“(?:401|unauthori[sz]ed)/i.test(what);
-  return isPlain401 ? { detail } : { detail, isIntermediary: true };
+  // A web server's own page may be about the key, unless it asks for something else.
+  const isPlain = status === 401 && mitigated === '' && /“(?:401|unauthori[sz]ed)/i.test(what);
+  const isForKey = isPlain && (key.kind === 'in-header' || !/^(?:basic|digest)/i.test(challenge));
+  return isForKey ? { detail } : { detail, isIntermediary: true };
 }
 
 const ABOUT_THE_KEY = /key|token|credential|bearer|auth|password|expired|revoked|log ?in|sign.?in/i;
@@ -98,18 +105,18 @@ function signature(headers: Headers): string {
   return parts.length === 0 ? '' : ` (${parts.join(', ')})`;
 }
 
-function withServer({ headers }: Refusal, said: string | undefined): Partial<Failure> {
+function withServer({ headers }: Refusal, { detail: said }: Failure): Partial<Failure> {
   const by = signature(headers);
-  if (by === '') return {};
-  return { detail: `${said ?? 'it does not say why'}${by}` };
+  return by === '' ? {} : { detail: `${said ?? 'it does not say why'}${by}` };
 }
 
 /**
  * Whether the gateway is one that has Personal API Key Access, and says that the owner of the key
- * lacks it: no challenge, and `{ "error": "Forbidden" }` (Kindo, MCP API errors).
+ * lacks it: no challenge, and JSON with no more in it than `{ "error": "Forbidden" }` (Kindo, MCP API
+ * errors).
  */
-function isMissingKeyAccess({ headers, body }: Refusal, { url, hadKey }: RefusedRequest): boolean {
-  if (!hadKey || !/\/v1\/mcp\/?$/.test(url.pathname)) return false;
+function isMissingKeyAccess({ headers, body }: Refusal, { url, key }: RefusedRequest): boolean {
+  if (key.kind === 'none' || !/\/v1\/mcp\/?$/.test(url.pathname)) return false;
   if (headers['www-authenticate'] !== undefined || mediaType(headers) !== 'application/json') {
     return false;
   }
@@ -135,7 +142,7 @@ function isHttp2Only({ status, headers, body }: Refusal): boolean {
 }
 
 const PROXY_PRODUCT =
-  /squid|blue ?coat|proxysg|zscaler|privoxy|tinyproxy|mcafee|web gateway|wsa|ironport|fortiproxy|forcepoint|websense|proxy/i;
+  /squid|blue ?coat|proxysg|zscaler|privoxy|mcafee|ironport|forcepoint|websense|proxy/i;
 
 /** Whether the HTTP proxy itself made the answer, and not the gateway behind it. */
 function isProxysOwn({ status, headers, body, reply }: Refusal): boolean {
@@ -143,13 +150,12 @@ function isProxysOwn({ status, headers, body, reply }: Refusal): boolean {
   // RFC 9110 §11.7.1; Squid's own; `error` in RFC 9209 §2.1.1.
   if (headers['proxy-authenticate'] !== undefined) return true;
   if (headers['x-squid-error'] !== undefined) return true;
-  const proxyStatus = [headers['proxy-status'] ?? []].flat().join();
-  if (/;\s*error\s*=/i.test(proxyStatus)) return true;
+  if (/;\s*error\s*=/i.test(fields(headers, 'proxy-status'))) return true;
   if (status !== 403 && status !== 502 && status !== 503 && status !== 504) return false;
   // These come with what a proxy has forwarded, too: then the answer is in the words of a gateway,
   // or names the server that made it.
   const traces = ['via', 'x-cache', 'x-cache-lookup', 'proxy-connection', 'proxy-status'];
-  const trace = traces.map((name) => [headers[name] ?? []].flat().join()).join(' ');
+  const trace = traces.map((name) => fields(headers, name)).join(' ');
   if (trace.trim() === '' || /^[[{]/.test(startOf(body))) return false;
   const [product = ''] = field(headers, 'server').toLowerCase().split(/[/ ]/);
   return product === '' || PROXY_PRODUCT.test(product) || trace.toLowerCase().includes(product);
@@ -160,8 +166,8 @@ const NOT_REACHED =
   /\b(?:dns_(?:timeout|error)|destination_\w+|connection_(?:refused|timeout|limit_reached)|tls_\w+|ERR_(?:DNS|CONNECT|CANNOT_FORWARD|ACCESS|UNSUP|INVALID|SECURE)\w*)/i;
 
 function ofProxy({ status, headers }: Refusal, failure: Failure, request: RefusedRequest): Failure {
-  const why = `${field(headers, 'x-squid-error')} ${field(headers, 'proxy-status')}`;
-  const [code] = /\bERR_\w+|(?<=;\s*error\s*=\s*)\w+/i.exec(why) ?? [];
+  const why = `${fields(headers, 'x-squid-error')} ${fields(headers, 'proxy-status')}`;
+  const [code] = /\bERR_\w{1,60}|(?<=;\s{0,9}error\s{0,9}=\s{0,9})\w{1,60}/i.exec(why) ?? [];
   const detail = `the HTTP proxy of this machine answered ${status}${code === undefined ? '' : ` (${code})`}`;
   const { status: _ofTheProxy, ...rest } = failure;
   if (status === 407 || headers['proxy-authenticate'] !== undefined) {

@@ -89,9 +89,16 @@ export class HttpSse implements Transport {
     this.#listener = masked(observer, this.#options.secrets);
   }
 
-  /** Whether the gateway speaks this transport: it does once an `endpoint` event came. Never rejects. */
-  async isOffered(): Promise<boolean> {
+  /**
+   * Whether the gateway speaks this transport: it does once an `endpoint` event came. Where that takes
+   * a key first, the failure that says so. Never rejects.
+   */
+  async isOffered(): Promise<boolean | Failure> {
     const ready = await this.#ready(true);
+    if ('outcome' in ready && ready.outcome.kind === 'http-error' && ready.outcome.status === 401) {
+      const key = await this.#options.keys.current();
+      return this.#failures.failureOf(ready.outcome, { key, attempts: 1, mayRepeat: () => true });
+    }
     return 'stream' in ready || ('failure' in ready && ready.failure.reason === 'redirected');
   }
 

@@ -123,6 +123,26 @@ describe('an endpoint without the beginning of the path of the URL', () => {
   });
 });
 
+it.each([405, 404])(
+  'asks for the key where the POST is refused with %d and the GET with 401',
+  async (status) => {
+    let isKeyGood = false;
+    const gateway = await startHttpSseGateway({
+      refuse: (_, response) => void response.writeHead(status).end(),
+      open: (stream) => {
+        if (isKeyGood) sendEndpoint(stream);
+        else stream.response.writeHead(401).end();
+      },
+    });
+    const proxy = startProxy(gateway.url);
+    const { message, data } = errorOf(await proxy.request(1, 'initialize'));
+    expect(data).toMatchObject({ reason: 'unauthorized', status: 401 });
+    expect(message).toContain('rejected the API key');
+    isKeyGood = true;
+    expect(resultOf(await proxy.request(2, 'initialize')).protocolVersion).toBe('2024-11-05');
+  },
+);
+
 it('names the address that a redirect leads to where there is nothing', async () => {
   const gateway = await startGateway(({ target }, response) => {
     if (target === '/v1/mcp') response.writeHead(307, { location: '/new/mcp?secret=1' }).end();

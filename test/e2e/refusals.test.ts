@@ -117,6 +117,12 @@ describe('a 401', () => {
     expect(message).toContain('rejected the API key');
   });
 
+  it('with the page of a web server that asks for a password is not about the key', async () => {
+    const headers = { ...HTML, server: 'nginx', 'www-authenticate': 'Basic realm="Staff only"' };
+    const respond = respondWith(401, headers, page('401 Authorization Required'));
+    expect((await refusedBy(respond)).message).toMatch(/^Access blocked /);
+  });
+
   it('with the plain page of a web server may be, and names the server', async () => {
     const body = page('401 Authorization Required');
     const { message } = await refusedBy(respondWith(401, { ...HTML, server: 'nginx' }, body));
