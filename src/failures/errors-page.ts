@@ -65,18 +65,22 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
   ],
   malformed_api_key: [
     'A key is one word of plain ASCII. This one has a space, a line break, a quote mark or another character in it that cannot be sent, so nothing was sent at all.',
-    'It often means that more than the key was copied, that a placeholder was left in, or that an editor made quotes “curly”.',
+    'It often means that more than the key was copied, or that an editor made quotes “curly”. Straight quotes around the whole key are removed.',
+    'A placeholder such as `${NAME}`, `${env:NAME}`, `${input:key}`, `%NAME%` or `<your key>` is not sent either. Not every client fills these in: check which form yours supports, or store the key with `npx mcp-latchkey login URL` and remove it from the config.',
   ],
   unauthorized: [
     'The key reached the gateway, and the gateway does not know it: it was mistyped, revoked, has expired, or belongs to another deployment.',
+    'Where the message begins with “Access blocked”, the answer is that of a sign-in page or a firewall in front of the gateway: see `forbidden`.',
     'The message names the place the key came from and its last four characters: compare them with the key you meant. Make a new key if in doubt and put it where the message says.',
   ],
   forbidden: [
-    'The key is right; a new one will not help. The person it belongs to lacks the entitlement to use API keys.',
-    'An admin of the gateway has to enable *Personal API Key Access* in the settings of one of that person’s groups. After that it works at once, without a restart.',
+    'The gateway, or something in front of it, refused the request. The message says what it gave as the reason, and its `Server`.',
+    'Where the message says that the key is valid, a new one will not help: its owner is not allowed to use API keys. An admin of the gateway has to enable *Personal API Key Access* in the settings of one of that person’s groups. After that it works at once, without a restart.',
+    'Where the message begins with “Access blocked” and shows a web page, a firewall, a VPN portal or a sign-in page has answered, and not the gateway: the key does not matter. Open the address in a browser on the same computer, sign in to the network, or ask your administrator to allow this computer.',
   ],
   wrong_path: [
     'A server answered, but not at this path: HTTP 404 or 405. The URL must be that of the MCP endpoint, with its whole path, which is usually `/v1/mcp`.',
+    'With HTTP+SSE, the gateway itself names the address for messages: `data.target` is the one that does not exist.',
   ],
   not_acceptable: [
     'mcp-latchkey sends `Accept: application/json, text/event-stream` with every request, as MCP asks. A 406 all the same means that something on the way changes that header, or that the URL leads to something that is no MCP endpoint.',
@@ -104,6 +108,7 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
   ],
   redirected: [
     'The gateway’s URL leads elsewhere. A key is only for the origin it was given for, so it was not sent on. Redirects within the origin that keep the method (307, 308) are followed.',
+    'A redirect from `https://` to `http://` of the same host often comes from a gateway that does not know of the proxy in front of it. Use the https URL in the message.',
   ],
   http_error: [
     'The gateway answered with a status that has no reason of its own here. What it said about it stands in the message.',
@@ -129,7 +134,7 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
   no_api_key: { status: 401, key: { source: 'none', origin: 'no source' } },
   malformed_api_key: {},
   unauthorized: { status: 401 },
-  forbidden: { status: 403 },
+  forbidden: { status: 403, lacksKeyAccess: true },
   wrong_path: { status: 404, gateway: 'https://api.kindo.ai/mcp' },
   not_acceptable: { status: 406 },
   request_too_large: { status: 413, limitBytes: 52_428_800 },

@@ -9,6 +9,8 @@ export interface TlsSettings {
   readonly ca?: (string | Buffer)[];
   readonly cert?: Buffer;
   readonly key?: Buffer;
+  /** Of `key`. */
+  readonly passphrase?: string;
 }
 
 /** How to get to an origin. */

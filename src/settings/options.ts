@@ -83,6 +83,11 @@ export const PROXY_OPTIONS = {
     requiresArg: true,
     describe: 'longest wait for a connection, in seconds; 0 for no limit (10)',
   },
+  'ping-interval': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'ping the gateway after so many idle seconds; 0 for never (0)',
+  },
   ca: {
     type: 'string',
     requiresArg: true,
@@ -100,6 +105,11 @@ export const PROXY_OPTIONS = {
     requiresArg: true,
     path: true,
     describe: "a PEM file: the client certificate's private key",
+  },
+  'key-pem-passphrase-env': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'environment variable with the passphrase of --key-pem',
   },
   transport: {
     type: 'string',

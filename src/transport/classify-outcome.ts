@@ -1,7 +1,7 @@
 import type { KeyResult } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import { isBadHttp } from '../http/bad-http.ts';
+import { isBadHttp, isHttp2Frame } from '../http/bad-http.ts';
 import { classifyNetworkError } from '../http/classify-network-error.ts';
 import type { Headers } from '../http/request.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
@@ -23,14 +23,20 @@ export interface Circumstances {
   readonly attempts?: number;
   /** Whether it was sent in a session that the gateway itself had begun. */
   readonly isInSession?: boolean;
+  /** Whether the gateway has accepted a message at this URL before. */
+  readonly hasWorked?: boolean;
 }
 
 /** Why there is no key to send. */
 export function failureOfKey(
   gateway: string,
-  { reason, detail, origin }: Extract<KeyResult, { kind: 'unusable' }>,
+  { reason, detail, isPlaceholder, origin }: Extract<KeyResult, { kind: 'unusable' }>,
 ): Failure {
-  return { reason, gateway, key: origin, ...(detail === undefined ? {} : { detail }) };
+  return {
+    ...{ reason, gateway, key: origin },
+    ...(detail === undefined ? {} : { detail }),
+    ...(isPlaceholder === undefined ? {} : { isPlaceholder }),
+  };
 }
 
 /**
@@ -61,7 +67,12 @@ export function classifyOutcome(end: ExchangeOutcome, circumstances: Circumstanc
       return { ...base, reason: 'gateway_error', status: end.status, detail };
     }
     case 'not-mcp':
-      return { ...base, reason: 'invalid_response', status: end.status, detail: end.what };
+      return {
+        ...base,
+        reason: 'invalid_response',
+        ...{ status: end.status, detail: end.what },
+        ...(end.isHttpSse === true ? { offersHttpSse: true } : {}),
+      };
     case 'too-large':
       return {
         ...base,
@@ -82,7 +93,7 @@ type Judgement = Omit<Failure, 'gateway' | 'key'>;
 
 function ofStatus(
   end: Extract<ExchangeOutcome, { kind: 'http-error' }>,
-  { gateway, key, isInSession }: Circumstances,
+  { gateway, key, isInSession, hasWorked }: Circumstances,
 ): Judgement {
   const { status, headers, body, reply } = end;
   const isResult = reply?.isError === false;
@@ -106,8 +117,11 @@ function ofStatus(
     case 404:
     case 405:
       if (isResult) return { reason: 'http_error', status, ...said };
-      if (isInSession !== true || status === 405) return { reason: 'wrong_path', status };
-      return { reason: 'gateway_error', status, detail: FORGETS_SESSIONS, ...said };
+      if (isInSession === true && status === 404) {
+        return { reason: 'gateway_error', status, detail: FORGETS_SESSIONS, ...said };
+      }
+      if (hasWorked === true) return { reason: 'gateway_error', status, detail: IS_GONE, ...said };
+      return { reason: 'wrong_path', status };
     case 406:
       return { reason: 'not_acceptable', status, ...said };
     case 407:
@@ -123,12 +137,17 @@ function ofStatus(
 }
 
 const RESULT_WITH_ERROR_STATUS = 'it sent a result, but with a status that means an error';
+const IS_GONE = 'the endpoint that worked before is gone';
 const FORGETS_SESSIONS = 'it forgets its sessions as soon as they are begun';
 
 function ofError(
   { error, sent, status }: Extract<ExchangeOutcome, { kind: 'transport-error' }>,
   circumstances: Circumstances,
 ): Judgement {
+  if (isHttp2Frame(error)) {
+    const detail = 'it accepts HTTP/2 only';
+    return { reason: 'invalid_response', networkCause: 'http2-only', detail };
+  }
   const mayHaveRun = sent && !circumstances.mayRepeat();
   if (isBadHttp(error)) {
     const words = error.message.replace(/^Parse Error: /, '');
@@ -146,9 +165,16 @@ function ofError(
 }
 
 function redirect(headers: Headers, gateway: string): Judgement {
-  const location = single(headers.location);
-  if (location === undefined || !URL.canParse(location, gateway)) return { reason: 'http_error' };
-  return { reason: 'redirected', location: cleanNetworkText(new URL(location, gateway).href) };
+  const reference = single(headers.location);
+  if (reference === undefined || !URL.canParse(reference, gateway)) return { reason: 'http_error' };
+  const [from, to] = [new URL(gateway), new URL(reference, gateway)];
+  const isDowngrade = from.protocol === 'https:' && to.protocol === 'http:';
+  if (!isDowngrade || to.hostname !== from.hostname) {
+    return { reason: 'redirected', location: cleanNetworkText(to.href) };
+  }
+  // Behind a proxy that ends TLS, a gateway may not know that its URL begins with https.
+  const location = cleanNetworkText(from.origin + to.pathname + to.search);
+  return { reason: 'redirected', location, isDowngrade };
 }
 
 const UNITS: Readonly<Record<string, number>> = {
@@ -166,7 +192,8 @@ function limitIn(detail: string | undefined): Partial<Judgement> {
   return { limitBytes: Number(amount) * (UNITS[unit.toLowerCase()] as number) };
 }
 
-function whatTheBodySays(body: Buffer, headers: Headers): string | undefined {
+/** The one sentence in an error body, wherever the usual formats put it. HTML says nothing. */
+export function whatTheBodySays(body: Buffer, headers: Headers): string | undefined {
   if (/html/i.test(single(headers['content-type']) ?? '')) return undefined;
   return cleanSentence(body);
 }

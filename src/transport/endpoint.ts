@@ -72,9 +72,11 @@ export class Endpoint {
     } catch (error) {
       if (isProxyFailure(error as Error)) return { networkCause: 'proxy-invalid' };
       const { code, message } = error as NodeJS.ErrnoException;
-      const detail =
-        code === 'ERR_PEM_FILE' ? message : `a certificate file cannot be used (${code})`;
-      return { networkCause: 'certificate-file', detail: cleanNetworkText(detail) };
+      const isNamed = code === 'ERR_PEM_FILE' || code === 'ERR_PEM_ENCRYPTED';
+      const detail = isNamed ? message : `a certificate file cannot be used (${code})`;
+      const networkCause =
+        code === 'ERR_PEM_ENCRYPTED' ? 'private-key-encrypted' : 'certificate-file';
+      return { networkCause, detail: cleanNetworkText(detail) };
     }
   }
 

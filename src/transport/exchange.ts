@@ -17,7 +17,7 @@ import {
 } from '../jsonrpc/message.ts';
 import { type BodyReader, discardingReader, otherReader, refusalReader } from './body-readers.ts';
 import { isErrorObject } from './error-words.ts';
-import type { ExchangeOutcome } from './exchange-outcome.ts';
+import { type ExchangeOutcome, HTTP_SSE_STREAM } from './exchange-outcome.ts';
 import { Linger } from './linger.ts';
 import {
   boundedRetryMs,
@@ -286,7 +286,9 @@ export class Exchange implements RequestHandler {
         if (data.length === 0) return;
         const isError = name.equals(ERROR_EVENT) && typeof this.#due !== 'string';
         if (name.length > 0 && !isError) {
-          this.onOtherEvent?.(name.toString('latin1'), data);
+          const type = name.toString('latin1');
+          this.onOtherEvent?.(type, data);
+          if (type === 'endpoint' && typeof this.#due !== 'string') this.#finish(HTTP_SSE_STREAM);
           return;
         }
         if (data.length > this.#maxMessageBytes) tooLarge();

@@ -14,7 +14,7 @@ import type { Log } from '../log.ts';
 import type { Endpoint } from './endpoint.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
-import { redirectWithin, targetWithin } from './redirect.ts';
+import { MessageAddress } from './message-address.ts';
 import { isSuccess, StreamEnded } from './response-parts.ts';
 import type { MessageObserver } from './transport.ts';
 
@@ -31,6 +31,8 @@ export interface HttpSseStreamOptions {
   /** Path and query of the GET. */
   readonly target: string;
   readonly key: KeyResult;
+  /** What the paths that the gateway names are known to lack at their beginning. */
+  readonly prefix?: string;
   /** Takes what is no reply. */
   readonly listener: MessageObserver;
   /** Longest silence while a reply is due, in milliseconds; 0 for no limit. */
@@ -88,8 +90,8 @@ export class HttpSseStream {
   readonly #pending = new Set<Pending>();
   readonly #openTimer: NodeJS.Timeout | undefined;
   #resolveOpened!: (opening: Opening) => void;
-  /** Path and query to POST to, from the `endpoint` event. */
-  #target: string | undefined;
+  /** Where to POST to, from the `endpoint` event. */
+  #address: MessageAddress | undefined;
   #isOver = false;
   #heardAt = 0;
   /** Who took the newest message, and may want a pause. */
@@ -150,12 +152,9 @@ export class HttpSseStream {
     return postingOf(post, ended, () => post.abort());
   }
 
-  /** Whether a POST was sent elsewhere within the origin: what comes next goes there. */
-  follows(end: ExchangeOutcome): boolean {
-    const redirected = redirectWithin(this.#options.origin, this.#target ?? '/', end);
-    if (redirected === undefined) return false;
-    this.#target = redirected;
-    return true;
+  /** Where messages are POSTed to; undefined until the gateway has named it. */
+  get address(): MessageAddress | undefined {
+    return this.#address;
   }
 
   /** Ends it now. What is in flight on it counts as interrupted. */
@@ -206,7 +205,8 @@ export class HttpSseStream {
     };
     const { endpoint, maxMessageBytes } = this.#options;
     const post = new Exchange(due, reading, maxMessageBytes);
-    endpoint.post(post, this.#target as string, message, { key, session: undefined });
+    const { target } = this.#address as MessageAddress;
+    endpoint.post(post, target, message, { key, session: undefined });
     return post;
   }
 
@@ -225,7 +225,7 @@ export class HttpSseStream {
 
   #take(message: Message): void {
     const { listener, log } = this.#options;
-    if (this.#target === undefined) {
+    if (this.#address === undefined) {
       log.warn('dropped a message from the gateway that came before its endpoint event');
       return;
     }
@@ -274,7 +274,7 @@ export class HttpSseStream {
   }
 
   #onOtherEvent(type: string, data: Buffer): void {
-    const { log, origin, target } = this.#options;
+    const { log, origin, target, prefix } = this.#options;
     const waiting = type === 'error' ? this.#onlyOne() : undefined;
     if (waiting !== undefined) {
       const body = Buffer.from(data);
@@ -285,14 +285,14 @@ export class HttpSseStream {
       log.debug(`ignored an event of the type ${cleanNetworkText(type, 100)}`);
       return;
     }
-    if (this.#target !== undefined) {
+    if (this.#address !== undefined) {
       log.warn('ignored a second endpoint event');
       return;
     }
     const isShort = data.length <= LONGEST_REFERENCE_BYTES;
     const reference = isShort ? data.toString('utf8') : '';
-    this.#target = isShort ? targetWithin(origin, target, reference) : undefined;
-    if (this.#target !== undefined) this.#open({ kind: 'open' });
+    this.#address = isShort ? MessageAddress.from(origin, target, reference, prefix) : undefined;
+    if (this.#address !== undefined) this.#open({ kind: 'open' });
     else if (isShort && URL.canParse(reference, origin + target)) {
       const url = new URL(reference, origin + target);
       // Without its query, which may hold secrets.

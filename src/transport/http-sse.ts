@@ -66,6 +66,8 @@ export class HttpSse implements Transport {
   #stream: HttpSseStream | undefined;
   #opening: Promise<Readiness> | undefined;
   #isClosed = false;
+  /** What the paths that the gateway names lack at their beginning. */
+  #prefix = '';
   readonly #loop: DeliveryLoop<Posted>;
 
   /** `endpoint` and `failures` come from whoever has loaded what they need; `close` closes both. */
@@ -92,9 +94,16 @@ export class HttpSse implements Transport {
     this.#listener = masked(observer, this.#options.secrets);
   }
 
-  /** Whether the gateway speaks this transport: it does once an `endpoint` event came. Never rejects. */
-  async isOffered(): Promise<boolean> {
+  /**
+   * Whether the gateway speaks this transport: it does once an `endpoint` event came. Where that takes
+   * a key first, the failure that says so. Never rejects.
+   */
+  async isOffered(): Promise<boolean | Failure> {
     const ready = await this.#ready(true);
+    if ('outcome' in ready && ready.outcome.kind === 'http-error' && ready.outcome.status === 401) {
+      const key = await this.#options.keys.current();
+      return this.#failures.failureOf(ready.outcome, { key, attempts: 1, mayRepeat: () => true });
+    }
     return 'stream' in ready || ('failure' in ready && ready.failure.reason === 'redirected');
   }
 
@@ -131,7 +140,9 @@ export class HttpSse implements Transport {
     const { stream } = ready;
     const posting = stream.send(message, this.#reading(message, observer), key);
     state.attempt = posting;
-    return { outcome: await posting.ended, key, isOfMessage: true, stream };
+    const outcome = await posting.ended;
+    if (stream.isProven) this.#prefix = stream.address?.prefix ?? '';
+    return { outcome, key, isOfMessage: true, stream };
   }
 
   /** Without trust: a stream that is open has settled that. */
@@ -143,14 +154,21 @@ export class HttpSse implements Transport {
         return undefined;
       }),
       renewCredential(keys),
-      followRedirect(({ stream, outcome }) => stream?.follows(outcome) === true),
+      followRedirect(
+        ({ stream, outcome }) => stream?.address?.follows(outcome, stream.isProven) === true,
+      ),
       retry(retryLimitMs),
     ];
   }
 
   async #failureOf({ stream, outcome, ...context }: Posted & FailedAttempt): Promise<Failure> {
-    const isInSession = stream?.isProven === true;
-    const failure = await this.#failures.failureOf(outcome, { ...context, isInSession });
+    const failure = await this.#failures.failureOf(outcome, {
+      ...context,
+      isInSession: stream?.isProven === true,
+      hasWorked: this.#session !== undefined,
+      target: stream?.address?.named,
+      isNamedByGateway: true,
+    });
     const isNone = stream === undefined && failure.reason === 'wrong_path';
     return isNone ? { ...failure, detail: 'HTTP+SSE endpoint' } : failure;
   }
@@ -192,6 +210,7 @@ export class HttpSse implements Transport {
         origin: url.origin,
         target,
         key,
+        prefix: this.#prefix,
         listener: this.#listener,
         timeoutMs,
         // As long for the first event as for the connection.

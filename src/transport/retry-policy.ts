@@ -46,8 +46,11 @@ export function mayPass(end: ExchangeOutcome): boolean {
   }
   // A result has come, whatever the status says.
   if (end.kind !== 'http-error' || end.reply?.isError === false) return false;
-  return end.status === 429 || (end.status >= 500 && end.status !== 501);
+  return end.status === 429 || (end.status >= 500 && !LASTING_STATUSES.has(end.status));
 }
+
+// Not Implemented, HTTP Version Not Supported, Network Authentication Required.
+const LASTING_STATUSES: ReadonlySet<number> = new Set([501, 505, 511]);
 
 // Certificates, proxies' refusals and headers that are too large stay as they are. What is no HTTP at
 // all may come of a proxy or a worker that is being replaced.

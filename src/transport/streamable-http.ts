@@ -59,6 +59,8 @@ export interface TransportOptions extends EndpointOptions {
 interface Posted extends Attempt {
   /** The one that the message was sent in. */
   readonly session: Session | undefined;
+  /** Where it was sent: path and query. */
+  readonly target: string;
 }
 
 /** Of a request that was sent. */
@@ -93,6 +95,8 @@ export class StreamableHttp implements Transport {
   /** The newest `initialize`: the head of its answer names the session before the reply is there. */
   #handshake: Exchange | undefined;
   #renewal: Promise<Failure | undefined> | undefined;
+  /** Whether the gateway has accepted a message at this URL. */
+  #hasWorked = false;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
   /** What was there before an `initialize` that has not succeeded yet. */
@@ -112,7 +116,11 @@ export class StreamableHttp implements Transport {
       policies: (state) => this.#policies(state),
       read: (request, reply) => this.#read(request, reply, {}),
       failureOf: ({ outcome, session, ...context }) =>
-        this.#failures.failureOf(outcome, { ...context, isInSession: session?.id !== undefined }),
+        this.#failures.failureOf(outcome, {
+          ...context,
+          isInSession: session?.id !== undefined,
+          hasWorked: this.#hasWorked,
+        }),
     };
     this.#loop = new DeliveryLoop(steps, options.log);
   }
@@ -162,9 +170,11 @@ export class StreamableHttp implements Transport {
       outcome = await this.#resume(exchange, outcome, message, context);
     }
     if (outcome.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
-    if (outcome.kind === 'replied' || outcome.kind === 'accepted')
+    if (outcome.kind === 'replied' || outcome.kind === 'accepted') {
+      this.#hasWorked = true;
       this.#serverStream?.keyWorks(key);
-    return { outcome, key, isOfMessage: true, session };
+    }
+    return { outcome, key, isOfMessage: true, session, target };
   }
 
   #policies(state: DeliveryState): readonly Policy<Posted & FailedAttempt>[] {
@@ -234,7 +244,7 @@ export class StreamableHttp implements Transport {
   #rememberTools(request: Request, reply: Response): void {
     this.#tools.remember(request, reply);
     // A list with a tool in it is longer than that.
-    if (reply.bytes.length > 256 || this.#tools.names().length > 0) return;
+    if (reply.bytes.length > 256 || this.#tools.names()?.length !== 0) return;
     const filter = this.#options.url.searchParams.get('integrations');
     this.#options.log.warn(
       filter === null

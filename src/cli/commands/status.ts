@@ -154,7 +154,10 @@ async function usedKey(
     case 'none':
       return { ...base, ...origin, why: REASONS.none };
     case 'unusable': {
-      const detail = finding.detail ?? 'the key holds white space or characters that no key has';
+      const what = finding.isPlaceholder
+        ? 'the key is a placeholder that the client did not fill in'
+        : 'the key holds white space or characters that no key has';
+      const detail = finding.detail ?? what;
       return { ...base, isUsable: false, why: sentence(detail) };
     }
   }
