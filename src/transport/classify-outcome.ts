@@ -148,16 +148,15 @@ function ofError(
     const detail = 'it accepts HTTP/2 only';
     return { reason: 'invalid_response', networkCause: 'http2-only', detail };
   }
-  const mayHaveRun = sent && !circumstances.mayRepeat();
   if (isBadHttp(error)) {
     const words = error.message.replace(/^Parse Error: /, '');
     const detail = `it is no proper HTTP (${cleanNetworkText(words, 100)})`;
-    return { reason: mayHaveRun ? 'interrupted' : 'invalid_response', detail };
+    return { reason: 'invalid_response', detail };
   }
   const answered = status === undefined ? {} : { status };
   const { networkCause, detail } = classifyNetworkError(error, circumstances);
   const said = detail === undefined ? {} : { detail };
-  if (mayHaveRun) {
+  if (sent && !circumstances.mayRepeat()) {
     return { reason: 'interrupted', ...answered, networkCause, ...said };
   }
   if (status === undefined) return { reason: 'unreachable', networkCause, ...said };

@@ -50,7 +50,7 @@ describe('what is no HTTP', () => {
     const { url, count } = await startGarbage(bytes);
     const proxy = startProxy(url);
     expect((await proxy.request(1, 'tools/call', { name: 'x' })).error).toMatchObject({
-      data: { reason: 'interrupted' },
+      data: { reason: 'invalid_response' },
     });
     expect(count('tools/call')).toBe(1);
   });
