@@ -527,6 +527,19 @@ it('has a page for seven clients in docs/clients', () => {
   );
 });
 
+it('finds Zed’s settings on macOS in ~/.config, as Zed does', async () => {
+  const home = makeHome();
+  const macOS = "data:text/javascript,Object.defineProperty(process,'platform',{value:'darwin'})";
+  const { stdout } = await runToEnd(['install', '--list', '--json'], '', {
+    HOME: home,
+    NODE_OPTIONS: `--import="${macOS}"`,
+  });
+  const clients = JSON.parse(stdout) as Json[];
+  const fileOf = (id: string) => clients.find(({ client }) => client === id)?.file;
+  expect(fileOf('zed')).toBe(join(home, '.config/zed/settings.json'));
+  expect(fileOf('vscode')).toBe(join(home, 'Library/Application Support/Code/User/mcp.json'));
+});
+
 it('fits into 80 columns', async () => {
   const home = makeHome();
   await configOf(home, 'cursor');
