@@ -55,7 +55,7 @@ const TRIAL_TIMEOUT_SECONDS = '30';
  */
 export const loginCommand: CommandModule<object, Arguments> = {
   command: 'login <url>',
-  describe: 'Store an API key in the keychain of this machine',
+  describe: 'Store an API key in the keychain',
   builder: (yargs) =>
     yargs
       .usage(

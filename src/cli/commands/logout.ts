@@ -12,7 +12,7 @@ import { sentence, withSlowNotice } from '../keychain-io.ts';
  */
 export const logoutCommand: CommandModule<object, { url: string }> = {
   command: 'logout <url>',
-  describe: 'Remove an API key from the keychain of this machine',
+  describe: 'Remove an API key from the keychain',
   builder: (yargs) =>
     yargs
       .usage(
