@@ -281,7 +281,7 @@ function whatOf(failure: Failure): string {
 
 function remedyOf(failure: Failure): string {
   if (failure.offersHttpSse) {
-    return "It offers HTTP+SSE: add --transport sse to the arguments in the client's config, then restart the client.";
+    return "The gateway offers HTTP+SSE: add --transport sse to the arguments in the client's config, then restart the client.";
   }
   if (failure.isIntermediary) {
     return 'A firewall, VPN or sign-in page may be in front of it. Open its address in a browser to see, or ask your administrator.';

@@ -15,6 +15,9 @@ interface ExplainerOptions extends EndpointOptions {
   readonly log: Log;
 }
 
+/** Those whose head and body say more than the status does. */
+const TELLING_STATUSES: ReadonlySet<number> = new Set([401, 403, 426, 505, 511]);
+
 /** How long it is remembered that there is no metadata. */
 const NO_METADATA_MS = 5_000;
 
@@ -64,10 +67,12 @@ export class FailureDiagnosis {
 
   async #refusal(end: Refusal, failure: Failure, attempted: RequestContext): Promise<Failure> {
     const { url, routes } = this.#options;
+    const isForwarded = url.protocol === 'http:' && routes.isProxied(url);
+    if (!isForwarded && !TELLING_STATUSES.has(end.status)) return failure;
     const { explainRefusal } = await import('./explain-refusal.ts');
     return explainRefusal(end, failure, {
       url,
-      isForwarded: url.protocol === 'http:' && routes.isProxied(url),
+      isForwarded,
       key: attempted.key,
       mayRepeat: attempted.mayRepeat,
     });
