@@ -84,7 +84,9 @@ export class TransportDetector implements Transport {
         keyFailure = found;
         return undefined;
       }
-      if (mayHideHttpSse(failure?.status)) offersHttpSse = await this.#isHttpSseOffered();
+      if (mayHideHttpSse(failure?.status)) {
+        offersHttpSse = await this.#isHttpSseOffered().catch(() => false);
+      }
       return undefined;
     });
     this.#choosing = choosing;
@@ -102,7 +104,7 @@ export class TransportDetector implements Transport {
 
   /**
    * Whether a GET yields an `endpoint` event. Not to go on with: what was refused may have been
-   * refused for another reason. Takes 2 s at most.
+   * refused for another reason. Takes 2 s at most. Rejects where a file of this program is gone.
    */
   async #isHttpSseOffered(): Promise<boolean> {
     const httpSse = await this.#openHttpSse();

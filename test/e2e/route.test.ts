@@ -174,6 +174,16 @@ describe('TLS', () => {
     },
   );
 
+  it('masks the passphrase wherever it is quoted', async () => {
+    const passphrase = secret('a passphrase that nobody else has');
+    const { url } = await startGateway((_, response) => {
+      response.writeHead(403).end(`who said ${passphrase}?`);
+    });
+    const args = ['--key-pem-passphrase-env', 'KEY_PASSPHRASE'];
+    const proxy = startProxy(url, { args, env: { KEY_PASSPHRASE: passphrase } });
+    expect((await failure(proxy)).message).toContain('who said [secret]?');
+  });
+
   it('does not need the passphrase of a key that is not encrypted', async () => {
     const { key, cert, files } = authority.issue('IP:127.0.0.1');
     const port = await tlsGateway({ key, cert });
