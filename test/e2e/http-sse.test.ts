@@ -327,8 +327,8 @@ describe('the endpoint event', () => {
 
   it('that never comes is given up', async () => {
     const gateway = await startHttpSseGateway({ open: () => {} });
-    const args = ['--transport', 'sse', '--connect-timeout', '0.1'];
-    const proxy = startProxy(gateway.url, { args });
+    const atOnce = ['--connect-timeout', '0.1', '--start-patience', '0'];
+    const proxy = startProxy(gateway.url, { args: ['--transport', 'sse', ...atOnce] });
     const reply = await proxy.request(1, 'initialize');
     expect(dataOf(reply)).toMatchObject({ reason: 'unreachable', cause: 'timeout' });
     expect(messageOf(reply)).toContain('no HTTP+SSE stream was opened within 0.2 s');
