@@ -155,7 +155,7 @@ export async function runDemo(out: Printer): Promise<boolean> {
       return 'An empty tools/list is an answer and no error.';
     });
 
-    section('When the door stays shut');
+    section('When access is denied');
     await initializeFails(
       'No API key',
       { code: -32010, reason: 'no_api_key', names: 'MCP_LATCHKEY_API_KEY' },

@@ -76,7 +76,7 @@ export class Connector {
     else this.#settings.tls();
   }
 
-  /** Resolves with a connection that is ready. Rejects with why there is none. */
+  /** Resolves with a connection that is ready. Rejects with the reason if none can be made. */
   open(): Promise<Socket> {
     const { hostname, port, host, protocol } = this.proxy?.url ?? this.#url;
     const tcp = net().connect({

@@ -157,7 +157,7 @@ async function install(args: InstallArguments): Promise<void> {
     return;
   }
   if (isDryRun) return out.line('Nothing was written (--dry-run).');
-  if (check === undefined) sayLogin(out, 'If your gateway wants an API key:', login);
+  if (check === undefined) sayLogin(out, 'If your gateway requires an API key:', login);
   if (plan.change !== 'unchanged') out.line(`Restart ${plan.client.displayName} to load it.`);
 }
 
