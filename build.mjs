@@ -21,6 +21,7 @@ const entries = [
   'src/failures/secret-matcher.ts',
   'src/auth/keychain-child.ts',
   'src/bridge/adapters.ts',
+  'src/bridge/filter/filtering-gateway.ts',
   'src/bridge/gateway-cache/cache.ts',
   'src/transport/explain-refusal.ts',
   'src/transport/http-sse.ts',

@@ -60,7 +60,7 @@ export function withId(response: Response, id: MessageId): Response {
 }
 
 /** The `_meta` of a request's params, as JSON. */
-export function metaOf(request: Request): Buffer | undefined {
+export function metaOf(request: Request | Notification): Buffer | undefined {
   return memberAt(request.bytes, 'params', '_meta');
 }
 

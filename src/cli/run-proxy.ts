@@ -1,6 +1,7 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
 import { CachedKeyProvider } from '../auth/key-ring.ts';
+import type * as Filtering from '../bridge/filter/filtering-gateway.ts';
 import { CachingGateway } from '../bridge/gateway-cache/caching-gateway.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
@@ -8,6 +9,7 @@ import { createLog } from '../log.ts';
 import { openPrivate, UnusableFile } from '../private-path.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
+import type { Transport } from '../transport/transport.ts';
 import { ownCacheFolder } from './compile-cache.ts';
 
 /**
@@ -42,7 +44,7 @@ export function runProxy(settings: ProxySettings): void {
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const keys = new CachedKeyProvider(settings, process.env, log, secrets);
-  const gateway = new CachingGateway(openGateway(settings, keys, log, secrets), {
+  const cached = new CachingGateway(openGateway(settings, keys, log, secrets), {
     settings,
     folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
     secrets,
@@ -51,7 +53,7 @@ export function runProxy(settings: ProxySettings): void {
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,
-    upstream: gateway,
+    upstream: filtered(cached, settings),
     maxMessageBytes,
     secrets,
     log,
@@ -73,6 +75,14 @@ export function runProxy(settings: ProxySettings): void {
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
   for (const line of new Set(settings.warnings)) log.warn(line);
   void proxy.run().finally(() => exit(exitCode));
+}
+
+/** What the client gets to see of the gateway: all of it, unless there is a filter. */
+function filtered(gateway: Transport, settings: ProxySettings): Transport {
+  if (settings.filters.length === 0) return gateway;
+  // Not import(): the client's first message would have to wait.
+  const { FilteringGateway }: typeof Filtering = require('../bridge/filter/filtering-gateway.ts');
+  return new FilteringGateway(gateway, settings);
 }
 
 function exit(code: number): void {

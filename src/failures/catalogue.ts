@@ -270,6 +270,21 @@ export const CATALOGUE = {
       `${detail}, and whether the request has run is unknown`,
     remedy: () => 'Restart the client. If it happens again, report it with what the log says.',
   },
+  tool_not_allowed: {
+    code: -32002,
+    title: 'Not allowed',
+    retryable: false,
+    what: ({ detail = 'it', rule }) =>
+      rule === undefined
+        ? detail
+        : `${detail} is blocked by ${rule.words}${rule.isManaged ? " in your organization's policy" : ''}`,
+    remedy: ({ rule, contact = 'your administrator' }) =>
+      rule === undefined
+        ? 'Nothing was sent. Report this to the maker of the client.'
+        : rule.isManaged
+          ? `Nothing was sent. Use something else, or ask ${contact}.`
+          : "Nothing was sent. Use something else, or change the option in the client's config.",
+  },
 } satisfies Record<Reason, CatalogueEntry>;
 
 /** What happened, whatever the status makes of it; without a full stop. */
@@ -317,6 +332,7 @@ export function toRpcError(failure: Failure): RpcError {
     cachedAt: failure.cachedAt && new Date(failure.cachedAt).toISOString(),
     target: failure.target,
     keySource: failure.key?.source,
+    rule: failure.rule?.words,
   };
   return {
     code: entry.code,

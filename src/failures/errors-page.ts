@@ -126,6 +126,11 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
     'This is a bug in mcp-latchkey, or its files were replaced or deleted while it was running: by an update, by npx, or by clearing the npm cache.',
     'Restart the client. If it happens again, set `--log-level info` and `--log-file FILE`, and include the line that starts with `bug:` in your report.',
   ],
+  tool_not_allowed: [
+    "A filter blocks this tool, prompt or resource, so mcp-latchkey did not send the request. `data.rule` is the rule. Filters are options in the client's config, such as `--deny-tool` and `--read-only`, or are set by your organization's policy, which you can only narrow.",
+    'Run `npx mcp-latchkey tools URL` with the options of your config to see which tools are left, and which rule blocks each of the others.',
+    'If the message says that it can be read in more than one way, the client sent a message with a repeated member, or with a method that mcp-latchkey does not know. Two programs may read such a message differently, so no rule can allow it.',
+  ],
 };
 
 const REASONS = Object.keys(CATALOGUE) as Reason[];
@@ -174,6 +179,7 @@ const ACTOR_OF: Readonly<Record<Reason, Actor>> = {
   http_error: 'operator',
   misconfigured: 'you',
   internal_error: 'developer',
+  tool_not_allowed: 'you',
 };
 
 const EXAMPLE_KEY = {
@@ -202,6 +208,10 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
       'http://gateway.corp is plain http: the API key would be readable on the way. Use https, or --allow-http if you know the network',
   },
   internal_error: {},
+  tool_not_allowed: {
+    detail: 'the tool linear_delete_issue',
+    rule: { words: '--deny-tool *_delete_*', isManaged: false },
+  },
 };
 
 function example(reason: Reason): string {

@@ -17,7 +17,8 @@ export type Reason =
   | 'redirected'
   | 'http_error'
   | 'misconfigured'
-  | 'internal_error';
+  | 'internal_error'
+  | 'tool_not_allowed';
 
 /** Where the API key came from; `none` when no source had one. */
 export type KeySourceName =
@@ -50,6 +51,10 @@ export interface Failure {
     /** What `login` needs after the URL to store the key where it is looked for, with a space before. */
     readonly loginOptions?: string;
   };
+  /** With `tool_not_allowed`: what blocks it, as it is written, and whether a policy has set that. */
+  readonly rule?: { readonly words: string; readonly isManaged: boolean };
+  /** Whom to ask about the organization's policy. */
+  readonly contact?: string;
   /** HTTP status code. */
   readonly status?: number;
   /** The code of the JSON-RPC error in the body of a refusal. */

@@ -43,6 +43,42 @@ export function membersOf(
   });
 }
 
+/**
+ * As `membersOf`, but undefined where another program could read other values: where a name is
+ * repeated, or written in another case, which Go's encoding/json takes for the same.
+ */
+export function plainMembersOf(
+  object: Buffer | undefined,
+  names: readonly string[],
+): (Buffer | undefined)[] | undefined {
+  const values: (Buffer | undefined)[] = names.map(() => undefined);
+  let isPlain = true;
+  forEachMember(object, names, (index, nameStart, start, end) => {
+    const json = object as Buffer;
+    if (index < 0) isPlain &&= !isAlmostNamed(json, nameStart, names);
+    else {
+      isPlain &&= values[index] === undefined;
+      values[index] = json.subarray(start, end);
+    }
+  });
+  return isPlain ? values : undefined;
+}
+
+/** Whether the JSON string at `start` differs from one of the names in the case of letters only. */
+function isAlmostNamed(json: Buffer, start: number, names: readonly string[]): boolean {
+  const end = endOfString(json, start);
+  // An escaped character takes six bytes.
+  const mostBytes = 2 + 6 * names.reduce((most, { length }) => Math.max(most, length), 0);
+  if (end - start > mostBytes) return false;
+  const name = foldCase(JSON.parse(json.toString('utf8', start, end)));
+  return names.some((wanted) => foldCase(wanted) === name);
+}
+
+/** Equal for texts that differ in case only, those with "ſ" or the Kelvin sign in them included. */
+export function foldCase(text: string): string {
+  return text.toUpperCase().toLowerCase();
+}
+
 /** The value of a member of a member, and so on. */
 export function memberAt(object: Buffer | undefined, ...path: readonly string[]): typeof object {
   return path.reduce(memberOf, object);

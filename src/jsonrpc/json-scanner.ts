@@ -76,7 +76,7 @@ export function eachMember(
 }
 
 /** Whether the JSON string from `start` to `end` says `name`, however it is escaped. */
-function isNamed(bytes: Buffer, start: number, end: number, name: string): boolean {
+export function isNamed(bytes: Buffer, start: number, end: number, name: string): boolean {
   // Neither UTF-8 nor escapes take fewer bytes than there are UTF-16 code units.
   if (end - start - 2 < name.length) return false;
   let at = start + 1;

@@ -48,16 +48,19 @@ export function readCommandLine(argv: readonly string[]): {
 const ONE_URL_ONLY =
   'one URL only, and no key: every program on this machine can read what stands here. Store the key with mcp-latchkey login';
 
-/** An option's value in `MCP_LATCHKEY_…`; undefined when that is empty or not set. */
+/**
+ * An option's value in `MCP_LATCHKEY_…`, one a line where it can be repeated; undefined when that is
+ * empty or not set.
+ */
 export function fromEnvironment(
   name: OptionName,
   env: NodeJS.ProcessEnv,
 ): string | string[] | undefined {
   const value = env[`MCP_LATCHKEY_${name.toUpperCase().replaceAll('-', '_')}`];
   if (value === undefined || value === '') return undefined;
-  if (name === 'header') return value.split('\n').filter((line) => line.trim() !== '');
-  if (PROXY_OPTIONS[name].type === 'boolean')
-    return /^(?:1|true|yes|on)$/i.test(value) ? 'true' : 'false';
+  const option: Option = PROXY_OPTIONS[name];
+  if (option.array) return value.split('\n').filter((line) => line.trim() !== '');
+  if (option.type === 'boolean') return /^(?:1|true|yes|on)$/i.test(value) ? 'true' : 'false';
   return value;
 }
 

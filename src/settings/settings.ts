@@ -2,6 +2,7 @@ import { type KeySources, keyHeaderNames } from '../auth/key.ts';
 import { isLoopbackHost } from '../http/loopback.ts';
 import { Routes } from '../http/routes.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
+import { type Filter, filterOf } from './filters.ts';
 import { checkedKeyHeader, headerLines, readHeaders } from './headers.ts';
 import { type OptionName, UsageError } from './options.ts';
 import { fromEnvironment, readCommandLine } from './read-options.ts';
@@ -22,6 +23,8 @@ export interface ProxySettings extends KeySources {
   readonly elicitsUrls: boolean;
   readonly opensServerStream: boolean;
   readonly maxMessageBytes: number;
+  /** What the client may see and use: what all of them let through. */
+  readonly filters: readonly Filter[];
   readonly logLevel: LogLevel;
   readonly logFile?: string;
   /** About files of the options that were read all the same; the routes add to them. */
@@ -67,6 +70,7 @@ export function toSettings(
     readHeaders(lines, env, keyHeaderNames(keyHeader));
   const fileHeaders = headersIn(headerLines(last('header-file'), warnOf('--header-file')));
   const ownHeaders = headersIn(all('header'));
+  const filter = filterOf(all, false);
   return {
     url: endpoint(gateway, last('allow-http') === 'true', last('integrations')),
     headers: new Map([...fileHeaders, ...ownHeaders]),
@@ -94,6 +98,7 @@ export function toSettings(
       ...optional('certKeyPassphraseEnv', 'key-pem-passphrase-env'),
     }),
     ...optional('passphraseEnv', 'key-pem-passphrase-env'),
+    filters: filter === undefined ? [] : [filter],
     logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
     ...optional('logFile', 'log-file'),
     warnings,

@@ -7,6 +7,7 @@ import {
   memberAt,
   memberOf,
   membersOf,
+  plainMembersOf,
   stringOf,
   valueIn,
   withMembers,
@@ -205,6 +206,29 @@ describe('what is bounded', () => {
     const text = bytes(`{"x":${deep},"y":1}`);
     expect(valueIn(memberOf(text, 'y'))).toBe(1);
     expect(withMembers(text, { x: { a: '1' } }).toString()).toBe('{"x":{"a":1},"y":1}');
+  });
+});
+
+describe('plainMembersOf', () => {
+  const names = ['method', 'params'];
+  const read = (text: string) =>
+    plainMembersOf(bytes(text), names)?.map((value) => value?.toString());
+
+  it('reads members that every program reads alike', () => {
+    expect(read('{"a":1,"params":{},"method":"x"}')).toEqual(['"x"', '{}']);
+    expect(read('{"m\\u0065thod":"x"}')).toEqual(['"x"', undefined]);
+    expect(read('[]')).toEqual([undefined, undefined]);
+  });
+
+  it.each([
+    '{"method":"x","method":"x"}',
+    '{"method":"x","m\\u0065thod":"y"}',
+    '{"method":"x","Method":"y"}',
+    '{"M\\u0045THOD":"y"}',
+    '{"method":"x","param\u017f":{}}',
+    '{"method":"x","Param\\u017f":{}}',
+  ])('does not read %s', (text) => {
+    expect(read(text)).toBeUndefined();
   });
 });
 

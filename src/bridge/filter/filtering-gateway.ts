@@ -1,0 +1,234 @@
+import type { Failure } from '../../failures/failure.ts';
+import { cleanNetworkText } from '../../failures/network-text.ts';
+import { displayUrl } from '../../failures/url-secrets.ts';
+import { filterItems } from '../../jsonrpc/filter-items.ts';
+import { foldCase, itemsOf, plainMembersOf, textIn } from '../../jsonrpc/json-members.ts';
+import type { Message, Notification, Request } from '../../jsonrpc/message.ts';
+import type { Filter, Kind } from '../../settings/filters.ts';
+import {
+  type Delivery,
+  type MessageObserver,
+  mapMessages,
+  NO_OBSERVER,
+  type Transport,
+} from '../../transport/transport.ts';
+import { listChanged } from '../revisions.ts';
+import { DONE, isReplyTo, SendSequence } from '../send-sequence.ts';
+import { hintsIn, KnownTools } from './known-tools.ts';
+import { type Rule, Rules } from './rules.ts';
+
+/** The longest name or URI that is let through where there is a filter for such. */
+const MOST_NAME_CHARACTERS = 4_096;
+
+interface List {
+  readonly kind: Kind;
+  /** The member of the result that has the items, and the one of an item that it goes by. */
+  readonly items: string;
+  readonly name: string;
+}
+
+const LISTS: ReadonlyMap<string, List> = new Map([
+  ['tools/list', { kind: 'tool', items: 'tools', name: 'name' }],
+  ['prompts/list', { kind: 'prompt', items: 'prompts', name: 'name' }],
+  ['resources/list', { kind: 'resource', items: 'resources', name: 'uri' }],
+  [
+    'resources/templates/list',
+    { kind: 'resource', items: 'resourceTemplates', name: 'uriTemplate' },
+  ],
+]);
+
+/** What uses one thing: the kind, and the member of the params that names it. */
+const USES: ReadonlyMap<string, { readonly kind: Kind; readonly name: string }> = new Map([
+  ['tools/call', { kind: 'tool', name: 'name' }],
+  ['prompts/get', { kind: 'prompt', name: 'name' }],
+  ['resources/read', { kind: 'resource', name: 'uri' }],
+  ['resources/subscribe', { kind: 'resource', name: 'uri' }],
+  ['resources/unsubscribe', { kind: 'resource', name: 'uri' }],
+]);
+
+/** Methods of these are let through only where it is known what they do. */
+const GUARDED = /^\s*(?:tools|prompts|resources|completion|subscriptions)\//;
+
+/** Something that a message is about. */
+interface Use {
+  readonly kind: Kind;
+  /** Undefined where the message does not say. */
+  readonly name: string | undefined;
+}
+
+export interface FilterOptions {
+  readonly url: URL;
+  readonly filters: readonly Filter[];
+  /** Whom to ask about the organization's policy. */
+  readonly contact?: string;
+}
+
+/**
+ * A gateway of which the client sees and may use only what the filters let through. Lists come
+ * without the rest; a message that uses any of the rest, or that another program could read in
+ * another way, is not sent and fails with `tool_not_allowed`.
+ */
+export class FilteringGateway implements Transport {
+  readonly #gateway: Transport;
+  readonly #options: FilterOptions;
+  readonly #rules: Rules;
+  readonly #tools: KnownTools;
+  #observer = NO_OBSERVER;
+
+  constructor(gateway: Transport, options: FilterOptions) {
+    this.#gateway = gateway;
+    this.#options = options;
+    this.#rules = new Rules(options.filters);
+    this.#tools = new KnownTools(gateway);
+  }
+
+  listen(observer: MessageObserver): void {
+    this.#observer = this.#noticing(observer);
+    this.#gateway.listen(this.#observer);
+  }
+
+  send(message: Message, observer: MessageObserver): Delivery {
+    const envelope = plainMembersOf(message.bytes, ENVELOPE);
+    if (envelope === undefined) return refused(this.#unclear());
+    if (message.kind === 'response') return this.#gateway.send(message, observer);
+    const uses = this.#usesIn(message, envelope[PARAMS]);
+    if (uses === undefined) return refused(this.#unclear());
+    for (const use of uses) {
+      const failure = this.#blocked(use);
+      if (failure !== undefined) return refused(failure);
+    }
+    const noticing = this.#noticing(observer);
+    const { method } = message;
+    if (method === 'initialize') this.#tools.forget();
+    if (method === 'tools/call' && this.#rules.needsHints) {
+      return this.#call(uses[0]?.name as string, message, noticing);
+    }
+    const list = message.kind === 'request' ? LISTS.get(method) : undefined;
+    if (list === undefined || !this.#rules.covers(list.kind)) {
+      return this.#gateway.send(message, noticing);
+    }
+    return this.#gateway.send(message, this.#filtering(message as Request, list, noticing));
+  }
+
+  close(limitMs: number): Promise<void> {
+    return this.#gateway.close(limitMs);
+  }
+
+  /** Sends a call if the annotations of its tool allow it. */
+  #call(tool: string, call: Request | Notification, observer: MessageObserver): Delivery {
+    const known = this.#tools.hintsOf(tool);
+    if (known !== undefined) {
+      const failure = this.#blockedByHints(tool, known);
+      return failure === undefined ? this.#gateway.send(call, observer) : refused(failure);
+    }
+    return new SendSequence(async (sequence) => {
+      const fetched = this.#tools.fetch(call, this.#observer);
+      const unlisted = await Promise.race([fetched, sequence.ended]);
+      if (unlisted !== undefined || sequence.isEnded) return unlisted;
+      const failure = this.#blockedByHints(tool, this.#tools.hintsOf(tool));
+      return failure ?? sequence.send(this.#gateway, call, observer);
+    });
+  }
+
+  /** A tool that no list has shown is taken for destructive. */
+  #blockedByHints(tool: string, hints = hintsIn(undefined)): Failure | undefined {
+    const rule = this.#rules.blockerByHints(hints);
+    return rule && this.#failure('tool', tool, rule);
+  }
+
+  /** What the message uses, as far as a rule may be about it; undefined where it is not clear. */
+  #usesIn(message: Request | Notification, params: Buffer | undefined): Use[] | undefined {
+    const { method } = message;
+    const use = USES.get(method);
+    if (use !== undefined) {
+      const [name] = plainMembersOf(params, [use.name]) ?? [];
+      return [{ kind: use.kind, name: textIn(name) }];
+    }
+    if (method === 'completion/complete') {
+      const [ref] = plainMembersOf(params, ['ref']) ?? [];
+      const [name, uri] = plainMembersOf(ref, ['name', 'uri']) ?? [];
+      const uses: Use[] = [];
+      if (uri !== undefined) uses.push({ kind: 'resource', name: textIn(uri) });
+      if (name !== undefined || uri === undefined) {
+        uses.push({ kind: 'prompt', name: textIn(name) });
+      }
+      return uses;
+    }
+    if (method === 'subscriptions/listen') {
+      const [wanted] = plainMembersOf(params, ['notifications']) ?? [];
+      const [resources] = plainMembersOf(wanted, ['resourceSubscriptions']) ?? [];
+      const uris = itemsOf(resources, Number.POSITIVE_INFINITY) ?? [];
+      return uris.map((uri) => ({ kind: 'resource', name: textIn(uri) }));
+    }
+    return LISTS.has(method) || !GUARDED.test(foldCase(method)) ? [] : undefined;
+  }
+
+  /** Why it is not let through, by its name alone; undefined where it may be. */
+  #blocked(use: Use): Failure | undefined {
+    const { kind, name } = use;
+    if (!this.#rules.covers(kind)) return undefined;
+    if (!isJudged(name)) return this.#unclear();
+    const rule = this.#rules.blockerOf(kind, name);
+    return rule && this.#failure(kind, name, rule);
+  }
+
+  #filtering(request: Request, list: List, observer: MessageObserver): MessageObserver {
+    const { kind, items, name } = list;
+    const members = kind === 'tool' ? [name, 'annotations'] : [name];
+    const keeps = ([named, annotations]: readonly (Buffer | undefined)[]) => {
+      const text = textIn(named);
+      if (!isJudged(text)) return false;
+      const isAllowed = this.#rules.blockerOf(kind, text) === undefined;
+      if (kind !== 'tool' || !this.#rules.needsHints) return isAllowed;
+      const hints = hintsIn(annotations);
+      this.#tools.learn(text, hints);
+      return isAllowed && this.#rules.blockerByHints(hints) === undefined;
+    };
+    return mapMessages(observer, (message) => {
+      if (!isReplyTo(request.id, message) || message.isError) return message;
+      const bytes = filterItems(message.bytes, ['result', items], members, keeps);
+      return bytes === message.bytes ? message : { ...message, bytes };
+    });
+  }
+
+  /** Notices when the tools have changed, on any stream. */
+  #noticing(observer: MessageObserver): MessageObserver {
+    if (!this.#rules.needsHints) return observer;
+    return mapMessages(observer, (message) => {
+      if (message.kind === 'notification' && message.method === TOOLS_CHANGED) this.#tools.forget();
+      return message;
+    });
+  }
+
+  #unclear(): Failure {
+    return {
+      reason: 'tool_not_allowed',
+      gateway: displayUrl(this.#options.url),
+      detail: 'the message can be read in more than one way, so no rule can allow it',
+    };
+  }
+
+  #failure(kind: Kind, name: string, rule: Rule): Failure {
+    const { url, contact } = this.#options;
+    return {
+      reason: 'tool_not_allowed',
+      gateway: displayUrl(url),
+      detail: `the ${kind} ${cleanNetworkText(name, 100)}`,
+      rule,
+      ...(contact === undefined || !rule.isManaged ? {} : { contact }),
+    };
+  }
+}
+
+const ENVELOPE = ['jsonrpc', 'id', 'method', 'params'];
+const PARAMS = 3;
+const TOOLS_CHANGED = listChanged('tools');
+
+function isJudged(name: string | undefined): name is string {
+  return name !== undefined && name.length <= MOST_NAME_CHARACTERS;
+}
+
+/** The delivery of a message that is not sent. */
+function refused(failure: Failure): Delivery {
+  return { ...DONE, done: Promise.resolve(failure) };
+}
