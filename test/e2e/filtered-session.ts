@@ -99,7 +99,8 @@ async function startLegacyGateway(replies: 'json' | 'sse') {
       const { message } = received;
       const result = resultFor(message, gateway.tools);
       const isRequest = message.id !== undefined && message.method !== undefined;
-      if (replies === 'json' || !isRequest || result === undefined) answer(received, response, result);
+      if (replies === 'json' || !isRequest || result === undefined)
+        answer(received, response, result);
       else sendSse(response, { jsonrpc: '2.0', id: message.id, result });
     })),
   };
