@@ -23,6 +23,7 @@ const entries = [
   'src/bridge/adapters.ts',
   'src/bridge/filter/filtering-gateway.ts',
   'src/bridge/gateway-cache/cache.ts',
+  'src/settings/policy/policy.ts',
   'src/transport/explain-refusal.ts',
   'src/transport/http-sse.ts',
   'src/http/certificate.ts',

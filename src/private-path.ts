@@ -24,9 +24,10 @@ export class UnusableFile extends Error {}
 
 /**
  * `trusted`: others must not be able to change it. `secret`: nor to read it. `output`: as `trusted`,
- * but it may be missing, and a file that is open to others is closed to them.
+ * but it may be missing, and a file that is open to others is closed to them. `managed`: only root
+ * can change it, so not even this user.
  */
-type Purpose = 'trusted' | 'secret' | 'output';
+type Purpose = 'trusted' | 'secret' | 'output' | 'managed';
 
 interface PrivatePath {
   /** Absolute, with every link followed. */
@@ -62,12 +63,14 @@ export function checkPath(path: string, purpose: Purpose): PrivatePath {
   const own = process.geteuid?.();
   const judge = (at: string, stats: Stats, isShared: boolean) => {
     // Most are like this, and a start has no time to lose.
-    const isClosed = (stats.mode & 0o022) === 0 && (stats.uid === own || stats.uid === 0);
+    const isOwner = stats.uid === 0 || (stats.uid === own && purpose !== 'managed');
+    const isClosed = (stats.mode & 0o022) === 0 && isOwner;
     if (isClosed && stats.isDirectory()) return;
     const problem = problemOf(at, stats, purpose, isShared);
     if (problem === undefined) return;
     const { isFixed, words, remedy } = problem;
-    if (!isFixed && !isOnReadOnlyMount(at)) throw new UnusableFile(`${words}; ${remedy}`);
+    const isLasting = purpose !== 'managed' && isOnReadOnlyMount(at);
+    if (!isFixed && !isLasting) throw new UnusableFile(`${words}; ${remedy}`);
     warning ??= words;
   };
   const rest = (path.startsWith('/') ? path : `${process.cwd()}/${path}`).split('/');
@@ -152,7 +155,7 @@ export function openPrivate(
  */
 export function readPrivate(
   path: string,
-  purpose: 'trusted' | 'secret',
+  purpose: Exclude<Purpose, 'output'>,
   warn: (words: string) => void,
   limitBytes = Number.POSITIVE_INFINITY,
 ): Buffer {
@@ -174,7 +177,7 @@ export function readPrivate(
 }
 
 /** Whether it is a pipe, whose reading may wait for what writes it. Throws UnusableFile. */
-export function isPipe(path: string, purpose: 'trusted' | 'secret'): boolean {
+export function isPipe(path: string, purpose: Exclude<Purpose, 'output'>): boolean {
   try {
     return checkPath(path, purpose).stats?.isFIFO() ?? false;
   } catch (error) {
@@ -205,14 +208,19 @@ function problemOf(
   const isFolder = stats.isDirectory();
   const kind = isFolder ? 'folder' : stats.isSymbolicLink() ? 'link' : 'file';
   const own = process.geteuid?.();
-  const move = 'use a path that only you can write to';
-  if (uid !== own && !isTrustedUser(uid)) {
-    return { words: `the ${kind} ${at} belongs to another user (uid ${uid})`, remedy: move };
+  const isManaged = purpose === 'managed';
+  const move = isManaged
+    ? 'ask your administrator to give it to root, and to no one else'
+    : 'use a path that only you can write to';
+  if ((isManaged || uid !== own) && !isTrustedUser(uid)) {
+    const owner = uid === own ? 'you' : 'another user';
+    return { words: `the ${kind} ${at} belongs to ${owner} (uid ${uid})`, remedy: move };
   }
+  const isOpen = isManaged ? (mode & 0o022) !== 0 : othersCanWrite(stats);
   const chmod = (change: string) =>
     uid === own || own === 0 ? `run: chmod ${change} ${shellWord(at)}` : move;
   if (isFolder) {
-    if (!othersCanWrite(stats) || isSharedFolder(stats)) return undefined;
+    if (!isOpen || (isSharedFolder(stats) && !isManaged)) return undefined;
     return { words: `other users can write to the folder ${at}`, remedy: chmod('go-w') };
   }
   if (stats.isFile() && isShared && stats.nlink > 1) {
@@ -222,7 +230,7 @@ function problemOf(
   // A device such as /dev/null is open to all.
   if (purpose === 'output' || !(stats.isFile() || stats.isFIFO())) return undefined;
   const words = `the file ${at} is open to other users`;
-  if (othersCanWrite(stats)) {
+  if (isOpen) {
     return { words, remedy: chmod(purpose === 'secret' ? '600' : 'go-w') };
   }
   // A pipe is made for one reader, with the mode of any file.

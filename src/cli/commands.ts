@@ -10,6 +10,7 @@ import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
+import { toolsCommand } from './commands/tools.ts';
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
@@ -20,6 +21,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(loginCommand)
     .command(logoutCommand)
     .command(statusCommand)
+    .command(toolsCommand)
     .command(doctorCommand)
     .command(sandboxCommand)
     .command(demoCommand)
@@ -42,7 +44,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
 }
 
 /** The commands that want a word after their name. */
-const WANTING = [loginCommand, logoutCommand, explainCommand, uninstallCommand];
+const WANTING = [loginCommand, logoutCommand, toolsCommand, explainCommand, uninstallCommand];
 
 /**
  * yargs counts `non-option arguments` where one is missing, and quotes every word that it does not

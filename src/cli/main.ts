@@ -11,6 +11,7 @@ const COMMANDS = new Set([
   'logout',
   'sandbox',
   'status',
+  'tools',
   'uninstall',
 ]);
 

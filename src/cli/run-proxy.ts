@@ -82,7 +82,11 @@ function filtered(gateway: Transport, settings: ProxySettings): Transport {
   if (settings.filters.length === 0) return gateway;
   // Not import(): the client's first message would have to wait.
   const { FilteringGateway }: typeof Filtering = require('../bridge/filter/filtering-gateway.ts');
-  return new FilteringGateway(gateway, settings);
+  const contact = settings.policy?.contact;
+  return new FilteringGateway(gateway, {
+    ...settings,
+    ...(contact === undefined ? {} : { contact }),
+  });
 }
 
 function exit(code: number): void {

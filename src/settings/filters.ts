@@ -1,7 +1,7 @@
 import { UsageError } from './options.ts';
 
 /** What a filter can be about. Tools and prompts go by their name, resources by their URI. */
-export const KINDS = ['tool', 'prompt', 'resource'] as const;
+const KINDS = ['tool', 'prompt', 'resource'] as const;
 export type Kind = (typeof KINDS)[number];
 
 /** A pattern for names: `*` is any run of characters, `?` is any one; all others are themselves. */

@@ -105,13 +105,6 @@ export const PROXY_OPTIONS = {
     type: 'boolean',
     describe: 'Block tools that are destructive by their annotations',
   },
-  'audit-log': {
-    type: 'string',
-    requiresArg: true,
-    path: true,
-    value: 'FILE',
-    describe: 'Append a JSON line to this file for each call',
-  },
   'allow-http': {
     type: 'boolean',
     describe: 'Allow unencrypted http:// to other hosts (exposes the key)',
@@ -208,3 +201,12 @@ export const PROXY_OPTIONS = {
 } as const satisfies Record<string, Option>;
 
 export type OptionName = keyof typeof PROXY_OPTIONS;
+
+/** How many words yargs may take for each option that can be repeated: without it, all that follow. */
+export function oneValueEach(): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    Object.entries<Option>(PROXY_OPTIONS).flatMap(([name, { array }]) =>
+      array ? [[name, 1]] : [],
+    ),
+  );
+}

@@ -5,6 +5,8 @@ import { LOG_LEVELS, type LogLevel } from '../log.ts';
 import { type Filter, filterOf } from './filters.ts';
 import { checkedKeyHeader, headerLines, readHeaders } from './headers.ts';
 import { type OptionName, UsageError } from './options.ts';
+import type { Policy } from './policy/policy.ts';
+import { readPolicy } from './policy/policy-file.ts';
 import { fromEnvironment, readCommandLine } from './read-options.ts';
 
 const TRANSPORTS = ['auto', 'http', 'sse'] as const;
@@ -25,6 +27,8 @@ export interface ProxySettings extends KeySources {
   readonly maxMessageBytes: number;
   /** What the client may see and use: what all of them let through. */
   readonly filters: readonly Filter[];
+  /** What the organization has set for this computer. */
+  readonly policy?: Policy;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
   /** About files of the options that were read all the same; the routes add to them. */
@@ -42,16 +46,25 @@ export function readProxySettings(argv: readonly string[], env: NodeJS.ProcessEn
   return toSettings(url, given, env);
 }
 
-/** Settings from a URL or built-in name and the options that were given, by name. Throws UsageError. */
+/**
+ * Settings from a URL or built-in name and the options that were given, by name, as far as the
+ * organization's policy allows them; `policy` is null where nothing is sent. Throws UsageError.
+ */
 export function toSettings(
   gateway: string,
   given: Readonly<Record<string, unknown>>,
   env: NodeJS.ProcessEnv,
+  policy: Policy | undefined | null = policyOfThisComputer(),
 ): ProxySettings {
-  const all = (name: OptionName): string[] => {
+  const own = (name: OptionName): string[] => {
     const value = given[name] ?? fromEnvironment(name, env);
     if (value === undefined) return [];
     return (Array.isArray(value) ? value : [value]).map(String);
+  };
+  const all = (name: OptionName): readonly string[] => {
+    const values = policy?.valuesOf(name, own(name)) ?? own(name);
+    if ('why' in values) throw new UsageError(values.why);
+    return values;
   };
   const last = (name: OptionName): string | undefined => {
     const value = all(name).at(-1);
@@ -70,14 +83,19 @@ export function toSettings(
     readHeaders(lines, env, keyHeaderNames(keyHeader));
   const fileHeaders = headersIn(headerLines(last('header-file'), warnOf('--header-file')));
   const ownHeaders = headersIn(all('header'));
-  const filter = filterOf(all, false);
+  const filters = [filterOf(all, false), policy?.filter].filter((filter) => filter !== undefined);
+  const url = endpoint(gateway, last('allow-http') === 'true', last('integrations'));
+  const headers = new Map([...fileHeaders, ...ownHeaders]);
+  const keyEnv = last('key-env') ?? 'MCP_LATCHKEY_API_KEY';
+  const refusal = policy?.refusalOf(url, headers, keyEnv, env);
+  if (refusal !== undefined) throw new UsageError(refusal);
   return {
-    url: endpoint(gateway, last('allow-http') === 'true', last('integrations')),
-    headers: new Map([...fileHeaders, ...ownHeaders]),
+    url,
+    headers,
     fileHeaders: new Set([...fileHeaders.keys()].filter((name) => !ownHeaders.has(name))),
     ...optional('keyCommand', 'key-command'),
     ...optional('keyFile', 'key-file'),
-    keyEnv: last('key-env') ?? 'MCP_LATCHKEY_API_KEY',
+    keyEnv,
     ...(keyHeader === undefined ? {} : { keyHeader }),
     ...(account === undefined ? {} : { account }),
     timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
@@ -89,7 +107,7 @@ export function toSettings(
     opensServerStream: last('no-server-stream') !== 'true',
     maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
     routes: new Routes({
-      env,
+      env: policy?.environment(env) ?? env,
       connectTimeoutMs: milliseconds('connect-timeout', last('connect-timeout') ?? '10'),
       warnOf,
       ...optional('caFile', 'ca'),
@@ -98,11 +116,20 @@ export function toSettings(
       ...optional('certKeyPassphraseEnv', 'key-pem-passphrase-env'),
     }),
     ...optional('passphraseEnv', 'key-pem-passphrase-env'),
-    filters: filter === undefined ? [] : [filter],
+    filters,
+    ...(policy ? { policy } : {}),
     logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
     ...optional('logFile', 'log-file'),
     warnings,
   };
+}
+
+/** Throws UsageError where there is one that cannot be used. */
+function policyOfThisComputer(): Policy | undefined {
+  const read = readPolicy();
+  if (read === undefined) return undefined;
+  if ('why' in read) throw new UsageError(read.why);
+  return read.policy;
 }
 
 function endpoint(gateway: string, allowsHttp: boolean, integrations: string | undefined): URL {

@@ -7,7 +7,7 @@ import type { GatewayReport, Report } from '../../doctor/report.ts';
 import { conclusionText, findingText, headingText, type TextStyle } from '../../doctor/text.ts';
 import { displayUrl } from '../../failures/url-secrets.ts';
 import { openPrivate, UnusableFile } from '../../private-path.ts';
-import { PROXY_OPTIONS } from '../../settings/options.ts';
+import { oneValueEach, PROXY_OPTIONS } from '../../settings/options.ts';
 import { toSettings } from '../../settings/settings.ts';
 import { Printer } from '../../terminal/printer.ts';
 import { Progress } from '../../terminal/progress.ts';
@@ -49,7 +49,7 @@ export const doctorCommand: CommandModule<object, Arguments> = {
         },
       })
       .options(PROXY_OPTIONS)
-      .nargs('header', 1)
+      .nargs(oneValueEach())
       .group(Object.keys(PROXY_OPTIONS), 'Options of the proxy:'),
   async handler(argv) {
     // Nobody reads on, as behind `| head`.

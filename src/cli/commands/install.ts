@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import type { CommandModule } from 'yargs';
 import type { PlannedChange } from '../../install/install.ts';
-import { PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
+import { oneValueEach, PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
 import { readProxySettings } from '../../settings/settings.ts';
 import { Printer } from '../../terminal/printer.ts';
 import {
@@ -73,7 +73,7 @@ export const installCommand: CommandModule<object, InstallArguments> = {
         ...SHARED_OPTIONS,
       })
       .options(PROXY_OPTIONS)
-      .nargs('header', 1)
+      .nargs(oneValueEach())
       .group(Object.keys(PROXY_OPTIONS), 'Options of the proxy, for the entry:'),
   handler: (args) => reportingErrors(args.json, () => install(args)),
 };

@@ -24,7 +24,7 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
         'allow-http': { type: 'boolean', describe: 'the URL is plain http://' },
       }),
   async handler(argv) {
-    const { url, account = DEFAULT_ACCOUNT } = toSettings(argv.url, argv, process.env);
+    const { url, account = DEFAULT_ACCOUNT } = toSettings(argv.url, argv, process.env, null);
     const { readKey, removeKey } = await import('../../auth/keychain.ts');
     const place = `for ${url.origin}${url.pathname}, account ${account}`;
     // A keychain that is locked says of every key that there is nothing to remove.
