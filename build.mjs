@@ -22,6 +22,7 @@ const entries = [
   'src/auth/keychain-child.ts',
   'src/bridge/adapters.ts',
   'src/bridge/gateway-cache/cache.ts',
+  'src/trace/session-watch.ts',
   'src/transport/explain-refusal.ts',
   'src/transport/http-sse.ts',
   'src/http/certificate.ts',

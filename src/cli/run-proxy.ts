@@ -5,16 +5,19 @@ import { CachingGateway } from '../bridge/gateway-cache/caching-gateway.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { createLog } from '../log.ts';
-import { openPrivate, UnusableFile } from '../private-path.ts';
+import { UnusableFile } from '../private-path.ts';
+import { openRotated } from '../rotated-file.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
+import type { SessionWatch } from '../trace/session-watch.ts';
 import { ownCacheFolder } from './compile-cache.ts';
 
 /**
  * Runs the proxy between stdin and stdout until the client closes stdin or a signal comes, and then
  * exits with 0; with 1 when stdout cannot be written; at once, with 128 + N, by a second signal N.
+ * `watch` is told of all that passes, where that is recorded or logged.
  */
-export function runProxy(settings: ProxySettings): void {
+export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
   const secrets = new Secrets((keys) => {
     // Not import(), which would make every line of the log wait for its turn.
     const { matcherFor }: typeof ConfiguredSecrets = require('../auth/configured-secrets.ts');
@@ -22,7 +25,7 @@ export function runProxy(settings: ProxySettings): void {
   });
   let stderr: NodeJS.WriteStream | undefined;
   let { logFile } = settings;
-  const log = createLog(settings.logLevel, (text) => {
+  const write = (text: string) => {
     const line = secrets.mask(text);
     // The client may close its end; the log is not worth the session.
     stderr ??= process.stderr.on('error', () => {});
@@ -38,7 +41,9 @@ export function runProxy(settings: ProxySettings): void {
       stderr.write(`mcp-latchkey: --log-file: ${why}, so the log is here only.\n`);
       logFile = undefined;
     }
-  });
+  };
+  const log = createLog(settings.logLevel, write, watch?.onLogLine);
+  watch?.begin(secrets, log);
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const keys = new CachedKeyProvider(settings, process.env, log, secrets);
@@ -55,6 +60,7 @@ export function runProxy(settings: ProxySettings): void {
     maxMessageBytes,
     secrets,
     log,
+    observer: watch,
   });
   let exitCode = 0;
   // The client reads nothing more, so there is no use in waiting for replies.
@@ -72,7 +78,10 @@ export function runProxy(settings: ProxySettings): void {
   }
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
   for (const line of new Set(settings.warnings)) log.warn(line);
-  void proxy.run().finally(() => exit(exitCode));
+  void proxy
+    .run()
+    .finally(() => watch?.end())
+    .finally(() => exit(exitCode));
 }
 
 function exit(code: number): void {
@@ -84,9 +93,12 @@ function exit(code: number): void {
   process.exit(code);
 }
 
+/** How large a log file gets, and how many of them there are. */
+const LOG_ROTATION = { limitBytes: 10 * 1024 * 1024, files: 3 };
+
 /** Readable by the user alone: the log quotes what the gateway said. */
 function appendPrivately(file: string, line: string): void {
-  const { fd } = openPrivate(file, 'output');
+  const fd = openRotated(file, Buffer.byteLength(line), LOG_ROTATION);
   try {
     writeFileSync(fd, line);
   } finally {

@@ -162,6 +162,25 @@ export const PROXY_OPTIONS = {
     value: 'FILE',
     describe: 'Also append the log to this file',
   },
+  trace: {
+    type: 'string',
+    requiresArg: true,
+    path: true,
+    value: 'FILE',
+    describe: 'Record the session in this file',
+  },
+  'trace-bodies': {
+    type: 'string',
+    requiresArg: true,
+    value: 'HOW',
+    describe: 'Record of each message: none, heads (4 KiB) or all [default: heads]',
+  },
+  'trace-max-bytes': {
+    type: 'string',
+    requiresArg: true,
+    value: 'BYTES',
+    describe: 'Largest size of the record, oldest first out [default: 67108864]',
+  },
 } as const satisfies Record<string, Option>;
 
 export type OptionName = keyof typeof PROXY_OPTIONS;

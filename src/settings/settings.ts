@@ -7,6 +7,7 @@ import { type OptionName, UsageError } from './options.ts';
 import { fromEnvironment, readCommandLine } from './read-options.ts';
 
 const TRANSPORTS = ['auto', 'http', 'sse'] as const;
+const TRACE_BODIES = ['none', 'heads', 'all'] as const;
 
 /** `url` has the integration filter in its query. */
 export interface ProxySettings extends KeySources {
@@ -24,6 +25,10 @@ export interface ProxySettings extends KeySources {
   readonly maxMessageBytes: number;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
+  /** Where the session is recorded. */
+  readonly traceFile?: string;
+  readonly traceBodies: (typeof TRACE_BODIES)[number];
+  readonly traceMaxBytes: number;
   /** About files of the options that were read all the same; the routes add to them. */
   readonly warnings: readonly string[];
 }
@@ -96,6 +101,9 @@ export function toSettings(
     ...optional('passphraseEnv', 'key-pem-passphrase-env'),
     logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
     ...optional('logFile', 'log-file'),
+    ...optional('traceFile', 'trace'),
+    traceBodies: oneOf('trace-bodies', TRACE_BODIES, last('trace-bodies') ?? 'heads'),
+    traceMaxBytes: bytes('trace-max-bytes', last('trace-max-bytes') ?? '67108864'),
     warnings,
   };
 }

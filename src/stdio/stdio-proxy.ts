@@ -57,6 +57,16 @@ interface InFlight {
   token: string | undefined | null;
 }
 
+/** Watches what the client and this program send each other. */
+export interface StdioObserver {
+  /** The client has sent this. */
+  received(message: Message | Unusable): void;
+  /** A request of the client's gets this reply; undefined for none, since it was cancelled. */
+  answered(request: Request, reply: Buffer | undefined): void;
+  /** The client gets this, which is not a reply to a request. */
+  sent(message: Message): void;
+}
+
 export interface StdioProxyOptions {
   readonly input: Readable;
   readonly output: Writable;
@@ -65,6 +75,8 @@ export interface StdioProxyOptions {
   /** What reaches the client in no error. */
   readonly secrets: Secrets;
   readonly log: Log;
+  /** Told of what passes. Must not throw. */
+  readonly observer?: StdioObserver | undefined;
 }
 
 /**
@@ -79,6 +91,7 @@ export class StdioProxy {
   readonly #maxMessageBytes: number;
   readonly #secrets: Secrets;
   readonly #log: Log;
+  readonly #watcher: StdioObserver | undefined;
   readonly #inFlight = new Set<InFlight>();
   readonly #sendings = new Set<Delivery>();
   readonly #tasks = new TaskTokens();
@@ -93,6 +106,7 @@ export class StdioProxy {
     this.#maxMessageBytes = options.maxMessageBytes;
     this.#secrets = options.secrets;
     this.#log = options.log;
+    this.#watcher = options.observer;
     this.#stopped = new Promise((resolve) => {
       this.#onStop = resolve;
     });
@@ -190,11 +204,13 @@ export class StdioProxy {
   #tooLong(head: Buffer, tail: Buffer): void {
     const error = tooLargeError(this.#maxMessageBytes);
     this.#log.warn(`a message from the client is not sent: ${error.message}`);
+    this.#watcher?.received({ kind: 'unusable', why: error.message, code: undefined });
     const id = salvageRequestId(head, tail);
     if (id !== undefined) this.#write(errorResponse(id, error));
   }
 
   #take(message: Message | Unusable, answer: Answer): void {
+    this.#watcher?.received(message);
     if (message.kind === 'unusable') this.#refuse(message, answer);
     else if (message.kind === 'request') this.#request(message, answer);
     else if (isCancellation(message)) this.#cancel(message);
@@ -300,8 +316,10 @@ export class StdioProxy {
   #fromGateway(message: Message, own: InFlight | undefined): void {
     if (message.kind !== 'response') {
       const token = progressTokenIn(message);
-      if (token === undefined || this.#mayProgress(token)) this.#write(message.bytes);
-      else this.#log.debug('dropped progress of a request that is over or was never made');
+      if (token === undefined || this.#mayProgress(token)) {
+        this.#watcher?.sent(message);
+        this.#write(message.bytes);
+      } else this.#log.debug('dropped progress of a request that is over or was never made');
       return;
     }
     const key = message.id?.key;
@@ -325,7 +343,9 @@ export class StdioProxy {
   }
 
   #answer(inFlight: InFlight, reply: Buffer | undefined): void {
-    if (this.#inFlight.delete(inFlight)) inFlight.answer(reply);
+    if (!this.#inFlight.delete(inFlight)) return;
+    this.#watcher?.answered(inFlight.request, reply);
+    inFlight.answer(reply);
   }
 
   /** The newest, should a client have used an id twice. */
