@@ -10,6 +10,7 @@ import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
+import { traceCommand } from './commands/trace.ts';
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
@@ -23,6 +24,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(doctorCommand)
     .command(sandboxCommand)
     .command(demoCommand)
+    .command(traceCommand)
     .command(explainCommand)
     .command(installCommand)
     .command(uninstallCommand)
@@ -42,7 +44,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
 }
 
 /** The commands that want a word after their name. */
-const WANTING = [loginCommand, logoutCommand, explainCommand, uninstallCommand];
+const WANTING = [loginCommand, logoutCommand, explainCommand, uninstallCommand, traceCommand];
 
 /**
  * yargs counts `non-option arguments` where one is missing, and quotes every word that it does not

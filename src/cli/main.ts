@@ -12,6 +12,7 @@ const COMMANDS = new Set([
   'logout',
   'sandbox',
   'status',
+  'trace',
   'uninstall',
 ]);
 

@@ -112,3 +112,35 @@ export interface ReceivedLine extends Line, Envelope, Content {
   readonly type: 'received';
   readonly http: number;
 }
+
+/** A line of the log, of any level. */
+interface LogLine extends Line {
+  readonly type: 'log';
+  readonly level: 'error' | 'warn' | 'info' | 'debug';
+  readonly text: string;
+}
+
+/** A sign-in or the refresh of a token. Nothing writes it yet. */
+interface AuthLine extends Line {
+  readonly type: 'auth';
+  readonly event: 'sign-in' | 'refresh';
+  readonly isOk: boolean;
+  readonly tookMs?: number;
+}
+
+/** Lines that are missing, since the disk was too slow. */
+interface DroppedLine extends Line {
+  readonly type: 'dropped';
+  readonly lines: number;
+}
+
+export type TraceLine =
+  | RunLine
+  | StdioLine
+  | CancelledLine
+  | ConnectionLine
+  | HttpLine
+  | ReceivedLine
+  | LogLine
+  | AuthLine
+  | DroppedLine;
