@@ -41,7 +41,7 @@ export function stepsOf(run: TraceRun): Session {
   const messages = new Map(
     run.map((line) => [line.n, line as { message?: unknown; head?: unknown }]),
   );
-  const whole = (line: TraceLine) => {
+  const complete = (line: TraceLine) => {
     const same = 'as' in line && line.as !== undefined ? messages.get(line.as) : undefined;
     const { message, head } = same ?? {};
     return {
@@ -50,12 +50,15 @@ export function stepsOf(run: TraceRun): Session {
       ...(head !== undefined && { head }),
     };
   };
-  const loose = run.flatMap((line) => loosely(line).map((step) => ({ ...step, line })));
+  const loose = run.flatMap((line) => {
+    const whole = complete(line);
+    return loosely(line).map((step) => ({ ...step, line, whole }));
+  });
   loose.sort((a, b) => a.ms - b.ms || a.line.n - b.line.n);
   const calls: Call[] = [];
   const open = new Map<string, Call>();
   const byHttp = new Map<number, Call | undefined>();
-  const steps = loose.map(({ line, begins, ends, ...step }): Step => {
+  const steps = loose.map(({ line, whole, begins, ends, ...step }): Step => {
     const id = 'id' in line && line.id !== undefined ? String(line.id) : undefined;
     let call = id === undefined ? undefined : open.get(id);
     if (begins && id !== undefined) {
@@ -75,7 +78,7 @@ export function stepsOf(run: TraceRun): Session {
       if (typeof tookMs === 'number') call.tookMs = tookMs;
     }
     if (call !== undefined && step.isFailure) call.isFailure = true;
-    return { ...step, call: call?.number, edge, line: whole(line) };
+    return { ...step, call: call?.number, edge, line: whole };
   });
   return { steps, calls };
 }
@@ -188,7 +191,7 @@ function clean(text: unknown, most = 200): string {
 }
 
 /** Milliseconds in words. */
-export function duration(ms: number): string {
+function duration(ms: number): string {
   return ms >= 10_000
     ? `${(ms / 1000).toFixed(1)} s`
     : `${ms >= 100 ? Math.round(ms) : Math.round(ms * 10) / 10} ms`;

@@ -1,8 +1,10 @@
+import { closeSync, ftruncateSync, writeFileSync } from 'node:fs';
 import type { CommandModule } from 'yargs';
 import { redactionFor } from '../../doctor/doctor.ts';
-import { UnusableFile } from '../../private-path.ts';
+import { openPrivate, UnusableFile } from '../../private-path.ts';
 import { UsageError } from '../../settings/options.ts';
 import { Printer } from '../../terminal/printer.ts';
+import { tracePage } from '../../trace/page.ts';
 import { readTrace, type TraceRun } from '../../trace/read-trace.ts';
 import { redactedRun } from '../../trace/redact-trace.ts';
 import { stepsOf } from '../../trace/steps.ts';
@@ -15,6 +17,7 @@ interface Arguments {
   tool?: string | undefined;
   failed: boolean;
   slowerThan?: string | undefined;
+  html?: string | undefined;
   redact: boolean;
 }
 
@@ -41,6 +44,12 @@ export const traceCommand: CommandModule<object, Arguments> = {
           value: 'NUMBER',
           describe: 'Which run, 1 = the oldest [default: the newest]',
         } as const,
+        html: {
+          type: 'string',
+          requiresArg: true,
+          value: 'PAGE',
+          describe: 'Write a page to look at in a browser instead',
+        } as const,
         redact: {
           type: 'boolean',
           default: false,
@@ -61,6 +70,7 @@ export const traceCommand: CommandModule<object, Arguments> = {
     const chosen = runs[number - 1];
     if (chosen === undefined) return fail(`${argv.file} has ${runs.length} runs`);
     const run = argv.redact ? redacted(chosen) : chosen;
+    if (argv.html !== undefined) return writePage(argv.html, tracePage(run, argv.redact));
     const { method, tool, failed, slowerThan } = argv;
     const slowerThanMs = slowerThan === undefined ? undefined : count('slower-than', slowerThan);
     const session = stepsOf(run);
@@ -75,6 +85,25 @@ export const traceCommand: CommandModule<object, Arguments> = {
     }
   },
 };
+
+/** For the user alone. */
+function writePage(file: string, page: string): void {
+  try {
+    const { fd, stats } = openPrivate(file, 'output');
+    try {
+      if (stats.isFile()) ftruncateSync(fd);
+      writeFileSync(fd, page);
+    } finally {
+      closeSync(fd);
+    }
+    process.stderr.write(`The page is in ${file}\n`);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    fail(
+      `--html: ${error instanceof UnusableFile ? message : `${file} cannot be written (${code})`}`,
+    );
+  }
+}
 
 function redacted(run: TraceRun): TraceRun {
   const gateway =
