@@ -28,6 +28,7 @@ import { arrayOf, BatchReplies, wantsReply } from './batch-replies.ts';
 import { LineReader } from './line-reader.ts';
 import { MessageWriter } from './message-writer.ts';
 import { progressTokenIn, progressTokenOf, TaskTokens } from './progress-tokens.ts';
+import type { StdioObserver } from './stdio-observer.ts';
 
 /**
  * How long replies may still come once the client has closed stdin: the MCP SDK sends SIGTERM after
@@ -55,16 +56,6 @@ interface InFlight {
   sending: Delivery | undefined;
   /** Its progress token; null until somebody asks. */
   token: string | undefined | null;
-}
-
-/** Watches what the client and this program send each other. */
-export interface StdioObserver {
-  /** The client has sent this. */
-  received(message: Message | Unusable): void;
-  /** A request of the client's gets this reply; undefined for none, since it was cancelled. */
-  answered(request: Request, reply: Buffer | undefined): void;
-  /** The client gets this, which is not a reply to a request. */
-  sent(message: Message): void;
 }
 
 export interface StdioProxyOptions {

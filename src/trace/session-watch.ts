@@ -11,7 +11,7 @@ import { memberAt, textIn } from '../jsonrpc/json-members.ts';
 import { type Message, type Request, readMessages, type Unusable } from '../jsonrpc/message.ts';
 import type { Log, LogLevel } from '../log.ts';
 import type { ProxySettings } from '../settings/settings.ts';
-import type { StdioObserver } from '../stdio/stdio-proxy.ts';
+import type { StdioObserver } from '../stdio/stdio-observer.ts';
 import type { Exchange } from '../transport/exchange.ts';
 import type { ExchangeOutcome } from '../transport/exchange-outcome.ts';
 import type {
@@ -24,7 +24,7 @@ import type {
   StdioLine,
 } from './records.ts';
 import { type Call, RequestLog } from './request-log.ts';
-import { shownHeaders } from './shown-headers.ts';
+import { ShownHeaders } from './shown-headers.ts';
 import { TraceFile } from './trace-file.ts';
 
 type Writable<Line> = { -readonly [Name in keyof Line]: Line[Name] };
@@ -68,6 +68,11 @@ export class SessionWatch implements StdioObserver {
   readonly #open = new Set<Unnumbered<HttpLine>>();
   /** Connections that were open before there was a log. */
   readonly #early: Unnumbered<ConnectionLine>[] = [];
+  readonly #requestHeaders = new ShownHeaders((id) => this.#sessionLabel(id));
+  readonly #responseHeaders = new ShownHeaders((id) => this.#sessionLabel(id));
+  /** The newest path, and how it is shown. */
+  #path: string | undefined;
+  #shown = '';
   #connectionCount = 0;
   #httpCount = 0;
 
@@ -210,7 +215,7 @@ export class SessionWatch implements StdioObserver {
       http: ++this.#httpCount,
       verb: method,
       path: this.#shownPath(path),
-      requestHeaders: shownHeaders(headers, this.#sessionLabel),
+      requestHeaders: this.#requestHeaders.of(headers),
       bytes: body?.length ?? 0,
     };
     const call = body ? this.#callOf(body, line) : undefined;
@@ -226,7 +231,7 @@ export class SessionWatch implements StdioObserver {
     request.once('response', (response: IncomingMessage) => {
       line.headMs = this.#now();
       line.status = response.statusCode ?? 0;
-      line.responseHeaders = shownHeaders(response.rawHeaders, this.#sessionLabel);
+      line.responseHeaders = this.#responseHeaders.of(response.rawHeaders);
       const begun = response.headers['mcp-session-id'];
       if (typeof begun === 'string') line.session = this.#sessionNumber(begun);
       if (call !== undefined) {
@@ -280,9 +285,16 @@ export class SessionWatch implements StdioObserver {
   }
 
   #shownPath(path: string): string {
+    if (path === this.#path) return this.#shown;
     const url = new URL(path, this.#url.origin);
     const shown = displayUrl(url).slice(url.origin.length);
-    return url.search === '' ? shown : `${shown}?…`;
+    this.#path = path;
+    this.#shown = url.search === '' ? shown : `${shown}?…`;
+    return this.#shown;
+  }
+
+  #sessionLabel(id: string): string {
+    return `[session ${this.#sessionNumber(id)}]`;
   }
 
   #sessionNumber(id: string): number {
@@ -294,8 +306,6 @@ export class SessionWatch implements StdioObserver {
     }
     return number;
   }
-
-  readonly #sessionLabel = (id: string) => `[session ${this.#sessionNumber(id)}]`;
 
   /** Returns the line's number. */
   #add(line: object, message?: Buffer): number {
