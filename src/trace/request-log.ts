@@ -5,7 +5,7 @@ import type { Log } from '../log.ts';
 import type { ConnectionLine, Envelope, HttpLine } from './records.ts';
 
 type Connection = Omit<ConnectionLine, 'n' | 'run'>;
-type Http = Omit<HttpLine, 'n' | 'run'>;
+type Http = Omit<HttpLine, 'n' | 'run' | 'requestHeaders' | 'responseHeaders'>;
 
 /** A request of the client's that has no reply yet. */
 export interface Call {
@@ -59,7 +59,8 @@ export class RequestLog {
     ]);
   }
 
-  http(line: Http): void {
+  /** The headers as JSON. */
+  http(line: Http, requestHeaders: string, responseHeaders = '{}'): void {
     const { verb, path, status, outcome, error, ms, sentMs, headMs, endMs, connection } = line;
     const since = (at: number) => `${Math.round(at - ms)} ms`;
     const what = status === undefined ? 'no answer' : `HTTP ${status}`;
@@ -70,8 +71,8 @@ export class RequestLog {
       ...(headMs === undefined ? [] : [`head after ${since(headMs)}`]),
       ...(endMs === undefined ? [] : [`over after ${since(endMs)}`]),
       ...(connection === undefined ? [] : [`connection ${connection}`]),
-      ...headerWords('request headers', line.requestHeaders),
-      ...headerWords('response headers', line.responseHeaders ?? {}),
+      ...headerWords('request headers', requestHeaders),
+      ...headerWords('response headers', responseHeaders),
     ]);
   }
 
@@ -87,7 +88,9 @@ function wordsFor({ method = '', name, id }: Envelope): string {
   return `${cleanNetworkText(what, 200)} (id ${cleanNetworkText(id ?? '', 50)})`;
 }
 
-function headerWords(what: string, headers: Readonly<Record<string, string>>): string[] {
-  const words = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
+function headerWords(what: string, json: string): string[] {
+  const words = Object.entries<string>(JSON.parse(json)).map(
+    ([name, value]) => `${name}: ${value}`,
+  );
   return words.length === 0 ? [] : [`${what} { ${words.join('; ')} }`];
 }

@@ -14,21 +14,16 @@ import type { ProxySettings } from '../settings/settings.ts';
 import type { StdioObserver } from '../stdio/stdio-observer.ts';
 import type { Exchange } from '../transport/exchange.ts';
 import type { ExchangeOutcome } from '../transport/exchange-outcome.ts';
-import type {
-  CancelledLine,
-  ConnectionLine,
-  Envelope,
-  HttpLine,
-  ReceivedLine,
-  RunLine,
-  StdioLine,
-} from './records.ts';
+import type { CancelledLine, ConnectionLine, Envelope, HttpLine, RunLine } from './records.ts';
 import { type Call, RequestLog } from './request-log.ts';
-import { ShownHeaders } from './shown-headers.ts';
+import { type Shown, ShownHeaders } from './shown-headers.ts';
 import { TraceFile } from './trace-file.ts';
 
 type Writable<Line> = { -readonly [Name in keyof Line]: Line[Name] };
 type Unnumbered<Line> = Omit<Writable<Line>, 'n' | 'run'>;
+
+/** Without its headers. */
+type OpenHttp = Omit<Unnumbered<HttpLine>, 'requestHeaders' | 'responseHeaders'>;
 
 /** A message that passed, to know it again by its bytes. */
 interface Passed {
@@ -65,7 +60,8 @@ export class SessionWatch implements StdioObserver {
   #fromGateway: Passed | undefined;
   readonly #sessions = new Map<string, number>();
   readonly #connections = new WeakMap<Socket, number>();
-  readonly #open = new Set<Unnumbered<HttpLine>>();
+  /** What writes the line of each HTTP request that is not over. */
+  readonly #open = new Set<() => void>();
   /** Connections that were open before there was a log. */
   readonly #early: Unnumbered<ConnectionLine>[] = [];
   readonly #requestHeaders = new ShownHeaders((id) => this.#sessionLabel(id));
@@ -107,8 +103,7 @@ export class SessionWatch implements StdioObserver {
 
   /** Writes what is left, HTTP requests that are still open included. Never rejects. */
   async end(): Promise<void> {
-    for (const line of this.#open) this.#add(line);
-    this.#open.clear();
+    for (const over of this.#open) over();
     await this.#file?.end();
   }
 
@@ -127,8 +122,9 @@ export class SessionWatch implements StdioObserver {
     }
     const { bytes } = message;
     const envelope = envelopeOf(message);
-    const line = { type: 'stdio', to: 'proxy', ms, ...envelope, bytes: bytes.length } as const;
-    const n = this.#add(line satisfies Unnumbered<StdioLine>, bytes);
+    const about = membersOf(envelope);
+    const line = `"type":"stdio","to":"proxy","ms":${ms},${about},"bytes":${bytes.length}`;
+    const n = this.#file?.add(line, bytes) ?? 0;
     this.#fromClient.set(bytes, { n, message, envelope });
     if (this.#fromClient.size > MOST_PASSED) {
       const [oldest] = this.#fromClient.keys();
@@ -144,39 +140,32 @@ export class SessionWatch implements StdioObserver {
     const call = this.#calls.get(request.id.key);
     this.#calls.delete(request.id.key);
     this.#fromClient.delete(request.bytes);
-    const { method, name } = call?.envelope ?? envelopeOf(request);
-    const envelope = { id: request.id.raw, ...named(method, name) };
+    const envelope = call?.envelope ?? envelopeOf(request);
     const { attempts = 0 } = call ?? {};
     const tookMs = rounded(ms - (call?.ms ?? ms));
     if (reply === undefined) {
-      const line: Unnumbered<CancelledLine> = {
-        type: 'cancelled',
-        ms,
-        kind: 'request',
-        ...envelope,
-      };
-      this.#add(line);
-      this.#log?.cancelled(line, tookMs);
+      this.#add({ type: 'cancelled', ms, ...envelope } satisfies Unnumbered<CancelledLine>);
+      this.#log?.cancelled(envelope, tookMs);
       return;
     }
     const kind = isErrorReply(reply) ? 'error' : 'result';
-    const told = { type: 'stdio', to: 'client', ms, kind, ...envelope, tookMs, attempts } as const;
-    this.#toClient(told, reply);
+    const about = membersOf({ ...envelope, kind });
+    this.#toClient(`"ms":${ms},${about},"tookMs":${tookMs},"attempts":${attempts}`, reply);
     if (call !== undefined) this.#log?.answered(call, kind, tookMs, reply);
   }
 
   sent(message: Message): void {
-    const told = { type: 'stdio', to: 'client', ms: this.#now(), ...envelopeOf(message) } as const;
-    this.#toClient(told, message.bytes);
+    this.#toClient(`"ms":${this.#now()},${membersOf(envelopeOf(message))}`, message.bytes);
   }
 
-  #toClient(told: Omit<Unnumbered<StdioLine>, 'bytes'>, bytes: Buffer): void {
+  /** `members`: of a `StdioLine`, as JSON. */
+  #toClient(members: string, bytes: Buffer): void {
     const same = this.#fromGateway;
     this.#fromGateway = undefined;
-    const line = { ...told, bytes: bytes.length };
+    const line = `"type":"stdio","to":"client",${members},"bytes":${bytes.length}`;
     if (same !== undefined && isEqual(same.message.bytes, bytes)) {
-      this.#add({ ...line, as: same.n });
-    } else this.#add(line, bytes);
+      this.#file?.add(`${line},"as":${same.n}`);
+    } else this.#file?.add(line, bytes);
   }
 
   #onConnection({ host, tcp, opening }: ConnectionBegun): void {
@@ -209,20 +198,20 @@ export class SessionWatch implements StdioObserver {
 
   #onRequest({ request, method, options, handler }: RequestBegun): void {
     const { body, path, headers } = options;
-    const line: Unnumbered<HttpLine> = {
+    const requestHeaders = this.#requestHeaders.of(headers);
+    let responseHeaders: Shown | undefined;
+    const line: OpenHttp = {
       type: 'http',
       ms: this.#now(),
       http: ++this.#httpCount,
       verb: method,
       path: this.#shownPath(path),
-      requestHeaders: this.#requestHeaders.of(headers),
       bytes: body?.length ?? 0,
     };
     const call = body ? this.#callOf(body, line) : undefined;
     if (call !== undefined) line.attempt = ++call.attempts;
     const at = headers.indexOf('mcp-session-id');
     if (at >= 0) line.session = this.#sessionNumber(headers[at + 1] ?? '');
-    this.#open.add(line);
     request.once('socket', (socket) => {
       line.sentMs = this.#now();
       const connection = this.#connections.get(socket);
@@ -231,36 +220,47 @@ export class SessionWatch implements StdioObserver {
     request.once('response', (response: IncomingMessage) => {
       line.headMs = this.#now();
       line.status = response.statusCode ?? 0;
-      line.responseHeaders = this.#responseHeaders.of(response.rawHeaders);
-      const begun = response.headers['mcp-session-id'];
-      if (typeof begun === 'string') line.session = this.#sessionNumber(begun);
+      responseHeaders = this.#responseHeaders.of(response.rawHeaders);
+      const begun = sessionOf(response.rawHeaders);
+      if (begun !== undefined) line.session = this.#sessionNumber(begun);
       if (call !== undefined) {
         call.status = line.status;
         call.session = line.session;
       }
     });
     const exchange = asExchange(handler);
-    const over = (outcome?: ExchangeOutcome) => {
-      if (!this.#open.delete(line)) return;
-      line.endMs = this.#now();
+    let outcome: ExchangeOutcome | undefined;
+    let isClosed = false;
+    const over = () => {
+      if (!this.#open.delete(over)) return;
       if (outcome !== undefined) describe(outcome, line);
-      this.#add(line, line.as === undefined ? (body ?? undefined) : undefined);
-      this.#log?.http(line);
+      const json = JSON.stringify(line).slice(1, -1);
+      const answer =
+        responseHeaders === undefined ? '' : `,"responseHeaders":${responseHeaders.json}`;
+      const members = `${json},"requestHeaders":${requestHeaders.json}${answer}`;
+      this.#file?.add(members, line.as === undefined ? (body ?? undefined) : undefined);
+      this.#log?.http(line, requestHeaders.json, responseHeaders?.json);
     };
-    if (exchange === undefined) request.once('close', () => over());
-    else {
-      exchange.onReceived = (message) => this.#onReceived(message, line);
-      const lastByte = new Promise((resolve) => request.once('close', resolve));
-      void exchange.ended.then(async (outcome) => {
-        // An event stream may go on after the reply; a connection that is kept has no end.
-        if (outcome.kind === 'replied' || outcome.kind === 'accepted') await lastByte;
-        over(outcome);
-      });
-    }
+    this.#open.add(over);
+    request.once('close', () => {
+      isClosed = true;
+      line.endMs = this.#now();
+      if (exchange === undefined || outcome !== undefined) over();
+    });
+    if (exchange === undefined) return;
+    exchange.onReceived = (message) => this.#onReceived(message, line.http);
+    void exchange.ended.then((end) => {
+      outcome = end;
+      // An event stream may go on after the reply.
+      if (isClosed || (end.kind !== 'replied' && end.kind !== 'accepted')) {
+        line.endMs ??= this.#now();
+        over();
+      }
+    });
   }
 
   /** The client's request that a body is for. Adds to `line` which message the body is. */
-  #callOf(body: Buffer, line: Unnumbered<HttpLine>): Call | undefined {
+  #callOf(body: Buffer, line: OpenHttp): Call | undefined {
     const passed = this.#fromClient.get(body);
     // A copy, since reading may change it.
     const message = passed?.message ?? readMessages(Buffer.from(body)).messages[0];
@@ -276,12 +276,12 @@ export class SessionWatch implements StdioObserver {
     return call;
   }
 
-  #onReceived(message: Message, { http }: Unnumbered<HttpLine>): void {
+  #onReceived(message: Message, http: number): void {
     const { bytes } = message;
     const envelope = envelopeOf(message);
-    const line = { type: 'received', ms: this.#now(), http, ...envelope } as const;
-    const told = { ...line, bytes: bytes.length } satisfies Unnumbered<ReceivedLine>;
-    this.#fromGateway = { n: this.#add(told, bytes), message, envelope };
+    const about = `"ms":${this.#now()},"http":${http},${membersOf(envelope)}`;
+    const n = this.#file?.add(`"type":"received",${about},"bytes":${bytes.length}`, bytes) ?? 0;
+    this.#fromGateway = { n, message, envelope };
   }
 
   #shownPath(path: string): string {
@@ -307,9 +307,8 @@ export class SessionWatch implements StdioObserver {
     return number;
   }
 
-  /** Returns the line's number. */
-  #add(line: object, message?: Buffer): number {
-    return this.#file?.add(JSON.stringify(line).slice(1, -1), message) ?? 0;
+  #add(line: object): void {
+    this.#file?.add(JSON.stringify(line).slice(1, -1));
   }
 
   #now(): number {
@@ -342,6 +341,20 @@ const NAMED: ReadonlyMap<string, string> = new Map([
   ['resources/read', 'uri'],
 ]);
 
+/** As JSON, without braces. */
+function membersOf(envelope: Envelope): string {
+  return JSON.stringify(envelope).slice(1, -1);
+}
+
+/** `Mcp-Session-Id` in a head, whose names and values come by turns. */
+function sessionOf(raw: readonly string[]): string | undefined {
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    const name = raw[at] as string;
+    if (name.length === 14 && name.toLowerCase() === 'mcp-session-id') return raw[at + 1];
+  }
+  return undefined;
+}
+
 function named(method: string | undefined, name: string | undefined): Pick<Envelope, 'method'> {
   return { ...(method !== undefined && { method }), ...(name !== undefined && { name }) };
 }
@@ -354,7 +367,7 @@ function isEqual(one: Buffer, other: Buffer): boolean {
   return one === other || (one.length === other.length && one.equals(other));
 }
 
-function describe(outcome: ExchangeOutcome, line: Unnumbered<HttpLine>): void {
+function describe(outcome: ExchangeOutcome, line: OpenHttp): void {
   line.outcome = outcome.kind;
   if (outcome.kind === 'not-mcp') line.error = outcome.what;
   if (outcome.kind === 'transport-error' || outcome.kind === 'bug') {

@@ -5,6 +5,11 @@ const REQUEST_ID = /(?:request|trace|correlation)[-_]?(?:id|parent)$|^(?:cf-ray|
 
 const MOST_KNOWN = 1_000;
 
+/** Headers that may be shown, as the JSON of an object. */
+export interface Shown {
+  readonly json: string;
+}
+
 /**
  * Headers as they may be shown: names in lower case; no value of one that carries a credential or a
  * cookie, nor any word in another one that looks like a token. Most are the same each time, so that
@@ -14,7 +19,7 @@ export class ShownHeaders {
   readonly #sessionLabel: (id: string) => string;
   readonly #known = new Map<string, string>();
   #raw: readonly string[] = [];
-  #shown: Readonly<Record<string, string>> = {};
+  #shown: Shown = { json: '{}' };
 
   /** `sessionLabel` says what is shown for the id of a session. */
   constructor(sessionLabel: (id: string) => string) {
@@ -22,12 +27,12 @@ export class ShownHeaders {
   }
 
   /** `raw` has names and values by turns. */
-  of(raw: readonly string[]): Readonly<Record<string, string>> {
+  of(raw: readonly string[]): Shown {
     const before = this.#raw;
     if (raw.length === before.length && raw.every((text, at) => text === before[at])) {
       return this.#shown;
     }
-    const shown: Record<string, string> = {};
+    const shown: Record<string, string> = Object.create(null);
     for (let at = 0; at + 1 < raw.length; at += 2) {
       const name = (raw[at] as string).toLowerCase();
       const value = this.#value(name, raw[at + 1] as string);
@@ -35,8 +40,8 @@ export class ShownHeaders {
       shown[name] = first === undefined ? value : `${first}, ${value}`;
     }
     this.#raw = raw.slice();
-    this.#shown = shown;
-    return shown;
+    this.#shown = { json: JSON.stringify(shown) };
+    return this.#shown;
   }
 
   #value(name: string, value: string): string {
