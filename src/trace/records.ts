@@ -48,7 +48,7 @@ export interface RunLine extends Line {
 }
 
 /** A message on stdio. */
-export interface StdioLine extends Line, Envelope, Content {
+interface StdioLine extends Line, Envelope, Content {
   readonly type: 'stdio';
   readonly to: 'proxy' | 'client';
   /** Of a reply: milliseconds since the request came. */
@@ -108,7 +108,7 @@ export interface HttpLine extends Line, Partial<Envelope>, Content {
 }
 
 /** A message from the gateway, on the answer to an HTTP request. */
-export interface ReceivedLine extends Line, Envelope, Content {
+interface ReceivedLine extends Line, Envelope, Content {
   readonly type: 'received';
   readonly http: number;
 }
