@@ -39,7 +39,9 @@ describe.each(documents)('%s', (document) => {
 it('every entry to paste has exactly this version, so that a newer release does not break it', () => {
   const { version } = JSON.parse(read('package.json'));
   const pasted = documents.flatMap((document) =>
-    all(/-y"?,? "?(mcp-latchkey[^"\s]*)/g, read(document)).map((own) => `${document}: ${own}`),
+    all(/-y"?,? "?--prefer-offline"?,? "?(mcp-latchkey[^"\s]*)/g, read(document)).map(
+      (own) => `${document}: ${own}`,
+    ),
   );
   expect(pasted.length).toBeGreaterThan(10);
   for (const own of pasted) expect(own).toMatch(new RegExp(`: mcp-latchkey@${version}$`));

@@ -69,16 +69,16 @@ function refuseKeyIn(header: string | true, keyHeader: unknown): void {
 
 /**
  * The entry that starts this `version` by npx, and no other: a minor release of 0.x may break what
- * works (Semantic Versioning 2.0.0, 4), and npm starts this one without a registry too. Windows needs `cmd /c` before
- * it: npx is a batch file there, which Node.js no longer starts since CVE-2024-27980. Throws
- * EntryError for words that cmd would change.
+ * works (Semantic Versioning 2.0.0, 4). With `--prefer-offline` npm asks the registry only for what it
+ * does not have yet. Windows needs `cmd /c` before it: npx is a batch file there, which Node.js no
+ * longer starts since CVE-2024-27980. Throws EntryError for words that cmd would change.
  */
 export function npxLaunch(
   version: string,
   words: readonly string[],
   platform: NodeJS.Platform,
 ): Launch {
-  const args = ['-y', `mcp-latchkey@${version}`, ...words];
+  const args = ['-y', '--prefer-offline', `mcp-latchkey@${version}`, ...words];
   if (platform !== 'win32') return { command: 'npx', args };
   return { command: 'cmd', args: ['/c', 'npx', ...args.map(wordForCmd)] };
 }
@@ -98,13 +98,8 @@ function wordForCmd(word: string): string {
     if (/^https?:/.test(word)) return `${word} `;
   }
   throw new EntryError(
-    `Windows' command line would change \`${word}\` on its way through npx. Use --pin, which needs no npx`,
+    `Windows' command line would change \`${word}\` on its way through npx. Leave out --npx`,
   );
-}
-
-/** The entry that starts the copy on this machine, whose script is given, with this Node.js. */
-export function pinnedLaunch(node: string, script: string, words: readonly string[]): Launch {
-  return { command: node, args: [script, ...words] };
 }
 
 /** A name for the gateway: `kindo` for https://api.kindo.ai/v1/mcp. */
