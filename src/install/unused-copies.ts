@@ -1,9 +1,12 @@
 import { execFile } from 'node:child_process';
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { allClients } from './clients.ts';
 import { readConfigFile } from './config-file.ts';
+
+/** Longer than a copy takes to be written. */
+const WRITING_LIMIT_MS = 60 * 60_000;
 
 /**
  * Removes every copy in `copies` that no client's config names and no running process was started
@@ -18,16 +21,21 @@ export async function removeUnusedCopies(copies: string): Promise<string[]> {
   const text = uses.join('\n');
   const removed: string[] = [];
   for (const name of names) {
-    // One that begins with a dot is being written by a process, or was when that was killed.
-    const isUsed = name.startsWith('.') ? text.includes(name.slice(1, -13)) : text.includes(name);
-    if (isUsed) continue;
     const path = join(copies, name);
+    const isUsed = name.startsWith('.') ? await isBeingWritten(path) : text.includes(name);
+    if (isUsed) continue;
     await rm(path, { recursive: true }).then(
       () => removed.push(path),
       () => {},
     );
   }
   return removed;
+}
+
+/** False for what a process left that was killed. */
+async function isBeingWritten(path: string): Promise<boolean> {
+  const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }));
+  return Date.now() - mtimeMs < WRITING_LIMIT_MS;
 }
 
 /**

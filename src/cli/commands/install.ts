@@ -145,6 +145,8 @@ async function install(args: InstallArguments): Promise<void> {
   if (!isDryRun) {
     await direct?.write();
     backup = await plan.apply();
+    // Another command may have removed the copy while no config named it.
+    await direct?.write();
     if (!json) sayDone(out, plan, backup);
     await installing.removeUnusedCopies(installing.copiesFolder());
   }
