@@ -9,30 +9,40 @@ const { version } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8
 
 // Each file that is imported with import() or require(), or run as a program, is a bundle of its own,
 // so that the proxy's start-up reads nothing that a healthy session never uses.
-const entries = [
+const programs = [
   'src/cli/main.ts',
   'src/cli/commands.ts',
   'src/cli/refuse-to-start.ts',
   'src/cli/run-proxy.ts',
-  'src/auth/configured-secrets.ts',
-  'src/auth/discovery.ts',
-  'src/auth/key-command.ts',
-  'src/auth/keychain.ts',
-  'src/failures/secret-matcher.ts',
-  'src/auth/keychain-child.ts',
-  'src/bridge/adapters.ts',
-  'src/transport/http-sse.ts',
-  'src/http/certificate.ts',
+  'src/cli/late-files.ts',
   'src/sandbox/sandbox.ts',
   'src/demo/demo.ts',
   'src/install/install.ts',
 ].map((entry) => resolve(root, entry));
 
+// What a session may load long after its start, when the package may have been updated or removed:
+// src/cli/late-files.ts keeps these in memory.
+const lateFiles = [
+  'src/auth/configured-secrets.ts',
+  'src/auth/discovery.ts',
+  'src/auth/key-command.ts',
+  'src/auth/keychain.ts',
+  'src/auth/keychain-child.ts',
+  'src/bridge/adapters.ts',
+  'src/failures/secret-matcher.ts',
+  'src/http/certificate.ts',
+  'src/transport/http-sse.ts',
+].map((entry) => resolve(root, entry));
+
+const entries = [...programs, ...lateFiles];
+const bundleName = (/** @type {string} */ entry) => `${basename(entry, '.ts')}.js`;
+
 /** @type {import('esbuild').Plugin} */
 const separateBundles = {
   name: 'separate-bundles',
-  setup({ onResolve }) {
-    onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) => {
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^\./ }, ({ kind, path, resolveDir, namespace }) => {
+      if (namespace === 'late-file') return { path, external: true };
       if (kind !== 'dynamic-import' && kind !== 'require-call') return;
       const target = resolve(resolveDir, path);
       if (!entries.includes(target)) {
@@ -40,8 +50,15 @@ const separateBundles = {
         if (kind === 'require-call') return;
         return { errors: [{ text: `import('${path}'): list ${target} in build.mjs` }] };
       }
-      return { path: `./${basename(target, '.ts')}.js`, external: true };
+      const file = `./${bundleName(target)}`;
+      return lateFiles.includes(target)
+        ? { path: file, namespace: 'late-file' }
+        : { path: file, external: true };
     });
+    onLoad({ filter: /^/, namespace: 'late-file' }, ({ path }) => ({
+      contents: `module.exports = globalThis.mcpLatchkeyLateFiles?.load('${path}') ?? require('${path}');`,
+      resolveDir: root,
+    }));
   },
 };
 
@@ -128,7 +145,11 @@ await build({
   minify: true,
   legalComments: 'linked',
   supported: { 'dynamic-import': false },
-  define: { __VERSION__: JSON.stringify(version), 'import.meta.url': 'bundleUrl' },
+  define: {
+    __VERSION__: JSON.stringify(version),
+    __LATE_FILES__: JSON.stringify(lateFiles.map((entry) => `./${bundleName(entry)}`)),
+    'import.meta.url': 'bundleUrl',
+  },
   inject: ['bundle-url'],
   // Its main file is UMD, whose require() esbuild cannot follow.
   alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
