@@ -10,6 +10,7 @@ import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
+import { updateCommand } from './commands/update.ts';
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
@@ -26,6 +27,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(explainCommand)
     .command(installCommand)
     .command(uninstallCommand)
+    .command(updateCommand)
     .version(__VERSION__)
     .help()
     .alias('help', 'h')

@@ -19,10 +19,12 @@ import { copiesFolder, programCopy } from './program-copy.ts';
 
 export { nameForGateway, npxLaunch, proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';
+export { isNewer, knownNewerVersion, newestVersion } from './newer-version.ts';
 export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
 export { InstallError, type PlannedChange, planInstall, planUninstall } from './planned-change.ts';
-export { copiesFolder } from './program-copy.ts';
+export { copiesFolder, programCopy } from './program-copy.ts';
 export { removeUnusedCopies } from './unused-copies.ts';
+export { type EntryUpdate, fetchCopy, moveEntries } from './update.ts';
 export { EntryError };
 
 /** The client of this name. Throws EntryError with the nearest names where there is none. */

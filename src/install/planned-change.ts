@@ -35,27 +35,26 @@ export interface PlannedChange {
 }
 
 /**
- * Plans to write the entry `name` into the client's config; without a name, the one that runs this
- * program for the same URL, or else one named after the gateway. What an entry of this program has
+ * Plans to write an entry into the client's config: the one of this name; for a URL, the one that runs
+ * this program for it, or else one named after the gateway. What an entry of this program has
  * beyond its command, such as `env`, stays. Rejects with InstallError when the client is not
  * installed, the name is another server's (both unless `force` is set), or the file cannot be
  * edited; with EntryError for a name that no client could show.
  */
 export async function planInstall(
   client: Client,
-  url: URL,
-  givenName: string | undefined,
+  named: string | URL,
   launch: Launch,
   { force = false } = {},
 ): Promise<PlannedChange> {
-  if (givenName !== undefined) checkName(givenName);
+  if (typeof named === 'string') checkName(named);
   if (!force && !(await isInstalled(client))) {
     throw new InstallError(
       `${client.displayName} does not seem to be installed: there is no ${client.configPath}, nor its folder. --force writes it anyway`,
     );
   }
   return inConfig(client, async ({ file, text, document, edit }) => {
-    const name = givenName ?? nameOfSame(client, document, url) ?? nameForGateway(url);
+    const name = typeof named === 'string' ? named : nameFor(client, document, named);
     const entry = await entryFor(client, name, launch, document);
     const old = valueAt(document, entry.path);
     const isOwn = isTable(old) && runsLatchkey(old);
@@ -77,12 +76,13 @@ export async function planInstall(
   });
 }
 
-/** The name of the entry that runs this program for the URL, when there is one. */
-function nameOfSame(client: Client, document: unknown, { href }: URL): string | undefined {
-  const isSame = (word: string) => URL.canParse(word) && new URL(word).href === href;
-  return entriesIn(client, document)
-    .find(({ value }) => runsLatchkey(value) && launchOf(value)?.args.some(isSame))
-    ?.path.at(-1);
+/** The name of the entry that runs this program for the URL, or else one for its gateway. */
+function nameFor(client: Client, document: unknown, url: URL): string {
+  const isSame = (word: string) => URL.canParse(word) && new URL(word).href === url.href;
+  const same = entriesIn(client, document).find(
+    ({ value }) => runsLatchkey(value) && launchOf(value)?.args.some(isSame),
+  );
+  return same?.path.at(-1) ?? nameForGateway(url);
 }
 
 /** What of the entry's start is new, or not there yet. */

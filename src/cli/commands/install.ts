@@ -138,7 +138,7 @@ async function install(args: InstallArguments): Promise<void> {
   const client = installing.clientOf(clientName);
   const direct = args.npx ? undefined : await installing.directStart(packageRoot, words);
   const launch = direct?.launch ?? byNpx;
-  const planned = await installing.planInstall(client, url, args.name, launch, { force });
+  const planned = await installing.planInstall(client, args.name ?? url, launch, { force });
   const plan = { ...planned, notes: [...planned.notes, ...(direct?.notes ?? [])] };
   if (!json) sayPlan(out, plan);
   let backup: string | undefined;
