@@ -31,6 +31,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .version(__VERSION__)
     .help()
     .alias('help', 'h')
+    .middleware(lastOfRepeated, true)
     .strict()
     .demandCommand(1)
     .wrap(columns(100))
@@ -41,6 +42,15 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
       process.exit(2);
     });
   await parser.parseAsync();
+}
+
+/** yargs makes an array of an option that is given twice: the last one counts, but for headers. */
+function lastOfRepeated(argv: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(argv)) {
+    if (Array.isArray(value) && !['_', '--', 'header', 'H'].includes(name)) {
+      argv[name] = value.at(-1);
+    }
+  }
 }
 
 /** The commands that want a word after their name. */

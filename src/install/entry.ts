@@ -16,7 +16,7 @@ const NEVER_A_KEY = 'A config file is no place for a key';
 
 /** Names of headers and query parameters whose value is a secret: their last word tells. */
 const SECRET_NAME =
-  /(?:^|[-_.])(?:auth|authorization|cookie|\w*token|api-?key|key|\w*secret|passw\w*|sig\w*)$/i;
+  /(?:^|[-_.])(?:auth|authorization|cookie|credentials?|pat|bearer|jwt|\w*token|api-?key|key|\w*secret|passw\w*|sig\w*)$/i;
 
 /**
  * The proxy's command line for a config: the URL, then the options, with paths made absolute, for
@@ -57,13 +57,15 @@ function written(option: string, value: string): string {
 
 /** `Authorization: Bearer @{KEY}` is fine, `Authorization: Bearer abc` is not. */
 function refuseKeyIn(header: string | true, keyHeader: unknown): void {
-  const [name = '', value = ''] = String(header).split(/:(.*)/s);
+  const [given = '', value = ''] = String(header).split(/:(.*)/s);
+  // A shell of Windows leaves single quotes as they are.
+  const name = given.replace(/["'`\u2018-\u201f]/g, '').trim();
   const isTemplate = /^\s*(?:[\w-]+\s+)?(?:[$@]\{\w+\}\s*)+$/.test(value);
   const carriesKey =
-    SECRET_NAME.test(name.trim()) || name.trim().toLowerCase() === String(keyHeader).toLowerCase();
+    SECRET_NAME.test(name) || name.toLowerCase() === String(keyHeader).toLowerCase();
   if (!carriesKey || isTemplate) return;
   throw new EntryError(
-    `The header ${name.trim()} holds a key. ${NEVER_A_KEY}: store it with \`mcp-latchkey login\`, or write @{VAR} for an environment variable that contains it`,
+    `The header ${name} holds a key. ${NEVER_A_KEY}: store it with \`mcp-latchkey login\`, or write @{VAR} for an environment variable that contains it`,
   );
 }
 

@@ -491,6 +491,29 @@ it('writes a header so that a client which expands ${VAR} puts no key on a comma
   expect(sandbox.requests.at(-1)?.headers['x-team']).toBe('blue');
 });
 
+it('takes the last of an option that is given twice, and does without a folder for temporary files', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const twice = [
+    '--name',
+    'one',
+    '--name',
+    'two',
+    '--npx',
+    '--npx',
+    '--timeout',
+    '5',
+    '--timeout=6',
+  ];
+  const args = ['install', 'cursor', URL_OF_GATEWAY, '--no-verify', ...twice];
+  const env = { HOME: home, TMPDIR: join(home, 'none') };
+  expect(await runToEnd(args, '', env)).toMatchObject({ code: 0, stderr: '' });
+  expect(JSON.parse(read(file)).mcpServers.two.args).toEqual(npxArgs('--timeout', '6'));
+  const status = await run(home, 'status', URL_OF_GATEWAY, '--account', 'a', '--account', 'b');
+  expect(status.stderr).toBe('');
+  expect(readdirSync(home).filter((name) => name.startsWith('.mcp-latchkey-'))).toEqual([]);
+});
+
 it('prints what to paste, in the format of the client', async () => {
   const home = makeHome();
   const print = async (client: string) =>

@@ -135,13 +135,17 @@ describe('the words of the proxy', () => {
     'Authorization: Bearer abc ${VAR}',
     'Authorization: Bearer @{VAR}abc',
     'X-Own: abc',
+    'X-PAT: abc',
+    'X-Credential: abc',
+    "'Authorization: Bearer abc'",
+    '"X-API-Key": abc',
   ])('never hold a key: %s', (header) => {
     const attempt = () => proxyWords(url, { header: [header], 'key-header': 'x-own' });
     expect(attempt).toThrow(EntryError);
     expect(attempt).not.toThrow(/abc/);
   });
 
-  it.each(['X-Team: key', 'X-Keyboard: de'])('may hold %s', (header) => {
+  it.each(['X-Team: key', 'X-Keyboard: de', 'X-Format-Path: a'])('may hold %s', (header) => {
     expect(proxyWords(url, { header: [header] })).toEqual([url, '--header', header]);
   });
 
