@@ -29,8 +29,10 @@ const lateFiles = [
   'src/auth/keychain.ts',
   'src/auth/keychain-child.ts',
   'src/bridge/adapters.ts',
+  'src/bridge/gateway-cache/cache.ts',
   'src/failures/secret-matcher.ts',
   'src/http/certificate.ts',
+  'src/transport/explain-refusal.ts',
   'src/transport/http-sse.ts',
 ].map((entry) => resolve(root, entry));
 

@@ -162,8 +162,7 @@ export function readPrivate(
     const { fd, stats, warning } = openPrivate(path, purpose);
     try {
       if (!stats.isFile()) throw new UnusableFile(`${path} is no file`);
-      if (stats.size > limitBytes)
-        throw new UnusableFile(`the file ${path} is too large for a key`);
+      if (stats.size > limitBytes) throw new UnusableFile(`the file ${path} is too large`);
       if (warning !== undefined) warn(warning);
       return readFileSync(fd);
     } finally {

@@ -1,6 +1,6 @@
 import yargs from 'yargs';
 import { PROXY_OPTIONS, UsageError } from '../settings/options.ts';
-import { unknownOption, withQuotes } from '../settings/read-options.ts';
+import { forYargs, unknownOption } from '../settings/read-options.ts';
 import { columns } from '../terminal/wrap-text.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
@@ -14,7 +14,7 @@ import { updateCommand } from './commands/update.ts';
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
-  const parser = yargs(withQuotes(argv))
+  const parser = yargs(forYargs(argv))
     .scriptName('mcp-latchkey')
     .usage('$0 <url> [options]\n\nThe stdio side of a remote MCP gateway, for a client’s config.')
     .command('$0 <url>', false, (command) => command.options(PROXY_OPTIONS))

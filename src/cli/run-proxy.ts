@@ -1,12 +1,14 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
 import { CachedKeyProvider } from '../auth/key-ring.ts';
+import { CachingGateway } from '../bridge/gateway-cache/caching-gateway.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { createLog } from '../log.ts';
 import { openPrivate, UnusableFile } from '../private-path.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
+import { ownCacheFolder } from './compile-cache.ts';
 
 /** After the start, which the reading of more files must not slow down. */
 const LATE_FILES_DELAY_MS = 100;
@@ -43,7 +45,12 @@ export function runProxy(settings: ProxySettings): void {
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const keys = new CachedKeyProvider(settings, process.env, log, secrets);
-  const gateway = openGateway(settings, keys, log, secrets);
+  const gateway = new CachingGateway(openGateway(settings, keys, log, secrets), {
+    settings,
+    folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
+    secrets,
+    log,
+  });
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,

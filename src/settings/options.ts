@@ -10,6 +10,8 @@ export interface Option {
   readonly requiresArg?: true;
   /** The value is a path: `install` makes it absolute. */
   readonly path?: true;
+  /** What the help and docs/reference.md call the value; the option's own name where it is left out. */
+  readonly value?: string;
   readonly describe: string;
 }
 
@@ -20,104 +22,145 @@ export const PROXY_OPTIONS = {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: "a header to send, 'Name: value'; @{VAR} or ${VAR} is an environment variable",
+    value: "'Name: value'",
+    describe: 'Header to send (repeatable); @{VAR} is an environment variable',
   },
   'header-file': {
     type: 'string',
     requiresArg: true,
     path: true,
-    describe: "a file of headers to send, 'Name: value' on each line",
+    value: 'FILE',
+    describe: "File with one 'Name: value' header per line",
   },
   'key-command': {
     type: 'string',
     requiresArg: true,
-    describe: 'a command that prints the API key',
+    value: 'COMMAND',
+    describe: 'Command that prints the API key',
   },
   'key-file': {
     type: 'string',
     requiresArg: true,
     path: true,
-    describe: 'a file that holds the API key',
+    value: 'FILE',
+    describe: 'File that contains the API key',
   },
   'key-env': {
     type: 'string',
     requiresArg: true,
-    describe: 'the environment variable that holds the API key (MCP_LATCHKEY_API_KEY)',
+    value: 'NAME',
+    describe: 'Environment variable with the API key [default: MCP_LATCHKEY_API_KEY]',
   },
   account: {
     type: 'string',
     requiresArg: true,
-    describe: 'which of several keys for one gateway to take from the keychain (default)',
+    value: 'NAME',
+    describe: 'Keychain account, if you store several keys [default: default]',
   },
   'key-header': {
     type: 'string',
     requiresArg: true,
-    describe: 'send the key bare in this header, such as x-api-key, not in Authorization',
+    value: 'NAME',
+    describe: 'Send the key in this header instead of Authorization',
   },
   integrations: {
     type: 'string',
     requiresArg: true,
-    describe: 'offer the tools of these integrations only: linear,github',
+    value: 'LIST',
+    describe: 'Only offer tools from these integrations: linear,github',
   },
   'allow-http': {
     type: 'boolean',
-    describe: 'allow plain http:// beyond this machine: the key is then readable on the way',
+    describe: 'Allow unencrypted http:// to other hosts (exposes the key)',
   },
   timeout: {
     type: 'string',
     requiresArg: true,
-    describe: 'longest silence while a reply is due, in seconds; 0 for no limit (600)',
+    value: 'SECONDS',
+    describe: 'Longest silence while a reply is due, 0 = no limit [default: 600]',
+  },
+  'start-patience': {
+    type: 'string',
+    requiresArg: true,
+    describe:
+      'how long the first request is tried again while the gateway cannot be reached, in seconds (45)',
+  },
+  'no-cache': {
+    type: 'boolean',
+    describe: "do not keep the gateway's lists for a start without it",
   },
   'connect-timeout': {
     type: 'string',
     requiresArg: true,
-    describe: 'longest wait for a connection, in seconds; 0 for no limit (10)',
+    value: 'SECONDS',
+    describe: 'Longest wait for a connection, 0 = no limit [default: 10]',
+  },
+  'ping-interval': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'ping the gateway after so many idle seconds; 0 for never (0)',
   },
   ca: {
     type: 'string',
     requiresArg: true,
     path: true,
-    describe: 'a PEM file of certificate authorities to trust as well',
+    value: 'FILE',
+    describe: 'PEM file with additional CA certificates',
   },
   cert: {
     type: 'string',
     requiresArg: true,
     path: true,
-    describe: 'a PEM file: the client certificate to show',
+    value: 'FILE',
+    describe: 'PEM file with the client certificate (mTLS)',
   },
   'key-pem': {
     type: 'string',
     requiresArg: true,
     path: true,
-    describe: "a PEM file: the client certificate's private key",
+    value: 'FILE',
+    describe: "PEM file with the client certificate's private key",
+  },
+  'key-pem-passphrase-env': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'environment variable with the passphrase of --key-pem',
   },
   transport: {
     type: 'string',
     requiresArg: true,
+    value: 'NAME',
     describe:
-      'how to speak to the gateway: http (Streamable HTTP), sse (the deprecated HTTP+SSE), or auto, which finds out (auto)',
+      'Transport: auto, http (Streamable HTTP) or sse (deprecated HTTP+SSE) [default: auto]',
   },
   'elicit-url': {
     type: 'string',
     requiresArg: true,
-    describe:
-      'offer a link to reconnect an integration to clients that can show one: auto, off (auto)',
+    value: 'MODE',
+    describe: 'Offer reconnect links to clients that support them: auto or off [default: auto]',
+  },
+  'no-server-stream': {
+    type: 'boolean',
+    describe: 'open no stream for what belongs to no request, which some gateways cannot serve',
   },
   'max-message-bytes': {
     type: 'string',
     requiresArg: true,
-    describe: 'the largest message to carry, either way (67108864)',
+    value: 'BYTES',
+    describe: 'Largest message in either direction [default: 67108864]',
   },
   'log-level': {
     type: 'string',
     requiresArg: true,
-    describe: `how much to log to stderr: ${LOG_LEVELS.join(', ')} (warn)`,
+    value: 'LEVEL',
+    describe: `Log level on stderr: ${LOG_LEVELS.join(', ')} [default: warn]`,
   },
   'log-file': {
     type: 'string',
     requiresArg: true,
     path: true,
-    describe: 'append the log to this file as well',
+    value: 'FILE',
+    describe: 'Also append the log to this file',
   },
 } as const satisfies Record<string, Option>;
 

@@ -7,6 +7,9 @@ import { isTimeout, mayPass } from './retry-policy.ts';
 
 const DEFAULT_WAIT_MS = 1_000;
 const MOST_FAILURES = 3;
+const SETTLED: ReadonlySet<ExchangeOutcome['kind']> = new Set([
+  ...(['replied', 'refused', 'aborted', 'bug'] as const),
+]);
 
 export interface ResumptionOptions {
   readonly keys: KeyProvider;
@@ -40,7 +43,7 @@ export async function resume(
     const exchange = open(key, lastEventId);
     state.attempt = exchange;
     const end = await exchange.ended;
-    if (end.kind === 'replied' || end.kind === 'aborted' || end.kind === 'bug') return end;
+    if (SETTLED.has(end.kind)) return end;
     if (isTimeout(end)) return end;
     if (end.kind === 'http-error' && end.status === 401 && !hasNewKey) {
       hasNewKey = (await keys.renew(key)) !== undefined;

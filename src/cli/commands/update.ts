@@ -22,16 +22,17 @@ export const updateCommand: CommandModule<object, Arguments> = {
   builder: (yargs) =>
     yargs
       .usage(
-        '$0 update [options]\n\nGets the newest version from npm’s registry, tries it with each entry that install has written, and moves the entries to it. Sessions that run go on with the version that they have.',
+        '$0 update [options]\n\nGets the newest version from the npm registry, tests it with each entry that install wrote, and moves the entries to it. Running sessions keep their version.',
       )
       .options({
-        check: { type: 'boolean', describe: 'only say which version is the newest' },
+        check: { type: 'boolean', describe: 'Only show which version is the newest' },
         from: {
           type: 'string',
           requiresArg: true,
-          describe: 'take the version from this file, as npm pack makes it',
+          value: 'FILE',
+          describe: 'Use this package file, as npm pack makes it',
         },
-        json: { type: 'boolean', describe: 'report as JSON' },
+        json: { type: 'boolean', describe: 'Print the result as JSON' },
       }),
   async handler(args) {
     const out = new Printer(process.stdout);
