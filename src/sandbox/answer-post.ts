@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { Account } from './accounts.ts';
 import type { SandboxRequest } from './loopback-server.ts';
-import { answer, type Exchange, isMessage, isObject, isRequest } from './methods.ts';
-import { eventStreamHeaders, rpcRefusal, write, writeEvent } from './replies.ts';
+import { answer, type Exchange, isMessage, isObject, isRequest, type Json } from './methods.ts';
+import { eventStreamHeaders, type Reply, rpcRefusal, write, writeEvent } from './replies.ts';
 import { findSession, gatewayRevision, type Session, sessionRevisions } from './sessions.ts';
 import type { Tool } from './tools.ts';
 
@@ -20,11 +20,18 @@ interface Gateway {
   signal: AbortSignal;
 }
 
-/** Answers one POST of MCP from a holder whose key is good. */
+/** Who sends a request. */
+export interface Visitor {
+  account: Account;
+  /** The refusal of a message that the visitor may not send; absent: every message is allowed. */
+  refuse?(message: Json): Reply | undefined;
+}
+
+/** Answers one POST of MCP from a visitor who has been let in. */
 export async function answerPost(
   res: ServerResponse,
   request: SandboxRequest,
-  account: Account,
+  { account, refuse }: Visitor,
   query: URLSearchParams,
   { sessions, sse, tools, frontend, signal: closing }: Gateway,
 ) {
@@ -65,6 +72,12 @@ export async function answerPost(
   const messages: unknown[] = isBatch ? (request.body as unknown[]) : [request.body];
   if (messages.length === 0 || !messages.every(isMessage)) {
     write(res, rpcRefusal(400, -32600, 'Invalid Request: not a JSON-RPC message'));
+    return;
+  }
+  for (const message of messages) {
+    const refusal = refuse?.(message);
+    if (refusal === undefined) continue;
+    write(res, refusal);
     return;
   }
   for (const { method, params } of messages) {

@@ -1,15 +1,22 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { accounts, authenticate, sandboxKeys } from './accounts.ts';
-import { answerPost } from './answer-post.ts';
+import { answerPost, type Visitor } from './answer-post.ts';
 import { listenOnLoopback, parseTarget, type SandboxRequest } from './loopback-server.ts';
 import type { Json } from './methods.ts';
+import {
+  type AuthorizationServer,
+  type OAuthOptions,
+  startAuthorizationServer,
+} from './oauth/authorization-server.ts';
+import { registeredClients } from './oauth/clients.ts';
+import { holders, TokenAccess } from './oauth/token-access.ts';
 import { notFound, type Reply, rpcRefusal, write, writeEvent } from './replies.ts';
 import { endSession, findSession, openStream, type Session } from './sessions.ts';
 import { createTools } from './tools.ts';
 
 export type { SandboxRequest };
-export { accounts };
+export { accounts, registeredClients };
 
 export interface SandboxOptions {
   /** Port on 127.0.0.1; 0, the default, takes a free one. */
@@ -27,7 +34,9 @@ export interface SandboxOptions {
   sessions?: boolean;
   /** Answer this many POSTs with this status first; see {@link Sandbox.failNext}. */
   fail?: { count: number; status: number };
-  /** Called when a request has been answered or cut off. */
+  /** Have an authorization server beside the gateway, and accept its tokens as well as the keys. */
+  oauth?: OAuthOptions;
+  /** Called when a request has been answered or cut off, by the authorization server too. */
   onServed?: (request: SandboxRequest) => void;
 }
 
@@ -41,6 +50,8 @@ export interface Sandbox {
   readonly keys: typeof sandboxKeys;
   /** Every request received, oldest first. Set `length = 0` to forget them. */
   readonly requests: SandboxRequest[];
+  /** The authorization server; undefined without the option. */
+  readonly oauth: AuthorizationServer | undefined;
   /**
    * Answers the next `count` POSTs to the endpoint with `status`, before even looking at their
    * key; 0 ends a burst. `headers` are added to the reply, such as `{ 'Retry-After': '1' }`.
@@ -105,13 +116,9 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       });
       return;
     }
-    const account = authenticate(request.headers);
-    if (account?.standing === 'not entitled') {
-      write(res, { status: 403, body: { error: 'Forbidden' } });
-      return;
-    }
-    if (account?.standing !== 'good') {
-      write(res, unauthorized());
+    const visitor = admit(request);
+    if ('refusal' in visitor) {
+      write(res, visitor.refusal);
       return;
     }
     if (sessions && request.method === 'GET') {
@@ -128,8 +135,21 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       const message = `Request body too large. Maximum size is ${formatBytes(bodyLimit)}.`;
       write(res, { status: 413, body: { message } });
     } else {
-      await answerPost(res, request, account, target.searchParams, gateway);
+      await answerPost(res, request, visitor, target.searchParams, gateway);
     }
+  }
+
+  /** Lets a holder of a good key in, or of a token; a token is only looked at where a key is not known. */
+  function admit(request: SandboxRequest): Visitor | { refusal: Reply } {
+    const account = authenticate(request.headers);
+    if (account?.standing === 'good') return { account };
+    if (account?.standing === 'not entitled') {
+      return { refusal: { status: 403, body: { error: 'Forbidden' } } };
+    }
+    const admitted = tokens?.admit(request) ?? { refusal: unauthorized() };
+    if ('refusal' in admitted) return admitted;
+    const { account: user, scopes } = admitted;
+    return { account: user, refuse: (message) => tokens?.refuseMessage(message, scopes, tools) };
   }
 
   function metadata(): Reply {
@@ -137,6 +157,13 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       status: 200,
       body: {
         resource: url,
+        ...(oauth === undefined
+          ? {}
+          : {
+              authorization_servers: [oauth.issuer],
+              scopes_supported: ['mcp:read', 'mcp:write'],
+              dpop_bound_access_tokens_required: oauth.requiresDpop,
+            }),
         bearer_methods_supported: ['header'],
         resource_name: 'mcp-latchkey sandbox',
         resource_documentation: 'https://www.npmjs.com/package/mcp-latchkey',
@@ -164,6 +191,20 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const url = origin + endpointPath;
   const frontend = `http://localhost:${port}`;
   const gateway = { sessions, sse, tools, frontend, signal: closing.signal };
+  let oauth: AuthorizationServer | undefined;
+  let tokens: TokenAccess | undefined;
+  if (options.oauth !== undefined) {
+    // Its own port, the next one: an origin of its own, as most authorization servers have.
+    const { port: own = options.port ? port + 1 : 0 } = options.oauth;
+    const surroundings = { resource: url, holders, onServed };
+    try {
+      oauth = await startAuthorizationServer({ ...options.oauth, port: own }, surroundings);
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
+    tokens = new TokenAccess(oauth, { url, origin, metadataUrl: origin + metadataPath });
+  }
 
   return {
     url,
@@ -171,6 +212,13 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     frontend,
     keys: sandboxKeys,
     requests,
+    oauth: oauth && {
+      ...oauth,
+      rotateNonce() {
+        oauth.rotateNonce();
+        tokens?.rotateNonce();
+      },
+    },
     failNext,
     notify(message) {
       if (!sessions) throw new Error('Only a sandbox started with sessions can notify.');
@@ -184,7 +232,9 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       if (!sessions) return;
       for (const id of [...sessions.keys()]) endSession(id, sessions);
     },
-    close: server.close,
+    async close() {
+      await Promise.all([server.close(), oauth?.close()]);
+    },
   };
 }
 
