@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished } from 'vitest';
 import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-server.ts';
+import { PROXY_OPTIONS } from '../../src/settings/options.ts';
 import { runToEnd, startProxy } from './running-proxy.ts';
+
+/** Whether this build of the program can sign in. */
+export const canSignIn = 'sign-in-wait' in PROXY_OPTIONS;
 
 /** How often the processes are looked at. A process that lives shorter may go unseen. */
 const TICK_MS = 10;
