@@ -75,13 +75,6 @@ export function sendableKey(text: string): string | undefined {
   return SENDABLE_KEY.test(key) ? key : undefined;
 }
 
-/** The header that carries the key, as `[name, value]`; `[]` when there is none to add. */
-export function headerOfKey(finding: KeyResult): [name: string, value: string] | [] {
-  if (finding.kind !== 'found') return [];
-  const { key, keyHeader } = finding;
-  return keyHeader === undefined ? ['authorization', `Bearer ${key}`] : [keyHeader, key];
-}
-
 /** The value of a variable that the user names; not what the object inherits, as `constructor`. */
 export function environmentValue(name: string, env: NodeJS.ProcessEnv): string | undefined {
   const value: unknown = env[name];
