@@ -3,11 +3,13 @@
 // who can write to one folder of it can replace all that is below.
 import {
   accessSync,
+  chmodSync,
   closeSync,
   constants,
   fchmodSync,
   fstatSync,
   lstatSync,
+  mkdirSync,
   openSync,
   readFileSync,
   readlinkSync,
@@ -143,6 +145,18 @@ export function openPrivate(
     closeSync(fd);
     throw error;
   }
+}
+
+/**
+ * Makes a folder that this user alone can look into, where there is none yet, with those above it,
+ * and closes it to others where it is open to them. Throws UnusableFile when another user could
+ * change it, and the file system's error when it cannot be made.
+ */
+export function makePrivateFolder(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  const { stats } = checkPath(path, 'trusted');
+  const isOwn = stats?.uid === process.geteuid?.();
+  if (stats !== undefined && isOwn && (stats.mode & 0o077) !== 0) chmodSync(path, 0o700);
 }
 
 /**
