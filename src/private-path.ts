@@ -24,6 +24,9 @@ import { shellWord } from './terminal/shell-word.ts';
  */
 export class UnusableFile extends Error {}
 
+/** Another process put a file in its place while it was opened. The next try may open that one. */
+export class ReplacedFile extends UnusableFile {}
+
 /**
  * `trusted`: others must not be able to change it. `secret`: nor to read it. `output`: as `trusted`,
  * but it may be missing, and a file that is open to others is closed to them.
@@ -135,7 +138,7 @@ export function openPrivate(
       return { fd, stats, warning: found.warning };
     }
     if (stats.ino !== found.stats?.ino || stats.dev !== found.stats.dev) {
-      throw new UnusableFile(`the file ${path} was replaced while it was opened`);
+      throw new ReplacedFile(`the file ${path} was replaced while it was opened`);
     }
     if (purpose === 'output' && stats.isFile() && (stats.mode & 0o077) !== 0) {
       fchmodSync(fd, 0o600);
@@ -176,8 +179,7 @@ export function readPrivate(
     const { fd, stats, warning } = openPrivate(path, purpose);
     try {
       if (!stats.isFile()) throw new UnusableFile(`${path} is no file`);
-      if (stats.size > limitBytes)
-        throw new UnusableFile(`the file ${path} is too large for a key`);
+      if (stats.size > limitBytes) throw new UnusableFile(`the file ${path} is too large`);
       if (warning !== undefined) warn(warning);
       return readFileSync(fd);
     } finally {
