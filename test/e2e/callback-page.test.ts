@@ -36,7 +36,11 @@ describe.skipIf(chromium === undefined)(
       const text = (selector: string) =>
         page.evaluate(`document.querySelector('${selector}').textContent`);
       expect(await text('h1')).toMatch(
-        { 'signed in': /^You are signed in$/, failed: /failed$/, refused: /not the current sign-in/ }[end],
+        {
+          'signed in': /^You are signed in$/,
+          failed: /failed$/,
+          refused: /not the current sign-in/,
+        }[end],
       );
       const color = "getComputedStyle(document.querySelector('main')).backgroundColor";
       expect(await page.evaluate(color)).toBe(
