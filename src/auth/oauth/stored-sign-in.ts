@@ -106,10 +106,14 @@ export interface CallbackServer {
   readonly port: number;
   /**
    * A loopback link that leads to the authorization URL, once. A program that opens it shows only
-   * the link in its arguments, and not the `state`.
+   * the link in its arguments, and not the `state`. Throws SignInError when that URL is neither https
+   * nor on loopback.
    */
   linkTo(authorizationUrl: URL): string;
-  /** The one request with this `state`. Rejects when `signal` aborts. */
+  /**
+   * The one request with this `state`; then no other is taken. To be called before the user is shown
+   * the URL. Rejects when `signal` aborts.
+   */
   callback(state: string, signal: AbortSignal): Promise<ReceivedCallback>;
   close(): Promise<void>;
 }
