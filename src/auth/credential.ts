@@ -1,11 +1,22 @@
+import type { Failure } from '../failures/failure.ts';
 import type { Headers } from '../http/request.ts';
-import { isOtherKey, type KeyOrigin, type KeyResult } from './key.ts';
+import type { KeyOrigin, KeyResult } from './key.ts';
 
-/** What a request is sent with: an API key, a token of a sign-in, or why there is neither. */
-export type Credential = KeyResult | Token;
+/** What a request is sent with: an API key, an access token, or why there is neither. */
+export type Credential = KeyResult | Token | NoToken;
+
+/** There is no access token, and what the user can do about it. */
+export interface NoToken {
+  readonly kind: 'unusable';
+  readonly reason: 'sign_in_required' | 'unauthorized';
+  /** In words that fit behind a colon. */
+  readonly detail?: string;
+  readonly origin: KeyOrigin;
+  readonly signIn: NonNullable<Failure['signIn']>;
+}
 
 /** An access token (RFC 6749 §1.4). */
-interface Token {
+export interface Token {
   readonly kind: 'token';
   readonly origin: KeyOrigin;
   /** Another token has another one. */
@@ -56,9 +67,9 @@ const NO_HEADERS: readonly string[] = [];
 
 /** Whether the two send different credentials, or one of them none. */
 export function isOtherCredential(one: Credential, other: Credential): boolean {
+  if (one.kind === 'found' && other.kind === 'found') return one.key !== other.key;
   if (one.kind === 'token' && other.kind === 'token') return one.token !== other.token;
-  if (one.kind === 'token' || other.kind === 'token') return true;
-  return isOtherKey(one, other);
+  return one.kind !== other.kind;
 }
 
 /** Whether there is a credential that can be sent. */

@@ -43,7 +43,8 @@ export async function runKeyCommand(
     const said = complaint.at(-1);
     return { error: `${name} ${inWords(end, limitMs)}${said === undefined ? '' : `: ${said}`}` };
   }
-  if (text.trim() === '') return { error: `${name} printed no key` };
+  if (text.trim() === '')
+    return { error: `${name} printed ${option === '--assertion-command' ? 'nothing' : 'no key'}` };
   return { text };
 }
 

@@ -1,7 +1,12 @@
 import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
-import type { Credential, CredentialProvider, Rejection } from './credential.ts';
-import { findKey, isOtherKey, type KeyResult, type KeySources } from './key.ts';
+import {
+  type Credential,
+  type CredentialProvider,
+  isOtherCredential,
+  type Rejection,
+} from './credential.ts';
+import { findKey, type KeyResult, type KeySources } from './key.ts';
 
 /** How long the source is left alone after a renewal, and after it was slow to have no usable key. */
 const PAUSE_MS = 2_000;
@@ -46,12 +51,10 @@ export class CachedKeyProvider implements CredentialProvider {
    */
   async renew(rejected: Credential, rejection: Rejection): Promise<KeyResult | undefined> {
     if (rejection.status !== 401 || rejection.renewals > 0) return undefined;
-    // No token is of this provider.
-    if (rejected.kind === 'token') return undefined;
     if (
       this.#looking === undefined &&
       this.#kept !== undefined &&
-      isOtherKey(this.#kept, rejected)
+      isOtherCredential(this.#kept, rejected)
     ) {
       return this.#kept;
     }
@@ -63,7 +66,7 @@ export class CachedKeyProvider implements CredentialProvider {
       this.#renewedAt = now;
     }
     const found = await this.#find();
-    return found.kind === 'found' && isOtherKey(found, rejected) ? found : undefined;
+    return found.kind === 'found' && isOtherCredential(found, rejected) ? found : undefined;
   }
 
   #find(): Promise<KeyResult> {

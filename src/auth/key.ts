@@ -81,12 +81,6 @@ export function environmentValue(name: string, env: NodeJS.ProcessEnv): string |
   return typeof value === 'string' ? value : undefined;
 }
 
-/** Whether the two send different keys, or one of them none. */
-export function isOtherKey(one: KeyResult, other: KeyResult): boolean {
-  if (one.kind === 'found' && other.kind === 'found') return one.key !== other.key;
-  return one.kind !== other.kind;
-}
-
 /**
  * Where the key is taken from: the first of these sources that is given, whether or not it turns
  * out to have a key.
@@ -128,7 +122,7 @@ export async function findKey(
 }
 
 /** As in `KeyOrigin`: without them, `login` would refuse, try or store the key elsewhere. */
-function loginOptions({ url, account, keyHeader }: KeySources): string {
+export function loginOptions({ url, account, keyHeader }: KeySources): string {
   const isOpen = url.protocol === 'http:' && !isLoopbackHost(url.hostname);
   const isNamed = account !== undefined && account !== DEFAULT_ACCOUNT;
   return [

@@ -26,9 +26,16 @@ export interface Circumstances {
 /** Why there is no key to send. */
 export function failureOfCredential(
   gateway: string,
-  { reason, detail, origin }: Extract<Credential, { kind: 'unusable' }>,
+  credential: Extract<Credential, { kind: 'unusable' }>,
 ): Failure {
-  return { reason, gateway, key: origin, ...(detail === undefined ? {} : { detail }) };
+  const { reason, detail, origin } = credential;
+  return {
+    reason,
+    gateway,
+    key: origin,
+    ...(detail === undefined ? {} : { detail }),
+    ...('signIn' in credential ? { signIn: credential.signIn } : {}),
+  };
 }
 
 /**
