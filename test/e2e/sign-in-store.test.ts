@@ -25,11 +25,12 @@ const SCRIPT = `
     tokens: { accessToken: secret!, tokenType: 'Bearer', receivedAt: 1 },
     signedInAt: 1,
   } as const;
-  void (async () => {
+  process.once('message', async () => {
     const stored = secret === undefined ? undefined : await store.write(entry, signIn);
     const found = await store.read(entry);
     process.send?.({ stored, found }, () => process.exit());
-  })();
+  });
+  process.send?.('ready');
 `;
 
 describe.skipIf(missing !== undefined)(
@@ -47,27 +48,38 @@ describe.skipIf(missing !== undefined)(
       onTestFinished(() => rmSync(data, { recursive: true }));
     });
 
-    const run = async (
-      script: string,
-      args: string[],
-      env: Record<string, string> = service.env,
-    ) => {
-      const [message] = await once(runScript(script, [data, ...args], env), 'message');
-      return message;
+    /** Runs one process for each list of arguments, all at once, for what they found. */
+    const runAll = async (script: string, lists: string[][], env = service.env) => {
+      const children = lists.map((args) => runScript(script, [data, ...args], env));
+      await Promise.all(children.map((child) => once(child, 'message')));
+      return Promise.all(
+        children.map(async (child) => {
+          child.send('go');
+          const [message] = await once(child, 'message');
+          return message;
+        }),
+      );
     };
 
+    const run = async (script: string, args: string[], env = service.env) =>
+      (await runAll(script, [args], env))[0];
+
     // First, while the keyring has no key yet.
-    it('have one key when eight processes store their first ones at once', async () => {
+    it('have one key when eight processes store their first ones at once', {
+      timeout: 120_000,
+    }, async () => {
       const script = await bundleScript(SCRIPT);
       const accounts = Array.from({ length: 8 }, (_, index) => `account ${index}`);
-      const results = await Promise.all(
-        accounts.map((account) => run(script, [account, `secret of ${account}`])),
-      );
+      const lists = accounts.map((account) => [account, `secret of ${account}`]);
+      const results = await runAll(script, lists);
       for (const { stored } of results) expect(stored).toEqual({ isLasting: true });
-      for (const account of accounts) {
-        const { found } = await run(script, [account]);
-        expect(found).toHaveProperty('signIn.tokens.accessToken', `secret of ${account}`);
-      }
+      const read = await runAll(
+        script,
+        accounts.map((account) => [account]),
+      );
+      expect(read.map(({ found }) => found.signIn.tokens.accessToken)).toEqual(
+        accounts.map((account) => `secret of ${account}`),
+      );
       for (const name of readdirSync(join(data, 'mcp-latchkey', 'sign-ins'))) {
         const text = readFileSync(join(data, 'mcp-latchkey', 'sign-ins', name), 'utf8');
         expect(text).not.toContain('secret of');

@@ -55,6 +55,11 @@ const portSentence = (port: number, code: string | undefined) =>
     ? `The callback port ${port} is in use by another program. Close that program, or set another port with --callback-port.`
     : `The callback port ${port} cannot be used (${code}). Set another port with --callback-port.`;
 
+interface Link {
+  readonly href: string;
+  readonly isOnce: boolean;
+}
+
 interface ExpectedCallback {
   readonly state: string;
   readonly resolve: (received: ReceivedCallback) => void;
@@ -64,7 +69,8 @@ class Listener implements CallbackServer {
   port = 0;
   readonly #gatewayHost: string;
   #servers: Server[] = [];
-  readonly #links = new Map<string, string | undefined>();
+  /** By path. Undefined once one has been used that is good once. */
+  readonly #links = new Map<string, Link | undefined>();
   #expected: ExpectedCallback | undefined;
 
   constructor(gatewayHost: string) {
@@ -82,12 +88,12 @@ class Listener implements CallbackServer {
     }
   }
 
-  linkTo({ href, protocol, hostname }: URL): string {
+  linkTo({ href, protocol, hostname }: URL, isOnce = true): string {
     if (protocol !== 'https:' && !(protocol === 'http:' && isLoopbackHost(hostname))) {
       throw new SignInError('The authorization server does not use https for its sign-in page.');
     }
     const path = `${LINK_PATH}${randomBytes(18).toString('base64url')}`;
-    this.#links.set(path, href);
+    this.#links.set(path, { href, isOnce });
     return `http://127.0.0.1:${this.port}${path}`;
   }
 
@@ -176,16 +182,15 @@ class Listener implements CallbackServer {
     return ['127.0.0.1', 'localhost', '[::1]'].some((own) => host?.toLowerCase() === own + port);
   }
 
-  /** Once: another program that has seen the link in the browser's arguments may be quicker. */
   async #follow(path: string, response: ServerResponse): Promise<void> {
-    const location = this.#links.get(path);
-    if (location === undefined) {
+    const link = this.#links.get(path);
+    if (link === undefined) {
       const wasUsed = this.#links.has(path);
       const title = wasUsed ? 'This link was used already' : 'This page is not part of a sign-in';
       return refuse(response, wasUsed ? 410 : 404, title);
     }
-    this.#links.set(path, undefined);
-    response.writeHead(303, { ...PAGE_HEADERS, location }).end();
+    if (link.isOnce) this.#links.set(path, undefined);
+    response.writeHead(303, { ...PAGE_HEADERS, location: link.href }).end();
   }
 
   /** Takes no other request. The browser that waits for its page has it yet to come. */

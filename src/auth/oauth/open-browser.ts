@@ -5,7 +5,7 @@ import { delimiter } from 'node:path';
 
 /** What opens a browser here, or why none is opened, in words that follow a colon. */
 export type Browser =
-  | { readonly commands: readonly Command[]; readonly env: NodeJS.ProcessEnv }
+  | { readonly commands: readonly Command[]; readonly env: Environment }
   | { readonly words: string };
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -74,9 +74,7 @@ export async function openBrowser(
 ): Promise<string | undefined> {
   if (!/^https?:\/\//i.test(url) || !URL.canParse(url)) return 'the URL is not a web address';
   const { href } = new URL(url);
-  const isSecret = (name: string) =>
-    secretVariables.includes(name) || name.toUpperCase().startsWith('MCP_LATCHKEY_');
-  const childEnv = Object.fromEntries(Object.entries(env).filter(([name]) => !isSecret(name)));
+  const childEnv = withoutSecrets(env, secretVariables);
   let words = 'BROWSER is empty';
   for (const command of commands) {
     const failure = await run(command, href, childEnv);
@@ -84,6 +82,13 @@ export async function openBrowser(
     words = `${command.file} ${failure}`;
   }
   return words;
+}
+
+/** The environment less the variables that are named, and those of this program. */
+export function withoutSecrets(env: Environment, names: readonly string[]): Environment {
+  const isSecret = (name: string) =>
+    names.includes(name) || name.toUpperCase().startsWith('MCP_LATCHKEY_');
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !isSecret(name)));
 }
 
 /**

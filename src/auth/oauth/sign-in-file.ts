@@ -24,6 +24,13 @@ export function signInFile(data: string, { gateway, account }: SignInEntry): str
   return join(signInFolder(data), `${fitting}${ENDING}`);
 }
 
+/** The file that is there from when a browser is opened for an entry until the user is signed in. */
+export const attemptFile = (data: string, entry: SignInEntry) =>
+  `${signInFile(data, entry)}.attempt`;
+
+/** The lock of the process that has the user sign in. */
+export const signInLock = ({ gateway, account }: SignInEntry) => `sign-in ${gateway}#${account}`;
+
 /** Whether a sign-in is stored for it, which may be one that cannot be read. Takes one stat. */
 export function hasSignIn(data: string, entry: SignInEntry): boolean {
   return statSync(signInFile(data, entry), { throwIfNoEntry: false })?.isFile() ?? false;

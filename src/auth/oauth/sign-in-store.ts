@@ -8,7 +8,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../log.ts';
 import { makePrivateFolder, openPrivate, ReplacedFile, UnusableFile } from '../../private-path.ts';
-import { entryOfFile, lockFolder, signInFile, signInFolder } from './sign-in-file.ts';
+import { attemptFile, entryOfFile, lockFolder, signInFile, signInFolder } from './sign-in-file.ts';
 import { StoreKey, type StoreKeySources } from './store-key.ts';
 import type {
   FoundSignIn,
@@ -83,6 +83,7 @@ class FileStore implements SignInStore {
       makePrivateFolder(signInFolder(this.#data));
       await replaceFile(path, JSON.stringify(sealed(entry, signIn, found.key)));
       this.#unstored.delete(path);
+      if (signIn.tokens !== undefined) await rm(attemptFile(this.#data, entry), { force: true });
       return { isLasting: true };
     } catch (error) {
       this.#unstored.set(path, { entry, signIn });

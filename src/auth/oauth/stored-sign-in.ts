@@ -105,11 +105,11 @@ export interface ReceivedCallback {
 export interface CallbackServer {
   readonly port: number;
   /**
-   * A loopback link that leads to the authorization URL, once. A program that opens it shows only
-   * the link in its arguments, and not the `state`. Throws SignInError when that URL is neither https
-   * nor on loopback.
+   * A loopback link that leads to the authorization URL. A program that opens it shows only the link
+   * in its arguments, and not the `state`; `isOnce`: others who see it there come too late. Throws
+   * SignInError when that URL is neither https nor on loopback.
    */
-  linkTo(authorizationUrl: URL): string;
+  linkTo(authorizationUrl: URL, isOnce?: boolean): string;
   /**
    * The one request with this `state`; then no other is taken. To be called before the user is shown
    * the URL. Rejects when `signal` aborts.
@@ -142,10 +142,6 @@ export interface SignInRequest {
   readonly entry: SignInEntry;
   /** `signedInAt` of the sign-in that is to be replaced; a newer one in the store is used instead. */
   readonly replaces?: number;
-  /** Whether the helper opens a browser; else only the URL is told. */
-  readonly opensBrowser: boolean;
-  /** Names of environment variables with secrets, kept from the browser. */
-  readonly secretVariables: readonly string[];
   /** What `PerformSignIn` needs beside: settings and the challenge. JSON; may hold secrets. */
   readonly context: unknown;
 }
@@ -156,7 +152,7 @@ export interface SignInRequest {
  */
 export type PerformSignIn = (request: SignInRequest, tools: SignInTools) => Promise<StoredSignIn>;
 
-/** What came of a sign-in that was asked for: `request-sign-in.ts`. */
+/** What came of a sign-in that was asked for: `ask-for-sign-in.ts`. */
 export type SignInOutcome =
   /** `signIn` is there where the store could not keep it for others. */
   | { readonly kind: 'done'; readonly signIn?: StoredSignIn }

@@ -208,6 +208,10 @@ it('leads to the authorization URL by a link without the state, once', async () 
   const second = await send(server.port, pathname);
   expect(second.status).toBe(410);
   expect(second.headers.location).toBeUndefined();
+  const lasting = new URL(server.linkTo(url, false)).pathname;
+  for (let time = 0; time < 2; time++) {
+    expect((await send(server.port, lasting)).headers.location).toBe(url.href);
+  }
 });
 
 it.each(['http://as.example/', 'file:///etc/passwd', 'javascript:alert(1)', 'mailto:a@b.example'])(
