@@ -10,6 +10,7 @@ import { LockTimeout, withLock } from './process-lock.ts';
 import { SignInCredentials } from './sign-in-credentials.ts';
 import { lockFolder } from './sign-in-file.ts';
 import { openSignInStore } from './sign-in-store.ts';
+import type { StoreKeySources } from './store-key.ts';
 import { SignInError, type SignInStore } from './stored-sign-in.ts';
 
 const MACHINE_GRANTS: ReadonlySet<string> = new Set([
@@ -22,16 +23,20 @@ const REFRESH_LIMIT_MS = 30_000;
 
 /** This user's stored sign-ins. */
 export function openStore(
-  { oauth }: CredentialSources,
+  sources: CredentialSources,
   env: NodeJS.ProcessEnv,
   log: Log,
 ): SignInStore {
-  const sources = {
+  return openSignInStore(userDataFolder(env), storeKeySources(sources, env), log);
+}
+
+/** Where the key to the stored sign-ins is. */
+function storeKeySources({ oauth }: CredentialSources, env: NodeJS.ProcessEnv): StoreKeySources {
+  return {
     command: oauth.storeKeyCommand,
     file: oauth.storeKeyFile,
     value: env.MCP_LATCHKEY_STORE_KEY,
   };
-  return openSignInStore(userDataFolder(env), sources, log);
 }
 
 /** The environment variables that contain a secret: no browser needs them. */
@@ -81,11 +86,16 @@ export function openSignIn(
       const request = {
         entry,
         ...(replaces === undefined ? {} : { replaces: replaces.signedInAt }),
-        opensBrowser: oauth.opensBrowser,
-        secretVariables: secretVariables(sources),
         context,
       };
-      return askUser(request, store);
+      return askUser(request, {
+        data: userDataFolder(env),
+        store,
+        keySources: storeKeySources(sources, env),
+        opensBrowser: oauth.opensBrowser,
+        secretVariables: secretVariables(sources),
+        env,
+      });
     },
     waitMs: oauth.signInWaitMs,
     machineGrant: MACHINE_GRANTS.has(oauth.grant) ? oauth.grant : undefined,

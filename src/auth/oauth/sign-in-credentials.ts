@@ -54,7 +54,7 @@ export interface SignInDesk {
 export interface AskedUser {
   readonly outcome: Promise<SignInOutcome>;
   /** A link that opens it again in this computer's browser. */
-  readonly link?: string | undefined;
+  readonly link: () => string | undefined;
 }
 
 /** Access tokens for one gateway: kept, refreshed in time, and asked for when the gateway needs one. */
@@ -164,7 +164,10 @@ export class SignInCredentials implements CredentialProvider {
     if (asked === undefined) return this.#required(facts);
     const { outcome, link } = asked;
     const came = await within(this.#desk.waitMs, outcome);
-    if (came === undefined) return this.#required(link === undefined ? facts : { ...facts, link });
+    if (came === undefined) {
+      const open = link();
+      return this.#required(open === undefined ? facts : { ...facts, link: open });
+    }
     if (came.kind === 'failed') return this.#required(facts, came.words);
     if (came.kind === 'paused') return this.#required(facts);
     if (came.signIn === undefined) await this.#read();
