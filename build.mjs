@@ -18,6 +18,8 @@ const entries = [
   'src/auth/discovery.ts',
   'src/auth/key-command.ts',
   'src/auth/keychain.ts',
+  'src/auth/oauth/open-sign-in.ts',
+  'src/auth/oauth/sign-in-process.ts',
   'src/failures/secret-matcher.ts',
   'src/auth/keychain-child.ts',
   'src/bridge/adapters.ts',

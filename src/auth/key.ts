@@ -75,23 +75,10 @@ export function sendableKey(text: string): string | undefined {
   return SENDABLE_KEY.test(key) ? key : undefined;
 }
 
-/** The header that carries the key, as `[name, value]`; `[]` when there is none to add. */
-export function headerOfKey(finding: KeyResult): [name: string, value: string] | [] {
-  if (finding.kind !== 'found') return [];
-  const { key, keyHeader } = finding;
-  return keyHeader === undefined ? ['authorization', `Bearer ${key}`] : [keyHeader, key];
-}
-
 /** The value of a variable that the user names; not what the object inherits, as `constructor`. */
 export function environmentValue(name: string, env: NodeJS.ProcessEnv): string | undefined {
   const value: unknown = env[name];
   return typeof value === 'string' ? value : undefined;
-}
-
-/** Whether the two send different keys, or one of them none. */
-export function isOtherKey(one: KeyResult, other: KeyResult): boolean {
-  if (one.kind === 'found' && other.kind === 'found') return one.key !== other.key;
-  return one.kind !== other.kind;
 }
 
 /**
@@ -135,7 +122,7 @@ export async function findKey(
 }
 
 /** As in `KeyOrigin`: without them, `login` would refuse, try or store the key elsewhere. */
-function loginOptions({ url, account, keyHeader }: KeySources): string {
+export function loginOptions({ url, account, keyHeader }: KeySources): string {
   const isOpen = url.protocol === 'http:' && !isLoopbackHost(url.hostname);
   const isNamed = account !== undefined && account !== DEFAULT_ACCOUNT;
   return [

@@ -115,6 +115,11 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
     'The fault is in mcp-latchkey itself. Often its files were replaced or removed while it ran: by an update, by npx, by clearing the npm cache. The running program loads some of them only when it needs them.',
     'Restart the client. If it happens again, set `--log-level info` and `--log-file FILE`, and report what the line that begins with `bug:` says.',
   ],
+  sign_in_required: [
+    'The gateway requires you to sign in (OAuth), and there is no sign-in yet, or it has expired or was revoked. With a desktop session mcp-latchkey opens your browser by itself and waits for up to `--sign-in-wait` seconds. If you finish later, the next request works.',
+    'Over SSH, in a container, with `--no-browser` or with `--sign-in error` no browser is opened. After a sign-in that was closed or failed, none is opened by itself for 10 minutes. Run the command in the message.',
+    '`npx mcp-latchkey doctor URL` shows what the gateway and its authorization server say about sign-in.',
+  ],
 };
 
 const REASONS = Object.keys(CATALOGUE) as Reason[];
@@ -124,6 +129,8 @@ const EXAMPLE_KEY = {
   origin: 'the keychain',
   tail: 'a1b2',
 } satisfies Failure['key'];
+
+const SIGN_IN = { source: 'sign-in', origin: 'the sign-in' } satisfies Failure['key'];
 
 const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
   no_api_key: { status: 401, key: { source: 'none', origin: 'no source' } },
@@ -145,6 +152,7 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
       'http://gateway.corp is plain http: the API key would be readable on the way. Use https, or --allow-http if you know the network',
   },
   internal_error: {},
+  sign_in_required: { status: 401, key: SIGN_IN, signIn: { server: 'login.kindo.ai' } },
 };
 
 function example(reason: Reason): string {

@@ -5,13 +5,17 @@ import { HttpClient } from './client.ts';
 import type { TlsSettings } from './connector.ts';
 import { proxyFor, withoutBrackets } from './environment-proxy.ts';
 
-export interface RoutesOptions {
+/** What routes are made from, as plain data. */
+export interface RouteFacts {
   /** For a connection, in milliseconds; 0 for no limit. */
   readonly connectTimeoutMs: number;
   /** PEM files: certificate authorities to trust besides the built-in ones, and a client's own. */
   readonly caFile?: string;
   readonly certFile?: string;
   readonly certKeyFile?: string;
+}
+
+export interface RoutesOptions extends RouteFacts {
   /** Gets what others can do to such a file that is used all the same. */
   readonly warnOf: (option: string) => (words: string) => void;
   /** Names HTTP proxies. */
@@ -36,6 +40,17 @@ export class Routes {
   constructor(options: RoutesOptions) {
     this.connectTimeoutMs = options.connectTimeoutMs;
     this.#options = options;
+  }
+
+  /** What another process needs to make the same routes in the same environment. */
+  get facts(): RouteFacts {
+    const { connectTimeoutMs, caFile, certFile, certKeyFile } = this.#options;
+    return {
+      connectTimeoutMs,
+      ...(caFile === undefined ? {} : { caFile }),
+      ...(certFile === undefined ? {} : { certFile }),
+      ...(certKeyFile === undefined ? {} : { certKeyFile }),
+    };
   }
 
   /**

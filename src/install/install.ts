@@ -1,4 +1,5 @@
 import { homedir } from 'node:os';
+import { dataFolder } from '../data-folder.ts';
 import { nearestNames } from '../failures/nearest-name.ts';
 import {
   allClients,
@@ -18,7 +19,7 @@ import { ConfigSyntaxError, isTable, type Path, UneditableError, valueAt } from 
 import { type ChangedLine, changedLines } from './diff.ts';
 import { checkName, EntryError, nameForGateway, npxLaunch, pinnedLaunch } from './entry.ts';
 import { firstBeyondJson } from './json-text.ts';
-import { copyPackage, dataFolder, lastingNode, pinnedScript } from './pinned-copy.ts';
+import { copyPackage, lastingNode, pinnedScript } from './pinned-copy.ts';
 
 export { proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';

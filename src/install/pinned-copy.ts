@@ -1,27 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, realpathSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join, posix, win32 } from 'node:path';
+import { dirname, join } from 'node:path';
 import { keychainModule } from '../auth/keychain-module.ts';
 import { checkPath, readPrivate } from '../private-path.ts';
 
 /** What a copy needs of the package, beside the keychain's native module. */
 const PACKAGE_PARTS = ['bin', 'dist', 'package.json', 'LICENSE'];
-
-/** The folder of this machine in which a user's programs keep their data. */
-export function dataFolder(
-  platform: NodeJS.Platform,
-  env: NodeJS.ProcessEnv,
-  home: string,
-): string {
-  if (platform === 'win32') {
-    return env.LOCALAPPDATA ?? win32.join(home, 'AppData', 'Local');
-  }
-  if (platform === 'darwin') return posix.join(home, 'Library', 'Application Support');
-  const xdg = env.XDG_DATA_HOME ?? '';
-  // A relative path is to be ignored (XDG Base Directory Specification, Basics).
-  return posix.isAbsolute(xdg) ? xdg : posix.join(home, '.local', 'share');
-}
 
 /** Where a version's copy starts: `<data>/mcp-latchkey/<version>/bin/mcp-latchkey.js`. */
 export function pinnedScript(data: string, version: string): string {

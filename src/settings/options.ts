@@ -54,6 +54,114 @@ export const PROXY_OPTIONS = {
     requiresArg: true,
     describe: 'send the key bare in this header, such as x-api-key, not in Authorization',
   },
+  auth: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'what to authenticate with: auto, key, oauth [default: auto]',
+  },
+  'client-id': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'OAuth: the ID of a client that was registered by hand',
+  },
+  'client-secret-env': {
+    type: 'string',
+    requiresArg: true,
+    describe: "OAuth: the environment variable with the client's secret",
+  },
+  'client-secret-file': {
+    type: 'string',
+    requiresArg: true,
+    path: true,
+    describe: "OAuth: a file with the client's secret",
+  },
+  'client-metadata-url': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'OAuth: the URL of a Client ID Metadata Document',
+  },
+  grant: {
+    type: 'string',
+    requiresArg: true,
+    describe:
+      'OAuth: authorization-code, device-code, client-credentials, jwt-bearer, enterprise [default: authorization-code]',
+  },
+  'client-key': {
+    type: 'string',
+    requiresArg: true,
+    path: true,
+    describe: 'OAuth: a PEM file with the private key for private_key_jwt',
+  },
+  scope: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'OAuth: the scopes to ask for, in place of what the gateway says',
+  },
+  'callback-port': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'OAuth: a fixed loopback port for the redirect',
+  },
+  'callback-host': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'OAuth: 127.0.0.1 or localhost in the redirect URI [default: 127.0.0.1]',
+  },
+  'sign-in-wait': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'longest wait of a request for your sign-in, in seconds [default: 45]',
+  },
+  'no-browser': {
+    type: 'boolean',
+    describe: 'never open a browser',
+  },
+  'sign-in': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'when you must sign in: auto opens a browser, error does not [default: auto]',
+  },
+  issuer: {
+    type: 'string',
+    requiresArg: true,
+    describe: "OAuth: the issuer, where it differs from its metadata's location",
+  },
+  'no-resource': {
+    type: 'boolean',
+    describe: 'OAuth: do not send the resource parameter',
+  },
+  'authorize-param': {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'OAuth: another parameter of the authorization request, name=value',
+  },
+  'assertion-command': {
+    type: 'string',
+    requiresArg: true,
+    describe: "OAuth: a command that prints the workload's JWT or the user's ID token",
+  },
+  'idp-issuer': {
+    type: 'string',
+    requiresArg: true,
+    describe: "OAuth: the enterprise's identity provider",
+  },
+  'idp-client-id': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'OAuth: the client ID at the identity provider',
+  },
+  'store-key-command': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'a command that prints the key of the stored sign-ins, 32 bytes in Base64',
+  },
+  'store-key-file': {
+    type: 'string',
+    requiresArg: true,
+    path: true,
+    describe: 'a file with the key of the stored sign-ins',
+  },
   integrations: {
     type: 'string',
     requiresArg: true,

@@ -1,4 +1,4 @@
-import type { KeyResult } from '../auth/key.ts';
+import type { Credential } from '../auth/credential.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { isBadHttp } from '../http/bad-http.ts';
@@ -12,7 +12,7 @@ import type { ExchangeOutcome } from './exchange-outcome.ts';
 export interface Circumstances {
   /** The endpoint without its query. */
   readonly gateway: string;
-  readonly key: KeyResult;
+  readonly credential: Credential;
   readonly connectTimeoutMs: number;
   readonly timeoutMs: number;
   readonly maxMessageBytes: number;
@@ -24,11 +24,18 @@ export interface Circumstances {
 }
 
 /** Why there is no key to send. */
-export function failureOfKey(
+export function failureOfCredential(
   gateway: string,
-  { reason, detail, origin }: Extract<KeyResult, { kind: 'unusable' }>,
+  credential: Extract<Credential, { kind: 'unusable' }>,
 ): Failure {
-  return { reason, gateway, key: origin, ...(detail === undefined ? {} : { detail }) };
+  const { reason, detail, origin } = credential;
+  return {
+    reason,
+    gateway,
+    key: origin,
+    ...(detail === undefined ? {} : { detail }),
+    ...('signIn' in credential ? { signIn: credential.signIn } : {}),
+  };
 }
 
 /**
@@ -48,8 +55,8 @@ export function replyInErrorResponse(
 
 /** Judges an exchange that brought no reply. */
 export function classifyOutcome(end: ExchangeOutcome, circumstances: Circumstances): Failure {
-  const { gateway, key, attempts } = circumstances;
-  const base = { gateway, key: key.origin, ...(attempts === undefined ? {} : { attempts }) };
+  const { gateway, credential, attempts } = circumstances;
+  const base = { gateway, key: credential.origin, ...(attempts === undefined ? {} : { attempts }) };
   switch (end.kind) {
     case 'http-error':
       return { ...base, ...ofStatus(end, circumstances), ...rpcCodeIn(end.body) };
@@ -75,7 +82,7 @@ type Judgement = Omit<Failure, 'gateway' | 'key'>;
 
 function ofStatus(
   { status, headers, body, reply }: Extract<ExchangeOutcome, { kind: 'http-error' }>,
-  { gateway, key, isInSession }: Circumstances,
+  { gateway, credential, isInSession }: Circumstances,
 ): Judgement {
   const isResult = reply?.isError === false;
   const detail = isResult ? RESULT_WITH_ERROR_STATUS : whatTheBodySays(body, headers);
@@ -86,7 +93,7 @@ function ofStatus(
   if (status >= 500) return { reason: 'gateway_error', status, ...said, ...wait };
   switch (status) {
     case 401:
-      if (key.kind === 'none') return { reason: 'no_api_key', status };
+      if (credential.kind === 'none') return { reason: 'no_api_key', status };
       return { reason: 'unauthorized', status, ...said };
     case 403:
       return { reason: 'forbidden', status, ...said };

@@ -116,23 +116,23 @@ export class HttpSse implements Transport {
     const ready = await this.#ready(isInitialize(message));
     if (state.isOver || this.#isClosed) return { settled: undefined };
     if ('failure' in ready) return { settled: ready.failure };
-    const key = await this.#options.keys.current();
-    const failure = this.#endpoint.open(key);
+    const credential = await this.#options.credentials.current();
+    const failure = this.#endpoint.open(credential);
     if (failure !== undefined) return { settled: failure };
     if ('outcome' in ready) {
-      return { outcome: ready.outcome, key, isOfMessage: false, stream: undefined };
+      return { outcome: ready.outcome, credential, isOfMessage: false, stream: undefined };
     }
     const { stream } = ready;
-    const posting = stream.send(message, this.#reading(message, observer), key);
+    const posting = stream.send(message, this.#reading(message, observer), credential);
     state.attempt = posting;
-    return { outcome: await posting.ended, key, isOfMessage: true, stream };
+    return { outcome: await posting.ended, credential, isOfMessage: true, stream };
   }
 
   /** Without trust: a stream that is open has settled that. */
   #policies(): readonly Policy<Posted & FailedAttempt>[] {
-    const { keys, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
+    const { credentials, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
     return [
-      renewCredential(keys),
+      renewCredential(credentials, (credential) => this.#endpoint.open(credential)),
       renewLostSession(
         ({ stream }) => stream?.isProven === true,
         async ({ stream }) => {
@@ -170,9 +170,9 @@ export class HttpSse implements Transport {
 
   /** Opens a stream, and shakes hands on it as in the session that was `lost`. */
   async #open(lost: Session | undefined): Promise<Readiness> {
-    const { keys, log, maxMessageBytes, routes, timeoutMs, url } = this.#options;
-    const key = await keys.current();
-    const failure = this.#endpoint.open(key);
+    const { credentials, log, maxMessageBytes, routes, timeoutMs, url } = this.#options;
+    const credential = await credentials.current();
+    const failure = this.#endpoint.open(credential);
     if (failure !== undefined) return { failure };
     let { target } = this.#endpoint;
     const policies: Policy<{ outcome: ExchangeOutcome }>[] = [
@@ -188,7 +188,7 @@ export class HttpSse implements Transport {
         endpoint: this.#endpoint,
         origin: url.origin,
         target,
-        key,
+        credential,
         listener: this.#listener,
         timeoutMs,
         // As long for the first event as for the connection.
@@ -205,7 +205,7 @@ export class HttpSse implements Transport {
       if (opening.kind === 'elsewhere') {
         const { location } = opening;
         const gateway = this.#endpoint.displayUrl;
-        return { failure: { reason: 'redirected', gateway, key: key.origin, location } };
+        return { failure: { reason: 'redirected', gateway, key: credential.origin, location } };
       }
       const outcome = opening.end;
       if ((await decide(policies, { outcome })) === undefined) return { outcome };
@@ -215,7 +215,7 @@ export class HttpSse implements Transport {
 
   async #shakeHandsAnew(stream: HttpSseStream, lost: Session): Promise<Readiness> {
     this.#options.log.info('the session ended with its event stream: initializing anew');
-    const key = await this.#options.keys.current();
+    const credential = await this.#options.credentials.current();
     const giveUp = (why: Readiness): Readiness => {
       // What comes next tries again.
       this.#session = lost;
@@ -223,7 +223,7 @@ export class HttpSse implements Transport {
       return why;
     };
     const reading = this.#reading(lost.initialize, NO_OBSERVER);
-    const hello = await stream.send(lost.initialize, reading, key).ended;
+    const hello = await stream.send(lost.initialize, reading, credential).ended;
     if (hello.kind !== 'replied') return giveUp({ outcome: hello });
     const renewed = this.#session as Session;
     if (renewed === lost) {
@@ -232,7 +232,7 @@ export class HttpSse implements Transport {
       return giveUp({ failure: { reason: 'gateway_error', gateway, detail } });
     }
     if (lost.initialized !== undefined) {
-      const outcome = await stream.send(lost.initialized, NO_OBSERVER, key).ended;
+      const outcome = await stream.send(lost.initialized, NO_OBSERVER, credential).ended;
       if (outcome.kind !== 'accepted') return giveUp({ outcome });
       renewed.initialized = lost.initialized;
     }

@@ -22,7 +22,8 @@ interface Run {
 
 /**
  * Lets the conformance suite run one scenario at `specVersion` with a client of this folder, which
- * finds the proxy's command line in PROXY_COMMAND and `env` beside it. Returns the suite's verdict.
+ * finds the proxy's command line in PROXY_COMMAND and `env` beside it. `flags`: more of the suite's.
+ * Returns the suite's verdict.
  * Fails the test when the proxy wrote anything but messages or did not end by itself.
  */
 export async function runConformanceScenario(
@@ -31,6 +32,7 @@ export async function runConformanceScenario(
   specVersion: string,
   client: string,
   env: Record<string, string>,
+  flags: readonly string[] = [],
 ): Promise<Run> {
   const { command, args, exit, messages } = proxyUnderTest(test);
   const results = mkdtempSync(join(tmpdir(), 'mcp-latchkey-conformance-'));
@@ -38,7 +40,7 @@ export async function runConformanceScenario(
   const suite = [
     pathOf('conformance'),
     ...['client', '--scenario', scenario, '--spec-version', specVersion],
-    ...['--output-dir', results, '--timeout', '15000'],
+    ...['--output-dir', results, '--timeout', '15000', ...flags],
     // The suite splits this at each space, so it holds no path.
     ...['--command', `node ${client}`],
   ];

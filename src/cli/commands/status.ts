@@ -155,6 +155,7 @@ const REASONS = {
   'key-file': 'It comes before the environment and the keychain.',
   'key-env': 'It comes before the keychain.',
   keychain: 'No other source is given.',
+  'sign-in': 'No API key is set for it.',
   none: 'No source has a key: requests go out without one.',
 } as const satisfies Record<KeySourceName, string>;
 

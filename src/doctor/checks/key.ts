@@ -1,6 +1,6 @@
 import type { KeyResult } from '../../auth/key.ts';
 import { tailInWords } from '../../terminal/printer.ts';
-import { failureOfKey } from '../../transport/classify-outcome.ts';
+import { failureOfCredential } from '../../transport/classify-outcome.ts';
 import { type DoctorRun, isWaitedFor } from '../doctor-run.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
 
@@ -27,7 +27,7 @@ export async function checkKey(run: DoctorRun): Promise<Finding> {
       return { ...base, status: shape?.isOdd ? 'warn' : 'ok', line, details };
     }
     case 'unusable': {
-      const failure = failureOfKey(run.displayUrl, finding);
+      const failure = failureOfCredential(run.displayUrl, finding);
       const line = finding.detail ?? `from ${origin}: it holds characters that no key has`;
       return { ...base, status: 'fail', line, details, problem: problemOf(failure) };
     }
