@@ -24,6 +24,9 @@ export interface BoundedAnswer {
   readonly body: Buffer;
 }
 
+/** The whole answer did not come in time, or it is not waited for any more. */
+export class NoAnswerInTime extends Error {}
+
 /**
  * Sends one request over a connection of its own, and follows no redirect. Rejects with what went
  * wrong on the way, also when the answer takes longer than `timeoutMs` or `signal` aborts.
@@ -38,7 +41,7 @@ export async function requestBounded(
   let giveUp = () => {};
   try {
     return await new Promise<BoundedAnswer>((resolve, reject) => {
-      giveUp = () => reject(new Error('no answer in time'));
+      giveUp = () => reject(new NoAnswerInTime('no answer in time'));
       timer = setTimeout(giveUp, timeoutMs);
       if (signal?.aborted) giveUp();
       signal?.addEventListener('abort', giveUp, { once: true });

@@ -2,7 +2,7 @@ import type { LookupFunction } from 'node:net';
 import { NETWORK_CAUSES } from '../../failures/network-causes.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { lookupFor, mayLeadTo } from '../../http/address-policy.ts';
-import { type BoundedAnswer, requestBounded } from '../../http/bounded-request.ts';
+import { type BoundedAnswer, NoAnswerInTime, requestBounded } from '../../http/bounded-request.ts';
 import { classifyNetworkError } from '../../http/classify-network-error.ts';
 import { isLoopbackHost } from '../../http/loopback.ts';
 import type { Headers as ReceivedHeaders } from '../../http/request.ts';
@@ -128,11 +128,18 @@ export class OAuthHttp {
 /** No answer came from an authorization server: nothing is known about what it holds. */
 export class UnreachableServer extends SignInError {
   constructor(url: URL, error: Error, connectTimeoutMs: number) {
-    const settings = { gateway: url.href, connectTimeoutMs, timeoutMs: TIMEOUT_MS };
-    const { networkCause, detail } = classifyNetworkError(error, settings);
-    const why = detail ?? NETWORK_CAUSES[networkCause].what;
-    super(`${url.host} cannot be reached: ${cleanNetworkText(why, 200)}.`);
+    super(
+      error instanceof NoAnswerInTime
+        ? `${url.host} gave no answer in time.`
+        : `${url.host} cannot be reached: ${whyUnreachable(url, error, connectTimeoutMs)}.`,
+    );
   }
+}
+
+function whyUnreachable({ href }: URL, error: Error, connectTimeoutMs: number): string {
+  const settings = { gateway: href, connectTimeoutMs, timeoutMs: TIMEOUT_MS };
+  const { networkCause, detail } = classifyNetworkError(error, settings);
+  return cleanNetworkText(detail ?? NETWORK_CAUSES[networkCause].what, 200);
 }
 
 function jsonObject(body: Buffer): Readonly<Record<string, unknown>> | undefined {
