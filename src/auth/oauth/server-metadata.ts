@@ -14,6 +14,13 @@ const ENDPOINTS = [
   'device_authorization_endpoint',
 ] as const;
 
+/** Those of its lists that something depends on. */
+const LISTS = [
+  'code_challenge_methods_supported',
+  'scopes_supported',
+  'token_endpoint_auth_methods_supported',
+] as const;
+
 /**
  * Where the metadata of the server at `location` may be, in MCP's order (MCP 2026-07-28,
  * Authorization Server Discovery): RFC 8414 §3.1, OpenID Connect as RFC 8414 §5 has it, and as OpenID
@@ -71,10 +78,19 @@ function checkedMetadata(
       `The authorization server's ${name} is not a URL that may be used: it must be https, and not on a private network.`,
     );
   }
+  for (const name of LISTS) {
+    const list = json[name];
+    if (list === undefined || isStrings(list)) continue;
+    throw new SignInError(`The authorization server's metadata is invalid: ${name} is not a list.`);
+  }
   if (json.token_endpoint === undefined) {
     throw new SignInError("The authorization server's metadata has no token endpoint.");
   }
   return json as ServerMetadata;
+}
+
+function isStrings(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((entry) => typeof entry === 'string');
 }
 
 /** Where a server of MCP 2025-03-26 without metadata has its endpoints (its Authorization §2.3.3). */
