@@ -86,7 +86,7 @@ export function openSignIn(
       const request = {
         entry,
         ...(replaces === undefined ? {} : { replaces: replaces.signedInAt }),
-        context,
+        context: replaces === undefined ? context : { ...context, before: replaces },
       };
       return askUser(request, {
         data: userDataFolder(env),

@@ -36,7 +36,7 @@ export const performSignIn: PerformSignIn = async (request, tools) => {
   const endpoint = authorizationEndpoint(server);
   const http = httpFor(context, tools.signal);
   const found = await tools.store.read(request.entry);
-  const stored = found.kind === 'found' ? found.signIn : undefined;
+  const stored = found.kind === 'found' ? found.signIn : context.before;
   const known = knownIdentity({ server, settings, clientSecret, stored });
   const callback = await tools.listen({
     port: settings.callbackPort ?? known?.callbackPort,

@@ -1,6 +1,7 @@
 import type { RouteFacts } from '../../http/routes.ts';
 import type { DiscoveredServer } from './discover-server.ts';
 import type { OAuthSettings } from './oauth-settings.ts';
+import type { StoredSignIn } from './stored-sign-in.ts';
 
 /** What a sign-in needs beside its entry. Plain data, so that a helper process can be handed it. */
 export interface SignInContext {
@@ -19,4 +20,6 @@ export interface SignInContext {
   readonly isStepUp: boolean;
   /** Whether the tokens must be bound to a key (RFC 9449). */
   readonly needsDpop: boolean;
+  /** The sign-in so far, for where the store cannot keep it. */
+  readonly before?: StoredSignIn;
 }

@@ -170,8 +170,13 @@ export class SignInCredentials implements CredentialProvider {
     }
     if (came.kind === 'failed') return this.#required(facts, came.words);
     if (came.kind === 'paused') return this.#required(facts);
-    if (came.signIn === undefined) await this.#read();
-    else this.#adopt(came.signIn);
+    if (came.signIn === undefined) {
+      await this.#read();
+    } else {
+      // The process that signed in could not store it: it is kept in the memory of this one.
+      await this.#desk.store.write(this.#desk.entry, came.signIn);
+      this.#adopt(came.signIn);
+    }
     return this.#token ?? this.#required(facts);
   }
 

@@ -83,12 +83,18 @@ class FileStore implements SignInStore {
       makePrivateFolder(signInFolder(this.#data));
       await replaceFile(path, JSON.stringify(sealed(entry, signIn, found.key)));
       this.#unstored.delete(path);
-      if (signIn.tokens !== undefined) await rm(attemptFile(this.#data, entry), { force: true });
+      await this.#endAttempt(entry, signIn);
       return { isLasting: true };
     } catch (error) {
       this.#unstored.set(path, { entry, signIn });
+      await this.#endAttempt(entry, signIn).catch(() => {});
       return { isLasting: false, words: wordsOf(error, path, 'written') };
     }
+  }
+
+  /** The user may be asked again at once, where the last sign-in came to tokens. */
+  async #endAttempt(entry: SignInEntry, { tokens }: StoredSignIn): Promise<void> {
+    if (tokens !== undefined) await rm(attemptFile(this.#data, entry), { force: true });
   }
 
   async remove(entry: SignInEntry): Promise<boolean> {
