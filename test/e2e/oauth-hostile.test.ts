@@ -12,7 +12,7 @@ import {
   startRogueServer,
   tokens,
 } from './rogue-server.ts';
-import { canSignIn, type SecretWatch, watchSecrets } from './secret-watch.ts';
+import { type SecretWatch, watchSecrets } from './secret-watch.ts';
 import { startBrowser } from './test-browser.ts';
 
 /** Longest that a request may wait for a sign-in that a server has made impossible: clients give up after 60 s. */
@@ -92,14 +92,11 @@ async function elsewhere() {
   return { received, url };
 }
 
-it.skipIf(!canSignIn)(
-  'signs in where the server is honest, so that what follows fails for its own reason',
-  async () => {
-    const { reply, server } = await signIn(watchSecrets(), () => ({}));
-    expect(reply).toHaveProperty('result');
-    expect(server.to('/token')).toHaveLength(1);
-  },
-);
+it('signs in where the server is honest, so that what follows fails for its own reason', async () => {
+  const { reply, server } = await signIn(watchSecrets(), () => ({}));
+  expect(reply).toHaveProperty('result');
+  expect(server.to('/token')).toHaveLength(1);
+});
 
 /** What a server does, what the user reads, and the paths that must not be asked. */
 type Case = [
@@ -119,7 +116,7 @@ const resource = (body: unknown): Case[1] => {
   return () => ({ resource: (_, response) => sendJson(response, body as string) });
 };
 
-describe.skipIf(!canSignIn).each<Case>([
+describe.each<Case>([
   // The gateway's metadata.
   [
     'metadata of another resource',
@@ -369,7 +366,7 @@ describe.skipIf(!canSignIn).each<Case>([
   });
 });
 
-describe.skipIf(!canSignIn).each<[string, keyof Roguery, string, string]>([
+describe.each<[string, keyof Roguery, string, string]>([
   ['metadata of the resource', 'resource', 'application/json', '{"resource":"'],
   ['metadata', 'metadata', 'application/json', '{"issuer":"'],
   ['a registration', 'register', 'application/json', '{"client_id":"'],
@@ -384,21 +381,22 @@ describe.skipIf(!canSignIn).each<[string, keyof Roguery, string, string]>([
   });
 });
 
-describe.skipIf(!canSignIn).each<[string, keyof Roguery]>([
+describe.each<[string, keyof Roguery]>([
   ['metadata of the resource', 'resource'],
   ['metadata', 'metadata'],
   ['a registration', 'register'],
   ['tokens', 'token'],
 ])('%s in slow drips', { timeout: LIMIT_MS + 10_000 }, (_, where) => {
   it('is given up', async () => {
-    const { ms, reply } = await signIn(watchSecrets(), () => ({ [where]: drip }));
+    const { ms, reply, message } = await signIn(watchSecrets(), () => ({ [where]: drip }));
     // Without metadata of the resource, there is still the server at the gateway's own origin.
     expect(reply).toHaveProperty(where === 'resource' ? 'result' : 'error');
     expect(ms).toBeLessThan(LIMIT_MS);
+    if (where !== 'resource') expect(message).toContain('gave no answer in time');
   });
 });
 
-describe.skipIf(!canSignIn).each<[string, keyof Roguery]>([
+describe.each<[string, keyof Roguery]>([
   ['the metadata of the resource', 'resource'],
   ['the metadata', 'metadata'],
   ['a registration', 'register'],
@@ -414,20 +412,17 @@ describe.skipIf(!canSignIn).each<[string, keyof Roguery]>([
   });
 });
 
-it.skipIf(!canSignIn)(
-  'does not send the code of an honest server to another that names its sign-in page (a mix-up)',
-  async () => {
-    const watch = watchSecrets();
-    const honest = await startRogueServer(() => ({}));
-    const { message, server } = await signIn(watch, ({ origin }) => ({
-      metadata: (_, response) =>
-        sendJson(
-          response,
-          metadataOf(origin, { authorization_endpoint: `${honest.origin}/authorize` }),
-        ),
-    }));
-    expect(message).toMatch(/does not come from/);
-    expect(honest.to('/authorize')).toHaveLength(1);
-    expect(server.to('/token')).toEqual([]);
-  },
-);
+it('does not send the code of an honest server to another that names its sign-in page (a mix-up)', async () => {
+  const watch = watchSecrets();
+  const honest = await startRogueServer(() => ({}));
+  const { message, server } = await signIn(watch, ({ origin }) => ({
+    metadata: (_, response) =>
+      sendJson(
+        response,
+        metadataOf(origin, { authorization_endpoint: `${honest.origin}/authorize` }),
+      ),
+  }));
+  expect(message).toMatch(/does not come from/);
+  expect(honest.to('/authorize')).toHaveLength(1);
+  expect(server.to('/token')).toEqual([]);
+});

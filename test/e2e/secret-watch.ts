@@ -1,14 +1,11 @@
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished } from 'vitest';
 import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-server.ts';
-import { PROXY_OPTIONS } from '../../src/settings/options.ts';
 import { runToEnd, startProxy } from './running-proxy.ts';
-
-/** Whether this build of the program can sign in. */
-export const canSignIn = 'sign-in-wait' in PROXY_OPTIONS;
 
 /** How often the processes are looked at. A process that lives shorter may go unseen. */
 const TICK_MS = 10;
@@ -68,7 +65,8 @@ export function watchSecrets(): SecretWatch {
 export function startWatch(): SecretWatch & { end(): Promise<string[]> } {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-oauth-'));
   mkdirSync(join(folder, 'tmp'));
-  const secrets = new Set<string>();
+  const storeKey = randomBytes(32).toString('base64');
+  const secrets = new Set<string>([storeKey]);
   const servers: AuthorizationServer[] = [];
   const outputs: (() => string)[] = [];
   const processes = new ProcessWatch(folder);
@@ -81,7 +79,11 @@ export function startWatch(): SecretWatch & { end(): Promise<string[]> } {
       XDG_RUNTIME_DIR: join(folder, 'tmp'),
       TMPDIR: join(folder, 'tmp'),
       TEMP: join(folder, 'tmp'),
+      XDG_DATA_HOME: join(folder, 'data'),
+      LOCALAPPDATA: join(folder, 'data'),
       MCP_LATCHKEY_API_KEY: '',
+      // As in a container, so that no test depends on the keychain of the machine.
+      MCP_LATCHKEY_STORE_KEY: storeKey,
     },
     add: (...more: readonly (string | null | undefined)[]) => {
       for (const secret of more) if (secret) secrets.add(secret);

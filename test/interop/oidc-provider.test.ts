@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { canSignIn, type SecretWatch, watchSecrets } from '../e2e/secret-watch.ts';
+import { type SecretWatch, watchSecrets } from '../e2e/secret-watch.ts';
 import { startBrowser } from '../e2e/test-browser.ts';
 import type { UserAgent } from '../e2e/user-agent.ts';
 import { missing } from './installed-peers.ts';
@@ -58,7 +58,7 @@ const remember = ({
   provider,
 }: Pick<Awaited<ReturnType<typeof setUp>>, 'watch' | 'provider'>) => watch.add(...provider.secrets);
 
-describe.skipIf(!canSignIn || missing('oidcProvider', 'recentNode'))('oidc-provider', () => {
+describe.skipIf(missing('oidcProvider', 'recentNode'))('oidc-provider', () => {
   it('registers, signs in with PKCE, and gets a token for this server alone', async () => {
     const rig = await setUp();
     const proxy = rig.proxy();
