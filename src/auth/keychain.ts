@@ -188,11 +188,13 @@ function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => voi
 }
 
 function childEnvironment(): NodeJS.ProcessEnv {
+  // Those of this program may contain an API key, or the key to the stored sign-ins.
+  const isOwn = ([name]: [string, unknown]) => name.toUpperCase().startsWith('MCP_LATCHKEY_');
   return {
     // The MCP SDK hands HOME, PATH and little else on to a server, so that D-Bus would not be found
     // in the place where systemd has it.
     ...(process.platform === 'linux' && { XDG_RUNTIME_DIR: `/run/user/${process.getuid?.()}` }),
-    ...process.env,
+    ...Object.fromEntries(Object.entries(process.env).filter((variable) => !isOwn(variable))),
     // It gains nothing from one, and is given every key: it must not run what a shared one contains.
     NODE_DISABLE_COMPILE_CACHE: '1',
     // What the system says is told apart by its words.
@@ -268,7 +270,7 @@ function diagnosis(reply: Exclude<Reply, { kind: 'done' }> | undefined, limitMs:
     );
   }
   if (/locked|User interaction is not allowed|dismissed/i.test(said)) return failed(LOCKED);
-  if (/autolaunch|could not connect|session bus|DBUS_SESSION_BUS_ADDRESS/i.test(said)) {
+  if (/autolaunch|dbus-launch|could not connect|session bus|DBUS_SESSION_BUS_ADDRESS/i.test(said)) {
     return absent('the keychain cannot be reached, because there is no D-Bus session');
   }
   return failed(`the keychain failed (${said})`);

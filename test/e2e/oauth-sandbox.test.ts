@@ -16,7 +16,7 @@ async function setUp(oauth: SandboxOptions['oauth'] = {}, extra: Record<string, 
   // As on a desktop, which the machine of a test may not be.
   const env = { ...browser.env, DISPLAY: ':0', CI: '', SSH_CONNECTION: '', ...extra };
   const proxy = (...args: string[]) =>
-    watch.proxy(sandbox.url, ['--auth', 'oauth', '--sign-in-wait', '40', ...args], env);
+    watch.proxy(sandbox.url, ['--sign-in-wait', '40', ...args], env);
   return { watch, sandbox, browser, proxy };
 }
 
@@ -139,7 +139,7 @@ describe('with a fault', () => {
     const reply = await start().initialize();
     expect(messageOf(reply)).toContain('--no-resource');
     // Another account: none is opened by itself for 10 minutes after a failure.
-    const other = start('--no-resource', '--account', 'other');
+    const other = start('--auth', 'oauth', '--no-resource', '--account', 'other');
     expect(await other.initialize()).toHaveProperty('result');
   });
 

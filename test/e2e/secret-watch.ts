@@ -81,6 +81,7 @@ export function startWatch(): SecretWatch & { end(): Promise<string[]> } {
       TEMP: join(folder, 'tmp'),
       XDG_DATA_HOME: join(folder, 'data'),
       LOCALAPPDATA: join(folder, 'data'),
+      DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nonexistent/bus',
       MCP_LATCHKEY_API_KEY: '',
       // As in a container, so that no test depends on the keychain of the machine.
       MCP_LATCHKEY_STORE_KEY: storeKey,
@@ -217,6 +218,8 @@ class ProcessWatch {
       if (!environ.includes(this.#marker) && !this.#ours.has(parent)) return;
       this.#ours.add(id);
       const cmdline = readFileSync(`/proc/${id}/cmdline`);
+      // One that is becoming another program has none.
+      if (cmdline.length === 0) return;
       // A fork that has not become another program yet: it has all that its parent has.
       if (cmdline.equals(readFileSync(`/proc/${parent}/cmdline`))) return;
       const program = cmdline.toString('latin1').replaceAll('\0', ' ').slice(0, 60);
