@@ -13,6 +13,8 @@ import { openSignInStore } from './sign-in-store.ts';
 import type { StoreKeySources } from './store-key.ts';
 import { SignInError, type SignInStore } from './stored-sign-in.ts';
 
+export { examineSignIn } from './examine-sign-in.ts';
+
 const MACHINE_GRANTS: ReadonlySet<string> = new Set([
   'client-credentials',
   'jwt-bearer',
