@@ -23,6 +23,8 @@ const entries = [
   'src/failures/secret-matcher.ts',
   'src/auth/keychain-child.ts',
   'src/bridge/adapters.ts',
+  'src/bridge/gateway-cache/cache.ts',
+  'src/transport/explain-refusal.ts',
   'src/transport/http-sse.ts',
   'src/http/certificate.ts',
   'src/sandbox/sandbox.ts',

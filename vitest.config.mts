@@ -1,5 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
 import type { TestModule } from 'vitest/node';
+
+const { version } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
 
 /** Ends the output with one line that CI can read, `N passed, N failed, N skipped`. */
 const count = {
@@ -13,6 +16,8 @@ const count = {
 };
 
 export default defineConfig({
+  // As build.mjs defines it.
+  define: { __VERSION__: JSON.stringify(version) },
   test: {
     include: ['test/**/*.test.ts'],
     // Most tests wait for a child process, so more of them than cores fit side by side.

@@ -408,7 +408,7 @@ async function install(bench) {
     if (name === 'mcp-latchkey') {
       const root = join(program.manifest, '..');
       const packed = await npm([
-        // Without scripts: `prepack` would build dist/ anew.
+        // Without scripts: `prepack` would rebuild dist/.
         ...['pack', root, '--json', '--ignore-scripts', '--pack-destination', folder],
       ]);
       what = join(folder, JSON.parse(packed.slice(packed.indexOf('[')))[0].filename);

@@ -22,7 +22,7 @@ const help = `npm run bench -- [options]
   --quick          fewer rounds
   --reply sse      the server answers every call with an event stream (default: json)
   --json           every sample, median, ratio and target, as JSON
-  --markdown       the table alone, in Markdown for the README, with how it was made below it`;
+  --markdown       the table alone, in Markdown for docs/performance.md, with how it was made below it`;
 
 const oneWayMs = 40;
 const us = 'mcp-latchkey';

@@ -9,7 +9,7 @@ const PUBLIC_HEADER =
 const ANY_SCHEME = /^([\w-]+) +(.+)$/;
 const KNOWN_SCHEME = /^(basic|bearer|token) +(.+)$/i;
 
-type Sources = Pick<KeySources, 'url' | 'headers' | 'keyHeader'>;
+type Sources = Pick<KeySources, 'url' | 'headers' | 'keyHeader' | 'passphraseEnv'>;
 
 /**
  * Finds `keys`, and the secrets in the environment and the command line: in the URLs of HTTP proxies,
@@ -21,7 +21,8 @@ export function matcherFor(
   sources?: Sources,
 ): SecretMatcher {
   const given = sources === undefined ? [] : configuredSecrets(sources);
-  return new SecretMatcher([...keys, ...proxySecrets(env), ...given]);
+  const passphrase = env[sources?.passphraseEnv ?? ''] ?? '';
+  return new SecretMatcher([...keys, ...proxySecrets(env), passphrase, ...given]);
 }
 
 function configuredSecrets({ url, headers, keyHeader }: Sources): string[] {

@@ -19,6 +19,8 @@ export interface KeySources {
   readonly keyHeader?: string;
   /** The account in the keychain, when one was named. */
   readonly account?: string;
+  /** The environment variable with the passphrase of the client certificate's key: a secret, too. */
+  readonly passphraseEnv?: string;
 }
 
 /** A key that was found, or the reason why there is none to send. */
@@ -41,6 +43,8 @@ export type KeyResult =
       readonly reason: 'malformed_api_key' | 'no_api_key';
       /** In words that fit behind a colon. */
       readonly detail?: string;
+      /** Whether a placeholder is where the key should be. */
+      readonly isPlaceholder?: true;
       readonly origin: KeyOrigin;
     };
 
@@ -65,14 +69,45 @@ export function keyHeaderNames(keyHeader: string | undefined): readonly string[]
   return keyHeader === undefined ? ['authorization', 'x-api-key'] : [keyHeader];
 }
 
+// Not “these”, which an editor made: what else it has changed is not known.
+const QUOTED = /^(?:"([^"]*)"|'([^']*)'|`([^`]*)`)$/;
+
+/** `text` without the white space and the pairs of quotes around it. */
+function unquoted(text: string): string {
+  const trimmed = text.trim();
+  const inner = QUOTED.exec(trimmed)
+    ?.slice(1)
+    .find((group) => group !== undefined);
+  return inner === undefined ? trimmed : unquoted(inner);
+}
+
+/** The value of a header that carries a key, without quotes around it or around its credentials. */
+export function unquotedHeader(value: string): string {
+  const [, scheme = '', credentials = ''] = /^([\w-]+ +)?(.*)$/s.exec(unquoted(value)) ?? [];
+  return scheme + unquoted(credentials);
+}
+
 /**
- * The key in what a user pasted, without the white space around it and a `Bearer ` before it;
- * undefined when the rest cannot be sent: it is empty, or holds white space, control characters or
- * characters beyond ASCII.
+ * The key in what a user pasted, without the white space and quotes around it and a `Bearer ` before
+ * it; undefined when the rest cannot be sent: it is empty, a placeholder, or contains white space,
+ * control characters or characters beyond ASCII.
  */
 export function sendableKey(text: string): string | undefined {
-  const key = text.trim().replace(BEARER, '');
-  return SENDABLE_KEY.test(key) ? key : undefined;
+  const key = bareKey(text);
+  return SENDABLE_KEY.test(key) && !PLACEHOLDER.test(key) ? key : undefined;
+}
+
+// ${NAME}, ${env:NAME}, @{NAME}, {{NAME}}; $(command), $NAME, $env:NAME; %NAME%; <your key>.
+const PLACEHOLDER =
+  /^(?:[$@#]?\{[^"]*\}|\$\(.*\)|\$[A-Z_][A-Z\d_]*|\$[Ee][Nn][Vv]:\w+|%[A-Za-z_][\w:.-]*%|<.*>)$/s;
+
+/** Whether `text` is what a client or a user should have replaced by the key, such as `${env:NAME}`. */
+export function isPlaceholder(text: string): boolean {
+  return PLACEHOLDER.test(bareKey(text));
+}
+
+function bareKey(text: string): string {
+  return unquoted(unquoted(text).replace(BEARER, ''));
 }
 
 /** The value of a variable that the user names; not what the object inherits, as `constructor`. */
@@ -160,10 +195,10 @@ function inHeader(sources: KeySources, origin: KeyOrigin): KeyResult {
   const value = headers.get(name) as string;
   const key = value.replace(BEARER, '');
   const isBearer = name !== 'authorization' || BEARER.test(value);
+  const credentials = value.replace(/^[\w-]+ +/, '');
+  if (isPlaceholder(credentials)) return malformedKey(credentials, origin);
   // Other schemes have parameters (RFC 9110 §11.4); a Bearer token is one word (RFC 6750 §2.1).
-  if (!(isBearer ? SENDABLE_KEY : /^[\x20-\x7e]+$/).test(key)) {
-    return { kind: 'unusable', reason: 'malformed_api_key', origin };
-  }
+  if (!(isBearer ? SENDABLE_KEY : /^[\x20-\x7e]+$/).test(key)) return malformedKey(key, origin);
   return { kind: 'in-header', origin: { ...origin, ...tailOf(key) } };
 }
 
@@ -233,9 +268,14 @@ function noKey(origin: KeyOrigin, detail: string): KeyResult {
   return { kind: 'unusable', reason: 'no_api_key', detail, origin };
 }
 
+function malformedKey(text: string, origin: KeyOrigin): KeyResult {
+  const placeholder = isPlaceholder(text) ? { isPlaceholder: true as const } : {};
+  return { kind: 'unusable', reason: 'malformed_api_key', ...placeholder, origin };
+}
+
 function usableKey(text: string, { keyHeader }: KeySources, origin: KeyOrigin): KeyResult {
   const key = sendableKey(text);
-  if (key === undefined) return { kind: 'unusable', reason: 'malformed_api_key', origin };
+  if (key === undefined) return malformedKey(text, origin);
   return {
     kind: 'found',
     key,

@@ -231,7 +231,8 @@ const MODERN_METHODS: ReadonlySet<string> = new Set(['server/discover', 'subscri
 
 /** Reads the era from an HTTP error without a JSON-RPC error in it. */
 function signOf(failure: Failure | undefined): Sign {
-  const { status = 0 } = failure ?? {};
+  const { status = 0, offersHttpSse } = failure ?? {};
+  if (offersHttpSse) return 'legacy';
   return status >= 400 && status < 500 && !ANY_ERA_STATUSES.has(status) ? 'legacy' : 'nothing';
 }
 

@@ -5,6 +5,7 @@ import type { ProxySettings } from '../settings/settings.ts';
 import { TransportDetector } from '../transport/detect-transport.ts';
 import { StreamableHttp, type TransportOptions } from '../transport/streamable-http.ts';
 import { EraBridge } from './era-bridge.ts';
+import { KeepAlive } from './keep-alive.ts';
 
 /**
  * The gateway that the settings name, with the credentials of `credentials`, by the transport they name, for a
@@ -22,5 +23,7 @@ export function openGateway(
   const options: TransportOptions = { ...settings, ...more, credentials, userAgent, secrets, log };
   const gateway =
     transport === 'http' ? new StreamableHttp(options) : new TransportDetector(options, transport);
-  return new EraBridge(gateway, log);
+  const { pingIntervalMs } = settings;
+  const kept = pingIntervalMs === 0 ? gateway : new KeepAlive(gateway, pingIntervalMs, log);
+  return new EraBridge(kept, log);
 }

@@ -38,7 +38,7 @@ export class SendSequence implements Delivery {
 
   /** Sends a message as the next step. Resolves as its `done` does, with undefined if ended. */
   async send(
-    upstream: Transport,
+    upstream: Pick<Transport, 'send'>,
     message: Message,
     observer: MessageObserver,
   ): Promise<Failure | undefined> {

@@ -1,6 +1,6 @@
 import yargs from 'yargs';
 import { PROXY_OPTIONS, UsageError } from '../settings/options.ts';
-import { unknownOption, withQuotes } from '../settings/read-options.ts';
+import { forYargs, unknownOption } from '../settings/read-options.ts';
 import { columns } from '../terminal/wrap-text.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
@@ -13,7 +13,7 @@ import { statusCommand } from './commands/status.ts';
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
-  const parser = yargs(withQuotes(argv))
+  const parser = yargs(forYargs(argv))
     .scriptName('mcp-latchkey')
     .usage('$0 <url> [options]\n\nThe stdio side of a remote MCP gateway, for a client’s config.')
     .command('$0 <url>', false, (command) => command.options(PROXY_OPTIONS))

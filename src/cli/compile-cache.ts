@@ -16,10 +16,9 @@ export function enableCompileCache(env: NodeJS.ProcessEnv): void {
   const { enableCompileCache: enable } = module as WithCompileCache;
   if (enable === undefined || env.NODE_COMPILE_CACHE || env.NODE_DISABLE_COMPILE_CACHE) return;
   try {
-    // Not by node:os, whose loading costs more than the rest. Where this is missing, so is the cache.
-    const home = (process.platform === 'win32' ? env.USERPROFILE : env.HOME) ?? '';
-    const folder = join(cacheFolder(process.platform, env, home), 'mcp-latchkey', 'compile-cache');
-    if (!isAbsolute(folder)) return;
+    const own = ownCacheFolder(env);
+    if (own === undefined) return;
+    const folder = join(own, 'compile-cache');
     if (!existsSync(folder)) mkdirSync(folder, { recursive: true, mode: 0o700 });
     const { path, stats } = checkPath(folder, 'trusted');
     // Node.js makes folders below it with the mode that the umask leaves.
@@ -27,6 +26,14 @@ export function enableCompileCache(env: NodeJS.ProcessEnv): void {
   } catch {
     // Only a few milliseconds are lost.
   }
+}
+
+/** The folder of this program in the system's folder for caches; undefined where there is none. */
+export function ownCacheFolder(env: NodeJS.ProcessEnv): string | undefined {
+  // Not by node:os, whose loading costs more than the rest. Where this is missing, so is the cache.
+  const home = (process.platform === 'win32' ? env.USERPROFILE : env.HOME) ?? '';
+  const folder = join(cacheFolder(process.platform, env, home), 'mcp-latchkey');
+  return isAbsolute(folder) ? folder : undefined;
 }
 
 /** The folder of this machine in which a user's programs keep what they can make again. */

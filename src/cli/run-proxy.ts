@@ -1,12 +1,14 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
 import { Credentials } from '../auth/credentials.ts';
+import { CachingGateway } from '../bridge/gateway-cache/caching-gateway.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { createLog } from '../log.ts';
 import { openPrivate, UnusableFile } from '../private-path.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
+import { ownCacheFolder } from './compile-cache.ts';
 
 /**
  * Runs the proxy between stdin and stdout until the client closes stdin or a signal comes, and then
@@ -40,7 +42,12 @@ export function runProxy(settings: ProxySettings): void {
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const credentials = new Credentials(settings, process.env, log, secrets);
-  const gateway = openGateway(settings, credentials, log, secrets);
+  const gateway = new CachingGateway(openGateway(settings, credentials, log, secrets), {
+    settings,
+    folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
+    secrets,
+    log,
+  });
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,

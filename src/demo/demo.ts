@@ -88,7 +88,8 @@ export async function runDemo(out: Printer): Promise<boolean> {
         client.connect(
           new StdioClientTransport({
             command: process.execPath,
-            args: [launcher, url],
+            // Each failure is to be seen at once, and nothing is to be left behind.
+            args: [launcher, url, '--start-patience', '0', '--no-cache'],
             env: key === undefined ? {} : { MCP_LATCHKEY_API_KEY: key },
             stderr: 'ignore',
           }),
@@ -154,7 +155,7 @@ export async function runDemo(out: Printer): Promise<boolean> {
       return 'An empty tools/list is an answer and no error.';
     });
 
-    section('When the door stays shut');
+    section('When access is denied');
     await initializeFails(
       'No API key',
       { code: -32010, reason: 'no_api_key', names: 'MCP_LATCHKEY_API_KEY' },

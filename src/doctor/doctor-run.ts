@@ -29,7 +29,7 @@ export type Answer = (
   | { readonly reply: Response; readonly failure?: undefined }
 ) & { readonly requests: readonly TracedRequest[] };
 
-/** A key, or why there is none, and when its source was asked: milliseconds of the trace's clock. */
+/** A key, or the reason for its absence, and when its source was asked: milliseconds of the trace's clock. */
 export interface FoundKey {
   readonly finding: KeyResult;
   readonly startMs: number;

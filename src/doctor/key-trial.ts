@@ -9,7 +9,7 @@ export type KeyTrial =
   | { readonly outcome: 'works'; readonly tools: number }
   /** 401. `failure` has what the gateway says about it. */
   | { readonly outcome: 'rejected'; readonly failure: Failure }
-  /** 403: the key is known, its holder may not use it here. */
+  /** 403 where that says that the key is known, but that its holder may not use it here. */
   | { readonly outcome: 'forbidden'; readonly failure: Failure }
   /** The key could not be judged. */
   | { readonly outcome: 'failed'; readonly failure: Failure }
@@ -53,7 +53,7 @@ export async function tryKey(upstream: Transport, clientVersion: string): Promis
 
 function trialOf(failure: Failure): KeyTrial {
   if (failure.status === 401) return { outcome: 'rejected', failure };
-  return { outcome: failure.reason === 'forbidden' ? 'forbidden' : 'failed', failure };
+  return { outcome: failure.lacksKeyAccess === true ? 'forbidden' : 'failed', failure };
 }
 
 /** No id may come twice in a session (MCP 2025-11-25, Overview §Requests). */

@@ -122,7 +122,7 @@ interface ConnectionTry {
 }
 
 /**
- * Connects to each of the addresses, side by side, in at most `limitMs`, where 0 is no limit; an
+ * Connects to each of the addresses, side by side, in at most `limitMs` (0 means no limit); an
  * address that does not answer is given up 1 s after another did. Never rejects.
  */
 export async function openEach(

@@ -29,6 +29,7 @@ const keyInWords = ({ key }: Failure) => {
   const origin = key?.origin ?? 'the configuration';
   return key?.tail === undefined ? `from ${origin}` : `from ${origin} (…${key.tail})`;
 };
+const isUnencrypted = (url: string | undefined) => url?.startsWith('http:') === true;
 const size = (bytes: number) =>
   bytes < 1024 * 1024
     ? `${Math.round(bytes / 1024)} KB`
@@ -93,7 +94,20 @@ function fromResource({ resource, ...failure }: Failure): string | undefined {
   );
 }
 
-function wrongPathRemedy({ gateway, detail }: Failure): string {
+function forbiddenRemedy(failure: Failure): string {
+  if (failure.lacksKeyAccess) {
+    return 'Ask your admin to enable Personal API Key Access in the settings of one of your groups.';
+  }
+  if (isSignedIn(failure)) return 'Ask the administrator of the gateway for access.';
+  return failure.key?.source === 'none'
+    ? `No API key was sent. If the gateway requires one, run ${login(failure)}; no restart needed.`
+    : "Ask your administrator or the gateway's operator what is not allowed: the key, this computer or this network.";
+}
+
+function wrongPathRemedy({ gateway, detail, isNamedByGateway }: Failure): string {
+  if (isNamedByGateway) {
+    return "The gateway's own event stream names that address: tell its operator.";
+  }
   if (detail !== undefined) {
     return 'Check the URL; if the gateway speaks Streamable HTTP, leave --transport out and restart the client.';
   }
@@ -120,8 +134,13 @@ export const CATALOGUE = {
     title: 'Malformed API key',
     retryable: false,
     what: (failure) =>
-      `the key ${keyInWords(failure)} holds white space or characters that no key has, so nothing was sent`,
-    remedy: (failure) => `Copy the key again, whole and alone. ${newKeyRemedy(failure)}`,
+      failure.isPlaceholder
+        ? `the key ${keyInWords(failure)} is a placeholder that the client did not fill in, so nothing was sent`
+        : `the key ${keyInWords(failure)} holds white space or characters that no key has, so nothing was sent`,
+    remedy: (failure) =>
+      failure.isPlaceholder
+        ? newKeyRemedy(failure)
+        : `Copy the key again, whole and alone. ${newKeyRemedy(failure)}`,
   },
   unauthorized: {
     code: -32012,
@@ -142,19 +161,19 @@ export const CATALOGUE = {
     title: 'Forbidden',
     retryable: false,
     what: (failure) =>
-      isSignedIn(failure)
-        ? `your sign-in to ${host(failure)} does not allow this${because(failure)}`
-        : `the API key ${keyInWords(failure)} is valid, but its holder may not use ${host(failure)} with it${because(failure)}`,
-    remedy: (failure) =>
-      isSignedIn(failure)
-        ? 'Ask the administrator of the gateway for access.'
-        : 'Ask your admin to enable Personal API Key Access in the settings of one of your groups.',
+      failure.lacksKeyAccess
+        ? `the API key ${keyInWords(failure)} is valid, but its holder may not use ${host(failure)} with it${because(failure)}`
+        : isSignedIn(failure)
+          ? `your sign-in to ${host(failure)} does not allow this${because(failure)}`
+          : `${host(failure)} refused access${because(failure)}`,
+    remedy: forbiddenRemedy,
   },
   wrong_path: {
     code: -32014,
     title: 'Wrong path',
     retryable: false,
-    what: ({ detail = 'MCP endpoint', gateway }) => `there is no ${detail} at ${gateway}`,
+    what: ({ detail = 'MCP endpoint', gateway, target = gateway }) =>
+      `there is no ${detail} at ${target}`,
     remedy: wrongPathRemedy,
   },
   not_acceptable: {
@@ -234,11 +253,17 @@ export const CATALOGUE = {
     title: 'Redirected',
     retryable: false,
     what: (failure) =>
-      `${host(failure)} points to ${failure.location}; the API key was not sent there`,
-    remedy: ({ status }) =>
+      failure.isDowngrade
+        ? `${host(failure)} points from https to unencrypted http; the API key was not sent there`
+        : `${host(failure)} points to ${failure.location}; the API key was not sent there`,
+    remedy: ({ status, isDowngrade, location, gateway }) =>
       status === undefined
         ? 'Messages must go to the origin of the URL: tell the operator of the gateway.'
-        : "If you trust that address, put it into the client's config as the URL.",
+        : isDowngrade
+          ? `Set the URL in the client's config to ${location} , then restart the client.`
+          : isUnencrypted(location) && !isUnencrypted(gateway)
+            ? "That address is not encrypted: ask the gateway's operator for its https URL."
+            : "If you trust that address, put it into the client's config as the URL.",
   },
   http_error: {
     code: -32006,
@@ -279,6 +304,24 @@ export const CATALOGUE = {
   },
 } satisfies Record<Reason, CatalogueEntry>;
 
+/** What happened, whatever the status makes of it; without a full stop. */
+function whatOf(failure: Failure): string {
+  return failure.isIntermediary
+    ? `${host(failure)} answered with ${failure.detail}`
+    : CATALOGUE[failure.reason].what(failure);
+}
+
+function remedyOf(failure: Failure): string {
+  if (failure.offersHttpSse) {
+    return "The gateway offers HTTP+SSE: add --transport sse to the arguments in the client's config, then restart the client.";
+  }
+  if (failure.isIntermediary) {
+    return 'A firewall, VPN or sign-in page may be in front of it. Open its address in a browser to see, or ask your administrator.';
+  }
+  if (failure.networkCause === 'http2-only') return NETWORK_CAUSES['http2-only'].remedy;
+  return CATALOGUE[failure.reason].remedy(failure);
+}
+
 function times({ attempts = 1 }: Failure): string {
   return attempts > 1 ? `, tried ${attempts} times` : '';
 }
@@ -290,9 +333,11 @@ function times({ attempts = 1 }: Failure): string {
  */
 export function toRpcError(failure: Failure): RpcError {
   const entry: CatalogueEntry = CATALOGUE[failure.reason];
-  const hint = entry.remedy(failure);
+  const title = failure.isIntermediary ? 'Access blocked' : entry.title;
+  const hint = remedyOf(failure);
+  const hasCause = failure.reason === 'unreachable' || failure.reason === 'interrupted';
   const cause: UnreachableCause | undefined =
-    failure.networkCause && NETWORK_CAUSES[failure.networkCause].cause;
+    hasCause && failure.networkCause ? NETWORK_CAUSES[failure.networkCause].cause : undefined;
   const status = failure.status === undefined ? '' : ` (HTTP ${failure.status})`;
   const optional = {
     status: failure.status,
@@ -301,11 +346,13 @@ export function toRpcError(failure: Failure): RpcError {
     retryAfter: failure.retryAfterSeconds,
     attempts: failure.attempts,
     location: failure.location,
+    cachedAt: failure.cachedAt && new Date(failure.cachedAt).toISOString(),
+    target: failure.target,
     keySource: failure.key?.source,
   };
   return {
     code: entry.code,
-    message: `${entry.title}${status}: ${entry.what(failure)}. ${hint}`,
+    message: `${title}${status}: ${whatOf(failure)}. ${hint}`,
     data: {
       reason: failure.reason,
       gateway: failure.gateway,

@@ -2,11 +2,12 @@ import { CATALOGUE, toRpcError } from './catalogue.ts';
 import type { Failure, Reason } from './failure.ts';
 import { NETWORK_CAUSES } from './network-causes.ts';
 
-/** An error that the gateway itself sends; mcp-latchkey adds to its message what mends it. */
+/** An error that the gateway itself sends; mcp-latchkey adds the fix to its message. */
 interface GatewayErrorEntry {
   readonly code: number;
   /** `data.reason`, or a name of ours where the gateway gives none. */
   readonly reason: string;
+  readonly actor: Actor;
   readonly title: string;
   readonly explanation: readonly string[];
 }
@@ -15,43 +16,48 @@ const GATEWAY_ERRORS: readonly GatewayErrorEntry[] = [
   {
     code: -32000,
     reason: 'credentials_unavailable',
+    actor: 'you',
     title: 'Credentials unavailable',
     explanation: [
-      'Your API key is fine. The gateway, in turn, signs in to the integration (Linear, GitHub, …) for you, and those credentials were revoked or have expired. Open the link in the message and reconnect the integration; no restart is needed.',
-      'A client that can show links (URL-mode elicitation) gets the code -32042 with the link instead. `--elicit-url off` turns that off.',
+      "Your API key is fine. The gateway's own sign-in to the integration (Linear, GitHub, …) has expired or was revoked. Open the link in the message and reconnect the integration. No restart needed.",
+      'Clients that support URL elicitation receive code -32042 with the link instead. To turn this off, use `--elicit-url off`.',
     ],
   },
   {
     code: -32042,
     reason: 'url_elicitation_required',
+    actor: 'you',
     title: 'URL elicitation required',
     explanation: [
-      'The same as `credentials_unavailable`, for a client that can show a link: it offers to open the page where the integration is reconnected. Do that, then repeat the call.',
+      'The same problem as `credentials_unavailable`, for clients that can open links. The client offers to open the page where you reconnect the integration. Reconnect, then try again.',
     ],
   },
   {
     code: -32602,
     reason: 'invalid_params',
+    actor: 'you',
     title: 'Invalid params',
     explanation: [
-      'The tool does not exist for this account, or its arguments are wrong. Tool names are the integration, one underscore and the name: `linear_get_issue`, not `linear:get_issue`. When the tool is unknown, the message names the nearest ones that the gateway has listed.',
-      'A tool may be missing because your account may not use it, because its integration is not connected, or because `--integrations` leaves it out.',
+      'This account has no such tool, or its arguments are wrong. Tool names have the form integration_tool, with one underscore: `linear_get_issue`, not `linear:get_issue`. For an unknown tool, the message suggests similar names.',
+      'A tool may be missing because your account has no access to it, its integration is not connected, or `--integrations` filters it out.',
     ],
   },
   {
     code: -32601,
     reason: 'method_not_found',
+    actor: 'later',
     title: 'Method not found',
     explanation: [
-      'The gateway does not have this method. Many gateways have tools and prompts but no resources: clients ask all the same, and may ignore this error. For a tool call it means that the tool’s integration is disabled.',
+      "The gateway does not have this method. Many gateways offer tools and prompts but no resources. Clients ask for resources anyway and can ignore this error. For a tool call, it means that the tool's integration is disabled.",
     ],
   },
   {
     code: -32600,
     reason: 'invalid_request',
+    actor: 'developer',
     title: 'Invalid request',
     explanation: [
-      'What the client wrote to mcp-latchkey is no JSON-RPC message. That is a fault of the client; the message says what is wrong with it.',
+      'The client sent something that is not a JSON-RPC message. This is a bug in the client. The message says what is wrong.',
     ],
   },
 ];
@@ -59,61 +65,66 @@ const GATEWAY_ERRORS: readonly GatewayErrorEntry[] = [
 /** What each reason means and what to try: Markdown paragraphs. */
 const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
   no_api_key: [
-    'The gateway wants an API key, and no place where mcp-latchkey looks for one has it. It looks, in this order, at an `Authorization` header given with `--header` or `--header-file`, `--key-command`, `--key-file`, the environment variable `MCP_LATCHKEY_API_KEY` (or the one that `--key-env` names), and the OS keychain.',
-    'Get a key from the gateway’s web interface (often Settings › API), then store it with `npx mcp-latchkey login URL`. A running client finds it with its next request. `npx mcp-latchkey status URL` shows where a key would come from.',
-    'A desktop client does not read your shell’s profile: a variable that is set there does not reach it. Set it in the client’s config, under `env`.',
+    'The gateway requires an API key, but mcp-latchkey did not find one. It looks in these places, in this order: an `Authorization` header from `--header` or `--header-file`, `--key-command`, `--key-file`, the environment variable `MCP_LATCHKEY_API_KEY` (or the one that `--key-env` selects), and the OS keychain.',
+    "Get a key from the gateway's web interface (often Settings › API), then store it with `npx mcp-latchkey login URL`. A running client uses the key from its next request on. `npx mcp-latchkey status URL` shows which key would be used.",
+    "Desktop apps do not read your shell profile, so variables set there do not reach them. Set the variable under `env` in the client's config.",
   ],
   malformed_api_key: [
-    'A key is one word of plain ASCII. This one has a space, a line break, a quote mark or another character in it that cannot be sent, so nothing was sent at all.',
-    'It often means that more than the key was copied, that a placeholder was left in, or that an editor made quotes “curly”.',
+    'A key is a single word of ASCII characters. This one contains a space, a line break, a quotation mark or another invalid character, so nothing was sent.',
+    'Usually extra text was copied with the key, or an editor replaced straight quotes with curly ones. Straight quotes around the whole key are removed.',
+    'A placeholder such as `${NAME}`, `${env:NAME}`, `${input:key}`, `%NAME%` or `<your key>` is not sent either. Not every client fills these in: check which form yours supports, or store the key with `npx mcp-latchkey login URL` and remove it from the config.',
   ],
   unauthorized: [
-    'The key reached the gateway, and the gateway does not know it: it was mistyped, revoked, has expired, or belongs to another deployment.',
-    'The message names the place the key came from and its last four characters: compare them with the key you meant. Make a new key if in doubt and put it where the message says.',
+    'The gateway received the key but does not recognize it. The key may be mistyped, revoked, expired, or meant for another deployment.',
+    'If the message begins with "Access blocked", a sign-in page or a firewall in front of the gateway answered: see `forbidden`.',
+    'The message says where the key came from and shows its last four characters. Compare them with the key you meant to use. If in doubt, create a new key and store it where the message says.',
   ],
   forbidden: [
-    'The key is right; a new one will not help. The person it belongs to lacks the entitlement to use API keys.',
-    'An admin of the gateway has to enable *Personal API Key Access* in the settings of one of that person’s groups. After that it works at once, without a restart.',
+    'The gateway, or something in front of it, refused the request. The message includes the reason that it gave, and its `Server`.',
+    "If the message says that the key is valid, a new one will not help: its owner is not allowed to use API keys. A gateway administrator must enable *Personal API Key Access* for one of the owner's groups. This takes effect immediately. No restart needed.",
+    'If the message begins with "Access blocked" and shows a web page, a firewall, a VPN portal or a sign-in page answered instead of the gateway, and the key does not matter. Open the address in a browser on the same computer, sign in to the network, or ask your administrator to allow this connection.',
   ],
   wrong_path: [
-    'A server answered, but not at this path: HTTP 404 or 405. The URL must be that of the MCP endpoint, with its whole path, which is usually `/v1/mcp`.',
+    'A server answered, but it has no MCP endpoint at this path (HTTP 404 or 405). Use the full URL of the MCP endpoint. Its path is usually `/v1/mcp`.',
+    'With HTTP+SSE, the gateway itself names the address for messages: `data.target` is the one that does not exist.',
   ],
   not_acceptable: [
-    'mcp-latchkey sends `Accept: application/json, text/event-stream` with every request, as MCP asks. A 406 all the same means that something on the way changes that header, or that the URL leads to something that is no MCP endpoint.',
+    'mcp-latchkey sends `Accept: application/json, text/event-stream` with every request, as MCP requires. If the gateway still answers 406, a proxy is changing the header, or the URL is not an MCP endpoint.',
   ],
   request_too_large: [
-    'The request is larger than the gateway takes. Files passed as arguments are the usual cause: pass a link or a part of it instead.',
+    'The request is larger than the gateway accepts. The usual cause is a file passed as an argument. Pass a link, or only part of the file.',
   ],
   rate_limited: [
-    'Too many requests came in a short time. mcp-latchkey has already waited and tried again, as long as the gateway asked for no more than 30 s. `data.retryAfter` says how many seconds the gateway wants.',
+    'There were too many requests in a short time. If the gateway asked for 30 seconds or less, mcp-latchkey has already waited and retried. `data.retryAfter` is the requested wait in seconds.',
   ],
   gateway_error: [
-    'The gateway, or something in front of it, failed: HTTP 5xx. What is safe to repeat has been repeated; `data.attempts` says how often it was tried. A tool call that may have run is not repeated.',
+    'The gateway, or something in front of it, failed (HTTP 5xx). mcp-latchkey has already retried the request if that was safe. `data.attempts` is the number of attempts. It does not retry a tool call that may have run.',
   ],
   unreachable: [
-    'No HTTP answer came at all. The message says how far it got, and `data.cause` names it: `dns`, `refused`, `reset`, `timeout`, `tls` or `proxy`.',
+    'mcp-latchkey received no HTTP response. The message says how far the connection got. `data.cause` is one of `dns`, `refused`, `reset`, `timeout`, `tls` or `proxy`.',
     'Without `data.cause`, the client stopped mcp-latchkey before the gateway accepted the request. It did not run.',
   ],
   invalid_response: [
-    'Something answered with success, but not with the MCP message that was asked for: a web page, broken or truncated JSON, another content type, an answer to another request.',
-    'A web page often means that a single sign-on or a captive portal stands in front of the gateway, or that the URL leads to the web interface instead of the MCP endpoint. Open the URL’s host in a browser on the same machine to see.',
+    'The server answered with a success status but did not return the expected MCP message. It returned, for example, a web page, broken or truncated JSON, another content type, or a reply to another request.',
+    'A web page usually means that a sign-in page or captive portal is in front of the gateway, or that the URL points to the web interface instead of the MCP endpoint. To check, open the host in a browser on the same computer.',
   ],
   interrupted: [
-    'The request was on its way, or running, when the connection ended or the client stopped mcp-latchkey. Whether it took effect cannot be known from here, so mcp-latchkey does not send it again: a call could otherwise create two tickets or send two mails.',
-    'Look at what the call was to change, then decide. Tools that say in their annotations that they only read, or may safely be repeated, are repeated.',
+    'The request was in transit, or running, when the connection ended or the client stopped mcp-latchkey. mcp-latchkey cannot tell whether it took effect, so it does not send it again. Sending it twice could create two tickets or send two emails.',
+    'Check whether the change was made, then decide. Tools that are annotated as read-only or idempotent are retried automatically.',
   ],
   redirected: [
-    'The gateway’s URL leads elsewhere. A key is only for the origin it was given for, so it was not sent on. Redirects within the origin that keep the method (307, 308) are followed.',
+    'The gateway redirects to another address. A key is sent only to the origin it was stored for, so mcp-latchkey did not follow. It does follow 307 and 308 redirects within the same origin.',
+    'A redirect from `https://` to `http://` of the same host often comes from a gateway that does not know of the proxy in front of it. Use the https URL in the message.',
   ],
   http_error: [
-    'The gateway answered with a status that has no reason of its own here. What it said about it stands in the message.',
+    'The gateway answered with an HTTP status that has no section of its own on this page. The message includes what the gateway said.',
   ],
   misconfigured: [
-    'The command line or the environment in the client’s config says something that cannot be followed: an unknown option, a URL that is none, plain `http://` beyond this machine. The program says so, to the client too, and exits with 2.',
+    "The command line or the environment in the client's config is invalid: for example, an unknown option, a malformed URL, or `http://` to another computer. mcp-latchkey reports this to the client and exits with code 2.",
   ],
   internal_error: [
-    'The fault is in mcp-latchkey itself. Often its files were replaced or removed while it ran: by an update, by npx, by clearing the npm cache. The running program loads some of them only when it needs them.',
-    'Restart the client. If it happens again, set `--log-level info` and `--log-file FILE`, and report what the line that begins with `bug:` says.',
+    'This is a bug in mcp-latchkey, or its files were replaced or deleted while it was running: by an update, by npx, or by clearing the npm cache.',
+    'Restart the client. If it happens again, set `--log-level info` and `--log-file FILE`, and include the line that starts with `bug:` in your report.',
   ],
   sign_in_required: [
     'The gateway requires you to sign in (OAuth), and there is no sign-in yet, or it has expired or was revoked. With a desktop session mcp-latchkey opens your browser by itself and waits for up to `--sign-in-wait` seconds. If you finish later, the next request works.',
@@ -123,6 +134,53 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
 };
 
 const REASONS = Object.keys(CATALOGUE) as Reason[];
+
+/** Who has to do something about an error: the headings of the page, in this order. */
+const ACTORS = {
+  you: {
+    heading: 'What you can fix',
+    introduction: "On your computer, in the client's config, or in your account at the gateway.",
+  },
+  administrator: {
+    heading: 'What your administrator can fix',
+    introduction: "Your organization's administrator, for the gateway or for your network.",
+  },
+  operator: {
+    heading: "What the gateway's operator can fix",
+    introduction:
+      'Check the URL first. If it is right, send the operator the message, or the report of `npx mcp-latchkey doctor --report doctor.html`.',
+  },
+  later: {
+    heading: 'Try again',
+    introduction: 'There is nothing to fix. Read what the section says before you try again.',
+  },
+  developer: {
+    heading: 'Bugs',
+    introduction: 'A program does something that it must not do. Report it to its developers.',
+  },
+} as const;
+
+type Actor = keyof typeof ACTORS;
+
+const ACTOR_OF: Readonly<Record<Reason, Actor>> = {
+  no_api_key: 'you',
+  malformed_api_key: 'you',
+  unauthorized: 'you',
+  forbidden: 'administrator',
+  wrong_path: 'you',
+  not_acceptable: 'administrator',
+  request_too_large: 'you',
+  rate_limited: 'later',
+  gateway_error: 'operator',
+  unreachable: 'you',
+  invalid_response: 'you',
+  interrupted: 'later',
+  redirected: 'operator',
+  http_error: 'operator',
+  misconfigured: 'you',
+  internal_error: 'developer',
+  sign_in_required: 'you',
+};
 
 const EXAMPLE_KEY = {
   source: 'keychain',
@@ -136,7 +194,7 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
   no_api_key: { status: 401, key: { source: 'none', origin: 'no source' } },
   malformed_api_key: {},
   unauthorized: { status: 401 },
-  forbidden: { status: 403 },
+  forbidden: { status: 403, lacksKeyAccess: true },
   wrong_path: { status: 404, gateway: 'https://api.kindo.ai/mcp' },
   not_acceptable: { status: 406 },
   request_too_large: { status: 413, limitBytes: 52_428_800 },
@@ -162,26 +220,30 @@ function example(reason: Reason): string {
 
 /** docs/errors.md: every error in words, for someone who has just seen one. Markdown. */
 export function errorsPage(): string {
-  const rows = REASONS.map((reason) => {
-    const { code, title } = CATALOGUE[reason];
-    return `| [\`${reason}\`](#${reason}) | ${code} | ${title} |`;
-  });
-  const gatewayRows = GATEWAY_ERRORS.map(
-    ({ reason, code, title }) => `| [\`${reason}\`](#${reason}) | ${code} | ${title} |`,
-  );
   return `${[
     '# Errors',
-    'When a request cannot be answered, your client gets one error. Its message says first what happened, then what to do. `npx mcp-latchkey explain CODE` prints the part of this page about a code or reason.',
-    'The session goes on after each of them: when the cause is mended, the next request works. Only where the message says so must the client be restarted.',
-    '## From mcp-latchkey',
-    'The gateway could not be asked, or its answer was none. `data.reason` holds the reason, `data.hint` what to do, `data.retryable` whether the same request may work later with nothing changed.',
-    ['| reason | code | |', '|---|---|---|', ...rows].join('\n'),
-    '## From the gateway',
-    'These are the gateway’s own answers. mcp-latchkey leaves `code` and `data` as they are, except for a secret in them, and adds to `message` what mends it. A tool that fails in its own way answers with a result that has `isError`, which is passed on untouched.',
-    ['| reason | code | |', '|---|---|---|', ...gatewayRows].join('\n'),
-    ...REASONS.map(reasonSection),
-    ...GATEWAY_ERRORS.map((entry) => section(entry.reason, entry)),
+    'When a request fails, your client receives one error. Its message says what happened, then what to do. `npx mcp-latchkey explain CODE` prints the section of this page for that code or reason.',
+    'An error does not end the session: once the cause is fixed, the next request works. Restart the client only if the message says so.',
+    'Errors from mcp-latchkey have `data`: `data.reason` is the reason, `data.hint` says what to do, and `data.retryable` says whether the same request may succeed later. `data.cachedAt` means that the gateway was down at the start, and says from when the lists are that your client has. The codes -32000, -32042, -32601 and -32602 are from the gateway. mcp-latchkey leaves their `code` and `data` unchanged, except for secrets in them, and appends the fix to `message`. When a tool itself fails, its result has `isError` set and is passed through unchanged.',
+    ...(Object.keys(ACTORS) as Actor[]).map(actorGroup),
   ].join('\n\n')}\n`;
+}
+
+/** The errors that one actor has to do something about: a table, then a section for each. */
+function actorGroup(actor: Actor): string {
+  const reasons = REASONS.filter((reason) => ACTOR_OF[reason] === actor);
+  const fromGateway = GATEWAY_ERRORS.filter((entry) => entry.actor === actor);
+  const { heading, introduction } = ACTORS[actor];
+  const rows = [...reasons.map((reason) => ({ reason, ...CATALOGUE[reason] })), ...fromGateway].map(
+    ({ reason, code, title }) => `| [\`${reason}\`](#${reason}) | ${code} | ${title} |`,
+  );
+  return [
+    `## ${heading}`,
+    introduction,
+    ['| reason | code | title |', '|---|---|---|', ...rows].join('\n'),
+    ...reasons.map(reasonSection),
+    ...fromGateway.map((entry) => section(entry.reason, entry)),
+  ].join('\n\n');
 }
 
 function reasonSection(reason: Reason): string {

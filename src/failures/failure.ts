@@ -56,6 +56,8 @@ export interface Failure {
   readonly status?: number;
   /** The code of the JSON-RPC error in the body of a refusal. */
   readonly rpcCode?: number;
+  /** With `malformed_api_key`: whether it is what a client should have replaced by the key. */
+  readonly isPlaceholder?: true;
   /** With `unreachable` and `interrupted`: what went wrong on the way. */
   readonly networkCause?: NetworkCause;
   /** What exactly happened, in words that fit behind a colon; may quote the gateway. */
@@ -79,8 +81,24 @@ export interface Failure {
   readonly retryAfterSeconds?: number;
   /** How often it was tried. */
   readonly attempts?: number;
-  /** Where a redirect points to. */
+  /** Where a redirect points to; with `isDowngrade`, the https address of the same path. */
   readonly location?: string;
+  /** Whether it may pass by itself, so that the same message may get through later. */
+  readonly isTransient?: boolean;
+  /** When the gateway sent the handshake that the client was given from the cache, in ms since 1970. */
+  readonly cachedAt?: number;
+  /** Whether a redirect goes from https to http. */
+  readonly isDowngrade?: true;
+  /** The URL that was asked, where it is not `gateway` itself: without its query. */
+  readonly target?: string;
+  /** Whether an event stream of the gateway, and not the user, has named `target`. */
+  readonly isNamedByGateway?: true;
+  /** Whether it is known that a key was accepted, but that its owner may not use keys. */
+  readonly lacksKeyAccess?: true;
+  /** Whether `detail` is about what stands before the gateway, such as a firewall. */
+  readonly isIntermediary?: true;
+  /** Whether the gateway answers over HTTP+SSE at the same URL. */
+  readonly offersHttpSse?: true;
 }
 
 /** Clean and fit to show. */

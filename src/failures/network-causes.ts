@@ -80,11 +80,22 @@ export const NETWORK_CAUSES = {
     remedy:
       'Something on the way may be interfering with TLS, or the gateway wants a client certificate (--cert, --key-pem).',
   },
+  'http2-only': {
+    cause: 'tls',
+    what: 'it accepts HTTP/2 only',
+    remedy: "mcp-latchkey uses HTTP/1.1. Ask the gateway's operator to accept that too.",
+  },
   'certificate-file': {
     cause: 'tls',
     what: 'a certificate file cannot be used',
     remedy:
       'Check the files that --ca, --cert and --key-pem name: they must be readable PEM files.',
+  },
+  'private-key-encrypted': {
+    cause: 'tls',
+    what: 'the private key of --key-pem is encrypted',
+    remedy:
+      'Set its passphrase in an environment variable, and pass the name of that with --key-pem-passphrase-env NAME.',
   },
   'proxy-unreachable': {
     cause: 'proxy',

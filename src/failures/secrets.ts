@@ -6,6 +6,10 @@ import type { SecretMatcher } from './secret-matcher.ts';
 
 /** How many keys are kept: a gateway may quote one that was replaced. */
 const MOST_KEYS = 32;
+/** The same of cookies, which some gateways change with each answer. */
+const MOST_COOKIES = 64;
+/** Shorter values are no secrets but words, such as "true". */
+const SHORTEST_COOKIE = 8;
 /** Of a larger error, only code and message are searched and passed on. */
 const MOST_ERROR_BYTES = 1024 * 1024;
 
@@ -19,6 +23,7 @@ const OWN_WORDS: ReadonlySet<string> = new Set(['reason', 'cause', 'keySource'])
 export class Secrets {
   readonly #makeMatcher: (keys: Iterable<string>) => SecretMatcher;
   readonly #keys = new Set<string>();
+  readonly #cookies = new Set<string>();
   #matcher: SecretMatcher | undefined;
 
   /** `makeMatcher` is given the keys that were added, and knows what else is secret. */
@@ -28,17 +33,27 @@ export class Secrets {
 
   /** Adds a key or token that was found. The newest 32 are kept. */
   add(key: string): void {
-    this.#keys.delete(key);
-    this.#keys.add(key);
-    const [oldest] = this.#keys;
-    if (this.#keys.size > MOST_KEYS) this.#keys.delete(oldest as string);
+    this.#keep(this.#keys, key, MOST_KEYS);
+  }
+
+  /** Adds the value of a cookie. The newest 64 of 8 characters or more are kept. */
+  addCookie(value: string): void {
+    const unquoted = value.replace(/^"(.*)"$/, '$1');
+    if (unquoted.length >= SHORTEST_COOKIE) this.#keep(this.#cookies, unquoted, MOST_COOKIES);
+  }
+
+  #keep(known: Set<string>, secret: string, most: number): void {
+    known.delete(secret);
+    known.add(secret);
+    const [oldest] = known;
+    if (known.size > most) known.delete(oldest as string);
     this.#matcher = undefined;
   }
 
   /** As the matcher's. Never throws. */
   mask(text: string, isJson = false): string {
     try {
-      this.#matcher ??= this.#makeMatcher(this.#keys);
+      this.#matcher ??= this.#makeMatcher([...this.#keys, ...this.#cookies]);
     } catch (gone) {
       // Its file, as after an update. What cannot be searched is not shown.
       const error = internalError(gone as Error);

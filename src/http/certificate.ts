@@ -49,7 +49,7 @@ export interface TlsPeek {
 
 /**
  * Shakes hands with `host` over `connection`, whoever its certificate is from, sends nothing, and
- * closes the connection. Takes at most `limitMs`, where 0 is no limit. Never rejects.
+ * closes the connection. Takes at most `limitMs`; 0 means no limit. Never rejects.
  */
 export function peekTls(
   host: string,

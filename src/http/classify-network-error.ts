@@ -28,6 +28,8 @@ const CAUSE_BY_CODE: Readonly<Record<string, NetworkCause>> = {
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'certificate-unknown-issuer',
   ERR_SSL_WRONG_VERSION_NUMBER: 'not-tls',
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'not-tls',
+  // No protocol of those that were offered (RFC 7301 §3.2).
+  ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL: 'http2-only',
 };
 
 const CAUSE_BY_PROXY_CODE: Readonly<Record<ProxyFailure['code'], NetworkCause>> = {

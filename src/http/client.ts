@@ -2,6 +2,7 @@ import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { HttpExchange, headersOf } from './client-request.ts';
 import { Connector, type ConnectorSettings } from './connector.ts';
+import { Cookies } from './cookies.ts';
 import { listen } from './guarded.ts';
 import type { Headers, HttpRequest, RequestHandler } from './request.ts';
 
@@ -39,6 +40,10 @@ export class HttpClient {
   #idleMs = IDLE_MS;
   #idleHint: string | undefined;
   #isClosed = false;
+  /** Undefined before the first cookie. */
+  #cookies: Cookies | undefined;
+  /** Told the value of each cookie that is kept: it may be a secret. */
+  onCookie: ((value: string) => void) | undefined;
 
   /** Throws a ProxyFailure when the proxy's URL is invalid. */
   constructor(origin: string, settings: ConnectorSettings) {
@@ -76,6 +81,7 @@ export class HttpClient {
     const { host = this.#url.host } = options;
     const headers = [...options.headers, 'host', host, 'connection', 'keep-alive'];
     if (body) headers.push('content-length', String(body.length));
+    this.#addCookies(headers, options.path);
     const { proxy } = this.#connector;
     let { path } = options;
     if (proxy !== undefined && this.#url.protocol === 'http:') {
@@ -95,6 +101,7 @@ export class HttpClient {
     const onResponse = (response: IncomingMessage) => {
       const received = headersOf(response.rawHeaders);
       this.#learnIdleTime(received['keep-alive']);
+      this.#keepCookies(received['set-cookie'], options.path);
       exchange.respond(response, received);
     };
     listen(request, 'response', onResponse, exchange.crash);
@@ -176,6 +183,21 @@ export class HttpClient {
     socket.on('timeout', closeIdle);
     socket.once('close', () => this.#idle.delete(socket));
     return socket;
+  }
+
+  /** To the user's own, where the headers have some: there must be one `Cookie` (RFC 6265 §5.4). */
+  #addCookies(headers: string[], path: string): void {
+    const cookies = this.#cookies?.headerFor(path);
+    if (cookies === undefined) return;
+    const at = headers.findIndex((text, index) => index % 2 === 0 && text === 'cookie') + 1;
+    if (at === 0) headers.push('cookie', cookies);
+    else headers[at] = `${headers[at]}; ${cookies}`;
+  }
+
+  #keepCookies(lines: Headers[string], path: string): void {
+    if (lines === undefined) return;
+    this.#cookies ??= new Cookies(this.#url);
+    for (const value of this.#cookies.store([lines].flat(), path)) this.onCookie?.(value);
   }
 
   #learnIdleTime(hint: Headers[string]): void {

@@ -9,6 +9,8 @@ export interface TlsSettings {
   readonly ca?: (string | Buffer)[];
   readonly cert?: Buffer;
   readonly key?: Buffer;
+  /** Of `key`. */
+  readonly passphrase?: string;
 }
 
 /** How to get to an origin. */
@@ -74,7 +76,7 @@ export class Connector {
     else this.#settings.tls();
   }
 
-  /** Resolves with a connection that is ready. Rejects with why there is none. */
+  /** Resolves with a connection that is ready. Rejects with the reason if none can be made. */
   open(): Promise<Socket> {
     const { hostname, port, host, protocol } = this.proxy?.url ?? this.#url;
     const tcp = net().connect({

@@ -153,7 +153,7 @@ function next(chunk: Buffer, byte: number, from: number): number {
   return chunk[from] === byte ? from : chunk.indexOf(byte, from);
 }
 
-/** Whether that is what stands there: byte by byte, since a string of each name costs more than the rest. */
+/** Compares byte by byte, since a string of each name costs more than everything else here. */
 function isAt(bytes: Buffer, start: number, end: number, text: Buffer): boolean {
   if (end - start !== text.length) return false;
   for (let at = 0; at < text.length; at++) if (bytes[start + at] !== text[at]) return false;

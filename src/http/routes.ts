@@ -13,6 +13,8 @@ export interface RouteFacts {
   readonly caFile?: string;
   readonly certFile?: string;
   readonly certKeyFile?: string;
+  /** The environment variable with the passphrase of the client's private key. */
+  readonly certKeyPassphraseEnv?: string;
 }
 
 export interface RoutesOptions extends RouteFacts {
@@ -44,12 +46,13 @@ export class Routes {
 
   /** What another process needs to make the same routes in the same environment. */
   get facts(): RouteFacts {
-    const { connectTimeoutMs, caFile, certFile, certKeyFile } = this.#options;
+    const { connectTimeoutMs, caFile, certFile, certKeyFile, certKeyPassphraseEnv } = this.#options;
     return {
       connectTimeoutMs,
       ...(caFile === undefined ? {} : { caFile }),
       ...(certFile === undefined ? {} : { certFile }),
       ...(certKeyFile === undefined ? {} : { certKeyFile }),
+      ...(certKeyPassphraseEnv === undefined ? {} : { certKeyPassphraseEnv }),
     };
   }
 
@@ -130,13 +133,48 @@ function tlsSettings(options: RoutesOptions, trustsSystem: boolean): TlsSettings
     // Naming any authority replaces the usual ones (node:tls, `ca`), so those are named too.
     ...(ca.length === 0 ? {} : { ca: [...ca, ...usualCertificates(env)] }),
     ...(certFile === undefined ? {} : { cert: readPem('--cert', certFile) }),
-    ...(certKeyFile === undefined ? {} : { key: readPem('--key-pem', certKeyFile, 'secret') }),
+    ...(certKeyFile === undefined
+      ? {}
+      : privateKey(certKeyFile, readPem('--key-pem', certKeyFile, 'secret'), options)),
   };
+}
+
+// PKCS #8 (RFC 5958 §3), and what OpenSSL wrote before that (RFC 1421 §4.6.1.1).
+const ENCRYPTED = /-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED/m;
+
+function privateKey(
+  file: string,
+  key: Buffer,
+  { certKeyPassphraseEnv: name, env }: RoutesOptions,
+): Pick<TlsSettings, 'key' | 'passphrase'> {
+  if (!ENCRYPTED.test(key.toString('latin1'))) return { key };
+  const passphrase = name === undefined ? undefined : env[name];
+  if (passphrase === undefined || passphrase === '') {
+    const unset = name === undefined ? '' : `, and the variable ${name} is not set`;
+    throw new UnusablePemFile(
+      `${file}, which --key-pem names, is encrypted${unset}`,
+      'ERR_PEM_ENCRYPTED',
+    );
+  }
+  try {
+    process.getBuiltinModule('node:crypto').createPrivateKey({ key, passphrase });
+  } catch {
+    throw new UnusablePemFile(
+      `the passphrase in ${name} does not open ${file}, which --key-pem names`,
+      'ERR_PEM_ENCRYPTED',
+    );
+  }
+  return { key, passphrase };
 }
 
 /** A file that an option names is of no use for TLS. `message`: which and why, in words. */
 class UnusablePemFile extends Error {
-  readonly code = 'ERR_PEM_FILE';
+  readonly code: 'ERR_PEM_FILE' | 'ERR_PEM_ENCRYPTED';
+
+  constructor(message: string, code: UnusablePemFile['code'] = 'ERR_PEM_FILE') {
+    super(message);
+    this.code = code;
+  }
 }
 
 function pemIn(

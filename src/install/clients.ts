@@ -39,10 +39,19 @@ export function allClients(): Client[] {
       id,
       displayName: agent.displayName,
       format: agent.format,
-      configPath: agent.resolveConfigPath?.(agent, options) ?? agent.configPath,
+      configPath: ownPath(id) ?? agent.resolveConfigPath?.(agent, options) ?? agent.configPath,
       serversPath: agent.configKey.split('.'),
     };
   });
+}
+
+/**
+ * Where add-mcp (2.4) is wrong: on macOS, Zed reads its settings from `~/.config/zed` (`config_dir` of
+ * Zed's crates/paths), and not from `Application Support`.
+ */
+function ownPath(id: AgentType): string | undefined {
+  if (id !== 'zed' || process.platform !== 'darwin') return undefined;
+  return join(homedir(), '.config', 'zed', 'settings.json');
 }
 
 /** By name or display name; case, spaces and dashes do not matter. */

@@ -35,6 +35,16 @@ const INHERITED =
       ]
     : ['HOME', 'LOGNAME', 'PATH', 'SHELL', 'TERM', 'USER'];
 
+/**
+ * To learn at once how it is now. npm would try an absent registry for a minute and more, and the proxy
+ * the gateway; or the proxy would answer from its cache. It does not change what is started.
+ */
+const AT_ONCE = {
+  npm_config_fetch_retries: '0',
+  MCP_LATCHKEY_START_PATIENCE: '0',
+  MCP_LATCHKEY_NO_CACHE: 'true',
+};
+
 /** The SDK's limit for a request, in milliseconds. npx fetches the package in that time. */
 const PATIENCE_MS = 60_000;
 /** How long a server may take to end once its stdin is closed, in milliseconds, as in the SDK. */
@@ -66,8 +76,7 @@ export async function tryEntry({ command, args, env }: Launch): Promise<EntryTri
   });
   const child = spawn(command, args, {
     cwd: homedir(),
-    // npm would try an absent registry for a minute and more. It does not change what is started.
-    env: { ...Object.fromEntries(inherited), npm_config_fetch_retries: '0', ...env },
+    env: { ...Object.fromEntries(inherited), ...AT_ONCE, ...env },
     windowsHide: true,
   });
   let stderr = '';

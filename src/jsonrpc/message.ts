@@ -147,6 +147,16 @@ function readBatch(bytes: Buffer, start: number, most: number, isFirst = false):
 }
 
 /**
+ * JSON as one line, where `input` is valid JSON (RFC 8259) and nothing else; undefined otherwise. The
+ * bytes may be changed in place, as by `readMessages`.
+ */
+export function validJson(input: Buffer): Buffer | undefined {
+  if (!isUtf8(input)) return undefined;
+  const end = endOfValue(input, skipWhitespace(input, 0));
+  return end >= 0 && skipWhitespace(input, end) === input.length ? onOneLine(input) : undefined;
+}
+
+/**
  * The id of a request of which only the beginning and the end are known; undefined when it cannot
  * be found there or when it is no request. Most clients write it early, the TypeScript SDK last.
  */
@@ -249,17 +259,21 @@ function onOneLine(bytes: Buffer): Buffer {
   return bytes;
 }
 
+const NULL = Buffer.from('null');
 const ENVELOPE = ['jsonrpc', 'id', 'method', 'result', 'error'];
 
 function toMessage(bytes: Buffer, start: number, { spans, end }: Members): Message | Unusable {
-  const [jsonrpc, idSpan, method, result, error] = spans;
+  const [jsonrpc, idSpan, methodSpan, resultSpan, errorSpan] = spans;
   const rawId = idSpan && slice(bytes, idSpan);
   const id = rawId && idOf(rawId);
-  const isResponse = result !== undefined || error !== undefined;
+  const mayBeResponse =
+    resultSpan !== undefined ||
+    errorSpan !== undefined ||
+    (end < 0 && breaksOffInOutcome(bytes, start, spans));
   const unusable = (why: string, code: Unusable['code'] = INVALID_REQUEST): Unusable => ({
     kind: 'unusable',
     why,
-    code: isResponse ? undefined : code,
+    code: mayBeResponse ? undefined : code,
     ...savedId(rawId, id),
   });
   if (end < 0) return unusable('not valid JSON', PARSE_ERROR);
@@ -270,7 +284,17 @@ function toMessage(bytes: Buffer, start: number, { spans, end }: Members): Messa
   if (id === undefined && rawId !== undefined && rawId.length > LONGEST_NAME_BYTES) {
     return unusable(`"id" is longer than ${LONGEST_NAME_BYTES} bytes`);
   }
-  const own = onOneLine(bytes.subarray(start, end));
+  let own = onOneLine(bytes.subarray(start, end));
+  let [method, result, error] = [methodSpan, resultSpan, errorSpan];
+  if (mayBeResponse) {
+    // Many libraries write the members that do not apply as null, and others refuse them.
+    method = unlessNull(bytes, methodSpan);
+    error = unlessNull(bytes, errorSpan);
+    const isResult = error === undefined && method === undefined;
+    result = isResult ? resultSpan : unlessNull(bytes, resultSpan);
+    own = without(own, { method, result, error }, [methodSpan, resultSpan, errorSpan]);
+  }
+  const isResponse = result !== undefined || error !== undefined;
   if (method !== undefined) {
     if (bytes[method.start] !== QUOTE) return unusable('"method" is not a string');
     if (isResponse) return unusable('it has both "method" and "result" or "error"');
@@ -289,12 +313,32 @@ function toMessage(bytes: Buffer, start: number, { spans, end }: Members): Messa
     return unusable('"error" is not an object');
   }
   if (id === undefined) {
-    const isUnanswerable =
-      error !== undefined && (rawId === undefined || rawId.toString('latin1') === 'null');
+    const isUnanswerable = error !== undefined && (rawId === undefined || rawId.equals(NULL));
     if (!isUnanswerable) return unusable('it is a response without a usable "id"');
   }
   const saved = id === undefined ? {} : { id };
   return { kind: 'response', bytes: own, isError: error !== undefined, ...saved };
+}
+
+/** Whether text that is not valid JSON breaks off in the "result" or the "error" of a response. */
+function breaksOffInOutcome(bytes: Buffer, start: number, spans: Members['spans']): boolean {
+  const end = spans.reduce((last, span) => Math.max(last, span?.end ?? 0), start);
+  return /^\s*[{,]\s*"(?:result|error)"\s*:/.test(bytes.toString('latin1', end, end + 100));
+}
+
+function unlessNull(bytes: Buffer, span: Span | undefined): Span | undefined {
+  return span !== undefined && slice(bytes, span).equals(NULL) ? undefined : span;
+}
+
+/** The message without those of the members that were found, but do not count. */
+function without(
+  message: Buffer,
+  counted: Readonly<Record<string, Span | undefined>>,
+  found: readonly (Span | undefined)[],
+): Buffer {
+  const names = Object.keys(counted).filter((name, at) => counted[name] !== found[at]);
+  if (names.length === 0) return message;
+  return withMembers(message, Object.fromEntries(names.map((name) => [name, undefined])));
 }
 
 function savedId(rawId: Buffer | undefined, id: MessageId | undefined): Pick<Unusable, 'id'> {

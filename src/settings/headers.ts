@@ -1,4 +1,4 @@
-import { environmentValue, MAX_FILE_BYTES, textOf } from '../auth/key.ts';
+import { environmentValue, MAX_FILE_BYTES, textOf, unquotedHeader } from '../auth/key.ts';
 import { readPrivate, UnusableFile } from '../private-path.ts';
 import { UsageError } from './options.ts';
 
@@ -63,7 +63,7 @@ export function readHeaders(
     if (!carriers.includes(key) && !/^[\t\x20-\x7e]*$/.test(value)) {
       throw new UsageError(`the header ${key} has characters that cannot be sent`);
     }
-    result.set(key, value);
+    result.set(key, carriers.includes(key) ? unquotedHeader(value) : value);
   }
   return result;
 }

@@ -79,11 +79,14 @@ export function unknownOption(rawName: string, known: readonly string[]): string
 }
 
 /**
- * The command line for yargs, so that a value which begins and ends with a quote keeps both: its
- * parser (22) takes them off in `--name='a' and 'b'`, and leaves them in `--name "'a' and 'b'"`.
+ * The command line as yargs must get it. A value which begins and ends with a quote keeps both: its
+ * parser (22) takes them off in `--name='a' and 'b'`, and leaves them in `--name "'a' and 'b'"`. An
+ * option whose name begins with `no-` is not read as the negation of another.
  */
-export function withQuotes(argv: readonly string[]): string[] {
+export function forYargs(argv: readonly string[]): string[] {
   return argv.flatMap((word) => {
+    const isOwnNo = word.startsWith('--no-') && Object.hasOwn(PROXY_OPTIONS, word.slice(2));
+    if (isOwnNo) return [`${word}=true`];
     const [, name, value] = /^(--[\w-]+)=(["'].*)$/s.exec(word) ?? [];
     return name === undefined || value === undefined ? [word] : [name, value];
   });

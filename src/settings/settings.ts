@@ -15,8 +15,15 @@ export interface ProxySettings extends KeySources {
   readonly routes: Routes;
   readonly oauth: OAuthSettings;
   readonly timeoutMs: number;
+  /** How long the opening request is tried again while its failure may pass, in milliseconds. */
+  readonly startPatienceMs: number;
+  /** Whether the gateway's handshake and lists are kept for a start without it. */
+  readonly usesCache: boolean;
+  /** How long nothing is sent before a ping is; 0 for no ping. */
+  readonly pingIntervalMs: number;
   readonly transport: (typeof TRANSPORTS)[number];
   readonly elicitsUrls: boolean;
+  readonly opensServerStream: boolean;
   readonly maxMessageBytes: number;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
@@ -76,8 +83,12 @@ export function toSettings(
     ...(account === undefined ? {} : { account }),
     oauth: readOAuthSettings(all),
     timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
+    startPatienceMs: milliseconds('start-patience', last('start-patience') ?? '45'),
+    usesCache: last('no-cache') !== 'true',
+    pingIntervalMs: milliseconds('ping-interval', last('ping-interval') ?? '0'),
     transport: oneOf('transport', TRANSPORTS, last('transport') ?? 'auto'),
     elicitsUrls: oneOf('elicit-url', ['auto', 'off'], last('elicit-url') ?? 'auto') === 'auto',
+    opensServerStream: last('no-server-stream') !== 'true',
     maxMessageBytes: bytes('max-message-bytes', last('max-message-bytes') ?? '67108864'),
     routes: new Routes({
       env,
@@ -86,7 +97,9 @@ export function toSettings(
       ...optional('caFile', 'ca'),
       ...optional('certFile', 'cert'),
       ...optional('certKeyFile', 'key-pem'),
+      ...optional('certKeyPassphraseEnv', 'key-pem-passphrase-env'),
     }),
+    ...optional('passphraseEnv', 'key-pem-passphrase-env'),
     logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
     ...optional('logFile', 'log-file'),
     warnings,

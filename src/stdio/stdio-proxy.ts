@@ -27,6 +27,7 @@ import type { Delivery, MessageObserver, Transport } from '../transport/transpor
 import { arrayOf, BatchReplies, wantsReply } from './batch-replies.ts';
 import { LineReader } from './line-reader.ts';
 import { MessageWriter } from './message-writer.ts';
+import { progressTokenIn, progressTokenOf, TaskTokens } from './progress-tokens.ts';
 
 /**
  * How long replies may still come once the client has closed stdin: the MCP SDK sends SIGTERM after
@@ -51,7 +52,9 @@ type Answer = (reply: Buffer | undefined) => void;
 interface InFlight {
   readonly request: Request;
   readonly answer: Answer;
-  sending?: Delivery;
+  sending: Delivery | undefined;
+  /** Its progress token; null until somebody asks. */
+  token: string | undefined | null;
 }
 
 export interface StdioProxyOptions {
@@ -78,6 +81,7 @@ export class StdioProxy {
   readonly #log: Log;
   readonly #inFlight = new Set<InFlight>();
   readonly #sendings = new Set<Delivery>();
+  readonly #tasks = new TaskTokens();
   readonly #stopped: Promise<void>;
   #onStop = () => {};
   #onIdle: (() => void) | undefined;
@@ -227,7 +231,7 @@ export class StdioProxy {
   }
 
   #request(request: Request, answer: Answer): void {
-    const inFlight: InFlight = { request, answer };
+    const inFlight: InFlight = { request, answer, sending: undefined, token: null };
     this.#inFlight.add(inFlight);
     inFlight.sending = this.#send(request, this.#observer(inFlight), (error) =>
       this.#answer(inFlight, errorResponse(request.id, error)),
@@ -295,7 +299,9 @@ export class StdioProxy {
 
   #fromGateway(message: Message, own: InFlight | undefined): void {
     if (message.kind !== 'response') {
-      this.#write(message.bytes);
+      const token = progressTokenIn(message);
+      if (token === undefined || this.#mayProgress(token)) this.#write(message.bytes);
+      else this.#log.debug('dropped progress of a request that is over or was never made');
       return;
     }
     const key = message.id?.key;
@@ -305,7 +311,17 @@ export class StdioProxy {
       this.#log.warn('dropped a reply from the gateway to no request that waits for one');
       return;
     }
+    if (!message.isError) this.#tasks.add(target.request);
     this.#answer(target, responseBytesFor(target.request.id, this.#secrets.maskMessage(message)));
+  }
+
+  // Some clients end the session over progress that they do not expect.
+  #mayProgress(token: string): boolean {
+    for (const inFlight of this.#inFlight) {
+      if (inFlight.token === null) inFlight.token = progressTokenOf(inFlight.request);
+      if (inFlight.token === token) return true;
+    }
+    return this.#tasks.has(token);
   }
 
   #answer(inFlight: InFlight, reply: Buffer | undefined): void {

@@ -1,12 +1,14 @@
 import type { Credential } from '../auth/credential.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import { isBadHttp } from '../http/bad-http.ts';
+import { isBadHttp, isHttp2Frame } from '../http/bad-http.ts';
 import { classifyNetworkError } from '../http/classify-network-error.ts';
 import type { Headers } from '../http/request.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
 import type { Request, Response } from '../jsonrpc/message.ts';
+import { sentenceIn } from './error-words.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
+import { isLostSession } from './lost-session.ts';
 
 /** What is known of a request besides how its exchange ended. */
 export interface Circumstances {
@@ -21,6 +23,8 @@ export interface Circumstances {
   readonly attempts?: number;
   /** Whether it was sent in a session that the gateway itself had begun. */
   readonly isInSession?: boolean;
+  /** Whether the gateway has accepted a message at this URL before. */
+  readonly hasWorked?: boolean;
 }
 
 /** Why there is no key to send. */
@@ -30,23 +34,23 @@ export function failureOfCredential(
 ): Failure {
   const { reason, detail, origin } = credential;
   return {
-    reason,
-    gateway,
-    key: origin,
+    ...{ reason, gateway, key: origin },
     ...(detail === undefined ? {} : { detail }),
+    ...('isPlaceholder' in credential ? { isPlaceholder: true } : {}),
     ...('signIn' in credential ? { signIn: credential.signIn } : {}),
   };
 }
 
 /**
- * A reply that came with another status than success is the gateway's own answer; undefined without
- * one. With 401, 403 and 429 the status says more. A result counts too, since the request has run;
+ * A reply that came with another status than success, or with an error in its place, is the gateway's
+ * own answer; undefined without one. With 401, 403 and 429 the status says more. A result counts too, since the request has run;
  * only a handshake is not made with an error status.
  */
 export function replyInErrorResponse(
   { method }: Request,
   end: ExchangeOutcome,
 ): Response | undefined {
+  if (end.kind === 'refused') return end.reply;
   if (end.kind !== 'http-error' || end.reply === undefined || end.status < 400) return undefined;
   if (end.status === 401 || end.status === 403 || end.status === 429) return undefined;
   if (method === 'initialize' && !end.reply.isError) return undefined;
@@ -60,8 +64,17 @@ export function classifyOutcome(end: ExchangeOutcome, circumstances: Circumstanc
   switch (end.kind) {
     case 'http-error':
       return { ...base, ...ofStatus(end, circumstances), ...rpcCodeIn(end.body) };
+    case 'refused': {
+      const detail = cleanSentence(end.body) ?? 'it sent an error in the place of the reply';
+      return { ...base, reason: 'gateway_error', status: end.status, detail };
+    }
     case 'not-mcp':
-      return { ...base, reason: 'invalid_response', status: end.status, detail: end.what };
+      return {
+        ...base,
+        reason: 'invalid_response',
+        ...{ status: end.status, detail: end.what },
+        ...(end.isHttpSse === true ? { offersHttpSse: true } : {}),
+      };
     case 'too-large':
       return {
         ...base,
@@ -81,9 +94,10 @@ export function classifyOutcome(end: ExchangeOutcome, circumstances: Circumstanc
 type Judgement = Omit<Failure, 'gateway' | 'key'>;
 
 function ofStatus(
-  { status, headers, body, reply }: Extract<ExchangeOutcome, { kind: 'http-error' }>,
-  { gateway, credential, isInSession }: Circumstances,
+  end: Extract<ExchangeOutcome, { kind: 'http-error' }>,
+  { gateway, credential, isInSession, hasWorked }: Circumstances,
 ): Judgement {
+  const { status, headers, body, reply } = end;
   const isResult = reply?.isError === false;
   const detail = isResult ? RESULT_WITH_ERROR_STATUS : whatTheBodySays(body, headers);
   const said = detail === undefined || isEcho(detail, status) ? {} : { detail };
@@ -91,6 +105,11 @@ function ofStatus(
   const wait = seconds === undefined ? {} : { retryAfterSeconds: seconds };
   if (status >= 300 && status < 400) return { status, ...redirect(headers, gateway) };
   if (status >= 500) return { reason: 'gateway_error', status, ...said, ...wait };
+  // It accepted the key when the session was begun.
+  const isAboutKey = status === 401 || status === 403;
+  if (isAboutKey && isInSession === true && isLostSession(end)) {
+    return { reason: 'gateway_error', status, detail: FORGETS_SESSIONS, ...said };
+  }
   switch (status) {
     case 401:
       if (credential.kind === 'none') return { reason: 'no_api_key', status };
@@ -100,8 +119,11 @@ function ofStatus(
     case 404:
     case 405:
       if (isResult) return { reason: 'http_error', status, ...said };
-      if (isInSession !== true || status === 405) return { reason: 'wrong_path', status };
-      return { reason: 'gateway_error', status, detail: FORGETS_SESSIONS, ...said };
+      if (isInSession === true && status === 404) {
+        return { reason: 'gateway_error', status, detail: FORGETS_SESSIONS, ...said };
+      }
+      if (hasWorked === true) return { reason: 'gateway_error', status, detail: IS_GONE, ...said };
+      return { reason: 'wrong_path', status };
     case 406:
       return { reason: 'not_acceptable', status, ...said };
     case 407:
@@ -117,12 +139,17 @@ function ofStatus(
 }
 
 const RESULT_WITH_ERROR_STATUS = 'it sent a result, but with a status that means an error';
+const IS_GONE = 'the endpoint that worked before is gone';
 const FORGETS_SESSIONS = 'it forgets its sessions as soon as they are begun';
 
 function ofError(
   { error, sent, status }: Extract<ExchangeOutcome, { kind: 'transport-error' }>,
   circumstances: Circumstances,
 ): Judgement {
+  if (isHttp2Frame(error)) {
+    const detail = 'it accepts HTTP/2 only';
+    return { reason: 'invalid_response', networkCause: 'http2-only', detail };
+  }
   if (isBadHttp(error)) {
     const words = error.message.replace(/^Parse Error: /, '');
     const detail = `it is no proper HTTP (${cleanNetworkText(words, 100)})`;
@@ -139,9 +166,16 @@ function ofError(
 }
 
 function redirect(headers: Headers, gateway: string): Judgement {
-  const location = single(headers.location);
-  if (location === undefined || !URL.canParse(location, gateway)) return { reason: 'http_error' };
-  return { reason: 'redirected', location: cleanNetworkText(new URL(location, gateway).href) };
+  const reference = single(headers.location);
+  if (reference === undefined || !URL.canParse(reference, gateway)) return { reason: 'http_error' };
+  const [from, to] = [new URL(gateway), new URL(reference, gateway)];
+  const isDowngrade = from.protocol === 'https:' && to.protocol === 'http:';
+  if (!isDowngrade || to.hostname !== from.hostname) {
+    return { reason: 'redirected', location: cleanNetworkText(to.href) };
+  }
+  // Behind a proxy that ends TLS, a gateway may not know that its URL begins with https.
+  const location = cleanNetworkText(from.origin + to.pathname + to.search);
+  return { reason: 'redirected', location, isDowngrade };
 }
 
 const UNITS: Readonly<Record<string, number>> = {
@@ -160,12 +194,13 @@ function limitIn(detail: string | undefined): Partial<Judgement> {
 }
 
 /** The one sentence in an error body, wherever the usual formats put it. HTML says nothing. */
-function whatTheBodySays(body: Buffer, headers: Headers): string | undefined {
-  const type = single(headers['content-type']) ?? '';
-  const text = body.toString('utf8').trim();
-  if (text === '' || /html/i.test(type) || text.startsWith('<')) return undefined;
-  const said = text.startsWith('{') ? sentenceIn(text) : text;
-  const clean = cleanNetworkText(said ?? '').replace(/[.\s]+$/, '');
+export function whatTheBodySays(body: Buffer, headers: Headers): string | undefined {
+  if (/html/i.test(single(headers['content-type']) ?? '')) return undefined;
+  return cleanSentence(body);
+}
+
+function cleanSentence(body: Buffer): string | undefined {
+  const clean = cleanNetworkText(sentenceIn(body) ?? '').replace(/[.\s]+$/, '');
   return clean === '' ? undefined : clean;
 }
 
@@ -177,24 +212,6 @@ function rpcCodeIn(body: Buffer): { rpcCode?: number } {
   } catch {
     return {};
   }
-}
-
-function sentenceIn(json: string): string | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch {
-    return undefined;
-  }
-  for (const name of ['message', 'error_description', 'detail', 'title', 'error']) {
-    const member = (value as Record<string, unknown>)[name];
-    if (typeof member === 'string' && member !== '') return member;
-    if (typeof member === 'object' && member !== null) {
-      const nested = (member as Record<string, unknown>).message;
-      if (typeof nested === 'string' && nested !== '') return nested;
-    }
-  }
-  return undefined;
 }
 
 /** Whether it only says the status again: "Forbidden", "service unavailable". */

@@ -3,7 +3,7 @@ import type { Failure } from '../failures/failure.ts';
 import type { Message } from '../jsonrpc/message.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
-import { belongsToSession, isLostSession } from './lost-session.ts';
+import { belongsToSession } from './lost-session.ts';
 import { waitBeforeRetry } from './retry-policy.ts';
 
 /** What to do after an attempt that failed: send again, now or later, or end with this failure. */
@@ -76,16 +76,16 @@ export function renewCredential(
 
 /**
  * Session: where the gateway no longer knows it, begins another, once (MCP 2025-11-25, Transports
- * §Session Management, 4). `isInSession` says whether the attempt was made in one that the gateway
- * had begun; `renew` resolves with why another one cannot be had.
+ * §Session Management, 4). `isLost` says so of an attempt; `renew` resolves with why another one
+ * cannot be had.
  */
 export function renewLostSession<Failed extends Pick<FailedAttempt, 'outcome' | 'message'>>(
-  isInSession: (failed: Failed) => boolean,
+  isLost: (failed: Failed) => boolean,
   renew: (failed: Failed) => Promise<Failure | undefined>,
 ): Policy<Failed> {
   let hasNewSession = false;
   return async (failed) => {
-    if (hasNewSession || !isInSession(failed) || !isLostSession(failed.outcome)) return undefined;
+    if (hasNewSession || !isLost(failed)) return undefined;
     hasNewSession = true;
     const failure = await renew(failed);
     if (failure !== undefined || belongsToSession(failed.message)) return { settled: failure };

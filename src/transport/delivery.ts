@@ -32,6 +32,8 @@ export interface DeliverySteps<Made extends Attempt> {
   ): Promise<Made | { readonly settled: Failure | undefined }>;
   /** The gateway has accepted `notifications/initialized`. */
   initialized(notification: Notification): void;
+  /** Whether the gateway did not know the session that an attempt was made in. */
+  isLostSession(made: Made): boolean;
   /** Whether the same request twice does no more than once. */
   mayRepeat(request: Request): boolean;
   /** In the order in which they are asked; made when an attempt has failed. */
@@ -95,7 +97,11 @@ export class DeliveryLoop<Made extends Attempt> {
         return undefined;
       }
       state.attempt = undefined;
-      const isNotRun = !isOfMessage || wasNotRun(outcomeOf(outcome));
+      const isNotRun =
+        !isOfMessage ||
+        wasNotRun(outcomeOf(outcome)) ||
+        // Not after an event stream that broke off and was gone on with.
+        (!state.hadAttempt && steps.isLostSession(made));
       if (!isNotRun) state.hadAttempt = true;
       const mayRepeat = () =>
         !isOfMessage || (message.kind === 'request' && steps.mayRepeat(message));

@@ -8,6 +8,9 @@ import { isInitialize } from './methods.ts';
 import { StreamableHttp, type TransportOptions } from './streamable-http.ts';
 import { type Delivery, type MessageObserver, mapMessages, type Transport } from './transport.ts';
 
+/** How long a failure waits for what a GET brings. */
+const HTTP_SSE_HINT_LIMIT_MS = 2_000;
+
 /**
  * Streamable HTTP, or the deprecated HTTP+SSE: once and for all where `transport` is `sse`; with
  * `auto`, where the POST of `initialize` is refused and a GET yields an `endpoint` event (MCP
@@ -57,6 +60,8 @@ export class TransportDetector implements Transport {
 
   #tryGateway(gateway: StreamableHttp, initialize: Request, observer: MessageObserver): Delivery {
     let refusal: Response | undefined;
+    let offersHttpSse = false;
+    let keyFailure: Failure | undefined;
     const exceptRefusal = mapMessages(observer, (received) => {
       const isRefusal =
         received.kind === 'response' && mayBeHttpSseOnly(received.refusedWith, codeIn(received));
@@ -70,17 +75,48 @@ export class TransportDetector implements Transport {
       if (delivery.isOver) return undefined;
       if (failure === undefined && refusal === undefined) return gateway;
       const mayBeOlder =
-        refusal !== undefined || mayBeHttpSseOnly(failure?.status, failure?.rpcCode);
-      return mayBeOlder ? this.#openHttpSseIfOffered() : undefined;
+        refusal !== undefined ||
+        failure?.offersHttpSse === true ||
+        mayBeHttpSseOnly(failure?.status, failure?.rpcCode);
+      if (mayBeOlder) {
+        const found = await this.#openHttpSseIfOffered();
+        if (found === undefined || 'send' in found) return found;
+        keyFailure = found;
+        return undefined;
+      }
+      if (mayHideHttpSse(failure?.status)) {
+        offersHttpSse = await this.#isHttpSseOffered().catch(() => false);
+      }
+      return undefined;
     });
     this.#choosing = choosing;
     delivery.done = choosing.then((chosen) => {
       if (delivery.isOver || chosen === gateway) return tried;
       if (chosen !== undefined) return delivery.send(chosen, initialize, observer);
       if (refusal !== undefined) observer.onMessage(refusal);
-      return tried;
+      else if (keyFailure !== undefined) return keyFailure;
+      return tried.then((failure) =>
+        failure !== undefined && offersHttpSse ? { ...failure, offersHttpSse } : failure,
+      );
     });
     return delivery;
+  }
+
+  /**
+   * Whether a GET yields an `endpoint` event. Not to go on with: what was refused may have been
+   * refused for another reason. Takes 2 s at most. Rejects where a file of this program is gone.
+   */
+  async #isHttpSseOffered(): Promise<boolean> {
+    const httpSse = await this.#openHttpSse();
+    let timer: NodeJS.Timeout | undefined;
+    const tooLate = new Promise<false>((resolve) => {
+      timer = setTimeout(() => resolve(false), HTTP_SSE_HINT_LIMIT_MS);
+    });
+    const isOffered = await Promise.race([httpSse.isOffered(), tooLate]);
+    clearTimeout(timer);
+    this.#httpSse = undefined;
+    void httpSse.close(0);
+    return isOffered === true;
   }
 
   #chooseHttpSse(): void {
@@ -98,10 +134,12 @@ export class TransportDetector implements Transport {
     }
   }
 
-  async #openHttpSseIfOffered(): Promise<HttpSse | undefined> {
+  /** Or why it cannot be found out without another key. */
+  async #openHttpSseIfOffered(): Promise<HttpSse | Failure | undefined> {
     const httpSse = await this.#openHttpSse();
     this.#options.log.info('the gateway refuses Streamable HTTP: trying HTTP+SSE');
-    if (!(await httpSse.isOffered())) return undefined;
+    const isOffered = await httpSse.isOffered();
+    if (isOffered !== true) return isOffered || undefined;
     this.#options.log.warn('the gateway speaks the deprecated HTTP+SSE transport');
     return httpSse;
   }
@@ -115,6 +153,11 @@ export class TransportDetector implements Transport {
     if (this.#listener !== undefined) this.#httpSse.listen(this.#listener);
     return this.#httpSse;
   }
+}
+
+/** Whether a status may hide a gateway that knows HTTP+SSE only. It may mean much else, too. */
+function mayHideHttpSse(status = 0): boolean {
+  return [403, 406, 415, 422].includes(status) || status >= 500;
 }
 
 /** Whether a refusal may come from a gateway that knows HTTP+SSE only. */

@@ -1,6 +1,7 @@
 import { type Credential, headersOf } from '../auth/credential.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import type { Secrets } from '../failures/secrets.ts';
 import { displayUrl } from '../failures/url-secrets.ts';
 import type { Diagnosis } from '../http/classify-network-error.ts';
 import type { HttpClient } from '../http/client.ts';
@@ -22,6 +23,8 @@ export interface EndpointOptions {
   readonly routes: Routes;
   /** Longest silence of the gateway while a reply is due, in milliseconds; 0 for no limit. */
   readonly timeoutMs: number;
+  /** Learns the gateway's cookies. */
+  readonly secrets: Secrets;
 }
 
 /** Who sends a request: decides the headers that tell. */
@@ -64,14 +67,16 @@ export class Endpoint {
   #openRoute(): Diagnosis | undefined {
     const { url, routes } = this.#options;
     try {
-      this.#route ??= routes.open(url.origin);
+      this.#route ??= this.#learnCookies(routes.open(url.origin));
       return undefined;
     } catch (error) {
       if (isProxyFailure(error as Error)) return { networkCause: 'proxy-invalid' };
       const { code, message } = error as NodeJS.ErrnoException;
-      const detail =
-        code === 'ERR_PEM_FILE' ? message : `a certificate file cannot be used (${code})`;
-      return { networkCause: 'certificate-file', detail: cleanNetworkText(detail) };
+      const isNamed = code === 'ERR_PEM_FILE' || code === 'ERR_PEM_ENCRYPTED';
+      const detail = isNamed ? message : `a certificate file cannot be used (${code})`;
+      const networkCause =
+        code === 'ERR_PEM_ENCRYPTED' ? 'private-key-encrypted' : 'certificate-file';
+      return { networkCause, detail: cleanNetworkText(detail) };
     }
   }
 
@@ -134,12 +139,17 @@ export class Endpoint {
     const { url, routes } = this.#options;
     const before = this.#route;
     try {
-      this.#route = routes.open(url.origin, { trustsSystem: true });
+      this.#route = this.#learnCookies(routes.open(url.origin, { trustsSystem: true }));
     } catch {
       return false;
     }
     void before?.close();
     return true;
+  }
+
+  #learnCookies(route: HttpClient): HttpClient {
+    route.onCookie = (value) => this.#options.secrets.addCookie(value);
+    return route;
   }
 
   /** Closes every connection. */

@@ -20,8 +20,29 @@ export type ExchangeOutcome =
       readonly reply?: Response;
       readonly isReplyCut?: true;
     }
-  /** A 2xx with a body that is not the reply; `what` says in words what it is instead. */
-  | { readonly kind: 'not-mcp'; readonly status: number; readonly what: string }
+  /**
+   * A 2xx with an error in the place of the reply. `reply` is that as a JSON-RPC error to the
+   * request, `isOwn` where it came with the request's id; without it, `body` says in another format
+   * what is wrong. `isFirst`: no message came before it.
+   */
+  | {
+      readonly kind: 'refused';
+      readonly status: number;
+      readonly body: Buffer;
+      readonly reply?: Response;
+      readonly isOwn: boolean;
+      readonly isFirst: boolean;
+    }
+  /**
+   * A 2xx with a body that is not the reply; `what` says in words what it is instead. `isHttpSse`: a
+   * stream of the HTTP+SSE transport.
+   */
+  | {
+      readonly kind: 'not-mcp';
+      readonly status: number;
+      readonly what: string;
+      readonly isHttpSse?: true;
+    }
   /** A message larger than the limit. */
   | { readonly kind: 'too-large'; readonly status: number }
   /**
@@ -37,3 +58,11 @@ export type ExchangeOutcome =
   /** This program failed in itself on an event of the request, which may have run. */
   | { readonly kind: 'bug'; readonly error: Error }
   | { readonly kind: 'aborted' };
+
+/** The answer to a POST of a gateway that takes it for a GET of HTTP+SSE (MCP 2024-11-05, Transports). */
+export const HTTP_SSE_STREAM: ExchangeOutcome = {
+  kind: 'not-mcp',
+  status: 200,
+  what: 'an event stream of the HTTP+SSE transport',
+  isHttpSse: true,
+};

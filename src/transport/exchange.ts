@@ -5,6 +5,7 @@ import { type ContentCoding, contentCoding, openDecoder } from '../http/content-
 import { EventStream } from '../http/event-stream.ts';
 import { guarded, isBug, listen } from '../http/guarded.ts';
 import type { Headers, RequestControl, RequestHandler } from '../http/request.ts';
+import { withMembers } from '../jsonrpc/json-members.ts';
 import {
   asReplyTo,
   type Message,
@@ -14,9 +15,20 @@ import {
   readMessages,
   type Unusable,
 } from '../jsonrpc/message.ts';
-import type { ExchangeOutcome } from './exchange-outcome.ts';
+import { type BodyReader, discardingReader, otherReader, refusalReader } from './body-readers.ts';
+import { isErrorObject } from './error-words.ts';
+import { type ExchangeOutcome, HTTP_SSE_STREAM } from './exchange-outcome.ts';
 import { Linger } from './linger.ts';
-import { isJson, isSuccess, mediaType, sendableId, whatItIs } from './response-parts.ts';
+import {
+  boundedRetryMs,
+  formatOf,
+  isJson,
+  isSuccess,
+  mediaType,
+  StreamEnded,
+  sendableId,
+  whatItIs,
+} from './response-parts.ts';
 import type { MessageObserver } from './transport.ts';
 
 /**
@@ -25,29 +37,14 @@ import type { MessageObserver } from './transport.ts';
  */
 export type Expectation = MessageId | 'acceptance' | 'stream';
 
-const MAX_REFUSAL_BYTES = 64 * 1024;
 /** What the fields' names and the id of an event may take besides the message itself. */
 const EVENT_FRAMING_BYTES = 64 * 1024;
-/** What `retry:` may ask for: no busy loop, and no stream that is as good as given up. */
-const SHORTEST_RETRY_MS = 100;
-const LONGEST_RETRY_MS = 60_000;
+/** How long an event stream may stay silent after an error that no reply has followed. */
+const REFUSAL_GRACE_MS = 1_000;
+
+const ERROR_EVENT = Buffer.from('error');
 
 class Aborted extends Error {}
-
-/** An event stream that ended in good order, but without the reply. */
-export class StreamEnded extends Error {
-  readonly code = 'STREAM_ENDED';
-  override readonly message = 'the event stream ended before the reply';
-}
-
-/** Takes a body's chunks as they come. */
-interface BodyReader {
-  push(chunk: Buffer): void;
-  /** The body is whole. */
-  end(): ExchangeOutcome;
-  /** The body broke off. Undefined unless it has brought what was due all the same. */
-  salvage(): ExchangeOutcome | undefined;
-}
 
 /** What can be made to wait. */
 interface Source {
@@ -71,10 +68,14 @@ export class Exchange implements RequestHandler {
   lastEventId: string | undefined;
   /** Milliseconds that an event stream asked to wait before it is opened again. */
   retryMs: number | undefined;
+  /** Whether a message has come besides the reply. */
+  hasMessage = false;
   /** Told of an event that is no message: its type and its data, as they came. */
   onOtherEvent: ((type: string, data: Buffer) => void) | undefined;
   /** Told of what came in place of a message. */
   onUnusable: ((found: Unusable) => void) | undefined;
+  /** Whether an error with the request's own id, the first message that came, is not its answer. */
+  isRefusal: ((reply: Response) => boolean) | undefined;
 
   readonly #due: Expectation;
   readonly #observer: MessageObserver;
@@ -89,6 +90,11 @@ export class Exchange implements RequestHandler {
   #status: number | undefined;
   #isAborted = false;
   #hasReplied = false;
+  /** Whether the body is what its type says, or that does not matter. */
+  #isFormatKnown = true;
+  /** The error that came last, in the place of the reply. */
+  #refusal: Extract<ExchangeOutcome, { kind: 'refused' }> | undefined;
+  #grace: NodeJS.Timeout | undefined;
   #linger: Linger | undefined;
 
   /**
@@ -125,9 +131,10 @@ export class Exchange implements RequestHandler {
     this.#status = status;
     this.headers = headers;
     this.#reader = this.#readerFor(status, mediaType(headers));
+    this.#isFormatKnown = !isSuccess(status) || typeof this.#due === 'string';
     if (isSuccess(status) && this.#due === 'acceptance') {
       this.#end({ kind: 'accepted', isEventStream: false });
-      this.#linger = this.#stayOpen();
+      this.#linger = new Linger(() => this.abort());
     }
     const coding = contentCoding(headers);
     if (typeof coding !== 'object') this.#coding = coding;
@@ -167,6 +174,7 @@ export class Exchange implements RequestHandler {
   }
 
   #push(chunk: Buffer, source: Source): void {
+    if (!this.#isFormatKnown) this.#detectFormat(chunk);
     this.#reader?.push(chunk);
     const congested = this.#observer.congested();
     if (congested === undefined) return;
@@ -198,6 +206,7 @@ export class Exchange implements RequestHandler {
     if (this.#isAborted) return;
     const error = this.#error;
     const end = error === undefined ? this.#reader?.end() : this.#reader?.salvage();
+    clearTimeout(this.#grace);
     const sent = this.hasBegun;
     const status = this.#status === undefined ? {} : { status: this.#status };
     this.#end(
@@ -219,45 +228,31 @@ export class Exchange implements RequestHandler {
   }
 
   #readerFor(status: number, type: string | undefined): BodyReader {
-    if (!isSuccess(status)) return this.#refusal(status, type);
-    if (type === 'text/event-stream') return this.#eventStream(status);
-    if (typeof this.#due === 'string') return this.#discard();
-    if (type === undefined || isJson(type)) return this.#json(status);
-    return this.#otherType(status, type);
-  }
-
-  #refusal(status: number, type: string | undefined): BodyReader {
-    const body = new ByteCollector(MAX_REFUSAL_BYTES);
-    const end = (isWhole: boolean): ExchangeOutcome => {
-      const bytes = body.take();
-      const reply = this.#replyInErrorResponse(bytes, type);
-      const isCut = !isWhole && reply === undefined && /^\s*[[{]/.test(bytes.toString('latin1'));
-      return {
-        ...{ kind: 'http-error', status, headers: this.headers, body: bytes },
-        ...(reply === undefined ? {} : { reply }),
-        ...(isCut ? { isReplyCut: true } : {}),
-      };
-    };
-    return {
-      push: (chunk) => {
-        if (!body.push(chunk)) this.#finish(end(false));
-      },
-      end: () => end(true),
-      salvage: () => end(false),
-    };
-  }
-
-  /** Whatever its type is said to be: plain text often holds JSON here. */
-  #replyInErrorResponse(body: Buffer, type: string | undefined): Response | undefined {
-    if (type !== 'text/event-stream') return this.#replyIn(body);
-    for (const [, data = ''] of body.toString('utf8').matchAll(/^data:(.*)$/gm)) {
-      const reply = this.#replyIn(Buffer.from(data));
-      if (reply !== undefined) return reply;
+    if (!isSuccess(status)) {
+      const head = { status, headers: this.headers };
+      return refusalReader(head, (bytes) => this.#replyIn(bytes), this.#finish);
     }
-    return undefined;
+    if (type === 'text/event-stream') return this.#eventStream(status);
+    if (typeof this.#due === 'string') return discardingReader(this.#finish);
+    if (type === undefined || isJson(type)) return this.#json(status);
+    return otherReader(status, type, this.#finish);
   }
 
-  #json(status: number): BodyReader {
+  /** Reads a body for what it is where its type says otherwise. */
+  #detectFormat(chunk: Buffer): void {
+    const format = formatOf(chunk);
+    if (format === undefined) return;
+    this.#isFormatKnown = true;
+    const status = this.#status as number;
+    const type = mediaType(this.headers) ?? '';
+    const isEvents = type === 'text/event-stream';
+    if (format === 'json' && type !== '' && !isJson(type)) {
+      this.#reader = this.#json(status, isEvents ? undefined : type);
+    } else if (format === 'events' && !isEvents) this.#reader = this.#eventStream(status, type);
+  }
+
+  /** `type`: what it is said to be, where that is not JSON. */
+  #json(status: number, type?: string): BodyReader {
     const announced = Number(this.headers['content-length'] ?? 0) || 0;
     const body = new ByteCollector(this.#maxMessageBytes, announced);
     return {
@@ -265,8 +260,11 @@ export class Exchange implements RequestHandler {
         if (!body.push(chunk)) this.#finish({ kind: 'too-large', status });
       },
       end: () => {
-        const what = this.#deliver(body.take());
-        return this.#hasReplied ? { kind: 'replied' } : { kind: 'not-mcp', status, what };
+        const bytes = body.take();
+        const found = this.#deliver(bytes);
+        if (this.#hasReplied) return { kind: 'replied' };
+        const what = type === undefined ? found : whatItIs(type, bytes);
+        return this.#refusal ?? { kind: 'not-mcp', status, what };
       },
       salvage: () => {
         const bytes = body.take();
@@ -277,25 +275,30 @@ export class Exchange implements RequestHandler {
     };
   }
 
-  #eventStream(status: number): BodyReader {
+  /** `type`: what it is said to be, where that is not an event stream. */
+  #eventStream(status: number, type?: string): BodyReader {
     const tooLarge = () => this.#finish({ kind: 'too-large', status });
     const events = new EventStream({
       limitBytes: this.#maxMessageBytes + EVENT_FRAMING_BYTES,
-      onEvent: ({ id, type, data }) => {
+      onEvent: ({ id, type: name, data }) => {
         if (this.#isAborted) return;
         if (id !== undefined) this.lastEventId = sendableId(id);
         if (data.length === 0) return;
-        if (type.length > 0) {
-          this.onOtherEvent?.(type.toString('latin1'), data);
+        const isError = name.equals(ERROR_EVENT) && typeof this.#due !== 'string';
+        if (name.length > 0 && !isError) {
+          const type = name.toString('latin1');
+          this.onOtherEvent?.(type, data);
+          if (type === 'endpoint' && typeof this.#due !== 'string') this.#finish(HTTP_SSE_STREAM);
           return;
         }
         if (data.length > this.#maxMessageBytes) tooLarge();
-        else this.#deliver(data);
+        else this.#deliver(data, isError);
         if (this.#linger !== undefined) this.#linger.refresh();
-        else if (this.#hasReplied && !this.#isAborted) this.#linger = this.#stayOpen();
+        else if (this.#hasReplied && !this.#isAborted)
+          this.#linger = new Linger(() => this.abort());
       },
       onRetry: (milliseconds) => {
-        this.retryMs = Math.min(Math.max(milliseconds, SHORTEST_RETRY_MS), LONGEST_RETRY_MS);
+        this.retryMs = boundedRetryMs(milliseconds);
       },
     });
     return {
@@ -304,48 +307,28 @@ export class Exchange implements RequestHandler {
       },
       end: () => {
         if (this.#hasReplied) return { kind: 'replied' };
+        if (this.#refusal !== undefined) return this.#refusal;
+        if (type !== undefined && !this.hasMessage) {
+          return { kind: 'not-mcp', status, what: `a body of type ${cleanNetworkText(type, 100)}` };
+        }
         if (this.#due === 'stream') return { kind: 'accepted', isEventStream: true };
         return { kind: 'transport-error', error: new StreamEnded(), sent: true, status };
       },
-      salvage: () => undefined,
+      salvage: () => this.#refusal,
     };
   }
 
-  #otherType(status: number, type: string): BodyReader {
-    const body = new ByteCollector(MAX_REFUSAL_BYTES);
-    const end = (): ExchangeOutcome => ({
-      kind: 'not-mcp',
-      status,
-      what: whatItIs(type, body.take()),
-    });
-    return {
-      push: (chunk) => {
-        if (!body.push(chunk)) this.#finish(end());
-      },
-      end,
-      salvage: () => undefined,
-    };
-  }
-
-  #discard(): BodyReader {
-    const end = (): ExchangeOutcome => ({ kind: 'accepted', isEventStream: false });
-    let length = 0;
-    return {
-      push: (chunk) => {
-        length += chunk.length;
-        if (length > MAX_REFUSAL_BYTES) this.#finish(end());
-      },
-      end,
-      salvage: end,
-    };
-  }
-
-  /** Gives the messages in `bytes` to the observer; says in words what else was there. */
-  #deliver(bytes: Buffer): string {
+  /**
+   * Gives the messages in `bytes` to the observer; says in words what else was there. `isError`: the
+   * gateway calls it an error, whatever it is.
+   */
+  #deliver(bytes: Buffer, isError = false): string {
     if (bytes.length === 0) return 'an empty body';
     const { messages, rest } = readMessages(bytes);
     let what = '';
     for (const message of messages) what = this.#deliverOne(message);
+    const isUnusable = messages[0]?.kind === 'unusable' && messages.length === 1;
+    if (isUnusable && (isError || isErrorObject(bytes))) this.#refuse({ body: Buffer.from(bytes) });
     return rest === undefined ? what : `a batch of more than ${MOST_MESSAGES} messages`;
   }
 
@@ -356,9 +339,21 @@ export class Exchange implements RequestHandler {
     }
     const reply = this.#asReply(message);
     if (reply !== undefined) {
-      this.#reply(reply);
+      const isRefusal = !this.hasMessage && this.isRefusal?.(reply) === true;
+      if (isRefusal) this.#refuse({ body: reply.bytes, reply }, true);
+      else this.#reply(reply);
       return 'the reply';
     }
+    const due = this.#due;
+    if (message.kind === 'response' && message.id === undefined && typeof due !== 'string') {
+      // JSON-RPC 2.0 §5: it could not tell the id. It has had only this one here.
+      const bytes = withMembers(message.bytes, { id: due.raw });
+      this.#refuse({ body: message.bytes, reply: { ...message, id: due, bytes } });
+      return 'an error without an id';
+    }
+    this.hasMessage = true;
+    this.#refusal = undefined;
+    clearTimeout(this.#grace);
     this.#observer.onMessage(message);
     return message.kind === 'response' ? 'a reply to another request' : `a ${message.kind}`;
   }
@@ -366,6 +361,17 @@ export class Exchange implements RequestHandler {
   #asReply(message: Message | Unusable): Response | undefined {
     if (message.kind !== 'response' || typeof this.#due === 'string') return undefined;
     return asReplyTo(this.#due, message);
+  }
+
+  /** Notes an error that came in the place of the reply: the outcome, unless something follows. */
+  #refuse(error: { body: Buffer; reply?: Response }, isOwn = false): void {
+    if (this.#hasReplied || typeof this.#due === 'string') return;
+    const status = this.#status as number;
+    const isFirst = !this.hasMessage;
+    const refusal = { kind: 'refused', status, isOwn, isFirst, ...error } as const;
+    this.#refusal = refusal;
+    clearTimeout(this.#grace);
+    this.#grace = setTimeout(() => this.#finish(refusal), isOwn ? 0 : REFUSAL_GRACE_MS);
   }
 
   #replyIn(bytes: Buffer): Response | undefined {
@@ -378,21 +384,19 @@ export class Exchange implements RequestHandler {
 
   #reply(reply: Message): void {
     this.#observer.onMessage(reply);
+    clearTimeout(this.#grace);
     this.#hasReplied = true;
     this.#end({ kind: 'replied' });
   }
 
-  #stayOpen(): Linger {
-    return new Linger(() => this.abort());
-  }
-
   /** Settles with `end` and reads no further. */
-  #finish(end: ExchangeOutcome): void {
+  readonly #finish = (end: ExchangeOutcome): void => {
     this.#linger?.end();
+    clearTimeout(this.#grace);
     this.#end(end);
     if (this.#isAborted) return;
     this.#isAborted = true;
     this.#control?.abort(new Aborted());
     this.#decoder?.destroy();
-  }
+  };
 }

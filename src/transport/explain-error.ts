@@ -20,8 +20,8 @@ import {
 import type { Request, Response } from '../jsonrpc/message.ts';
 
 export interface EnvelopeContext {
-  /** The tools of the last `tools/list`; asked for only when a tool is unknown. */
-  toolNames(): readonly string[];
+  /** The tools of the last `tools/list`, if all are known; asked for only when a tool is unknown. */
+  toolNames(): readonly string[] | undefined;
   /** Whether the client can be shown a link. */
   readonly elicitsUrls: boolean;
   /** Where the gateway was reached: an address, or its host where that is not known. */
@@ -103,20 +103,14 @@ function hintFor(
   return `The gateway does not support the method ${cleanNetworkText(request.method, 100)}.`;
 }
 
-function unknownToolHint(name: string, known: readonly string[]): string | undefined {
+/** Says nothing without a list: the tool may exist, and its arguments be wrong. */
+function unknownToolHint(name: string, known: readonly string[] | undefined): string | undefined {
   // A tool that is in the list was called with the wrong arguments.
-  if (name === '' || known.includes(name)) return undefined;
+  if (known === undefined || name === '' || known.includes(name)) return undefined;
   const clean = cleanNetworkText(name, 100);
   const near = nearestNames(name, known).map((near) => cleanNetworkText(near, 100));
-  if (near.length > 0) {
-    return `There is no tool ${clean}: did you mean ${near.join(' or ')}?`;
-  }
-  const underscored = name.replace(/[:/.]/, '_');
-  if (known.length === 0 && underscored !== name) {
-    return `Tool names have one underscore behind the integration: did you mean ${cleanNetworkText(underscored, 100)}?`;
-  }
-  return known.length === 0
-    ? undefined
+  return near.length > 0
+    ? `There is no tool ${clean}: did you mean ${near.join(' or ')}?`
     : `There is no tool ${clean} for this account: tools/list names those there are.`;
 }
 

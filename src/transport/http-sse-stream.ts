@@ -1,18 +1,21 @@
 import type { Credential } from '../auth/credential.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { guarded } from '../http/guarded.ts';
+import { withMembers } from '../jsonrpc/json-members.ts';
 import {
   asReplyTo,
   type Message,
   type MessageId,
   type Request,
+  type Response,
   type Unusable,
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import type { Endpoint } from './endpoint.ts';
-import { Exchange, StreamEnded } from './exchange.ts';
+import { Exchange } from './exchange.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
-import { redirectWithin, targetWithin } from './redirect.ts';
+import { MessageAddress } from './message-address.ts';
+import { isSuccess, StreamEnded } from './response-parts.ts';
 import type { MessageObserver } from './transport.ts';
 
 /** How the opening of a stream came out. */
@@ -28,6 +31,8 @@ export interface HttpSseStreamOptions {
   /** Path and query of the GET. */
   readonly target: string;
   readonly credential: Credential;
+  /** What the paths that the gateway names are known to lack at their beginning. */
+  readonly prefix?: string;
   /** Takes what is no reply. */
   readonly listener: MessageObserver;
   /** Longest silence while a reply is due, in milliseconds; 0 for no limit. */
@@ -85,8 +90,8 @@ export class HttpSseStream {
   readonly #pending = new Set<Pending>();
   readonly #openTimer: NodeJS.Timeout | undefined;
   #resolveOpened!: (opening: Opening) => void;
-  /** Path and query to POST to, from the `endpoint` event. */
-  #target: string | undefined;
+  /** Where to POST to, from the `endpoint` event. */
+  #address: MessageAddress | undefined;
   #isOver = false;
   #heardAt = 0;
   /** Who took the newest message, and may want a pause. */
@@ -147,12 +152,9 @@ export class HttpSseStream {
     return postingOf(post, ended, () => post.abort());
   }
 
-  /** Whether a POST was sent elsewhere within the origin: what comes next goes there. */
-  follows(end: ExchangeOutcome): boolean {
-    const redirected = redirectWithin(this.#options.origin, this.#target ?? '/', end);
-    if (redirected === undefined) return false;
-    this.#target = redirected;
-    return true;
+  /** Where messages are POSTed to; undefined until the gateway has named it. */
+  get address(): MessageAddress | undefined {
+    return this.#address;
   }
 
   /** Ends it now. What is in flight on it counts as interrupted. */
@@ -203,7 +205,8 @@ export class HttpSseStream {
     };
     const { endpoint, maxMessageBytes } = this.#options;
     const post = new Exchange(due, reading, maxMessageBytes);
-    endpoint.post(post, this.#target as string, message, { credential, session: undefined });
+    const { target } = this.#address as MessageAddress;
+    endpoint.post(post, target, message, { credential, session: undefined });
     return post;
   }
 
@@ -212,7 +215,7 @@ export class HttpSseStream {
     const isAccepted =
       end.kind === 'accepted' ||
       end.kind === 'replied' ||
-      ('status' in end && end.status >= 200 && end.status < 300);
+      (end.kind !== 'refused' && 'status' in end && isSuccess(end.status ?? 0));
     if (isAccepted) {
       this.isProven = true;
       this.#heardAt = performance.now();
@@ -222,7 +225,7 @@ export class HttpSseStream {
 
   #take(message: Message): void {
     const { listener, log } = this.#options;
-    if (this.#target === undefined) {
+    if (this.#address === undefined) {
       log.warn('dropped a message from the gateway that came before its endpoint event');
       return;
     }
@@ -232,9 +235,10 @@ export class HttpSseStream {
       return;
     }
     const pending =
+      this.#onlyOne(message.id === undefined) ??
       this.#waitingFor(({ key }) => key === message.id?.key) ??
       this.#waitingFor((id) => asReplyTo(id, message) !== undefined);
-    const reply = pending && asReplyTo(pending.request.id, message);
+    const reply = pending && asReplyTo(pending.request.id, withId(message, pending.request.id));
     if (pending === undefined || reply === undefined) {
       log.warn('dropped a reply from the gateway to no request that waits for one');
       return;
@@ -246,6 +250,12 @@ export class HttpSseStream {
     };
     // The stream has the replies to others too.
     guarded(deliver, (error) => pending.settle({ kind: 'bug', error }))();
+  }
+
+  /** The request that waits, where it is the only one: an error that names none is about it. */
+  #onlyOne(isAsked = true): Pending | undefined {
+    const [only] = this.#pending;
+    return isAsked && this.#pending.size === 1 ? only : undefined;
   }
 
   /** The newest, should a client have used an id twice. */
@@ -264,19 +274,25 @@ export class HttpSseStream {
   }
 
   #onOtherEvent(type: string, data: Buffer): void {
-    const { log, origin, target } = this.#options;
+    const { log, origin, target, prefix } = this.#options;
+    const waiting = type === 'error' ? this.#onlyOne() : undefined;
+    if (waiting !== undefined) {
+      const body = Buffer.from(data);
+      waiting.settle({ kind: 'refused', status: 200, body, isOwn: false, isFirst: false });
+      return;
+    }
     if (type !== 'endpoint') {
       log.debug(`ignored an event of the type ${cleanNetworkText(type, 100)}`);
       return;
     }
-    if (this.#target !== undefined) {
+    if (this.#address !== undefined) {
       log.warn('ignored a second endpoint event');
       return;
     }
     const isShort = data.length <= LONGEST_REFERENCE_BYTES;
     const reference = isShort ? data.toString('utf8') : '';
-    this.#target = isShort ? targetWithin(origin, target, reference) : undefined;
-    if (this.#target !== undefined) this.#open({ kind: 'open' });
+    this.#address = isShort ? MessageAddress.from(origin, target, reference, prefix) : undefined;
+    if (this.#address !== undefined) this.#open({ kind: 'open' });
     else if (isShort && URL.canParse(reference, origin + target)) {
       const url = new URL(reference, origin + target);
       // Without its query, which may hold secrets.
@@ -360,6 +376,12 @@ function postingOf(post: Exchange, ended: Promise<ExchangeOutcome>, abort: () =>
 }
 
 const ACCEPTED: ExchangeOutcome = { kind: 'accepted', isEventStream: false };
+
+/** An error that names no request, as the reply to the one that waits for it. */
+function withId(response: Response, id: MessageId): Response {
+  if (response.id !== undefined) return response;
+  return { ...response, id, bytes: withMembers(response.bytes, { id: id.raw }) };
+}
 
 function notMcp(what: string): Opening {
   return { kind: 'failed', end: { kind: 'not-mcp', status: 200, what } };

@@ -18,7 +18,7 @@ import type { Endpoint } from './endpoint.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { explainEnvelope } from './explain-error.ts';
 import { HttpSseStream } from './http-sse-stream.ts';
-import { belongsToSession } from './lost-session.ts';
+import { belongsToSession, isLostSession } from './lost-session.ts';
 import { isInitialize } from './methods.ts';
 import { redirectWithin } from './redirect.ts';
 import { RETRY_LIMIT_MS } from './retry-policy.ts';
@@ -37,6 +37,10 @@ import {
 interface Posted extends Attempt {
   /** The one that the message was sent on; undefined where none could be opened. */
   readonly stream: HttpSseStream | undefined;
+}
+
+function isLost({ stream, outcome }: Pick<Posted, 'stream' | 'outcome'>): boolean {
+  return stream?.isProven === true && isLostSession(outcome);
 }
 
 /** A stream that is ready for messages, or why there is none. */
@@ -62,6 +66,8 @@ export class HttpSse implements Transport {
   #stream: HttpSseStream | undefined;
   #opening: Promise<Readiness> | undefined;
   #isClosed = false;
+  /** What the paths that the gateway names lack at their beginning. */
+  #prefix = '';
   readonly #loop: DeliveryLoop<Posted>;
 
   /** `endpoint` and `failures` come from whoever has loaded what they need; `close` closes both. */
@@ -75,6 +81,7 @@ export class HttpSse implements Transport {
       initialized: (notification) => {
         if (this.#session !== undefined) this.#session.initialized = notification;
       },
+      isLostSession: isLost,
       mayRepeat: (request) => this.#tools.mayRepeat(request),
       policies: () => this.#policies(),
       read: (request, reply) => this.#read(request, reply),
@@ -87,9 +94,17 @@ export class HttpSse implements Transport {
     this.#listener = masked(observer, this.#options.secrets);
   }
 
-  /** Whether the gateway speaks this transport: it does once an `endpoint` event came. Never rejects. */
-  async isOffered(): Promise<boolean> {
+  /**
+   * Whether the gateway speaks this transport: it does once an `endpoint` event came. Where that takes
+   * a key first, the failure that says so. Never rejects.
+   */
+  async isOffered(): Promise<boolean | Failure> {
     const ready = await this.#ready(true);
+    if ('outcome' in ready && ready.outcome.kind === 'http-error' && ready.outcome.status === 401) {
+      const credential = await this.#options.credentials.current();
+      const context = { credential, attempts: 1, mayRepeat: () => true };
+      return this.#failures.failureOf(ready.outcome, context);
+    }
     return 'stream' in ready || ('failure' in ready && ready.failure.reason === 'redirected');
   }
 
@@ -117,6 +132,7 @@ export class HttpSse implements Transport {
     if (state.isOver || this.#isClosed) return { settled: undefined };
     if ('failure' in ready) return { settled: ready.failure };
     const credential = await this.#options.credentials.current();
+    if (state.isOver) return { settled: undefined };
     const failure = this.#endpoint.open(credential);
     if (failure !== undefined) return { settled: failure };
     if ('outcome' in ready) {
@@ -125,29 +141,35 @@ export class HttpSse implements Transport {
     const { stream } = ready;
     const posting = stream.send(message, this.#reading(message, observer), credential);
     state.attempt = posting;
-    return { outcome: await posting.ended, credential, isOfMessage: true, stream };
+    const outcome = await posting.ended;
+    if (stream.isProven) this.#prefix = stream.address?.prefix ?? '';
+    return { outcome, credential, isOfMessage: true, stream };
   }
 
   /** Without trust: a stream that is open has settled that. */
   #policies(): readonly Policy<Posted & FailedAttempt>[] {
     const { credentials, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
     return [
+      renewLostSession<Posted & FailedAttempt>(isLost, async ({ stream }) => {
+        stream?.close();
+        return undefined;
+      }),
       renewCredential(credentials, (credential) => this.#endpoint.open(credential)),
-      renewLostSession(
-        ({ stream }) => stream?.isProven === true,
-        async ({ stream }) => {
-          stream?.close();
-          return undefined;
-        },
+      followRedirect(
+        ({ stream, outcome }) => stream?.address?.follows(outcome, stream.isProven) === true,
       ),
-      followRedirect(({ stream, outcome }) => stream?.follows(outcome) === true),
       retry(retryLimitMs),
     ];
   }
 
   async #failureOf({ stream, outcome, ...context }: Posted & FailedAttempt): Promise<Failure> {
-    const isInSession = stream?.isProven === true;
-    const failure = await this.#failures.failureOf(outcome, { ...context, isInSession });
+    const failure = await this.#failures.failureOf(outcome, {
+      ...context,
+      isInSession: stream?.isProven === true,
+      hasWorked: this.#session !== undefined,
+      target: stream?.address?.named,
+      isNamedByGateway: true,
+    });
     const isNone = stream === undefined && failure.reason === 'wrong_path';
     return isNone ? { ...failure, detail: 'HTTP+SSE endpoint' } : failure;
   }
@@ -189,6 +211,7 @@ export class HttpSse implements Transport {
         origin: url.origin,
         target,
         credential,
+        prefix: this.#prefix,
         listener: this.#listener,
         timeoutMs,
         // As long for the first event as for the connection.
@@ -236,7 +259,7 @@ export class HttpSse implements Transport {
       if (outcome.kind !== 'accepted') return giveUp({ outcome });
       renewed.initialized = lost.initialized;
     }
-    for (const change of listChanges(lost, renewed)) this.#listener.onMessage(change);
+    for (const change of listChanges(lost)) this.#listener.onMessage(change);
     return { stream };
   }
 

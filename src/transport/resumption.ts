@@ -6,6 +6,9 @@ import { isTimeout, mayPass } from './retry-policy.ts';
 
 const DEFAULT_WAIT_MS = 1_000;
 const MOST_FAILURES = 3;
+const SETTLED: ReadonlySet<ExchangeOutcome['kind']> = new Set([
+  ...(['replied', 'refused', 'aborted', 'bug'] as const),
+]);
 
 export interface ResumptionOptions {
   readonly credentials: CredentialProvider;
@@ -39,7 +42,7 @@ export async function resume(
     const exchange = open(credential, lastEventId);
     state.attempt = exchange;
     const end = await exchange.ended;
-    if (end.kind === 'replied' || end.kind === 'aborted' || end.kind === 'bug') return end;
+    if (SETTLED.has(end.kind)) return end;
     if (isTimeout(end)) return end;
     if (end.kind === 'http-error' && end.status === 401 && !hasNewCredential) {
       const { status, headers } = end;

@@ -1,4 +1,3 @@
-import { isBadHttp } from '../http/bad-http.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { outcomeOf, wasNotRun } from './not-run.ts';
@@ -43,16 +42,20 @@ export function waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat }:
 export function mayPass(end: ExchangeOutcome): boolean {
   if (end.kind === 'transport-error') {
     const { code = '' } = end.error as NodeJS.ErrnoException;
-    return !LASTING.test(code) && !isBadHttp(end.error);
+    return !LASTING.test(code);
   }
   // A result has come, whatever the status says.
   if (end.kind !== 'http-error' || end.reply?.isError === false) return false;
-  return end.status === 429 || (end.status >= 500 && end.status !== 501);
+  return end.status === 429 || (end.status >= 500 && !LASTING_STATUSES.has(end.status));
 }
 
-// Certificates and proxies' refusals stay as they are.
+// Not Implemented, HTTP Version Not Supported, Network Authentication Required.
+const LASTING_STATUSES: ReadonlySet<number> = new Set([501, 505, 511]);
+
+// Certificates, proxies' refusals and headers that are too large stay as they are. What is no HTTP at
+// all may come of a proxy or a worker that is being replaced.
 const LASTING =
-  /^(?:ERR_TLS|ERR_SSL|ERR_PROXY_(?:REFUSED|UNTRUSTED)|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/;
+  /^(?:HPE_HEADER_OVERFLOW|ERR_TLS|ERR_SSL|ERR_PROXY_(?:REFUSED|UNTRUSTED)|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/;
 
 /** Whether the gateway was silent for longer than it may be. */
 export function isTimeout(end: ExchangeOutcome): boolean {

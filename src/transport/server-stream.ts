@@ -13,7 +13,9 @@ import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { mayPass } from './retry-policy.ts';
 
 const SHORTEST_WAIT_MS = 1_000;
-const LONGEST_WAIT_MS = 30_000;
+const LONGEST_WAIT_MS = 60_000;
+/** A stream that was open for as long has not ended at once, also where nothing came on it. */
+const LONG_MS = 10_000;
 
 export interface ServerStreamOptions {
   readonly log: Log;
@@ -32,8 +34,9 @@ export interface ServerStreamOptions {
 /**
  * The GET stream of a session, for messages that belong to no request (MCP 2025-11-25, Transports
  * §Listening for Messages from the Server). It is opened again when it ends, after its last event,
- * until `close`; at once when the machine has slept, and with another key when the gateway rejects
- * the one it has. A gateway that refuses it is left in peace until there is another key.
+ * until `close`; later each time while it brings nothing; at once when the machine has slept, and with
+ * another key when the gateway rejects the one it has. A gateway that refuses it is left in peace until
+ * there is another key.
  */
 export class ServerStream {
   readonly #options: ServerStreamOptions;
@@ -47,6 +50,9 @@ export class ServerStream {
   /** The one that it was refused with for good. */
   #refusedCredential: Credential | undefined;
   #lastEventId: string | undefined;
+  #openedAt = 0;
+  /** Whether the stream has been waited for since it last brought something. */
+  #hasWaited = false;
   #waitMs = SHORTEST_WAIT_MS;
 
   constructor(options: ServerStreamOptions) {
@@ -71,6 +77,7 @@ export class ServerStream {
     this.#refusedCredential = undefined;
     this.#hasWarned = false;
     this.#waitMs = SHORTEST_WAIT_MS;
+    this.#hasWaited = false;
     this.#endWatch = watchForSleep(() => this.#wakeUp());
     void this.#open();
   }
@@ -90,6 +97,7 @@ export class ServerStream {
     const credential = await credentials.current();
     // Closed meanwhile, or opened a second time by `#wakeUp`.
     if (this.#isClosed || this.#exchange !== undefined) return;
+    this.#openedAt = performance.now();
     const exchange = open(credential, this.#lastEventId);
     this.#exchange = exchange;
     const isCurrent = () => !this.#isClosed && this.#exchange === exchange;
@@ -109,16 +117,23 @@ export class ServerStream {
   #onEnd(exchange: Exchange, end: ExchangeOutcome, credential: Credential): void {
     if (wasOpen(end)) {
       this.#wasEverOpen = true;
+      const { retryMs = SHORTEST_WAIT_MS } = exchange;
+      const isUseful =
+        exchange.hasMessage ||
+        exchange.lastEventId !== this.#lastEventId ||
+        performance.now() - this.#openedAt > LONG_MS;
       this.#remember(exchange);
       // What is too large now, or a bug, will be so again: after a longer wait each time.
       if (end.kind === 'too-large' || end.kind === 'bug') void this.#warnOnce(end, credential);
-      else this.#waitMs = exchange.retryMs ?? SHORTEST_WAIT_MS;
+      else if (isUseful || !this.#hasWaited) this.#waitMs = retryMs;
+      else this.#waitMs = Math.max(this.#waitMs, retryMs);
     } else if (!mayPass(end) && (end.kind === 'http-error' || !this.#wasEverOpen)) {
       void this.#giveUp(end, credential);
       return;
     } else if (!this.#wasEverOpen) void this.#warnOnce(end, credential);
     this.#options.log.debug(`the gateway's own stream ended, again in ${this.#waitMs} ms`);
     this.#timer = setTimeout(() => void this.#open(), this.#waitMs);
+    this.#hasWaited = true;
     this.#waitMs = Math.min(Math.max(this.#waitMs * 2, SHORTEST_WAIT_MS), LONGEST_WAIT_MS);
   }
 

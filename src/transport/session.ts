@@ -19,8 +19,8 @@ export interface Session extends SessionHeaders {
   initialized?: Notification;
   /** Whether the client can show a link (MCP 2025-11-25, Elicitation §Capabilities). */
   readonly clientElicitsUrls: boolean;
-  /** Those of the gateway's capabilities that are lists whose changes it may tell of, as JSON. */
-  readonly lists: ReadonlyMap<string, Buffer | undefined>;
+  /** Those of the gateway's lists whose changes it has promised to tell of. */
+  readonly announcedLists: readonly string[];
 }
 
 // What a session id may be made of (MCP 2025-11-25, Transports §Session Management, 1), at whatever
@@ -41,8 +41,8 @@ export function sessionFrom(initialize: Request, headers: Headers, reply: Respon
   return {
     initialize,
     clientElicitsUrls: memberOf(elicitation, 'url') !== undefined,
-    lists: new Map(
-      membersOf(capabilities, LISTS).map((list, index) => [LISTS[index] as string, copyOf(list)]),
+    announcedLists: LISTS.filter(
+      (name) => valueIn(memberAt(capabilities, name, 'listChanged')) === true,
     ),
     ...sessionNamedIn(headers),
     ...(isRevision ? { protocolVersion } : {}),
@@ -50,13 +50,6 @@ export function sessionFrom(initialize: Request, headers: Headers, reply: Respon
 }
 
 const LISTS = ['tools', 'prompts', 'resources'];
-const MOST_KEPT_BYTES = 64 * 1024;
-
-/** A copy, since a view would keep the whole reply. Undefined where that would be large. */
-function copyOf(json: Buffer | undefined): Buffer | undefined {
-  return json === undefined || json.length > MOST_KEPT_BYTES ? undefined : Buffer.from(json);
-}
-
 /** The session that the head of an answer to `initialize` begins, where it names one. */
 export function sessionNamedIn(headers: Headers = {}): Pick<Session, 'id' | 'idProblem'> {
   const value = headers['mcp-session-id'];
@@ -69,15 +62,12 @@ export function sessionNamedIn(headers: Headers = {}): Pick<Session, 'id' | 'idP
 }
 
 /**
- * The notifications that tell a client what a new session changed: a `list_changed` for each list
- * that the gateway said it would announce changes of, and whose capability is another now.
+ * The notifications that tell a client to ask for its lists again in a new session: a `list_changed`
+ * for each whose changes the gateway had promised to tell of. What has lost the session may have
+ * other tools by now.
  */
-export function listChanges(before: Session, after: Session): Notification[] {
-  return LISTS.filter((name) => {
-    const list = before.lists.get(name);
-    const isPromised = valueIn(memberOf(list, 'listChanged')) === true;
-    return isPromised && list?.equals(after.lists.get(name) ?? Buffer.alloc(0)) === false;
-  }).map((name) => {
+export function listChanges({ announcedLists }: Session): Notification[] {
+  return announcedLists.map((name) => {
     const method = `notifications/${name}/list_changed`;
     const bytes = Buffer.from(`{"jsonrpc":"2.0","method":"${method}"}`);
     return { kind: 'notification', method, bytes };

@@ -1,7 +1,6 @@
 import type { Credential, CredentialProvider } from '../auth/credential.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { Secrets } from '../failures/secrets.ts';
 import type { Headers } from '../http/request.ts';
 import type { Message, Notification, Request, Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
@@ -21,7 +20,7 @@ import { Endpoint, type EndpointOptions } from './endpoint.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { explainEnvelope } from './explain-error.ts';
-import { isLostSession } from './lost-session.ts';
+import { isLostSession, saysSessionIsLost } from './lost-session.ts';
 import { isInitialize } from './methods.ts';
 import { redirectWithin } from './redirect.ts';
 import { resume } from './resumption.ts';
@@ -48,16 +47,19 @@ export interface TransportOptions extends EndpointOptions {
   readonly credentials: CredentialProvider;
   /** Whether expired credentials may be answered with URLElicitationRequired. */
   readonly elicitsUrls: boolean;
+  /** Whether a GET stream is opened for what belongs to no request. */
+  readonly opensServerStream: boolean;
   readonly maxMessageBytes: number;
   /** Milliseconds after the first attempt in which another may begin (30,000). */
   readonly retryLimitMs?: number;
-  readonly secrets: Secrets;
   readonly log: Log;
 }
 
 interface Posted extends Attempt {
   /** The one that the message was sent in. */
   readonly session: Session | undefined;
+  /** Where it was sent: path and query. */
+  readonly target: string;
 }
 
 /** Of a request that was sent. */
@@ -68,6 +70,10 @@ interface Context {
   readonly session: Session | undefined;
   /** Where it was sent. */
   readonly target: string;
+}
+
+function isLost({ session, outcome }: Posted): boolean {
+  return session !== undefined && isLostSession(outcome, session.id !== undefined);
 }
 
 /** How long the end of a session that another one replaces may take. */
@@ -88,6 +94,8 @@ export class StreamableHttp implements Transport {
   /** The newest `initialize`: the head of its answer names the session before the reply is there. */
   #handshake: Exchange | undefined;
   #renewal: Promise<Failure | undefined> | undefined;
+  /** Whether the gateway has accepted a message at this URL. */
+  #hasWorked = false;
   #serverStream: ServerStream | undefined;
   #serverMessages: MessageObserver | undefined;
   /** What was there before an `initialize` that has not succeeded yet. */
@@ -102,11 +110,16 @@ export class StreamableHttp implements Transport {
     const steps: DeliverySteps<Posted> = {
       attempt: (message, observer, state) => this.#attempt(message, observer, state),
       initialized: (notification) => this.#initialized(notification),
+      isLostSession: isLost,
       mayRepeat: (request) => this.#tools.mayRepeat(request),
       policies: (state) => this.#policies(state),
       read: (request, reply) => this.#read(request, reply, {}),
       failureOf: ({ outcome, session, ...context }) =>
-        this.#failures.failureOf(outcome, { ...context, isInSession: session?.id !== undefined }),
+        this.#failures.failureOf(outcome, {
+          ...context,
+          isInSession: session?.id !== undefined,
+          hasWorked: this.#hasWorked,
+        }),
     };
     this.#loop = new DeliveryLoop(steps, options.log);
   }
@@ -142,6 +155,7 @@ export class StreamableHttp implements Transport {
     state.target ??= this.#endpoint.target;
     const { target } = state;
     const exchange = this.#exchange(message, observer);
+    if (session?.id !== undefined) exchange.isRefusal = saysSessionIsLost;
     state.attempt = exchange;
     if (isInitialize(message)) this.#handshake = exchange;
     this.#endpoint.post(exchange, target, message, { credential, session });
@@ -155,19 +169,22 @@ export class StreamableHttp implements Transport {
       outcome = await this.#resume(exchange, outcome, message, context);
     }
     if (outcome.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
-    if (outcome.kind === 'replied' || outcome.kind === 'accepted')
+    if (outcome.kind === 'replied' || outcome.kind === 'accepted') {
+      this.#hasWorked = true;
       this.#serverStream?.works(credential);
-    return { outcome, credential, isOfMessage: true, session };
+    }
+    return { outcome, credential, isOfMessage: true, session, target };
   }
 
   #policies(state: DeliveryState): readonly Policy<Posted & FailedAttempt>[] {
     const { credentials, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
     return [
-      renewCredential(credentials, (credential) => this.#endpoint.open(credential)),
+      // The first: a key that was accepted may cost the user another prompt.
       renewLostSession(
-        ({ session }) => session?.id !== undefined && !state.isRenewal,
+        (failed) => !state.isRenewal && isLost(failed),
         ({ session }) => this.#renewSession(session as Session),
       ),
+      renewCredential(credentials, (credential) => this.#endpoint.open(credential)),
       followRedirect(({ outcome }) => this.#follow(outcome, state)),
       trustSystemStore(this.#endpoint),
       retry(retryLimitMs),
@@ -226,7 +243,7 @@ export class StreamableHttp implements Transport {
   #rememberTools(request: Request, reply: Response): void {
     this.#tools.remember(request, reply);
     // A list with a tool in it is longer than that.
-    if (reply.bytes.length > 256 || this.#tools.names().length > 0) return;
+    if (reply.bytes.length > 256 || this.#tools.names()?.length !== 0) return;
     const filter = this.#options.url.searchParams.get('integrations');
     this.#options.log.warn(
       filter === null
@@ -292,7 +309,7 @@ export class StreamableHttp implements Transport {
       return failure;
     }
     this.#serverMessages?.onNewSession?.();
-    for (const change of listChanges(lost, renewed)) this.#serverMessages?.onMessage(change);
+    for (const change of listChanges(lost)) this.#serverMessages?.onMessage(change);
     return undefined;
   }
 
@@ -316,7 +333,7 @@ export class StreamableHttp implements Transport {
 
   #openServerStream(): void {
     const observer = this.#serverMessages;
-    if (observer === undefined) return;
+    if (observer === undefined || !this.#options.opensServerStream) return;
     const session = this.#session;
     this.#serverStream?.close();
     this.#serverStream = new ServerStream({

@@ -32,12 +32,15 @@ export class ToolCache {
     else this.#pages.push(bytes);
   }
 
-  /** Empty where they are too many to know all of them. */
-  names(): string[] {
+  /** Undefined where they are not all known: not listed yet, not to the end, or too many. */
+  names(): string[] | undefined {
+    const last = this.#pages.at(-1);
+    const next = last && valueIn(memberAt(last, 'result', 'nextCursor'));
+    if (last === undefined || typeof next === 'string') return undefined;
     const names = this.#tools()
       .map((tool) => stringOf(tool, 'name'))
       .filter((name) => name !== undefined);
-    return names.length > MOST_ITEMS ? [] : names;
+    return names.length > MOST_ITEMS ? undefined : names;
   }
 
   /** Whether the same request twice does no more than once: by its method or its tool's hints. */

@@ -2,7 +2,13 @@ import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { afterAll, describe, expect, it } from 'vitest';
-import { chosenOrigin, findKey, type KeySources, sendableKey } from '../../src/auth/key.ts';
+import {
+  chosenOrigin,
+  findKey,
+  isPlaceholder,
+  type KeySources,
+  sendableKey,
+} from '../../src/auth/key.ts';
 import { createLog } from '../../src/log.ts';
 
 const folder = mkdtempSync(`${tmpdir()}/latchkey-key-`);
@@ -35,12 +41,30 @@ describe('sendableKey', () => {
     ['bearer   abc\n', 'abc'],
     ['Bearerabc', 'Bearerabc'],
     ['a.b_c~d+e/f==', 'a.b_c~d+e/f=='],
+    ['"abc"\n', 'abc'],
+    ["'Bearer abc'", 'abc'],
+    ['Bearer "abc"', 'abc'],
+    ['`abc`', 'abc'],
+    ['"abc', '"abc'],
+    ['"a"b"', '"a"b"'],
+    ['$2b$10$abc', '$2b$10$abc'],
+    ['%2Babc', '%2Babc'],
+    ['<abc', '<abc'],
   ])('reads %j as %j', (text, key) => expect(sendableKey(text)).toBe(key));
 
-  it.each(['', ' ', 'Bearer ', 'a b', 'a\nb', 'ké', 'a\u0000', '“a”', 'a\u200b'])(
+  it.each(['', ' ', 'Bearer ', 'a b', 'a\nb', 'ké', 'a\u0000', '“a”', '""', 'a\u200b'])(
     'refuses %j',
     (text) => expect(sendableKey(text)).toBeUndefined(),
   );
+
+  it.each([
+    ...['${NAME}', '${env:NAME}', '${input:x}', '%NAME%', '<your-key>', '<your key>'],
+    ...['{{ api_key }}', '@{NAME}', '$NAME', '$env:NAME', '$(op read x)', '%env:NAME%'],
+    ...['Bearer ${NAME}', '"${NAME}"', "Bearer '<key>'"],
+  ])('refuses the placeholder %j', (text) => {
+    expect(sendableKey(text)).toBeUndefined();
+    expect(isPlaceholder(text)).toBe(true);
+  });
 });
 
 it('knows that login wants --allow-http where the proxy was given it', async () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -58,6 +58,16 @@ export class CertificateAuthority {
       cert,
     );
     return { key: readFileSync(key), cert: readFileSync(cert), files: [cert, key] };
+  }
+
+  /** The private key of a certificate, encrypted with `passphrase`: a file beside it. */
+  encrypt(keyFile: string, passphrase: string, format: 'pkcs8' | 'traditional'): string {
+    const file = `${keyFile}.${format}`;
+    const to = ['-in', keyFile, '-out', file, '-passout', `pass:${passphrase}`];
+    if (format === 'pkcs8') openssl('pkcs8', '-topk8', '-v2', 'aes-256-cbc', ...to);
+    else openssl('ec', '-aes256', ...to);
+    chmodSync(file, 0o600);
+    return file;
   }
 
   /** Issued by itself. */

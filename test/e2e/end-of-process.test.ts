@@ -39,6 +39,8 @@ async function startSessions(respond: Respond = () => false) {
   return { ...gateway, deletes };
 }
 
+const CALL = { name: 'x', _meta: { progressToken: 1 } };
+
 /** A session in which request 2 has reached the gateway, and gets what `respond` gives it. */
 async function calling(respond: (response: ServerResponse, received: Received) => void) {
   const gateway = await startSessions((received, response) => {
@@ -48,7 +50,7 @@ async function calling(respond: (response: ServerResponse, received: Received) =
   });
   const proxy = startProxy(gateway.url);
   await proxy.initialize();
-  proxy.send({ jsonrpc: '2.0', id: 2, method: 'tools/call', params: { name: 'x' } });
+  proxy.send({ jsonrpc: '2.0', id: 2, method: 'tools/call', params: CALL });
   await gateway.request(({ message }) => message.id === 2);
   return { gateway, proxy, deletes: gateway.deletes };
 }

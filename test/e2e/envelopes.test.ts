@@ -122,9 +122,28 @@ describe('an unknown tool', () => {
     expect(message).toBe(`Tool not found. There is no tool ${name}: did you mean ${meant}?`);
   });
 
-  it('a colon is spotted without a list as well', async () => {
-    const { message } = await call(unknown, 'linear:get_issue', { lists: false });
-    expect(message).toContain('did you mean linear_get_issue?');
+  it.each(['linear:get_issue', 'linear_get_isue', 'anything'])(
+    '%s: nothing is added where the client has not seen a list',
+    async (name) => {
+      expect(await call(unknown, name, { lists: false })).toEqual(JSON.parse(unknown));
+    },
+  );
+
+  it('is not called unknown where it may be on a page that was not asked for', async () => {
+    const gateway = await startGateway(({ message: { id, method } }, response) => {
+      const result = { tools: [{ name: 'linear_get_issue' }], nextCursor: '2' };
+      if (method === 'tools/list') sendJson(response, { jsonrpc: '2.0', id, result });
+      else sendJson(response, `{"jsonrpc":"2.0","id":${id},"error":${unknown}}`);
+    });
+    const proxy = startProxy(gateway.url);
+    await proxy.request(1, 'tools/list');
+    const { error } = await proxy.request(2, 'tools/call', { name: 'linear_get_issues' });
+    expect(error).toEqual(JSON.parse(unknown));
+  });
+
+  it('is called unknown where the list is empty', async () => {
+    const { message } = await call(unknown, 'linear_get_issue', { tools: [] });
+    expect(message).toContain('There is no tool linear_get_issue for this account');
   });
 
   it('a tool that exists was called with wrong arguments: nothing is added', async () => {

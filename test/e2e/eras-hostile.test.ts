@@ -329,7 +329,7 @@ describe('a hostile client of 2026-07-28', () => {
     expect(message.params).toMatchObject({ requestId: oldest?.message.id });
     expect(await proxy.request('r', 'tools/call', modern({ ...call, requestState }))).toMatchObject(
       {
-        error: { message: expect.stringContaining('begin anew') },
+        error: { message: expect.stringContaining('start again') },
       },
     );
     for (let id = 1; id <= 100; id++) inputRequired(await proxy.reply(id));

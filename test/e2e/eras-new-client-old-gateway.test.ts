@@ -652,7 +652,10 @@ describe('what an old gateway asks during a call', () => {
     const first = await proxy.request(1, 'tools/call', modern(call));
     const answers = answersTo(first, () => accept('Ada'));
     const { requestState } = answers;
-    const isReadable = { code: -32602, message: expect.stringMatching(/requestState.*begin anew/) };
+    const isReadable = {
+      code: -32602,
+      message: expect.stringMatching(/requestState.*start again/),
+    };
     const refused: [string, Json][] = [
       ['tools/call', { ...call, ...answers, requestState: 'unknown' }],
       ['tools/call', { ...call, ...answers, requestState: '' }],

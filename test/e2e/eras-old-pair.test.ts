@@ -13,7 +13,7 @@ const CALL = `{"jsonrpc":"2.0","id":"c\\u0061ll","method":"tools/call","params":
 const SUBSCRIBE = `{"jsonrpc":"2.0","id":3,"method":"resources/subscribe","params":{"uri":"memo://one"}}`;
 const LEVEL = `{"jsonrpc":"2.0","id":4,"method":"logging/setLevel","params":{"level":"error"}}`;
 const ANSWER = `{"jsonrpc":"2.0", "id":"q-1","result":{"roots":[],${ODD}}}`;
-const HOLD = `{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"hold"}}`;
+const HOLD = `{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"hold","_meta":{"progressToken":1.0}}}`;
 const CANCEL = `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5, "reason":"\\u00e9"}}`;
 
 const QUESTION = `{"jsonrpc":"2.0","id":"q-1","method":"roots/list","params":{${ODD}}}`;

@@ -55,7 +55,11 @@ const modes = [false, true].flatMap((sessions) =>
 );
 
 const call = (proxy: RunningProxy, name: string, effect: string, fault?: Fault) =>
-  proxy.request(effect, 'tools/call', { name, arguments: { effect, fault } });
+  proxy.request(effect, 'tools/call', {
+    name,
+    arguments: { effect, fault },
+    _meta: { progressToken: effect },
+  });
 
 describe.each(modes)('with sessions: $sessions, with event ids: $eventIds', (mode) => {
   it(`an answer that breaks off in any of ${faults.length} ways is one reply, and no call runs twice`, async () => {

@@ -142,7 +142,7 @@ const bodies: Case[] = [
   [
     'an error to no id',
     () => json('{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"m"}}'),
-    'invalid_response',
+    'error',
   ],
   [
     'a reply to a request never sent',

@@ -109,6 +109,7 @@ class RawProxy {
           PATH: process.env.PATH,
           HOME: process.env.HOME,
           MCP_LATCHKEY_API_KEY: 'k'.repeat(20),
+          MCP_LATCHKEY_NO_CACHE: 'true',
         },
         stdio: ['pipe', 'pipe', 'inherit'],
       },

@@ -217,6 +217,9 @@ it('is passed by for a host in NO_PROXY, and for another scheme', async () => {
     { HTTP_PROXY: proxy.url, NO_PROXY: 'example.com,0.0.0.0' },
     { http_proxy: proxy.url, no_proxy: '*' },
     { ALL_PROXY: proxy.url, NO_PROXY: '10.0.0.0/8, 0.0.0.0/8' },
+    { all_proxy: proxy.url, no_proxy: `0.0.0.0/31:${new URL(url).port}` },
+    { HTTP_PROXY: proxy.url, NO_PROXY: 'corp.test 0.0.0.0/0' },
+    { ALL_PROXY: proxy.url, HTTP_PROXY: '' },
     { HTTPS_PROXY: proxy.url },
   ]) {
     const running = startProxy(url, { args, env });

@@ -502,25 +502,42 @@ it('prints what to paste, in the format of the client', async () => {
   expect(readdirSync(home)).toEqual([]);
 });
 
-const recipes = [
-  ...read(join(root, 'docs/install.md')).matchAll(
-    /^npx mcp-latchkey install (\S+) (\S+)\n```\n\nOr [^`]*(?:`[^`\n]+`[^`]*)*```(json|toml)\n(.*?)```/gms,
-  ),
-].map(([, client = '', url = '', format, snippet = '']) => ({ client, url, format, snippet }));
+const pages = readdirSync(join(root, 'docs/clients')).filter((file) => file !== 'README.md');
+const recipes = pages.map((page) => {
+  const [, client = '', url = '', format, snippet = ''] =
+    /^npx mcp-latchkey install (\S+) (\S+)\n```\n\nOr [^`]*(?:`[^`\n]+`[^`]*)*```(json|toml)\n(.*?)```/ms.exec(
+      read(join(root, 'docs/clients', page)),
+    ) ?? [];
+  return { page, client, url, format, snippet };
+});
 
 it.each(recipes)(
-  'writes what docs/install.md has for $client',
-  async ({ client, url, format, snippet }) => {
+  'writes what docs/clients/$page has',
+  async ({ page, client, url, format, snippet }) => {
+    expect(page).toBe(`${client}.md`);
     const { stdout } = await run(makeHome(), 'install', client, url, '--print');
     if (format === 'json') expect(JSON.parse(stdout)).toEqual(JSON.parse(snippet));
     else expect(stdout).toBe(snippet);
   },
 );
 
-it('has recipes for seven clients in docs/install.md', () => {
-  expect(recipes.map(({ client }) => client)).toEqual([
-    ...['claude-desktop', 'claude-code', 'cursor', 'vscode', 'windsurf', 'codex', 'zed'],
-  ]);
+it('has a page for seven clients in docs/clients', () => {
+  expect(recipes.map(({ client }) => client).sort()).toEqual(
+    ['claude-desktop', 'claude-code', 'cursor', 'vscode', 'windsurf', 'codex', 'zed'].sort(),
+  );
+});
+
+it('finds Zed’s settings on macOS in ~/.config, as Zed does', async () => {
+  const home = makeHome();
+  const macOS = "data:text/javascript,Object.defineProperty(process,'platform',{value:'darwin'})";
+  const { stdout } = await runToEnd(['install', '--list', '--json'], '', {
+    HOME: home,
+    NODE_OPTIONS: `--import="${macOS}"`,
+  });
+  const clients = JSON.parse(stdout) as Json[];
+  const fileOf = (id: string) => clients.find(({ client }) => client === id)?.file;
+  expect(fileOf('zed')).toBe(join(home, '.config/zed/settings.json'));
+  expect(fileOf('vscode')).toBe(join(home, 'Library/Application Support/Code/User/mcp.json'));
 });
 
 it('fits into 80 columns', async () => {

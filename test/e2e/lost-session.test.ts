@@ -184,7 +184,7 @@ it('the GET stream alone finds out, for a client that asks for nothing', async (
   expect(gateway.of('initialize').map(({ body }) => body)).toEqual([INITIALIZE, INITIALIZE]);
 });
 
-it('a client is told of the lists that the new session changes, as far as it was promised', async () => {
+it('a client is told to ask again for each list whose changes it was promised to be told of', async () => {
   const before = {
     tools: { listChanged: true },
     prompts: { listChanged: true },
@@ -201,6 +201,7 @@ it('a client is told of the lists that the new session changes, as far as it was
   await proxy.request('lost', 'ping');
   expect(proxy.messages.slice(1)).toEqual([
     { jsonrpc: '2.0', method: 'notifications/tools/list_changed' },
+    { jsonrpc: '2.0', method: 'notifications/prompts/list_changed' },
     { jsonrpc: '2.0', id: 'lost', result: {} },
   ]);
 });

@@ -36,7 +36,7 @@ function unpackedBytes(folder: string): number {
 it('packs small, installs without a script or a warning, and carries a session from there', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-package-'));
   onTestFinished(() => rmSync(folder, { recursive: true }));
-  // Without scripts: `prepack` would build dist/ anew under the other tests.
+  // Without scripts: `prepack` would rebuild dist/ during the other tests.
   const packed = await npm(
     root,
     'pack',

@@ -1,4 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { once } from 'node:events';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { CertificateAuthority } from './certificates.ts';
 import { answer, type LoopbackGateway, type Respond, startGateway } from './loopback-gateway.ts';
 import { type Json, startProxy, TEST_KEY } from './running-proxy.ts';
 
@@ -94,6 +98,51 @@ describe('a redirect within the origin', () => {
     const { error } = await startProxy(gateway.url).request(1, 'tools/list');
     expect((error as { data: Json }).data.reason).toMatch(/redirected|http_error/);
     expect(new Set(targets(gateway))).toEqual(new Set(['POST /v1/mcp']));
+  });
+});
+
+describe('a redirect from https to http', () => {
+  let authority: CertificateAuthority;
+  beforeAll(() => {
+    authority = new CertificateAuthority();
+  });
+  afterAll(() => authority.remove());
+
+  /** What a redirect to `location` is answered with; PORT is the gateway's own there. */
+  async function redirected(location: string, status = 301) {
+    const server = createServer(authority.issue('IP:127.0.0.1,DNS:localhost'));
+    server.on('request', (_, response) => {
+      const { port } = server.address() as AddressInfo;
+      response.writeHead(status, { location: location.replace('PORT', String(port)) }).end();
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const origin = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const proxy = startProxy(`${origin}/v1/mcp`, { args: ['--ca', authority.certFile] });
+    const { error } = await proxy.request(1, 'tools/list');
+    return { ...(error as { message: string; data: Json }), origin };
+  }
+
+  it.each([
+    ['http://127.0.0.1/new/mcp', 301],
+    ['http://127.0.0.1:PORT/new/mcp', 307],
+    ['http://127.0.0.1:8080/new/mcp', 308],
+    ['HTTP://127.0.0.1/new/mcp#part', 302],
+  ])('of the same host is advised as https: %s', async (location, status) => {
+    const { message, data, origin } = await redirected(location, status);
+    expect(data).toMatchObject({ reason: 'redirected', status, location: `${origin}/new/mcp` });
+    expect(data.hint).toContain(`${origin}/new/mcp `);
+    expect(message).toContain('points from https to unencrypted http');
+    expect(JSON.stringify({ message, data })).not.toMatch(/http:\/\//i);
+  });
+
+  it('of another host is not advised', async () => {
+    const { message, data } = await redirected('http://elsewhere.example/mcp');
+    expect(message).toContain('points to http://elsewhere.example/mcp; the API key was not sent');
+    expect(data.hint).toBe(
+      "That address is not encrypted: ask the gateway's operator for its https URL.",
+    );
   });
 });
 

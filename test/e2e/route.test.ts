@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer, type ServerOptions } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -6,7 +7,7 @@ import type { TLSSocket } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { CertificateAuthority } from './certificates.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
-import { program, type RunningProxy, startProxy } from './running-proxy.ts';
+import { program, type RunningProxy, secret, startProxy } from './running-proxy.ts';
 
 let authority: CertificateAuthority;
 beforeAll(() => {
@@ -117,6 +118,81 @@ describe('TLS', () => {
     );
     const proxy = startProxy(url, { args: [...args, '--cert', certFile, '--key-pem', keyFile] });
     expect(await proxy.request(1, 'tools/list')).toMatchObject({ result: { authorized: true } });
+  });
+
+  describe.each(['pkcs8', 'traditional'] as const)(
+    'with a private key encrypted as %s',
+    (format) => {
+      const PASSPHRASE = secret('correct horse battery staple');
+
+      async function gatewayThatAsks(passphrase?: string, args: string[] = []) {
+        const { key, cert } = authority.issue('IP:127.0.0.1');
+        const ca = readFileSync(authority.certFile);
+        const port = await tlsGateway({
+          key,
+          cert,
+          ca,
+          requestCert: true,
+          rejectUnauthorized: true,
+        });
+        const [certFile, keyFile] = authority.issue('DNS:client.test').files as [string, string];
+        const encrypted = authority.encrypt(keyFile, PASSPHRASE, format);
+        return startProxy(`https://127.0.0.1:${port}/v1/mcp`, {
+          args: ['--ca', authority.certFile, '--cert', certFile, '--key-pem', encrypted, ...args],
+          env: passphrase === undefined ? {} : { KEY_PASSPHRASE: passphrase },
+        });
+      }
+      const NAMED = ['--key-pem-passphrase-env', 'KEY_PASSPHRASE'];
+
+      it('shows the certificate where the passphrase is named', async () => {
+        const proxy = await gatewayThatAsks(PASSPHRASE, NAMED);
+        expect(await proxy.request(1, 'tools/list')).toMatchObject({
+          result: { authorized: true },
+        });
+      });
+
+      it.each<[string, string | undefined, string[], RegExp]>([
+        ['no passphrase is named', PASSPHRASE, [], /which --key-pem names, is encrypted\. /],
+        [
+          'the variable is not set',
+          undefined,
+          NAMED,
+          /is encrypted, and the variable KEY_PASSPHRASE is not set\. /,
+        ],
+        [
+          'the passphrase is another',
+          'wrong',
+          NAMED,
+          /the passphrase in KEY_PASSPHRASE does not open .*, which --key-pem names\. /,
+        ],
+      ])('says so where %s', async (_, passphrase, args, words) => {
+        const { message, data } = await failure(await gatewayThatAsks(passphrase, args));
+        expect(data).toMatchObject({ reason: 'unreachable', cause: 'tls' });
+        expect(message).toMatch(words);
+        expect(data.hint).toContain('--key-pem-passphrase-env NAME');
+      });
+    },
+  );
+
+  it('masks the passphrase wherever it is quoted', async () => {
+    const passphrase = secret('a passphrase that nobody else has');
+    const { url } = await startGateway((_, response) => {
+      response.writeHead(403).end(`who said ${passphrase}?`);
+    });
+    const args = ['--key-pem-passphrase-env', 'KEY_PASSPHRASE'];
+    const proxy = startProxy(url, { args, env: { KEY_PASSPHRASE: passphrase } });
+    expect((await failure(proxy)).message).toContain('who said [secret]?');
+  });
+
+  it('does not need the passphrase of a key that is not encrypted', async () => {
+    const { key, cert, files } = authority.issue('IP:127.0.0.1');
+    const port = await tlsGateway({ key, cert });
+    const [certFile, keyFile] = files as [string, string];
+    const args = ['--cert', certFile, '--key-pem', keyFile, '--key-pem-passphrase-env', 'UNSET'];
+    const proxy = startProxy(`https://127.0.0.1:${port}/v1/mcp`, {
+      args: ['--ca', authority.certFile, ...args],
+    });
+    expect(await proxy.request(1, 'tools/list')).toHaveProperty('result');
   });
 
   it.each([

@@ -1,6 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished } from 'vitest';
 
@@ -25,6 +27,19 @@ export function expectNoSecret(text: string): void {
 
 export type Json = Record<string, unknown>;
 
+const baseEnv = { PATH: process.env.PATH, HOME: process.env.HOME };
+/** Kept from test to test, since it saves each start some 30 ms. */
+const compileCache = join(process.env.HOME ?? tmpdir(), '.cache/mcp-latchkey/compile-cache');
+
+/** What the program has written about gateways into a folder for caches. */
+export function cachedText(folder: string): string {
+  const files = join(folder, 'mcp-latchkey/gateways');
+  if (!existsSync(files)) return '';
+  return readdirSync(files)
+    .map((name) => readFileSync(join(files, name), 'utf8'))
+    .join('\n');
+}
+
 /** The built program as a client runs it, with everything it writes. */
 export class RunningProxy {
   readonly child: ChildProcess;
@@ -34,22 +49,34 @@ export class RunningProxy {
   readonly messages: Json[] = [];
   stderr = '';
   #stdout = '';
+  #cached = '';
   #partial: string[] = [];
   readonly #waiting = new Set<() => void>();
 
-  /** `user`: the uid and gid that it runs with, where that is not this process's. */
+  /**
+   * `user`: the uid and gid that it runs with, where that is not this process's. `wrapper`: a command
+   * that executes the one after it.
+   */
   constructor(
     args: readonly string[],
     env: Record<string, string>,
     script = program,
     user?: number,
+    wrapper: readonly string[] = [],
   ) {
-    this.child = spawn(process.execPath, [script, ...args], {
-      env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    // What an earlier test has left there for the same port must not be used.
+    const ownCache = mkdtempSync(join(tmpdir(), 'latchkey-cache-'));
+    const [command = '', ...words] = [...wrapper, process.execPath, script, ...args];
+    this.child = spawn(command, words, {
+      env: { ...baseEnv, XDG_CACHE_HOME: ownCache, NODE_COMPILE_CACHE: compileCache, ...env },
       ...(user === undefined ? {} : { uid: user, gid: user }),
     });
     this.exited = new Promise((resolve) => {
-      this.child.once('close', (code, signal) => resolve(code ?? (signal as string)));
+      this.child.once('close', (code, signal) => {
+        this.#cached = cachedText(env.XDG_CACHE_HOME ?? ownCache);
+        rmSync(ownCache, { recursive: true });
+        resolve(code ?? (signal as string));
+      });
     });
     this.child.stdin?.on('error', () => {});
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -136,7 +163,7 @@ export class RunningProxy {
   expectClean(): void {
     expect(this.#partial.join('').slice(0, 200)).toBe('');
     for (const message of this.messages) expect(message.jsonrpc).toBe('2.0');
-    expectNoSecret(this.#stdout + this.stderr);
+    expectNoSecret(this.#stdout + this.stderr + this.#cached);
   }
 }
 
@@ -151,10 +178,18 @@ export function startProxy(
     env = {},
     script,
     user,
-  }: { args?: string[]; env?: Record<string, string>; script?: string; user?: number } = {},
+    wrapper,
+  }: {
+    args?: string[];
+    env?: Record<string, string>;
+    script?: string;
+    user?: number;
+    wrapper?: readonly string[];
+  } = {},
 ): RunningProxy {
   const allArgs = [url, '--log-level', 'debug', ...args];
-  const proxy = new RunningProxy(allArgs, { MCP_LATCHKEY_API_KEY: TEST_KEY, ...env }, script, user);
+  const allEnv = { MCP_LATCHKEY_API_KEY: TEST_KEY, ...env };
+  const proxy = new RunningProxy(allArgs, allEnv, script, user, wrapper);
   onTestFinished(async () => {
     proxy.child.kill('SIGKILL');
     await proxy.exited;
@@ -173,7 +208,7 @@ export async function runToEnd(
   { script = program, user }: { script?: string; user?: number } = {},
 ): Promise<{ code: number | string; stdout: string; stderr: string }> {
   const child = spawn(process.execPath, [script, ...args], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    env: { ...baseEnv, ...env },
     ...(user === undefined ? {} : { uid: user, gid: user }),
   });
   onTestFinished(() => void child.kill('SIGKILL'));

@@ -141,7 +141,8 @@ describe('a key that the gateway quotes', () => {
     async (_, quote) => {
       const own = newSecret();
       const gateway = await startGateway(quote(own));
-      const proxy = startProxy(gateway.url, { env: { MCP_LATCHKEY_API_KEY: own } });
+      const args = ['--start-patience', '0'];
+      const proxy = startProxy(gateway.url, { args, env: { MCP_LATCHKEY_API_KEY: own } });
       await proxy.request(1, 'initialize', {
         protocolVersion: '2025-11-25',
         capabilities: {},

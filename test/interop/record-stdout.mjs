@@ -5,10 +5,15 @@
 // ends, how it ended is left in <file>.exit as {"code","signal"}.
 import { spawn } from 'node:child_process';
 import { appendFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 const [file, ...script] = process.argv.slice(2);
 writeFileSync(file, '');
-const child = spawn(process.execPath, script, { stdio: ['inherit', 'pipe', 'inherit'] });
+const child = spawn(process.execPath, script, {
+  stdio: ['inherit', 'pipe', 'inherit'],
+  // What an earlier session has left there for the same port must not be used.
+  env: { ...process.env, XDG_CACHE_HOME: dirname(file) },
+});
 child.stdout.on('data', (chunk) => {
   appendFileSync(file, chunk);
   if (process.stdout.write(chunk)) return;

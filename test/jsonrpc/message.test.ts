@@ -48,6 +48,22 @@ describe('readMessages', () => {
     expect(read('{"jsonrpc":"2.0","id":null,"error":{}}')).not.toHaveProperty('id');
   });
 
+  it.each<[string, string, string]>([
+    ['response', '{"jsonrpc":"2.0","id":1,"result":{},"error":null}', '"result":{}'],
+    ['response', '{"jsonrpc":"2.0","id":1,"error":null,"result":[1]}', '"result":[1]'],
+    ['response', '{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":1}}', '"error":{"code":1}'],
+    ['response', '{"jsonrpc":"2.0","id":1,"method":null,"result":{}}', '"result":{}'],
+    ['response', '{"jsonrpc":"2.0","id":1,"result":null,"error":null}', '"result":null'],
+    ['response', '{"jsonrpc":"2.0","id":1,"result":null}', '"result":null'],
+    ['request', '{"jsonrpc":"2.0","id":1,"method":"x","result":null}', '"method":"x"'],
+    ['request', '{"jsonrpc":"2.0","id":1,"result":null,"method":"x","error":null}', '"method":"x"'],
+  ])('reads a %s without the null in the place of the other: %s', (kind, text, left) => {
+    const message = read(text) as Message;
+    expect(message.kind).toBe(kind);
+    expect(message.bytes.toString()).toBe(`{"jsonrpc":"2.0","id":1,${left}}`);
+    if (message.kind === 'response') expect(message.isError).toBe(left.startsWith('"error"'));
+  });
+
   it('keeps the bytes as they came: order, big numbers, escapes, unknown members', () => {
     const text =
       '{"z":1e400,"jsonrpc":"2.0","params":{"n":123456789012345678901234567890,"e":"\\u00e9é😀","d":1.0},"method":"x","id":1}';
@@ -157,6 +173,12 @@ describe('readMessages', () => {
     '{"id":5,"result":1}',
     '{"jsonrpc":"2.0","id":5,"result":1,"method":"x"}',
     '{"jsonrpc":"2.0","id":5,"result":1,',
+    '{"jsonrpc":"2.0","id":5,"result":{"half":',
+    '{"result":{"half":',
+    '{"jsonrpc":"2.0","id":5, "error" : {"code"',
+    '{"jsonrpc":"2.0","id":5,"error":null}',
+    '{"jsonrpc":"2.0","id":5,"method":null,"error":null}',
+    '{"jsonrpc":"2.0","id":5,"method":7,"result":null}',
   ])('%s is never to be answered: it is a response', (text) => {
     expect(read(text)).toMatchObject({ kind: 'unusable', code: undefined });
   });

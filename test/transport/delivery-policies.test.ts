@@ -13,6 +13,7 @@ import {
   trustSystemStore,
 } from '../../src/transport/delivery-policies.ts';
 import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
+import { isLostSession } from '../../src/transport/lost-session.ts';
 
 const KEY: Credential = { kind: 'none', origin: { source: 'none', origin: 'none' } };
 const CALL: Message = {
@@ -105,7 +106,9 @@ describe('the credential policy', () => {
 describe('the session policy', () => {
   const policyWith = (failure?: Failure, isInSession = true) => {
     const renew = vi.fn(async () => failure);
-    return { renew, policy: renewLostSession(() => isInSession, renew) };
+    const isLost = ({ outcome }: { outcome: ExchangeOutcome }) =>
+      isInSession && isLostSession(outcome);
+    return { renew, policy: renewLostSession(isLost, renew) };
   };
   const lost = { outcome: httpError(404), message: CALL };
 

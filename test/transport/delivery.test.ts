@@ -35,6 +35,7 @@ function loopOf(outcomes: ExchangeOutcome[], policy: Policy<Attempt>, isOfMessag
         return { outcome: outcomes.shift() as ExchangeOutcome, credential, isOfMessage };
       },
       initialized: () => {},
+      isLostSession: () => false,
       mayRepeat: ({ method }) => method === 'ping',
       policies,
       read: (_request, reply) => reply,

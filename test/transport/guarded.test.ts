@@ -2,6 +2,8 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { SecretMatcher } from '../../src/failures/secret-matcher.ts';
+import { Secrets } from '../../src/failures/secrets.ts';
 import { HttpClient } from '../../src/http/client.ts';
 import type { RequestHandler } from '../../src/http/request.ts';
 import { Routes } from '../../src/http/routes.ts';
@@ -202,6 +204,7 @@ describe('what an observer throws on an HTTP+SSE stream', () => {
       userAgent: 'test',
       routes,
       timeoutMs: 0,
+      secrets: new Secrets((keys) => new SecretMatcher(keys)),
     });
     endpoint.open(credential);
     onTestFinished(() => endpoint.close());

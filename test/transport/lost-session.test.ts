@@ -74,13 +74,14 @@ describe('an error with the id of the request', () => {
     }
   });
 
-  it('counts with 400 and 404 only, and a result never', () => {
+  it('counts with any status, where the message named a session, and a result never', () => {
     const lost = reply(-32001, 'Session not found');
-    const withReply = (status: number, own: Response) =>
-      isLostSession({ ...refused(status, 'session'), reply: own } as ExchangeOutcome);
-    expect([400, 404, 403, 422, 500].map((status) => withReply(status, lost))).toEqual([
-      ...[true, true, false, false, false],
-    ]);
+    const withReply = (status: number, own: Response, hasId = true) =>
+      isLostSession({ ...refused(status, 'session'), reply: own } as ExchangeOutcome, hasId);
+    for (const status of [400, 404, 403, 422, 500]) {
+      expect(withReply(status, lost)).toBe(true);
+      expect(withReply(status, lost, false)).toBe(false);
+    }
     const result = readMessages(Buffer.from('{"jsonrpc":"2.0","id":1,"result":{}}')).messages[0];
     expect(withReply(404, result as Response)).toBe(false);
     const noMessage = readMessages(
@@ -118,6 +119,40 @@ describe('a refusal without a reply to the request', () => {
     expect(isLostSession(refused(status, body, headers))).toBe(expected);
   });
 
+  it.each<[boolean, number, string, Headers?]>([
+    [true, 401, '', { 'x-mcp-error': 'session_not_found' }],
+    [true, 403, 'Forbidden', { 'x-error': 'Session expired' }],
+    [true, 401, '', { 'www-authenticate': 'Bearer error="invalid_session"' }],
+    [true, 401, 'Please initialize first'],
+    [true, 401, '{"code":"SESSION_EXPIRED"}'],
+    [true, 403, '{"name":"SessionNotFoundError"}'],
+    [true, 409, 'Session expired'],
+    [true, 440, '{"error":"session_expired"}'],
+    [true, 500, '{"error":"Invalid or expired session"}'],
+    [true, 503, '{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"Session not found"}}'],
+    [true, 500, 'data: {"error":{"message":"Error: Server not initialized"}}'],
+    [false, 401, '', { 'set-cookie': 'a=1; session expired' }],
+    [false, 401, '', { 'access-control-expose-headers': 'invalid session' }],
+    [false, 401, 'Session expired', { 'www-authenticate': 'Bearer error="invalid_token"' }],
+    [false, 408, '{"error":"session expired"}'],
+    [false, 429, '{"error":"session expired"}'],
+    [false, 500, '{"error":"the recording session abc does not exist"}'],
+    [false, 500, '{"result":"session not found"}'],
+  ])('%s for %d %j with %j', (expected, status, body, headers) => {
+    expect(isLostSession(refused(status, body, headers))).toBe(expected);
+  });
+
+  it.each<[boolean, number, string]>([
+    [false, 404, ''],
+    [false, 404, 'Not Found'],
+    [false, 400, 'the editing session is locked'],
+    [true, 404, 'Session not found'],
+    [true, 400, 'Bad Request: Server not initialized'],
+    [true, 422, 'Unexpected message, expect initialize request'],
+  ])('%s for %d %j where the gateway gave no session id', (expected, status, body) => {
+    expect(isLostSession(refused(status, body), false)).toBe(expected);
+  });
+
   it('says nothing where a reply in it may have been cut off', () => {
     const cut: ExchangeOutcome = {
       ...refused(404, '{"jsonrpc":'),
@@ -129,6 +164,11 @@ describe('a refusal without a reply to the request', () => {
   it.each([
     'session '.repeat(500),
     `session${' '.repeat(4000)}`,
+    `initialize ${'a '.repeat(2000)}`,
+    `{"a":"${'before '.repeat(9000)}"}`,
+    '['.repeat(60_000) + ']'.repeat(60_000),
+    '<'.repeat(4000),
+    ': data: '.repeat(8000),
     'no '.repeat(1300),
     'error '.repeat(700),
   ])('is read in no time, whatever it says: %.20s', (text) => {

@@ -62,6 +62,8 @@ describe('the wait before another attempt', () => {
     ['a name that is not found', broken('ENOTFOUND', false), true, true],
     ['a reset', broken('ECONNRESET', true), false, true],
     ['a chunked body that breaks off', broken('HPE_INVALID_EOF_STATE', true), false, true],
+    ['a status line that is none', broken('HPE_INVALID_CONSTANT', true), false, true],
+    ['a chunk size that is none', broken('HPE_INVALID_CHUNK_SIZE', true), false, true],
     ['headers without end', broken('HPE_HEADER_OVERFLOW', true), false, false],
     ['an expired certificate', broken('CERT_HAS_EXPIRED', false), false, false],
     ['no MCP', { kind: 'not-mcp', status: 200, what: '' }, false, false],

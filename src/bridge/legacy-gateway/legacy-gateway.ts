@@ -91,7 +91,7 @@ export class LegacyGateway implements Transport {
     if (state !== undefined && MAY_REQUIRE_INPUT.has(message.method)) {
       const call = [...this.#calls].find((other) => other.isWaitingFor(message, state));
       if (call === undefined) {
-        const why = 'the call that this requestState belongs to is gone, begin anew';
+        const why = 'the call that this requestState belongs to is gone, start again';
         return refuse(INVALID_PARAMS, `Invalid params: ${why}`);
       }
       return new SendSequence((sequence) => call.resume(message, observer, sequence));

@@ -4,7 +4,7 @@ import { Printer } from '../../terminal/printer.ts';
 /** `mcp-latchkey demo`: exit 0 when everything came out as the error contract says, else 1. */
 export const demoCommand: CommandModule = {
   command: 'demo',
-  describe: 'See the whole thing at work on this machine, failures included',
+  describe: 'Show a full session and every error, offline',
   async handler() {
     const { runDemo } = await import('../../demo/demo.ts');
     // Nobody reads on, as behind `| head`. The proxies end with their stdin.

@@ -28,24 +28,24 @@ const TIMEOUT_SECONDS = '10';
  */
 export const doctorCommand: CommandModule<object, Arguments> = {
   command: 'doctor [url]',
-  describe: 'Find out why it does not connect',
+  describe: 'Diagnose connection problems',
   builder: (yargs) =>
     yargs
       .usage(
         '$0 doctor [url] [options]\n\nGoes the whole way to the gateway, as the proxy does, and says what is wrong and what to do first. Give it the URL and the options of your client’s config; without a URL it reads the configs of the clients that are installed.',
       )
-      .positional('url', { type: 'string', describe: 'The MCP endpoint' })
+      .positional('url', { type: 'string', describe: 'URL of the MCP endpoint' })
       .options({
-        json: { type: 'boolean', default: false, describe: 'as JSON, see docs/doctor.md' },
+        json: { type: 'boolean', default: false, describe: 'Print the report as JSON' },
         report: {
           type: 'string',
           requiresArg: true,
-          describe: 'write the findings to this file as well, as a web page to send to support',
+          describe: 'Also write an HTML report to send to support',
         },
         redact: {
           type: 'boolean',
           default: true,
-          describe: 'mask user names and other hosts than the gateway; --no-redact shows them',
+          describe: 'Hide user names and other host names; --no-redact shows them',
         },
       })
       .options(PROXY_OPTIONS)

@@ -5,12 +5,12 @@ import { wrapText } from '../../terminal/wrap-text.ts';
 /** `mcp-latchkey explain <code|reason>`: what an error means and how to mend it. Exit 2: unknown. */
 export const explainCommand: CommandModule<object, { error: string }> = {
   command: 'explain <error>',
-  describe: 'Say what an error means and how to mend it: a code or a reason',
+  describe: 'Explain an error code or reason',
   builder: (yargs) =>
     yargs.positional('error', {
       type: 'string',
       demandOption: true,
-      describe: 'such as -32012 or unauthorized',
+      describe: 'Error code or reason, for example -32012 or unauthorized',
     }),
   handler({ error }) {
     const explanation = explainError(error);

@@ -39,8 +39,8 @@ interface InstallArguments {
 }
 
 const SHARED_OPTIONS = {
-  'dry-run': { type: 'boolean', describe: 'show what would change, write nothing' },
-  json: { type: 'boolean', describe: 'report as JSON' },
+  'dry-run': { type: 'boolean', describe: 'Show the changes without writing them' },
+  json: { type: 'boolean', describe: 'Print the result as JSON' },
 } as const;
 
 /**
@@ -49,26 +49,26 @@ const SHARED_OPTIONS = {
  */
 export const installCommand: CommandModule<object, InstallArguments> = {
   command: 'install [client] [url]',
-  describe: 'Write the entry for a gateway into a client’s config',
+  describe: 'Add a gateway to a client',
   builder: (yargs) =>
     yargs
-      .positional('client', { type: 'string', describe: 'The client, see --list' })
-      .positional('url', { type: 'string', describe: 'The URL of the gateway' })
+      .positional('client', { type: 'string', describe: 'Client name (see --list)' })
+      .positional('url', { type: 'string', describe: 'URL of the MCP endpoint' })
       .options({
-        name: { type: 'string', requiresArg: true, describe: 'what to call it in the client' },
+        name: { type: 'string', requiresArg: true, describe: 'Name of the entry' },
         pin: {
           type: 'boolean',
-          describe: 'start a copy on this computer, without npm',
+          describe: 'Start a local copy of this version, without npm',
         },
-        print: { type: 'boolean', describe: 'only print what to paste' },
-        list: { type: 'boolean', describe: 'list the clients that are known' },
+        print: { type: 'boolean', describe: 'Print the config entry and exit' },
+        list: { type: 'boolean', describe: 'List supported clients' },
         verify: {
           type: 'boolean',
-          describe: 'start the entry once; --no-verify does not',
+          describe: 'Test the connection; --no-verify skips the test',
         },
         force: {
           type: 'boolean',
-          describe: 'write for a client that is not there, or over another server',
+          describe: 'Write even if the client is missing, or replace another server',
         },
         ...SHARED_OPTIONS,
       })
@@ -89,15 +89,19 @@ interface UninstallArguments {
 /** `mcp-latchkey uninstall`: exit 0 when the entry is gone, 1 when it could not be, 2 on misuse. */
 export const uninstallCommand: CommandModule<object, UninstallArguments> = {
   command: 'uninstall <client> [name]',
-  describe: 'Take the entry out of a client’s config',
+  describe: 'Remove a gateway from a client',
   builder: (yargs) =>
     yargs
-      .positional('client', { type: 'string', demandOption: true, describe: 'The client' })
-      .positional('name', { type: 'string', describe: 'The entry, where there are several' })
+      .positional('client', {
+        type: 'string',
+        demandOption: true,
+        describe: 'Client name (see install --list)',
+      })
+      .positional('name', { type: 'string', describe: 'Entry name, if there are several' })
       .options({
         force: {
           type: 'boolean',
-          describe: 'take out an entry that does not run mcp-latchkey',
+          describe: 'Remove an entry that does not run mcp-latchkey',
         },
         ...SHARED_OPTIONS,
       }),
@@ -153,7 +157,7 @@ async function install(args: InstallArguments): Promise<void> {
     return;
   }
   if (isDryRun) return out.line('Nothing was written (--dry-run).');
-  if (check === undefined) sayLogin(out, 'If your gateway wants an API key:', login);
+  if (check === undefined) sayLogin(out, 'If your gateway requires an API key:', login);
   if (plan.change !== 'unchanged') out.line(`Restart ${plan.client.displayName} to load it.`);
 }
 

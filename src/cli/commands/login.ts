@@ -3,6 +3,7 @@ import { matcherFor } from '../../auth/configured-secrets.ts';
 import {
   chosenOrigin,
   DEFAULT_ACCOUNT,
+  isPlaceholder,
   keyHeaderNames,
   sendableKey,
   tailOf,
@@ -54,7 +55,7 @@ const TRIAL_TIMEOUT_SECONDS = '30';
  */
 export const loginCommand: CommandModule<object, Arguments> = {
   command: 'login <url>',
-  describe: 'Store an API key in the keychain of this machine',
+  describe: 'Store an API key in the keychain',
   builder: (yargs) =>
     yargs
       .usage(
@@ -89,6 +90,7 @@ export const loginCommand: CommandModule<object, Arguments> = {
         ca: PROXY_OPTIONS.ca,
         cert: PROXY_OPTIONS.cert,
         'key-pem': PROXY_OPTIONS['key-pem'],
+        'key-pem-passphrase-env': PROXY_OPTIONS['key-pem-passphrase-env'],
       })
       .nargs('header', 1),
   async handler(argv) {
@@ -129,7 +131,9 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
   if (key === undefined) {
     return stopped(
       'malformed',
-      'This is no API key: it holds white space or characters that no key has. Copy it again, whole and alone.',
+      isPlaceholder(text)
+        ? 'This is a placeholder, not an API key. Copy the key itself.'
+        : 'This is no API key: it holds white space or characters that no key has. Copy it again, whole and alone.',
     );
   }
 

@@ -26,18 +26,18 @@ interface Arguments {
  */
 export const sandboxCommand: CommandModule<object, Arguments> = {
   command: 'sandbox',
-  describe: 'Run a practice gateway on this machine, failures included',
+  describe: 'Run a local practice gateway',
   builder: (yargs) =>
     yargs
       .option('port', {
         type: 'number',
         default: 4717,
-        describe: 'Port on 127.0.0.1; 0 takes a free one',
+        describe: 'Port on 127.0.0.1, 0 = any free port',
       })
       .option('sessions', {
         type: 'boolean',
         default: false,
-        describe: 'Keep sessions (Mcp-Session-Id), as other servers do',
+        describe: 'Use sessions (Mcp-Session-Id)',
       })
       .option('sse', {
         type: 'boolean',
@@ -47,11 +47,11 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
       .option('latency', {
         type: 'number',
         default: 0,
-        describe: 'Wait this many milliseconds before each reply',
+        describe: 'Delay each reply by this many milliseconds',
       })
       .option('fail', {
         type: 'string',
-        describe: 'Fail first: STATUS:COUNT, such as 503:2',
+        describe: 'Fail the first requests: STATUS:COUNT, for example 503:2',
       })
       .option('oauth', {
         type: 'boolean',

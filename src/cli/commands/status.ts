@@ -1,11 +1,13 @@
 import type { CommandModule } from 'yargs';
 import { chosenOrigin, DEFAULT_ACCOUNT, findKey, tailOf } from '../../auth/key.ts';
 import type { KeychainAnswer, KeychainEntry } from '../../auth/keychain.ts';
+import type { CacheSummary } from '../../bridge/gateway-cache/cache-file.ts';
 import type { KeySourceName } from '../../failures/failure.ts';
 import { createLog } from '../../log.ts';
 import { PROXY_OPTIONS } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
+import { ownCacheFolder } from '../compile-cache.ts';
 import { sentence, withSlowNotice } from '../keychain-io.ts';
 
 interface Arguments {
@@ -21,6 +23,8 @@ interface Status {
   readonly keychainTrouble?: string;
   /** Where the key for the URL comes from, when one was given. */
   readonly used?: UsedKey;
+  /** What the client can be given while the gateway cannot be reached. */
+  readonly cached: readonly CacheSummary[];
 }
 
 interface StoredKey {
@@ -92,11 +96,12 @@ async function statusOf(
   listed: KeychainAnswer<KeychainEntry[]>,
   settings: ProxySettings | undefined,
 ): Promise<Status> {
+  const cached = await cachedFor(settings?.url);
   const all = 'error' in listed ? [] : listed.value;
   const unread = 'error' in listed ? { keychainTrouble: sentence(listed.error.words) } : {};
   const withoutKeys = (entries: KeychainEntry[]) =>
     entries.map(({ gateway, account, key }) => ({ gateway, account, ...tailOf(key) }));
-  if (settings === undefined) return { stored: withoutKeys(all), ...unread };
+  if (settings === undefined) return { stored: withoutKeys(all), ...unread, cached };
   const gateway = settings.url.origin + settings.url.pathname;
   const own = all.filter((entry) => entry.gateway === gateway);
   const used = await usedKey(settings, gateway, own);
@@ -111,7 +116,14 @@ async function statusOf(
     stored: withoutKeys(own),
     ...unread,
     used: isMissed && near !== undefined ? { ...used, nearMiss: near.gateway } : used,
+    cached,
   };
+}
+
+async function cachedFor(url: URL | undefined): Promise<CacheSummary[]> {
+  const folder = ownCacheFolder(process.env);
+  const { listCaches } = await import('../../bridge/gateway-cache/cache.ts');
+  return folder === undefined ? [] : listCaches(folder, url);
 }
 
 async function usedKey(
@@ -142,7 +154,10 @@ async function usedKey(
     case 'none':
       return { ...base, ...origin, why: REASONS.none };
     case 'unusable': {
-      const detail = finding.detail ?? 'the key holds white space or characters that no key has';
+      const what = finding.isPlaceholder
+        ? 'the key is a placeholder that the client did not fill in'
+        : 'the key holds white space or characters that no key has';
+      const detail = finding.detail ?? what;
       return { ...base, isUsable: false, why: sentence(detail) };
     }
   }
@@ -161,7 +176,7 @@ const REASONS = {
 
 function printStatus(
   out: Printer,
-  { stored, keychainTrouble, used }: Status,
+  { stored, keychainTrouble, used, cached }: Status,
   settings: ProxySettings | undefined,
 ): void {
   out.title('In the keychain');
@@ -175,9 +190,20 @@ function printStatus(
     gateway = entry.gateway;
     out.line(`    ${entry.account}${entry.tail === undefined ? '' : `  …${entry.tail}`}`);
   }
+  if (cached.length > 0) printCached(out, cached);
   if (used === undefined) return;
   out.line();
   printUsed(out, used);
+}
+
+function printCached(out: Printer, cached: readonly CacheSummary[]): void {
+  out.line();
+  out.title('In the cache, for a start without the gateway');
+  for (const { gateway, account, revision, savedAt, items } of cached) {
+    out.line(`  ${out.paint('cyan', gateway)}`);
+    const counts = Object.entries(items).map(([method, count]) => `${count} from ${method}`);
+    out.text([`${account}, MCP ${revision}, ${savedAt}`, ...counts].join('; '), 4);
+  }
 }
 
 function printUsed(out: Printer, used: UsedKey): void {

@@ -5,8 +5,8 @@ import { type DoctorRun, isWaitedFor } from '../doctor-run.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
 import { offersSignIn } from './sign-in.ts';
 
-/** What people leave in a config where a key should be, and what a client has not filled in. */
-const PLACEHOLDER = /^(?:<.*>|\$\{.*\}|\$\w+|%\w+%|x{4,}|\.{3,}|your[-_ ].*)$/i;
+/** What people leave in a config where a key should be. The proxy sends it: it may be a key. */
+const PLACEHOLDER = /^(?:\$\w+|x{4,}|\.{3,}|your[-_ ].*)$/i;
 
 /** Where the key comes from, and its shape. Never the key. */
 export async function checkKey(run: DoctorRun, earlier: readonly Finding[]): Promise<Finding> {
@@ -29,7 +29,10 @@ export async function checkKey(run: DoctorRun, earlier: readonly Finding[]): Pro
     }
     case 'unusable': {
       const failure = failureOfCredential(run.displayUrl, finding);
-      const line = finding.detail ?? `from ${origin}: it holds characters that no key has`;
+      const what = finding.isPlaceholder
+        ? 'it is a placeholder that the client did not fill in'
+        : 'it holds characters that no key has';
+      const line = finding.detail ?? `from ${origin}: ${what}`;
       return { ...base, status: 'fail', line, details, problem: problemOf(failure) };
     }
     case 'none': {

@@ -1,0 +1,34 @@
+/**
+ * Words and turns that a person must not be shown, with what to write in their place. For
+ * everything that is read: documents, help texts, messages, output of commands.
+ */
+const PATTERNS: readonly (readonly [pattern: RegExp, write: string])[] = [
+  [/\bmend(?:s|ed|ing)?\b/, 'fix'],
+  [/\bwants\b/, 'requires, needs'],
+  [/\b(?:stands?|stood|standing) (?:in|there|for|between|beside|on)\b/, 'is in, appears in, means'],
+  [/(?<!\b[Tt]here\s+)\b(?:is|are|was|were) (?:no|none)\b(?! longer)/, 'is not a, is invalid'],
+  [/\bholds?\b/, 'contains, stores'],
+  [/\b(?:takes?|took|taken) (?:(?:it|them) )?(?:up|out)\b(?! to)/, 'uses, removes'],
+  [/\btakes (?:no|a key|the key)\b/, 'accepts'],
+  [/\bon (?:the|its) way\b|\bthe whole way\b|\bin between\b/, 'in transit; the connection'],
+  [/\bthe door\b/, 'access, sign-in'],
+  [/\bnames? it\b/, 'pass it with'],
+  [/\bbehind (?:it|the (?:client|command|name|URL|colon))\b/, 'after'],
+  [/\banew\b/, 'again; reconnect'],
+  [/\b(?:this|your|the same|one|own) machine\b/, 'this computer; host'],
+  [/\bnothing that\b|\b[Nn]obody\b|\bno more\b(?! than)/, 'not, no one, no longer'],
+  [/\b[Aa]ll is well\b/, 'everything works'],
+  [/\b(?:\w+isation|colour\w*|behaviour|favour\w*|licence)\b/, 'American spelling'],
+  [/[‘’“”]/, 'straight quotes'],
+  [/\S \.(?:\s|$)/m, 'no space before a full stop; nothing directly after a URL'],
+];
+
+/** What of `text` is on the list, each with what to write instead; empty for plain English. */
+export function notPlainEnglish(text: string): string[] {
+  return PATTERNS.flatMap(([pattern, write]) =>
+    [...text.matchAll(new RegExp(pattern.source, `${pattern.flags}g`))].map(
+      ({ 0: found, index }) =>
+        `"${found}" in "${text.slice(Math.max(0, index - 40), index + 40).replaceAll('\n', ' ')}": ${write}`,
+    ),
+  );
+}
