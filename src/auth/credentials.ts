@@ -23,6 +23,7 @@ export class Credentials implements CredentialProvider {
   #signIns: Promise<CredentialProvider> | undefined;
   /** The one that is asked. Undefined before the first request. */
   #provider: CredentialProvider | undefined;
+  #choosing: Promise<CredentialProvider> | undefined;
 
   /** `secrets` learns each key and token that is found. */
   constructor(
@@ -42,14 +43,14 @@ export class Credentials implements CredentialProvider {
   }
 
   current(): Promise<Credential> {
-    return this.#provider === undefined ? this.#choose() : this.#provider.current();
+    return this.#provider === undefined ? this.#first() : this.#provider.current();
   }
 
   async renew(rejected: Credential, rejection: Rejection): Promise<Credential | undefined> {
     const { auth } = this.#sources.oauth;
-    const isKeyAllowed = auth === 'key' || (auth === 'auto' && !this.#isSignedIn());
-    if (isKeyAllowed) {
-      const isToken = rejected.kind === 'token';
+    const isToken = rejected.kind === 'token';
+    const isKey = rejected.kind === 'found' || rejected.kind === 'in-header';
+    if (auth === 'key' || (auth === 'auto' && (isKey || !this.#isSignedIn()))) {
       const key = await this.#keys.renew(isToken ? NONE : rejected, rejection);
       if (key !== undefined) {
         this.#provider = this.#keys;
@@ -66,15 +67,25 @@ export class Credentials implements CredentialProvider {
     return token;
   }
 
-  async #choose(): Promise<Credential> {
+  async #first(): Promise<Credential> {
+    this.#choosing ??= this.#choose();
+    this.#provider ??= await this.#choosing;
+    return this.#provider.current();
+  }
+
+  async #choose(): Promise<CredentialProvider> {
     const { auth, grant } = this.#sources.oauth;
     const isKeySet = chosenOrigin(this.#sources, this.#env).source !== 'keychain';
-    const isOAuth =
-      auth === 'oauth' ||
-      (auth === 'auto' && !isKeySet && (grant !== 'authorization-code' || this.#isSignedIn()));
-    this.#signIns ??= isOAuth ? this.#open() : undefined;
-    this.#provider ??= (await this.#signIns) ?? this.#keys;
-    return this.#provider.current();
+    const isMachine = grant !== 'authorization-code' && grant !== 'device-code';
+    if (auth === 'key' || (auth === 'auto' && isKeySet)) return this.#keys;
+    if (auth === 'auto' && !isMachine && !this.#isSignedIn()) return this.#keys;
+    this.#signIns ??= this.#open();
+    const signIns = await this.#signIns;
+    if (auth === 'oauth' || isMachine) return signIns;
+    // At the same time, as each may start a process to ask the keychain.
+    const [key, token] = await Promise.all([this.#keys.current(), signIns.current()]);
+    const isKeyUsed = key.kind !== 'none' && (key.kind !== 'unusable' || token.kind !== 'token');
+    return isKeyUsed ? this.#keys : signIns;
   }
 
   /** One stat. */

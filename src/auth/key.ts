@@ -21,6 +21,8 @@ export interface KeySources {
   readonly account?: string;
   /** The environment variable with the passphrase of the client certificate's key: a secret, too. */
   readonly passphraseEnv?: string;
+  /** Where the user may sign in, an account needs no key. */
+  readonly oauth?: { readonly auth: 'auto' | 'key' | 'oauth' };
 }
 
 /** A key that was found, or the reason why there is none to send. */
@@ -237,13 +239,15 @@ async function fromFile(sources: KeySources, origin: KeyOrigin, log: Log): Promi
 }
 
 async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<KeyResult> {
-  const { account } = sources;
+  const { account, oauth } = sources;
+  // Who names an account needs its key, unless it may be an account to sign in with.
+  const isOptional = account === undefined || (oauth !== undefined && oauth.auth !== 'key');
   const { readKeyOnce } = await import('./keychain.ts');
   const result = await readKeyOnce(sources.url, account ?? DEFAULT_ACCOUNT);
   if ('error' in result) {
     const { isAbsent, words } = result.error;
-    // Where there is no keychain at all, none may be needed. Who names an account needs it.
-    if (!isAbsent || account !== undefined) return noKey(origin, words);
+    // Where there is no keychain at all, none may be needed.
+    if (!isAbsent || !isOptional) return noKey(origin, words);
     return { kind: 'none', origin: { ...NO_ORIGIN, keychainTrouble: words } };
   }
   const { key, nearMiss } = result.value;
@@ -254,7 +258,9 @@ async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<Key
     return { kind: 'none', origin: { ...NO_ORIGIN, ...hint } };
   }
   const hint = near === undefined ? '' : `; it has ${near}`;
-  return noKey(origin, `the keychain holds no key for the account ${account}${hint}`);
+  const missing = `the keychain holds no key for the account ${account}${hint}`;
+  if (!isOptional) return noKey(origin, missing);
+  return { kind: 'none', origin: { ...NO_ORIGIN, nearMiss: missing } };
 }
 
 const NO_ORIGIN: KeyOrigin = { source: 'none', origin: 'no source' };

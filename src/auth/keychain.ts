@@ -187,14 +187,27 @@ function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => voi
   return { reply, stop };
 }
 
+/**
+ * What the system's keychain and its prompt are found by. Any other variable may contain a key, a
+ * client's secret or a passphrase, since options name variables for these.
+ */
+const SYSTEM_VARIABLES = new RegExp(
+  `^(?:${[
+    'HOME|USER|LOGNAME|PATH|LANG(?:UAGE)?|LC_\\w+|TMPDIR|TMP|TEMP|NODE_OPTIONS',
+    'DISPLAY|WAYLAND_DISPLAY|XAUTHORITY|DESKTOP_SESSION|(?:DBUS|XDG|GNOME|KDE|GIO|LD|NIX|DYLD)_\\w+',
+    'USERPROFILE|USERNAME|USERDOMAIN|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT|SYSTEMDRIVE|WINDIR',
+    '__CF_USER_TEXT_ENCODING',
+  ].join('|')})$`,
+  'i',
+);
+
 function childEnvironment(): NodeJS.ProcessEnv {
-  // Those of this program may contain an API key, or the key to the stored sign-ins.
-  const isOwn = ([name]: [string, unknown]) => name.toUpperCase().startsWith('MCP_LATCHKEY_');
+  const isSystems = ([name]: [string, unknown]) => SYSTEM_VARIABLES.test(name);
   return {
     // The MCP SDK hands HOME, PATH and little else on to a server, so that D-Bus would not be found
     // in the place where systemd has it.
     ...(process.platform === 'linux' && { XDG_RUNTIME_DIR: `/run/user/${process.getuid?.()}` }),
-    ...Object.fromEntries(Object.entries(process.env).filter((variable) => !isOwn(variable))),
+    ...Object.fromEntries(Object.entries(process.env).filter(isSystems)),
     // It gains nothing from one, and is given every key: it must not run what a shared one contains.
     NODE_DISABLE_COMPILE_CACHE: '1',
     // What the system says is told apart by its words.

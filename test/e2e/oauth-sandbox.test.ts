@@ -139,7 +139,7 @@ describe('with a fault', () => {
     const reply = await start().initialize();
     expect(messageOf(reply)).toContain('--no-resource');
     // Another account: none is opened by itself for 10 minutes after a failure.
-    const other = start('--auth', 'oauth', '--no-resource', '--account', 'other');
+    const other = start('--no-resource', '--account', 'other');
     expect(await other.initialize()).toHaveProperty('result');
   });
 

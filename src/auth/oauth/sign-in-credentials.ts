@@ -5,7 +5,7 @@ import { type BearerChallenge, bearerChallenge, parseChallenges } from '../chall
 import type { Credential, CredentialProvider, NoToken, Rejection, Token } from '../credential.ts';
 import type { KeyOrigin } from '../key.ts';
 import { DpopProver } from './dpop.ts';
-import type { OAuthClient } from './oauth-client.ts';
+import type { OAuthClient, SignInNeed } from './oauth-client.ts';
 import { includesScopes } from './scopes.ts';
 import type { SignInContext } from './sign-in-context.ts';
 import { OAuthRefusal, signInErrorFrom } from './sign-in-words.ts';
@@ -25,6 +25,8 @@ const REFRESH_PAUSE_MS = 10_000;
 const REFUSED_PAUSE_MS = 30_000;
 /** How long it counts that the gateway offers no sign-in. */
 const NOT_OFFERED_MS = 60_000;
+/** After a look for the authorization server that failed, none is made for as long. */
+const UNKNOWN_SERVER_MS = 5_000;
 const MOST_STEP_UPS = 2;
 
 /** What the tokens of one entry need from outside. */
@@ -72,6 +74,8 @@ export class SignInCredentials implements CredentialProvider {
   /** When a token is to be refreshed, as `Date.now()` has it. */
   #dueAt = Number.POSITIVE_INFINITY;
   #notOfferedUntil = 0;
+  /** The newest look for the server, for all that need the same, and until when a failure counts. */
+  #looked: { need: string; context: Promise<SignInContext | undefined>; until: number } | undefined;
   #refused: { readonly credential: NoToken; readonly until: number } | undefined;
 
   constructor(desk: SignInDesk) {
@@ -118,7 +122,7 @@ export class SignInCredentials implements CredentialProvider {
     if (now < this.#notOfferedUntil) return undefined;
     let context: SignInContext | undefined;
     try {
-      context = await this.#desk.client.contextFor(challenge, { isStepUp, needsDpop });
+      context = await this.#contextOnce(challenge, { isStepUp, needsDpop });
     } catch (error) {
       return this.#failure(wordsOf(error));
     }
@@ -129,6 +133,26 @@ export class SignInCredentials implements CredentialProvider {
     if (this.#desk.machineGrant === undefined) return this.#askUser(context, isAwaited);
     this.#machineContext = context;
     return this.#grantOnce(context);
+  }
+
+  #contextOnce(
+    challenge: BearerChallenge | undefined,
+    need: SignInNeed,
+  ): Promise<SignInContext | undefined> {
+    const key = JSON.stringify([challenge, need]);
+    if (this.#looked?.need === key && Date.now() < this.#looked.until) return this.#looked.context;
+    const context = this.#desk.client.contextFor(challenge, need);
+    const looked = { need: key, context, until: Number.POSITIVE_INFINITY };
+    this.#looked = looked;
+    context.then(
+      () => {
+        looked.until = 0;
+      },
+      () => {
+        looked.until = Date.now() + UNKNOWN_SERVER_MS;
+      },
+    );
+    return context;
   }
 
   #grantOnce(context: SignInContext): Promise<Credential> {
