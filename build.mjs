@@ -20,6 +20,7 @@ const entries = [
   'src/auth/keychain.ts',
   'src/auth/oauth/open-sign-in.ts',
   'src/auth/oauth/sign-in-process.ts',
+  'src/auth/oauth/user-sign-in.ts',
   'src/failures/secret-matcher.ts',
   'src/auth/keychain-child.ts',
   'src/bridge/adapters.ts',

@@ -291,3 +291,29 @@ export const PROXY_OPTIONS = {
 } as const satisfies Record<string, Option>;
 
 export type OptionName = keyof typeof PROXY_OPTIONS;
+
+/** Those that say how to sign in, wherever that is done. */
+export const SIGN_IN_OPTIONS = [
+  'auth',
+  'client-id',
+  'client-secret-env',
+  'client-secret-file',
+  'client-metadata-url',
+  'grant',
+  'client-key',
+  'scope',
+  'callback-port',
+  'callback-host',
+  'no-browser',
+  'issuer',
+  'no-resource',
+  'authorize-param',
+  'store-key-command',
+  'store-key-file',
+] as const satisfies readonly OptionName[];
+
+/** Some of the proxy's options, for a command that has them too. */
+export function pickOptions<Name extends OptionName>(names: readonly Name[]): Record<Name, Option> {
+  const picked: [string, Option][] = names.map((name) => [name, PROXY_OPTIONS[name]]);
+  return Object.fromEntries(picked) as Record<Name, Option>;
+}

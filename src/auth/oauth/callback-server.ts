@@ -200,7 +200,8 @@ class Listener implements CallbackServer {
   }
 }
 
-function isFor({ state }: ExpectedCallback, parameters: URLSearchParams): boolean {
+/** Whether these are the parameters of the redirect with this `state`. */
+export function isFor({ state }: { state: string }, parameters: URLSearchParams): boolean {
   const names = [...parameters.keys()];
   // Each at most once (RFC 6749 §3.1).
   if (new Set(names).size < names.length) return false;

@@ -25,7 +25,7 @@ const REFRESH_LIMIT_MS = 30_000;
 
 /** This user's stored sign-ins. */
 export function openStore(
-  sources: CredentialSources,
+  sources: Pick<CredentialSources, 'oauth'>,
   env: NodeJS.ProcessEnv,
   log: Log,
 ): SignInStore {
@@ -33,7 +33,10 @@ export function openStore(
 }
 
 /** Where the key to the stored sign-ins is. */
-function storeKeySources({ oauth }: CredentialSources, env: NodeJS.ProcessEnv): StoreKeySources {
+export function storeKeySources(
+  { oauth }: Pick<CredentialSources, 'oauth'>,
+  env: NodeJS.ProcessEnv,
+): StoreKeySources {
   return {
     command: oauth.storeKeyCommand,
     file: oauth.storeKeyFile,
@@ -42,8 +45,8 @@ function storeKeySources({ oauth }: CredentialSources, env: NodeJS.ProcessEnv): 
 }
 
 /** The environment variables that contain a secret: no browser needs them. */
-function secretVariables({ keyEnv, oauth }: CredentialSources): string[] {
-  return [keyEnv, oauth.clientSecretEnv].filter((name) => name !== undefined);
+export function secretVariables({ keyEnv, passphraseEnv, oauth }: CredentialSources): string[] {
+  return [keyEnv, passphraseEnv, oauth.clientSecretEnv].filter((name) => name !== undefined);
 }
 
 /** The access tokens for the gateway of `sources`. Nothing is read or asked for yet. */

@@ -1,5 +1,4 @@
 // The program of the process that has the user sign in.
-import { performSignIn } from './perform-sign-in.ts';
-import { runSignInHelper } from './sign-in-helper.ts';
-
-void runSignInHelper(performSignIn);
+void import('./user-sign-in.ts').then(({ performSignIn, runSignInHelper }) =>
+  runSignInHelper(performSignIn),
+);

@@ -3,7 +3,10 @@ import {
   allowInsecureRequests,
   authorizationCodeGrantRequest,
   customFetch,
+  type DeviceAuthorizationResponse,
+  deviceAuthorizationRequest,
   genericTokenEndpointRequest,
+  processDeviceAuthorizationResponse,
   processGenericTokenEndpointResponse,
   ResponseBodyError,
   revocationRequest,
@@ -88,6 +91,26 @@ export class TokenEndpoint {
     );
   }
 
+  /** Begins a sign-in on another device (RFC 8628 §3.1). Rejects with SignInError. */
+  async authorizeDevice(
+    endpoint: string,
+    parameters: Readonly<Record<string, string>>,
+  ): Promise<DeviceAuthorizationResponse> {
+    const server = { ...this.#server, device_authorization_endpoint: endpoint };
+    try {
+      const response = await deviceAuthorizationRequest(
+        server,
+        this.#client,
+        this.#authentication(),
+        parameters,
+        this.#requestOptions('other'),
+      );
+      return await processDeviceAuthorizationResponse(server, this.#client, response);
+    } catch (error) {
+      throw signInErrorFrom(error, new URL(server.issuer).host);
+    }
+  }
+
   /** Whether the server says that it has revoked the token. Never rejects. */
   async revoke(token: string, hint: 'refresh_token' | 'access_token'): Promise<boolean> {
     try {
@@ -97,7 +120,7 @@ export class TokenEndpoint {
         this.#authentication(),
         token,
         {
-          ...this.#requestOptions('revocation_endpoint'),
+          ...this.#requestOptions('other'),
           additionalParameters: { token_type_hint: hint },
         },
       );
@@ -152,12 +175,13 @@ export class TokenEndpoint {
     return clientAuthentication(registration, clientKey);
   }
 
-  #requestOptions(endpoint: 'token_endpoint' | 'revocation_endpoint') {
+  /** Only requests for tokens prove that the key is there (RFC 9449 §5). */
+  #requestOptions(endpoint: 'token_endpoint' | 'other') {
     const { dpop, http, server } = this.#options;
-    const url = endpoint === 'token_endpoint' ? server.tokenEndpoint : server.revocationEndpoint;
-    const isToken = endpoint === 'token_endpoint';
     const headers: Record<string, string> =
-      dpop === undefined || !isToken ? {} : { dpop: dpop.proof('POST', url as string) };
+      dpop === undefined || endpoint === 'other'
+        ? {}
+        : { dpop: dpop.proof('POST', server.tokenEndpoint) };
     const send = async (
       target: string,
       init: { body: URLSearchParams; headers: Record<string, string> },
