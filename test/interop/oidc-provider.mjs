@@ -63,6 +63,7 @@ provider.on('grant.error', ({ oidc }, error) => {
     detail: error.error_detail,
   });
 });
+provider.on('access_token.destroyed', () => report({ event: 'access token revoked' }));
 provider.on('grant.revoked', () => report({ event: 'revoked' }));
 provider.on('authorization.error', (_context, error) => {
   report({ event: 'error', error: error.error, detail: error.error_description });

@@ -1,11 +1,14 @@
+import { spawn } from 'node:child_process';
 import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { program } from '../e2e/running-proxy.ts';
 import { type SecretWatch, watchSecrets } from '../e2e/secret-watch.ts';
 import { startBrowser } from '../e2e/test-browser.ts';
-import type { UserAgent } from '../e2e/user-agent.ts';
+import { UserAgent } from '../e2e/user-agent.ts';
 import { missing } from './installed-peers.ts';
 import { type OidcProviderSettings, startOidcProvider } from './oidc-provider.ts';
 import { startProtectedServer } from './protected-server.ts';
@@ -166,4 +169,51 @@ describe.skipIf(missing('oidcProvider', 'recentNode'))('oidc-provider', () => {
     rig.watch.add(...String(key).split('\n').slice(1, -2));
     remember(rig);
   });
+
+  it('login --device signs in by a code, and logout revokes the tokens', async () => {
+    const rig = await setUp();
+    const child = spawn(process.execPath, [program, 'login', rig.mcp.url, '--device'], {
+      env: { PATH: process.env.PATH, ...rig.watch.env, ...rig.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    const exited = once(child, 'close');
+    let said = '';
+    let result = '';
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      result += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      said += text;
+    });
+    while (!/Enter this code.*\n.*\n/.test(said)) await once(child.stderr, 'data');
+    const [, page = '', code = ''] = /(http:\S+)\n.*\n +(\S+)\n/.exec(said) ?? [];
+    await agreeToDevice(page, code);
+    expect(await exited, said).toEqual([0, null]);
+    expect(result).toContain('Signed in');
+    rig.watch.wrote(said + result);
+    const proxy = rig.proxy('--sign-in', 'error');
+    await proxy.initialize();
+    expect(await call(proxy, 'read')).toContain('read by');
+    expect(rig.browser.opened).toEqual([]);
+
+    const logout = await rig.watch.run(['logout', rig.mcp.url], '', rig.env);
+    expect(logout.stdout.replace(/\s+/g, ' ')).toContain('the authorization server was told');
+    expect(rig.provider.count('revoked')).toBe(1);
+    // Also for a proxy that has the token in memory.
+    expect(await call(proxy, 'read')).toContain('sign_in_required');
+    remember(rig);
+  }, 30_000);
 });
+
+/** The user at oidc-provider's pages for a code. */
+async function agreeToDevice(page: string, code: string): Promise<void> {
+  const agent = new UserAgent();
+  const entered = await agent.submit(await agent.open(page), { fields: { user_code: code } });
+  let next = await agent.submit(entered);
+  if (next.html.includes('name="login"')) {
+    next = await agent.submit(next, { fields: { login: 'ada', password: 'any' } });
+  }
+  if (next.html.includes('value="consent"')) next = await agent.submit(next);
+  expect(next.html).toContain('Sign-in Success');
+}
