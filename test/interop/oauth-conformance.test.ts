@@ -86,6 +86,9 @@ const suites = [
 
 const browser = fileURLToPath(new URL('fake-browser.mjs', import.meta.url));
 
+/** Five run at a time, and each starts four processes. */
+const LIMIT = { timeout: 90_000 };
+
 // Not describe.skip: its `for` runs what it should skip (Vitest 4.1).
 const scenarioTest = missing('conformance', 'recentNode', 'modernClient')
   ? test.skip
@@ -94,26 +97,30 @@ const scenarioTest = missing('conformance', 'recentNode', 'modernClient')
 describe.for(suites)(
   'the conformance suite at $specVersion passes the authorization of a $era client',
   ({ specVersion, era, scenarios, flags = [] }) => {
-    scenarioTest.for(Object.entries(scenarios))('in auth/%s', async ([name, judgedBy], context) => {
-      const home = mkdtempSync(join(tmpdir(), 'mcp-latchkey-conformance-home-'));
-      context.onTestFinished(() => rmSync(home, { recursive: true, force: true }));
-      const { exitCode, checks, output } = await runConformanceScenario(
-        context,
-        `auth/${name}`,
-        specVersion,
-        'oauth-conformance-client.mjs',
-        {
-          ...{ CLIENT_ERA: era, MODERN_CLIENT: pathToFileURL(pathOf('modernClient')).href },
-          ...{ HOME: home, XDG_DATA_HOME: home, SCRATCH: home, BROWSER: browser },
-          MCP_LATCHKEY_STORE_KEY: Buffer.alloc(32, name).toString('base64'),
-        },
-        flags,
-      );
-      const failed = checks.filter(({ status }) => status === 'FAILURE' || status === 'WARNING');
-      expect(failed, output).toEqual([]);
-      const passed = checks.filter(({ status }) => status === 'SUCCESS').map(({ id }) => id);
-      expect(passed).toEqual(expect.arrayContaining([...judgedBy]));
-      expect(exitCode, output).toBe(0);
-    });
+    scenarioTest.for(Object.entries(scenarios))(
+      'in auth/%s',
+      LIMIT,
+      async ([name, judgedBy], context) => {
+        const home = mkdtempSync(join(tmpdir(), 'mcp-latchkey-conformance-home-'));
+        context.onTestFinished(() => rmSync(home, { recursive: true, force: true }));
+        const { exitCode, checks, output } = await runConformanceScenario(
+          context,
+          `auth/${name}`,
+          specVersion,
+          'oauth-conformance-client.mjs',
+          {
+            ...{ CLIENT_ERA: era, MODERN_CLIENT: pathToFileURL(pathOf('modernClient')).href },
+            ...{ HOME: home, XDG_DATA_HOME: home, SCRATCH: home, BROWSER: browser },
+            MCP_LATCHKEY_STORE_KEY: Buffer.alloc(32, name).toString('base64'),
+          },
+          flags,
+        );
+        const failed = checks.filter(({ status }) => status === 'FAILURE' || status === 'WARNING');
+        expect(failed, output).toEqual([]);
+        const passed = checks.filter(({ status }) => status === 'SUCCESS').map(({ id }) => id);
+        expect(passed).toEqual(expect.arrayContaining([...judgedBy]));
+        expect(exitCode, output).toBe(0);
+      },
+    );
   },
 );
