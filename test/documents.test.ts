@@ -75,7 +75,7 @@ describe.each(documents)('%s', (document) => {
   it('has variables of the program only', () => {
     const options = Object.keys(PROXY_OPTIONS).map((name) => name.toUpperCase().replace(/-/g, '_'));
     for (const name of all(/\bMCP_LATCHKEY_([A-Z_]+)/g, text)) {
-      expect(['API_KEY', ...options]).toContain(name);
+      expect(['API_KEY', 'STORE_KEY', ...options]).toContain(name);
     }
   });
 
@@ -126,10 +126,15 @@ it('docs/reference.md has every variable that the program reads, and no other', 
   const named = all(/`([A-Z_]+)`/g, rows);
   const source = filesIn('src', '.ts').map(read).join('\n');
   const inSource = all(/\benv\.(?!MCP_LATCHKEY_)([A-Z][A-Z_]+)/g, source);
-  // node:util reads the first two for colors, the names of the next three are put together, and the
-  // last is the default of an option.
+  // node:util reads the first two for colors, the names of the next three are put together, and of
+  // the last two one is the default of an option, the other has no option.
   const indirect = ['NO_COLOR', 'FORCE_COLOR', 'HTTPS_PROXY', 'HTTP_PROXY', 'ALL_PROXY'];
-  const names = new Set([...inSource, ...indirect, 'MCP_LATCHKEY_API_KEY']);
+  const names = new Set([
+    ...inSource,
+    ...indirect,
+    'MCP_LATCHKEY_API_KEY',
+    'MCP_LATCHKEY_STORE_KEY',
+  ]);
   expect(named.sort()).toEqual([...names].sort());
 });
 

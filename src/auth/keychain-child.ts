@@ -11,7 +11,9 @@ const require = createRequire(import.meta.url);
 const SERVICE = 'mcp-latchkey';
 
 export type KeychainRequest =
-  | { readonly operation: 'get'; readonly account: string; readonly near: string }
+  | { readonly operation: 'get'; readonly account: string; readonly near?: string }
+  /** Stores the key unless there is one: the one that is there. */
+  | { readonly operation: 'keep'; readonly account: string; readonly key: string }
   | { readonly operation: 'set'; readonly account: string; readonly key: string }
   | { readonly operation: 'delete'; readonly account: string }
   | { readonly operation: 'list' };
@@ -51,20 +53,13 @@ async function answer(request: KeychainRequest): Promise<KeychainReply> {
 
 async function run(request: KeychainRequest, keytar: typeof import('keytar')): Promise<unknown> {
   switch (request.operation) {
-    case 'get': {
-      const key = await keytar.getPassword(SERVICE, request.account);
-      if (key !== null) return { key, isNear: false } satisfies KeyOrNear;
-      if (process.platform !== 'linux') {
-        const near = await keytar.getPassword(SERVICE, request.near);
-        return { key, isNear: near !== null } satisfies KeyOrNear;
-      }
-      // libsecret finds nothing as well when the entry's keyring is locked and stays so. Then
-      // keytar's findCredentials crashes (7.10.6, strdup of a null secret): the parent can tell.
-      const entries = await keytar.findCredentials(SERVICE);
-      const find = (own: string) =>
-        entries.find(({ account }) => account === own)?.password ?? null;
-      const found = { key: find(request.account), isNear: find(request.near) !== null };
-      return found satisfies KeyOrNear;
+    case 'get':
+      return find(request.account, request.near, keytar);
+    case 'keep': {
+      const { key } = await find(request.account, undefined, keytar);
+      if (key !== null) return key;
+      await keytar.setPassword(SERVICE, request.account, request.key);
+      return keytar.getPassword(SERVICE, request.account);
     }
     case 'set':
       return keytar.setPassword(SERVICE, request.account, request.key);
@@ -73,6 +68,27 @@ async function run(request: KeychainRequest, keytar: typeof import('keytar')): P
     case 'list':
       return keytar.findCredentials(SERVICE);
   }
+}
+
+async function find(
+  account: string,
+  near: string | undefined,
+  keytar: typeof import('keytar'),
+): Promise<KeyOrNear> {
+  const key = await keytar.getPassword(SERVICE, account);
+  if (key !== null) return { key, isNear: false };
+  if (process.platform !== 'linux') {
+    return {
+      key,
+      isNear: near !== undefined && (await keytar.getPassword(SERVICE, near)) !== null,
+    };
+  }
+  // libsecret finds nothing as well when the entry's keyring is locked and stays so. Then
+  // keytar's findCredentials crashes (7.10.6, strdup of a null secret): the parent can tell.
+  const entries = await keytar.findCredentials(SERVICE);
+  const passwordOf = (own: string | undefined) =>
+    entries.find((entry) => entry.account === own)?.password ?? null;
+  return { key: passwordOf(account), isNear: passwordOf(near) !== null };
 }
 
 /** The loader's own words, such as a library that is missing: keytar swallows them. */

@@ -28,8 +28,11 @@ const READ_LIMIT_MS = 10_000;
 /** How long the keychain is waited for at all: a user may have to type its password. */
 const PROMPT_LIMIT_MS = 60_000;
 
-/** A read on its way. It goes on when a request gives it up: a user may be answering its prompt. */
-let reading: { account: string; startedAt: number; reply: Promise<Reply> } | undefined;
+/** The item with the key that the stored sign-ins are encrypted with. */
+const STORE_KEY = 'token-store-key';
+
+/** Reads on their way. They go on when a request gives up: a user may be answering a prompt. */
+const reading = new Map<string, { startedAt: number; reply: Promise<Reply> }>();
 
 /** `nearMiss`: the URL, with or without a slash at its end, that there is a key for instead. */
 interface KeyFound {
@@ -47,26 +50,53 @@ export async function readKeyOnce(
   account: string,
   promptLimitMs = PROMPT_LIMIT_MS,
 ): Promise<KeychainAnswer<KeyFound>> {
-  if (!mayHaveSessionBus(childEnvironment())) {
-    return answerOf({ kind: 'failed', message: 'no session bus' }, READ_LIMIT_MS);
-  }
-  const entry = entryName(url, account);
-  if (reading?.account !== entry) {
-    const { reply, stop } = ask(getRequest(url, account));
-    const own = { account: entry, startedAt: performance.now(), reply };
-    reading = own;
-    const timer = setTimeout(stop, promptLimitMs).unref();
-    void reply.then(() => {
-      clearTimeout(timer);
-      if (reading === own) reading = undefined;
-    });
-  }
-  const { startedAt, reply } = reading as NonNullable<typeof reading>;
-  const left = startedAt + READ_LIMIT_MS - performance.now();
-  const answer = answerOf<KeyOrNear>(await within(left, reply), READ_LIMIT_MS);
+  const answer = await readOnce(getRequest(url, account), promptLimitMs);
   if ('error' in answer) return answer;
   const { key, isNear } = answer.value;
   return { value: key === null && isNear ? { key, nearMiss: gatewayName(nearUrl(url)) } : { key } };
+}
+
+/**
+ * The key that the stored sign-ins are encrypted with, as it was stored; null when there is none.
+ * Waits as `readKeyOnce` does. Never rejects.
+ */
+export async function readStoreKey(): Promise<KeychainAnswer<string | null>> {
+  const request = { operation: 'get', account: STORE_KEY } as const;
+  const answer = await readOnce(request, PROMPT_LIMIT_MS, STORE_ALTERNATIVES);
+  return 'error' in answer ? answer : { value: answer.value.key };
+}
+
+/**
+ * Stores `key` for the sign-ins, unless there is one: the one that is there now. Two processes must
+ * not do so at once. Waits up to a minute. Never rejects.
+ */
+export function keepStoreKey(key: string): Promise<KeychainAnswer<string | null>> {
+  return command({ operation: 'keep', account: STORE_KEY, key }, STORE_ALTERNATIVES);
+}
+
+async function readOnce(
+  request: Extract<KeychainRequest, { operation: 'get' }>,
+  promptLimitMs: number,
+  alternatives = ALTERNATIVES,
+): Promise<KeychainAnswer<KeyOrNear>> {
+  if (!mayHaveSessionBus(childEnvironment())) {
+    return answerOf({ kind: 'failed', message: 'no session bus' }, READ_LIMIT_MS, alternatives);
+  }
+  const { account } = request;
+  let own = reading.get(account);
+  if (own === undefined) {
+    const { reply, stop } = ask(request);
+    own = { startedAt: performance.now(), reply };
+    reading.set(account, own);
+    const timer = setTimeout(stop, promptLimitMs).unref();
+    void reply.then(() => {
+      clearTimeout(timer);
+      reading.delete(account);
+    });
+  }
+  const { startedAt, reply } = own;
+  const left = startedAt + READ_LIMIT_MS - performance.now();
+  return answerOf(await within(left, reply), READ_LIMIT_MS, alternatives);
 }
 
 /** As `readKeyOnce`, for a command: waits up to a minute, for a prompt that the user sees. */
@@ -93,7 +123,8 @@ export function removeEntry({ name }: KeychainEntry): Promise<KeychainAnswer<boo
 export async function listKeys(): Promise<KeychainAnswer<KeychainEntry[]>> {
   const answer = await command<{ account: string; password: string }[]>({ operation: 'list' });
   if ('error' in answer) return answer;
-  const value = answer.value.map(({ account: name, password: key }) => {
+  const keys = answer.value.filter(({ account }) => account !== STORE_KEY);
+  const value = keys.map(({ account: name, password: key }) => {
     const [gateway = '', ...account] = name.split('#');
     return { name, gateway, account: account.join('#'), key };
   });
@@ -116,15 +147,19 @@ function nearUrl(url: URL): URL {
   return near;
 }
 
-const getRequest = (url: URL, account: string): KeychainRequest => ({
-  operation: 'get',
+const getRequest = (url: URL, account: string) => ({
+  operation: 'get' as const,
   account: entryName(url, account),
   near: entryName(nearUrl(url), account),
 });
 
-async function command<Value>(request: KeychainRequest): Promise<KeychainAnswer<Value>> {
+async function command<Value>(
+  request: KeychainRequest,
+  alternatives = ALTERNATIVES,
+): Promise<KeychainAnswer<Value>> {
   const { reply, stop } = ask(request);
-  const answer = answerOf<Value>(await within(PROMPT_LIMIT_MS, reply), PROMPT_LIMIT_MS);
+  const answered = await within(PROMPT_LIMIT_MS, reply);
+  const answer = answerOf<Value>(answered, PROMPT_LIMIT_MS, alternatives);
   stop();
   return answer;
 }
@@ -162,12 +197,27 @@ function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => voi
   return { reply, stop };
 }
 
+/**
+ * What the system's keychain and its prompt are found by. Any other variable may contain a key, a
+ * client's secret or a passphrase, since options name variables for these.
+ */
+const SYSTEM_VARIABLES = new RegExp(
+  `^(?:${[
+    'HOME|USER|LOGNAME|PATH|LANG(?:UAGE)?|LC_\\w+|TMPDIR|TMP|TEMP|NODE_OPTIONS',
+    'DISPLAY|WAYLAND_DISPLAY|XAUTHORITY|DESKTOP_SESSION|(?:DBUS|XDG|GNOME|KDE|GIO|LD|NIX|DYLD)_\\w+',
+    'USERPROFILE|USERNAME|USERDOMAIN|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT|SYSTEMDRIVE|WINDIR',
+    '__CF_USER_TEXT_ENCODING',
+  ].join('|')})$`,
+  'i',
+);
+
 function childEnvironment(): NodeJS.ProcessEnv {
+  const isSystems = ([name]: [string, unknown]) => SYSTEM_VARIABLES.test(name);
   return {
     // The MCP SDK hands HOME, PATH and little else on to a server, so that D-Bus would not be found
     // in the place where systemd has it.
     ...(process.platform === 'linux' && { XDG_RUNTIME_DIR: `/run/user/${process.getuid?.()}` }),
-    ...process.env,
+    ...Object.fromEntries(Object.entries(process.env).filter(isSystems)),
     // It gains nothing from one, and is given every key: it must not run what a shared one contains.
     NODE_DISABLE_COMPILE_CACHE: '1',
     // What the system says is told apart by its words.
@@ -196,13 +246,19 @@ function within<Value>(limitMs: number, promise: Promise<Value>): Promise<Value 
   });
 }
 
-function answerOf<Value>(reply: Reply | undefined, limitMs: number): KeychainAnswer<Value> {
+function answerOf<Value>(
+  reply: Reply | undefined,
+  limitMs: number,
+  alternatives: string,
+): KeychainAnswer<Value> {
   if (reply?.kind === 'done') return { value: reply.value as Value };
   const { isAbsent, what } = diagnosis(reply, limitMs);
-  return { error: { isAbsent, words: `${what}; ${ALTERNATIVES}` } };
+  return { error: { isAbsent, words: `${what}; ${alternatives}` } };
 }
 
 const ALTERNATIVES = 'without it, give the key by --key-command, --key-file or --key-env';
+
+const STORE_ALTERNATIVES = 'without it, set a key with --store-key-command or --store-key-file';
 
 const absent = (what: string) => ({ isAbsent: true, what });
 const failed = (what: string) => ({ isAbsent: false, what });
@@ -237,7 +293,7 @@ function diagnosis(reply: Exclude<Reply, { kind: 'done' }> | undefined, limitMs:
     );
   }
   if (/locked|User interaction is not allowed|dismissed/i.test(said)) return failed(LOCKED);
-  if (/autolaunch|could not connect|session bus|DBUS_SESSION_BUS_ADDRESS/i.test(said)) {
+  if (/autolaunch|dbus-launch|could not connect|session bus|DBUS_SESSION_BUS_ADDRESS/i.test(said)) {
     return absent('the keychain cannot be reached, because there is no D-Bus session');
   }
   return failed(`the keychain failed (${said})`);

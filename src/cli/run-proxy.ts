@@ -1,6 +1,6 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
-import { CachedKeyProvider } from '../auth/key-ring.ts';
+import { Credentials } from '../auth/credentials.ts';
 import { CachingGateway } from '../bridge/gateway-cache/caching-gateway.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
@@ -44,8 +44,8 @@ export function runProxy(settings: ProxySettings): void {
   });
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
-  const keys = new CachedKeyProvider(settings, process.env, log, secrets);
-  const gateway = new CachingGateway(openGateway(settings, keys, log, secrets), {
+  const credentials = new Credentials(settings, process.env, log, secrets);
+  const gateway = new CachingGateway(openGateway(settings, credentials, log, secrets), {
     settings,
     folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
     secrets,

@@ -55,7 +55,7 @@ export function fromEnvironment(
 ): string | string[] | undefined {
   const value = env[`MCP_LATCHKEY_${name.toUpperCase().replaceAll('-', '_')}`];
   if (value === undefined || value === '') return undefined;
-  if (name === 'header') return value.split('\n').filter((line) => line.trim() !== '');
+  if ('array' in PROXY_OPTIONS[name]) return value.split('\n').filter((line) => line.trim() !== '');
   if (PROXY_OPTIONS[name].type === 'boolean')
     return /^(?:1|true|yes|on)$/i.test(value) ? 'true' : 'false';
   return value;

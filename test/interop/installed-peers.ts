@@ -37,7 +37,12 @@ export const peers = {
     name: '@modelcontextprotocol/server',
     path: installed('@modelcontextprotocol/server/dist/index.mjs'),
   },
-  /** The Inspector needs Node >= 22.19 and the conformance suite >= 22. */
+  /** An OAuth and OpenID Connect server. */
+  oidcProvider: {
+    name: 'oidc-provider',
+    path: installed('oidc-provider/lib/index.js'),
+  },
+  /** The Inspector needs Node >= 22.19 and the conformance suite and oidc-provider >= 22. */
   recentNode: { name: 'Node 22.19 or newer', path: findRecentNode() },
 };
 
