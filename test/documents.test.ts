@@ -111,7 +111,9 @@ it('every page can be reached from docs/README.md, and README.md leads there', (
 it('every entry to paste has exactly this version, so that a newer release does not break it', () => {
   const { version } = JSON.parse(read('package.json'));
   const pasted = documents.flatMap((document) =>
-    all(/-y"?,? "?(mcp-latchkey[^"\s]*)/g, read(document)).map((own) => `${document}: ${own}`),
+    all(/-y"?,? "?--prefer-offline"?,? "?(mcp-latchkey[^"\s]*)/g, read(document)).map(
+      (own) => `${document}: ${own}`,
+    ),
   );
   expect(pasted.length).toBeGreaterThan(8);
   for (const own of pasted) expect(own).toMatch(new RegExp(`: mcp-latchkey@${version}$`));

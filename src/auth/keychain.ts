@@ -133,7 +133,10 @@ function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => voi
   };
   const reply = new Promise<Reply>((resolve) => {
     const program = fileURLToPath(new URL('./keychain-child.js', import.meta.url));
-    child = spawn(process.execPath, [program], {
+    const source = globalThis.mcpLatchkeyLateFiles?.source('./keychain-child.js');
+    // Under `-e`, the file that a program is in has to be given.
+    const kept = source && ['-e', `__filename = ${JSON.stringify(program)};\n${source}`];
+    child = spawn(process.execPath, kept || [program], {
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
       env: childEnvironment(),
       windowsHide: true,

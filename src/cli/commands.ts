@@ -10,6 +10,7 @@ import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
+import { updateCommand } from './commands/update.ts';
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
@@ -26,9 +27,11 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(explainCommand)
     .command(installCommand)
     .command(uninstallCommand)
+    .command(updateCommand)
     .version(__VERSION__)
     .help()
     .alias('help', 'h')
+    .middleware(lastOfRepeated, true)
     .strict()
     .demandCommand(1)
     .wrap(columns(100))
@@ -39,6 +42,15 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
       process.exit(2);
     });
   await parser.parseAsync();
+}
+
+/** yargs makes an array of an option that is given twice: the last one counts, but for headers. */
+function lastOfRepeated(argv: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(argv)) {
+    if (Array.isArray(value) && !['_', '--', 'header', 'H'].includes(name)) {
+      argv[name] = value.at(-1);
+    }
+  }
 }
 
 /** The commands that want a word after their name. */

@@ -12,6 +12,7 @@ const COMMANDS = new Set([
   'sandbox',
   'status',
   'uninstall',
+  'update',
 ]);
 
 function main(argv: readonly string[]): void {

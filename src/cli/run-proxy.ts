@@ -10,6 +10,9 @@ import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
 import { ownCacheFolder } from './compile-cache.ts';
 
+/** After the start, which the reading of more files must not slow down. */
+const LATE_FILES_DELAY_MS = 100;
+
 /**
  * Runs the proxy between stdin and stdout until the client closes stdin or a signal comes, and then
  * exits with 0; with 1 when stdout cannot be written; at once, with 128 + N, by a second signal N.
@@ -72,6 +75,14 @@ export function runProxy(settings: ProxySettings): void {
   }
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
   for (const line of new Set(settings.warnings)) log.warn(line);
+  setTimeout(() => {
+    void import('./late-files.ts')
+      .then(({ keepLateFiles }) => keepLateFiles())
+      .then(
+        () => log.debug('the files for later are in memory'),
+        ({ code }: NodeJS.ErrnoException) => log.debug(`the files for later are left (${code})`),
+      );
+  }, LATE_FILES_DELAY_MS).unref();
   void proxy.run().finally(() => exit(exitCode));
 }
 

@@ -82,7 +82,10 @@ export async function entryFor(
   document: unknown,
 ): Promise<Entry> {
   const { id, format } = client;
-  const folder = await mkdtemp(join(tmpdir(), 'mcp-latchkey-'));
+  const folder = await mkdtemp(join(tmpdir(), 'mcp-latchkey-')).catch(() =>
+    // TMPDIR may name a folder that is not there.
+    mkdtemp(join(homedir(), '.mcp-latchkey-')),
+  );
   const known = agents[id];
   try {
     // Another user must not be able to change what the client will start.

@@ -149,7 +149,8 @@ function refusal({ message, data }: NonNullable<Reply['error']>): EntryTrial {
 }
 
 function notStarted(command: string, message: string): EntryTrial {
-  const advice = command === 'npx' ? '. Is Node.js on the PATH? --pin needs no npx' : '';
+  const advice =
+    command === 'npx' ? '. Is Node.js on the PATH? Without --npx, the entry needs no PATH' : '';
   return { outcome: 'failed', message: `it cannot be started: ${message}${advice}` };
 }
 

@@ -109,6 +109,7 @@ theme = "dark"
 
 const npxArgs = (...more: string[]) => [
   '-y',
+  '--prefer-offline',
   `mcp-latchkey@${ownVersion()}`,
   URL_OF_GATEWAY,
   ...more,
@@ -138,7 +139,7 @@ describe.each(clients)('the config of %s', (client, servers) => {
   };
   const existing = servers === undefined ? tomlConfig : jsonConfig(servers);
   const install = (home: string, ...options: string[]) =>
-    run(home, 'install', client, URL_OF_GATEWAY, '--no-verify', ...options);
+    run(home, 'install', client, URL_OF_GATEWAY, '--npx', '--no-verify', ...options);
 
   it('is made where there is none, and stays as it is the second time', async () => {
     const home = makeHome();
@@ -275,7 +276,8 @@ it('keeps what the user has added to the entry, and says when that is a key', as
 }
 `;
   writeFileSync(file, pasted);
-  const { code, stdout } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  const install = ['install', 'cursor', URL_OF_GATEWAY, '--npx', '--no-verify'];
+  const { code, stdout } = await run(home, ...install);
   expect(code).toBe(0);
   expect(stdout).not.toContain('hunter2');
   expect(stdout).toContain('! The entry mine has MCP_LATCHKEY_API_KEY in plain text');
@@ -289,7 +291,7 @@ it('does not write over another server, nor take it out, but with --force', asyn
   const file = await configOf(home, 'cursor');
   const before = '{\n  "mcpServers": {\n    "acme": { "url": "https://other.example" }\n  }\n}\n';
   writeFileSync(file, before);
-  const install = ['install', 'cursor', URL_OF_GATEWAY, '--no-verify'];
+  const install = ['install', 'cursor', URL_OF_GATEWAY, '--npx', '--no-verify'];
   for (const command of [install, ['uninstall', 'cursor', 'acme']]) {
     const { code, stderr } = await run(home, ...command);
     expect(code).toBe(1);
@@ -337,8 +339,8 @@ it('writes the paths of the proxy’s options so that they hold in any folder', 
     name,
     resolve(home, value.replace('~/', '')),
   ]);
-  expect(args.slice(3)).toEqual(expect.arrayContaining(written));
-  expect(args.slice(3)).toHaveLength(written.length);
+  expect(args.slice(4)).toEqual(expect.arrayContaining(written));
+  expect(args.slice(4)).toHaveLength(written.length);
 });
 
 it('shortens a path below the home, and no path beside it', async () => {
@@ -384,14 +386,7 @@ it('warns that Claude Desktop reads no comments', async () => {
 it('shows with --dry-run what it would do, and does not do it', async () => {
   const home = makeHome();
   const file = await configOf(home, 'cursor');
-  const { code, stdout } = await run(
-    home,
-    'install',
-    'cursor',
-    URL_OF_GATEWAY,
-    '--dry-run',
-    '--pin',
-  );
+  const { code, stdout } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--dry-run');
   expect(code).toBe(0);
   expect(stdout).toContain('+     "acme": {');
   expect(stdout).toContain('Nothing was written');
@@ -403,7 +398,7 @@ it('reports as JSON', async () => {
   const home = makeHome();
   const file = await configOf(home, 'cursor');
   writeFileSync(file, '{}');
-  const args = ['cursor', URL_OF_GATEWAY, '--no-verify'];
+  const args = ['cursor', URL_OF_GATEWAY, '--npx', '--no-verify'];
   const report = await runJson(home, 'install', ...args);
   expect(report).toEqual({
     client: 'cursor',
@@ -456,7 +451,16 @@ it('takes options before and behind the client, and passes headers with variable
   const home = makeHome();
   const file = await configOf(home, 'cursor');
   const header = 'Authorization: Bearer ${MY_KEY}';
-  const args = ['-H', "X-Team: a 'b", 'cursor', URL_OF_GATEWAY, '-H', header, '--no-verify'];
+  const args = [
+    '-H',
+    "X-Team: a 'b",
+    'cursor',
+    URL_OF_GATEWAY,
+    '-H',
+    header,
+    '--npx',
+    '--no-verify',
+  ];
   const { code, stdout } = await run(home, 'install', ...args);
   expect(code).toBe(0);
   expect(stdout).toContain(`login ${URL_OF_GATEWAY} --header 'X-Team: a '\\''b' --header`);
@@ -472,7 +476,7 @@ it('writes a header so that a client which expands ${VAR} puts no key on a comma
   const file = await configOf(home, 'claude-code');
   const headers = ['Authorization: Bearer ${MY_KEY}', 'X-Team: ${TEAM}'];
   const options = headers.flatMap((header) => ['--header', header]);
-  await run(home, 'install', 'claude-code', sandbox.url, '--pin', '--no-verify', ...options);
+  await run(home, 'install', 'claude-code', sandbox.url, '--no-verify', ...options);
   const [entry] = Object.values<WrittenEntry>(JSON.parse(read(file)).mcpServers);
   const env = { MY_KEY: sandbox.keys.good, TEAM: 'blue' };
   const expanded = entry?.args.map((word) =>
@@ -485,6 +489,29 @@ it('writes a header so that a client which expands ${VAR} puts no key on a comma
   expect(expanded?.join(' ')).not.toContain(sandbox.keys.good);
   await completeSession(home, { ...entry, args: expanded, env } as WrittenEntry);
   expect(sandbox.requests.at(-1)?.headers['x-team']).toBe('blue');
+});
+
+it('takes the last of an option that is given twice, and does without a folder for temporary files', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const twice = [
+    '--name',
+    'one',
+    '--name',
+    'two',
+    '--npx',
+    '--npx',
+    '--timeout',
+    '5',
+    '--timeout=6',
+  ];
+  const args = ['install', 'cursor', URL_OF_GATEWAY, '--no-verify', ...twice];
+  const env = { HOME: home, TMPDIR: join(home, 'none') };
+  expect(await runToEnd(args, '', env)).toMatchObject({ code: 0, stderr: '' });
+  expect(JSON.parse(read(file)).mcpServers.two.args).toEqual(npxArgs('--timeout', '6'));
+  const status = await run(home, 'status', URL_OF_GATEWAY, '--account', 'a', '--account', 'b');
+  expect(status.stderr).toBe('');
+  expect(readdirSync(home).filter((name) => name.startsWith('.mcp-latchkey-'))).toEqual([]);
 });
 
 it('prints what to paste, in the format of the client', async () => {
@@ -589,28 +616,37 @@ async function completeSession(home: string, { command, args, env = {} }: Writte
   return tools.length;
 }
 
-it('--pin writes an entry that needs no registry, and a client completes a session with it', async () => {
+it('writes an entry that needs no registry, and a client completes a session with it', async () => {
   const home = makeHome();
   const { url, keyFile } = await gatewayWithKey(home);
   const file = await configOf(home, 'claude-desktop');
-  const args = ['claude-desktop', url, '--pin', '--key-file', keyFile];
+  const args = ['claude-desktop', url, '--key-file', keyFile];
   const { code, stdout, stderr } = await run(home, 'install', ...args);
   expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
   const entry: WrittenEntry = JSON.parse(read(file)).mcpServers['local-gateway'];
-  const { version } = JSON.parse(read(join(root, 'package.json')));
-  const script = join(home, `.local/share/mcp-latchkey/${version}/bin/mcp-latchkey.js`);
+  const copies = join(home, '.local/share/mcp-latchkey/versions');
+  const [id = '', ...others] = readdirSync(copies);
+  expect(others).toEqual([]);
+  expect(id).toMatch(new RegExp(`^${ownVersion()}-[0-9a-f]{12}$`));
+  const script = join(copies, id, 'bin/mcp-latchkey.js');
   expect(entry).toEqual({ command: process.execPath, args: [script, url, '--key-file', keyFile] });
   const tools = await completeSession(home, entry);
   expect(stdout).toMatch(new RegExp(`It works: .* offers ${tools} tools`));
 
-  // A damaged copy is mended; the entry is as it should be.
+  // A damaged copy is replaced; the entry is as it should be.
   writeFileSync(script, 'throw new Error("damaged")');
-  const again = await run(home, 'install', ...args);
+  const again = await run(home, 'install', ...args, '--pin');
   expect(again).toMatchObject({ code: 0 });
   expect(again.stdout).toContain('Nothing to do');
   expect(readFileSync(script).equals(readFileSync(join(root, 'bin/mcp-latchkey.js')))).toBe(true);
-  const removal = await run(home, 'uninstall', 'claude-desktop');
-  expect(removal.stdout.replaceAll('\n', ' ')).toContain('The copy that it started stays');
+  // Another client's entry starts the same copy, until no entry does.
+  const other = await configOf(home, 'cursor');
+  await run(home, 'install', 'cursor', url, '--key-file', keyFile, '--no-verify');
+  expect(JSON.parse(read(other)).mcpServers['local-gateway']).toEqual(entry);
+  expect(await run(home, 'uninstall', 'claude-desktop')).toMatchObject({ code: 0 });
+  expect(readdirSync(copies)).toEqual([id]);
+  expect(await run(home, 'uninstall', 'cursor')).toMatchObject({ code: 0 });
+  expect(readdirSync(copies)).toEqual([]);
 });
 
 it('writes an entry for npx with which a client completes a session, from the packed package', async () => {
@@ -619,7 +655,7 @@ it('writes an entry for npx with which a client completes a session, from the pa
   const registry = await startRegistry(home);
   const env = { ...registry.env, npm_config_cache: join(home, 'npm cache') };
   const file = await configOf(home, 'cursor');
-  const args = ['install', 'cursor', url, '--key-file', keyFile];
+  const args = ['install', 'cursor', url, '--npx', '--key-file', keyFile];
   expect(await run(home, ...args, '--no-verify')).toMatchObject({ code: 0 });
   const config = JSON.parse(read(file));
   const entry: WrittenEntry = config.mcpServers['local-gateway'];
@@ -633,10 +669,12 @@ it('writes an entry for npx with which a client completes a session, from the pa
   expect(stdout).toContain('Nothing to do');
   const tools = await completeSession(home, entry);
   expect(stdout).toMatch(new RegExp(`It works: .* offers ${tools} tools`));
-  // What npm has, it starts without a registry as well, once it has given up trying.
+  // What npm has, it starts without asking the registry.
+  registry.asked.length = 0;
+  expect(await completeSession(home, entry)).toBe(tools);
+  expect(registry.asked).toEqual([]);
   await registry.close();
-  const offline = { ...entry, env: { ...env, npm_config_fetch_retries: '0' } };
-  expect(await completeSession(home, offline)).toBe(tools);
+  expect(await completeSession(home, entry)).toBe(tools);
 }, 60_000);
 
 /**
@@ -653,7 +691,9 @@ async function startRegistry(folder: string) {
   const [{ filename }] = JSON.parse(packed);
   const tarball = readFileSync(join(folder, filename));
   const manifest = JSON.parse(read(join(root, 'package.json')));
-  const server = createServer(({ url: path }, response) => {
+  const asked: string[] = [];
+  const server = createServer(({ url: path = '' }, response) => {
+    asked.push(path);
     const { port } = server.address() as AddressInfo;
     const dist = {
       tarball: `http://127.0.0.1:${port}/${filename}`,
@@ -681,13 +721,13 @@ async function startRegistry(folder: string) {
   onTestFinished(close);
   const { port } = server.address() as AddressInfo;
   const env = { npm_config_registry: `http://127.0.0.1:${port}/`, npm_config_audit: 'false' };
-  return { env, close };
+  return { env, asked, close };
 }
 
 it('says so when npx cannot fetch the package, and does not fail', async () => {
   const home = makeHome();
   const file = await configOf(home, 'cursor');
-  const args = ['install', 'cursor', URL_OF_GATEWAY];
+  const args = ['install', 'cursor', URL_OF_GATEWAY, '--npx'];
   await run(home, ...args, '--no-verify');
   const config = JSON.parse(read(file));
   const server = createServer((_, response) => response.writeHead(404).end('{}'));
@@ -714,11 +754,11 @@ it('prints the login command when the gateway wants a key and there is no termin
   const sandbox = await startSandbox();
   onTestFinished(() => sandbox.close());
   await configOf(home, 'cursor');
-  const { code, stdout } = await run(home, 'install', 'cursor', sandbox.url, '--pin');
+  const { code, stdout } = await run(home, 'install', 'cursor', sandbox.url);
   expect(code).toBe(0);
   expect(stdout).toContain(`  npx mcp-latchkey login ${sandbox.url}\n`);
   expect(stdout).not.toContain('[Y/n]');
-  const report = await runJson(home, 'install', 'cursor', sandbox.url, '--pin');
+  const report = await runJson(home, 'install', 'cursor', sandbox.url);
   expect(report.check).toMatchObject({ outcome: 'refused', reason: 'no_api_key' });
 });
 
@@ -726,7 +766,7 @@ const missing = await missingForSecretService();
 const skipped = missing === undefined ? '' : ` (skipped: ${missing} is not here)`;
 
 describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`, () => {
-  /** `install --pin` on a terminal, for an entry that reaches the keychain. */
+  /** `install` on a terminal, for an entry that reaches the keychain. */
   async function start() {
     const service = await startSecretService();
     onTestFinished(() => service.stop());
@@ -734,7 +774,7 @@ describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`,
     const sandbox = await startSandbox();
     onTestFinished(() => sandbox.close());
     const file = await configOf(home, 'cursor');
-    const install = ['install', 'cursor', sandbox.url, '--pin'];
+    const install = ['install', 'cursor', sandbox.url];
     await runToEnd([...install, '--no-verify'], '', service.env);
     const config = JSON.parse(read(file));
     config.mcpServers['local-gateway'].env = env;
@@ -768,7 +808,7 @@ it('shows the proxy’s own words when it does not work, with exit code 1', asyn
   const home = makeHome();
   const { url, keyFile } = await gatewayWithKey(home, 'revoked');
   const file = await configOf(home, 'cursor');
-  const args = ['install', 'cursor', url, '--pin', '--key-file', keyFile];
+  const args = ['install', 'cursor', url, '--key-file', keyFile];
   const { code, stdout } = await run(home, ...args);
   expect(code).toBe(1);
   expect(stdout.replaceAll('\n', ' ')).toContain('Unauthorized (HTTP 401)');

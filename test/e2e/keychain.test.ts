@@ -133,6 +133,30 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     for (const reply of replies) expect(reply).toHaveProperty('result.tools.length', 2);
   });
 
+  it('is asked by a session whose program was replaced by another version', async () => {
+    const gateway = await startKeyedGateway();
+    const [first, second] = [newKey(), newKey()];
+    gateway.accepted.add(first);
+    await runToEnd(['login', gateway.url], first, service.env);
+    const folder = mkdtempSync(join(tmpdir(), 'latchkey-replaced-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    for (const part of ['bin', 'dist', 'package.json', 'node_modules/keytar']) {
+      cpSync(join(dirname(program), '..', part), join(folder, part), { recursive: true });
+    }
+    const script = join(folder, 'bin', 'mcp-latchkey.js');
+    const proxy = startProxy(gateway.url, { script, env: { ...NO_ENV_KEY, ...service.env } });
+    await proxy.initialize();
+    await proxy.request(0, 'tools/list');
+    await proxy.until(() => proxy.stderr.includes('the files for later are in memory'));
+    for (const file of readdirSync(join(folder, 'dist'))) {
+      writeFileSync(join(folder, 'dist', file), 'throw new Error("another version")');
+    }
+    gateway.accepted.delete(first);
+    gateway.accepted.add(second);
+    await runToEnd(['login', gateway.url], second, service.env);
+    expect(await proxy.request(1, 'tools/list')).toHaveProperty('result');
+  });
+
   it('finds a key that was stored after a request went out without one', async () => {
     const gateway = await startKeyedGateway();
     const key = newKey();

@@ -86,12 +86,17 @@ it('prints a config entry with which a client gets a whole session', async () =>
   const { version } = createRequire(import.meta.url)('../../package.json');
   const snippet = /^\{[\s\S]*?^\}/m.exec(introduction)?.[0] ?? '';
   const { command, args, env: entryEnv } = JSON.parse(snippet).mcpServers.sandbox;
-  expect([command, ...args.slice(0, 2)]).toEqual(['npx', '-y', `mcp-latchkey@${version}`]);
+  expect([command, ...args.slice(0, 3)]).toEqual([
+    'npx',
+    '-y',
+    '--prefer-offline',
+    `mcp-latchkey@${version}`,
+  ]);
   const client = new Client({ name: 'test', version: '1' });
   await client.connect(
     new StdioClientTransport({
       command: process.execPath,
-      args: [launcher, ...args.slice(2)],
+      args: [launcher, ...args.slice(3)],
       env: entryEnv,
       stderr: 'ignore',
     }),

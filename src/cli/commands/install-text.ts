@@ -78,7 +78,7 @@ export function sayCheck(out: Printer, check: EntryTrial, client: string): void 
         : `${tools} tools`;
     out.marked('ok', `It works: ${server || 'the gateway'} offers ${count}.`);
   } else if (check.outcome === 'not-fetched') {
-    const why = `It could not be tried: ${check.message}. Until it can be fetched, ${client} cannot start it either; --pin needs no registry.`;
+    const why = `It could not be tried: ${check.message}. Until it can be fetched, ${client} cannot start it either. Install without --npx, which needs no registry.`;
     out.note(why);
   } else {
     const isKeyMissing = check.outcome === 'refused' && check.reason === 'no_api_key';

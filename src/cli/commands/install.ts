@@ -29,7 +29,7 @@ interface InstallArguments {
   client: string | undefined;
   url: string | undefined;
   name: string | undefined;
-  pin: boolean | undefined;
+  npx: boolean | undefined;
   print: boolean | undefined;
   list: boolean | undefined;
   verify: boolean | undefined;
@@ -56,10 +56,9 @@ export const installCommand: CommandModule<object, InstallArguments> = {
       .positional('url', { type: 'string', describe: 'URL of the MCP endpoint' })
       .options({
         name: { type: 'string', requiresArg: true, describe: 'Name of the entry' },
-        pin: {
-          type: 'boolean',
-          describe: 'Start a local copy of this version, without npm',
-        },
+        npx: { type: 'boolean', describe: 'Start it with npx, not from a local copy' },
+        // The default by now.
+        pin: { type: 'boolean', hidden: true },
         print: { type: 'boolean', describe: 'Print the config entry and exit' },
         list: { type: 'boolean', describe: 'List supported clients' },
         verify: {
@@ -124,28 +123,33 @@ async function reportingErrors(json: boolean | undefined, run: () => Promise<voi
 
 async function install(args: InstallArguments): Promise<void> {
   const installing = await import('../../install/install.ts');
-  const { client: clientName, pin = false, json = false, force = false } = args;
+  const { client: clientName, json = false, force = false } = args;
   const isDryRun = args['dry-run'] === true;
   if (args.list) return list(json);
   if (clientName === undefined || args.url === undefined) {
     throw new UsageError('install wants a client and a URL, such as: install cursor kindo');
   }
   const { url, words, login } = await proxyLine(args.url, args as unknown as Given);
-  const launch = installing.launchFor(words, { version: __VERSION__, pin });
+  const byNpx = installing.npxLaunch(__VERSION__, words, process.platform);
   if (args.print) {
-    if (pin && !isDryRun) await installing.pinPackage(packageRoot, __VERSION__);
     const name = args.name ?? installing.nameForGateway(url);
-    out.write(await installing.snippetFor(clientName, name, launch));
+    out.write(await installing.snippetFor(clientName, name, byNpx));
     return;
   }
   const client = installing.clientOf(clientName);
-  const plan = await installing.planInstall(client, url, args.name, launch, { force });
+  const direct = args.npx ? undefined : await installing.directStart(packageRoot, words);
+  const launch = direct?.launch ?? byNpx;
+  const planned = await installing.planInstall(client, args.name ?? url, launch, { force });
+  const plan = { ...planned, notes: [...planned.notes, ...(direct?.notes ?? [])] };
   if (!json) sayPlan(out, plan);
   let backup: string | undefined;
   if (!isDryRun) {
-    if (pin) await installing.pinPackage(packageRoot, __VERSION__);
+    await direct?.write();
     backup = await plan.apply();
+    // Another command may have removed the copy while no config named it.
+    await direct?.write();
     if (!json) sayDone(out, plan, backup);
+    await installing.removeUnusedCopies(installing.copiesFolder());
   }
   if (!json) sayNotes(out, plan);
   const check = args.verify !== false && !isDryRun ? await verify(plan, login, json) : undefined;
@@ -238,11 +242,14 @@ async function storesKey(login: readonly string[]): Promise<boolean> {
 }
 
 async function uninstall(args: UninstallArguments): Promise<void> {
-  const { clientOf, planUninstall } = await import('../../install/install.ts');
+  const { clientOf, copiesFolder, planUninstall, removeUnusedCopies } = await import(
+    '../../install/install.ts'
+  );
   const { force = false, 'dry-run': isDryRun = false } = args;
   const plan = await planUninstall(clientOf(args.client), args.name, { force });
   if (!args.json) sayPlan(out, plan);
   const backup = isDryRun ? undefined : await plan.apply();
+  if (!isDryRun) await removeUnusedCopies(copiesFolder());
   if (args.json) return sayJson(out, plan, !isDryRun, backup, {});
   if (isDryRun) return out.line('Nothing was written (--dry-run).');
   sayDone(out, plan, backup);

@@ -113,7 +113,10 @@ ${heading("Paste this into your client's config")}
   "mcpServers": {
     "sandbox": {
       "command": "npx",
-      "args": ["-y", "mcp-latchkey@${__VERSION__}", "${sandbox.url}"],
+      "args": [
+        "-y", "--prefer-offline", "mcp-latchkey@${__VERSION__}",
+        "${sandbox.url}"
+      ],
       "env": { "MCP_LATCHKEY_API_KEY": "${sandbox.keys.good}" }
     }
   }

@@ -87,8 +87,14 @@ export const statusCommand: CommandModule<object, Arguments> = {
         : status.used.isUsable && status.used.source !== 'none';
     process.exitCode = isGood ? 0 : 1;
     const out = new Printer(process.stdout);
-    if (argv.json) out.json(status);
-    else printStatus(out, status, settings);
+    const { knownNewerVersion } = await import('../../install/install.ts');
+    const newerVersion = knownNewerVersion(__VERSION__);
+    if (argv.json) return out.json({ ...status, newerVersion });
+    printStatus(out, status, settings);
+    if (newerVersion === undefined) return;
+    out.line();
+    out.line(`mcp-latchkey ${newerVersion} is available. To use it, run:`);
+    out.command(['update']);
   },
 };
 
