@@ -68,7 +68,7 @@ export async function readKeyOnce(
 }
 
 /** As `readKeyOnce`, for a command: waits up to a minute, for a prompt that the user sees. */
-export function readKey(url: URL, account: string): Promise<KeychainAnswer<unknown>> {
+export function readKey(url: URL, account: string): Promise<KeychainAnswer<KeyOrNear>> {
   return command(getRequest(url, account));
 }
 

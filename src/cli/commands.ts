@@ -8,6 +8,7 @@ import { explainCommand } from './commands/explain.ts';
 import { installCommand, uninstallCommand } from './commands/install.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
+import { migrateCommand } from './commands/migrate.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
 import { updateCommand } from './commands/update.ts';
@@ -27,6 +28,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(explainCommand)
     .command(installCommand)
     .command(uninstallCommand)
+    .command(migrateCommand)
     .command(updateCommand)
     .version(__VERSION__)
     .help()

@@ -9,6 +9,7 @@ const COMMANDS = new Set([
   'install',
   'login',
   'logout',
+  'migrate',
   'sandbox',
   'status',
   'uninstall',

@@ -19,6 +19,13 @@ import { copiesFolder, programCopy } from './program-copy.ts';
 
 export { nameForGateway, npxLaunch, proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';
+export {
+  type FoundConfig,
+  type FoundEntry,
+  findForeignEntries,
+  type MigratedEntry,
+} from './migrate.ts';
+export { undoMigrations } from './migration-record.ts';
 export { isNewer, knownNewerVersion, newestVersion } from './newer-version.ts';
 export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
 export { InstallError, type PlannedChange, planInstall, planUninstall } from './planned-change.ts';

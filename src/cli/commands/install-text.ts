@@ -112,7 +112,7 @@ export function sayJson(
 }
 
 /** A path as people write it. */
-function tildePath(path: string): string {
+export function tildePath(path: string): string {
   const below = relative(homedir(), path);
   return below === '..' || /^\.\.[\\/]/.test(below) || isAbsolute(below) ? path : join('~', below);
 }

@@ -108,7 +108,10 @@ export const uninstallCommand: CommandModule<object, UninstallArguments> = {
 };
 
 /** Runs a command and says its errors: on stderr, or as JSON on stdout. */
-async function reportingErrors(json: boolean | undefined, run: () => Promise<void>): Promise<void> {
+export async function reportingErrors(
+  json: boolean | undefined,
+  run: () => Promise<void>,
+): Promise<void> {
   const { EntryError, InstallError } = await import('../../install/install.ts');
   try {
     await run();
