@@ -27,6 +27,7 @@ const lateFiles = [
   'src/auth/discovery.ts',
   'src/auth/key-command.ts',
   'src/auth/keychain.ts',
+  'src/auth/keychain-access.ts',
   'src/auth/keychain-child.ts',
   'src/bridge/adapters.ts',
   'src/bridge/gateway-cache/cache.ts',
