@@ -2,6 +2,7 @@ import yargs from 'yargs';
 import { PROXY_OPTIONS, UsageError } from '../settings/options.ts';
 import { forYargs, unknownOption } from '../settings/read-options.ts';
 import { columns } from '../terminal/wrap-text.ts';
+import { bundleCommand } from './commands/bundle.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { explainCommand } from './commands/explain.ts';
@@ -29,6 +30,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(installCommand)
     .command(uninstallCommand)
     .command(migrateCommand)
+    .command(bundleCommand)
     .command(updateCommand)
     .version(__VERSION__)
     .help()

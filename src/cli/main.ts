@@ -3,6 +3,7 @@ import { type ProxySettings, readProxySettings } from '../settings/settings.ts';
 import { enableCompileCache } from './compile-cache.ts';
 
 const COMMANDS = new Set([
+  'bundle',
   'demo',
   'doctor',
   'explain',

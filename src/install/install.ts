@@ -19,6 +19,7 @@ import { copiesFolder, programCopy } from './program-copy.ts';
 
 export { nameForGateway, npxLaunch, proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';
+export { makeBundle } from './mcpb/bundle.ts';
 export {
   type FoundConfig,
   type FoundEntry,

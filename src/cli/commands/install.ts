@@ -185,7 +185,7 @@ const LOGIN_OPTIONS = ['account', 'allow-http', 'header', 'header-file', 'key-he
  * The URL, the proxy's command line for the entry, and the one that stores a key for it. Throws
  * UsageError or EntryError.
  */
-async function proxyLine(
+export async function proxyLine(
   gateway: string,
   args: Given,
 ): Promise<{ url: URL; words: string[]; login: string[] }> {
