@@ -18,6 +18,7 @@ const programs = [
   'src/sandbox/sandbox.ts',
   'src/demo/demo.ts',
   'src/install/install.ts',
+  'src/terminal/choose.ts',
 ].map((entry) => resolve(root, entry));
 
 // What a session may load long after its start, when the package may have been updated or removed:

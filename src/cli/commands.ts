@@ -6,12 +6,13 @@ import { bundleCommand } from './commands/bundle.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { explainCommand } from './commands/explain.ts';
-import { installCommand, uninstallCommand } from './commands/install.ts';
+import { installCommand } from './commands/install.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
+import { uninstallCommand } from './commands/uninstall.ts';
 import { updateCommand } from './commands/update.ts';
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
@@ -57,8 +58,8 @@ function lastOfRepeated(argv: Record<string, unknown>): void {
   }
 }
 
-/** The commands that want a word after their name. */
-const WANTING = [loginCommand, logoutCommand, explainCommand, uninstallCommand];
+/** The commands that need a word after their name. */
+const WANTING = [loginCommand, logoutCommand, explainCommand];
 
 /**
  * yargs counts `non-option arguments` where one is missing, and quotes every word that it does not

@@ -152,17 +152,22 @@ async function backUp(
 
 /** Removes all but the newest backups. `latest` stays: a clock that was set back misplaces it. */
 async function removeOldBackups(path: string, latest: string): Promise<void> {
+  const older = (await backupsOf(path)).filter((backup) => backup !== latest);
+  for (const backup of older.slice(MAX_BACKUPS - 1)) {
+    await rm(backup, { force: true }).catch(() => {});
+  }
+}
+
+/** The paths of a config's backups, newest first. `path` as `readConfigFile` returns it. */
+export async function backupsOf(path: string): Promise<string[]> {
   const [folder, stem] = [dirname(path), `${basename(path)}.`];
   const names = await readdir(folder).catch(() => []);
-  const older = names.flatMap((name) => {
+  const backups = names.flatMap((name) => {
     const rest = name.startsWith(stem) ? name.slice(stem.length) : '';
     const [, time, count = '1'] =
       /^(\d{4}(?:-\d\d){2}T\d\d(?:-\d\d){2})(?:\.(\d+))?\.bak$/.exec(rest) ?? [];
-    if (time === undefined || name === basename(latest)) return [];
-    return [{ name, order: `${time} ${count.padStart(9, '0')}` }];
+    if (time === undefined) return [];
+    return [{ path: join(folder, name), order: `${time} ${count.padStart(9, '0')}` }];
   });
-  older.sort((a, b) => (a.order < b.order ? 1 : -1));
-  for (const { name } of older.slice(MAX_BACKUPS - 1)) {
-    await rm(join(folder, name), { force: true }).catch(() => {});
-  }
+  return backups.sort((a, b) => (a.order < b.order ? 1 : -1)).map(({ path: own }) => own);
 }

@@ -17,8 +17,10 @@ import { lastingNode } from './lasting-node.ts';
 import { InstallError } from './planned-change.ts';
 import { copiesFolder, programCopy } from './program-copy.ts';
 
+export type { Client } from './clients.ts';
 export { nameForGateway, npxLaunch, proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';
+export { type Leftovers, leftovers, removeLeftovers } from './leftovers.ts';
 export { makeBundle } from './mcpb/bundle.ts';
 export {
   type FoundConfig,
@@ -28,6 +30,7 @@ export {
 } from './migrate.ts';
 export { undoMigrations } from './migration-record.ts';
 export { isNewer, knownNewerVersion, newestVersion } from './newer-version.ts';
+export { nextStep } from './next-step.ts';
 export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
 export { InstallError, type PlannedChange, planInstall, planUninstall } from './planned-change.ts';
 export { copiesFolder, programCopy } from './program-copy.ts';
@@ -40,7 +43,9 @@ export function clientOf(name: string): Client {
   const client = findClient(name);
   if (client) return client;
   const ids = allClients().map(({ id }) => id);
-  const near = nearestNames(name, ids);
+  const letters = name.toLowerCase().replace(/[^a-z0-9]/g, '');
+  const parts = ids.filter((id) => letters.length > 2 && id.replaceAll('-', '').includes(letters));
+  const near = parts.length > 0 ? parts : nearestNames(name, ids);
   throw new EntryError(
     near.length > 0
       ? `no client of this name is known; did you mean ${near.join(' or ')}?`

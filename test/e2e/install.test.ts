@@ -430,7 +430,7 @@ it('reports as JSON', async () => {
 it.each([
   [['nonesuch', URL_OF_GATEWAY], 2, /no client of this name is known/],
   [['zedd', URL_OF_GATEWAY], 2, /did you mean zed\?/],
-  [['cursor'], 2, /wants a client and a URL/],
+  [['cursor'], 2, /needs a client and a URL/],
   [['cursor', 'acme.example'], 2, /no URL that starts with https/],
   [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /wants seconds/],
   [['cursor', URL_OF_GATEWAY, '--nonesuch'], 2, /nonesuch/],
@@ -749,14 +749,15 @@ it('says so when npx cannot fetch the package, and does not fail', async () => {
   expect(offline.stdout).toContain('ECONNREFUSED');
 });
 
-it('prints the login command when the gateway wants a key and there is no terminal', async () => {
+it('says how to pass a key where the gateway requires one and the client reaches no keychain', async () => {
   const home = makeHome();
   const sandbox = await startSandbox();
   onTestFinished(() => sandbox.close());
   await configOf(home, 'cursor');
   const { code, stdout } = await run(home, 'install', 'cursor', sandbox.url);
   expect(code).toBe(0);
-  expect(stdout).toContain(`  npx mcp-latchkey login ${sandbox.url}\n`);
+  expect(stdout).toContain('MCP_LATCHKEY_API_KEY');
+  expect(stdout).not.toContain('mcp-latchkey login');
   expect(stdout).not.toContain('[Y/n]');
   const report = await runJson(home, 'install', 'cursor', sandbox.url);
   expect(report.check).toMatchObject({ outcome: 'refused', reason: 'no_api_key' });
@@ -780,11 +781,26 @@ describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`,
     config.mcpServers['local-gateway'].env = env;
     writeFileSync(file, JSON.stringify(config));
     const command = [process.execPath, program, ...install].map((word) => `'${word}'`).join(' ');
-    return { sandbox, file, terminal: startOnTerminal(command, service.env) };
+    const terminal = (...more: string[]) =>
+      startOnTerminal([command, ...more].join(' '), service.env);
+    return { sandbox, file, install, service, terminal };
   }
 
+  it('prints the login command where there is no terminal, and with --yes', async () => {
+    const { sandbox, install, service, terminal } = await start();
+    const { code, stdout } = await runToEnd(install, '', service.env);
+    expect(code).toBe(0);
+    expect(stdout).toContain(`  npx mcp-latchkey login ${sandbox.url}\n`);
+    expect(stdout).not.toContain('[Y/n]');
+    const asking = terminal('--yes');
+    expect(await asking.exited).toBe(0);
+    expect(asking.shown).toContain(`npx mcp-latchkey login ${sandbox.url}`);
+    expect(asking.shown).not.toContain('[Y/n]');
+  });
+
   it('offers login, and shows that the key works', async () => {
-    const { sandbox, file, terminal } = await start();
+    const { sandbox, file, terminal: open } = await start();
+    const terminal = open();
     await terminal.until('Store your API key now? [Y/n]');
     terminal.type('\r');
     await terminal.until('(not shown)');
@@ -796,7 +812,8 @@ describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`,
   });
 
   it.each(['n\r', '\x03', '\x04'])('prints the command to whom answers %j', async (keys) => {
-    const { sandbox, terminal } = await start();
+    const { sandbox, terminal: open } = await start();
+    const terminal = open();
     await terminal.until('Store your API key now? [Y/n]');
     terminal.type(keys);
     expect(await terminal.exited).toBe(0);

@@ -3,7 +3,8 @@ import { resolve } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
 import { Printer } from '../../terminal/printer.ts';
-import { proxyLine, reportingErrors } from './install.ts';
+import { reportingErrors } from '../reporting-errors.ts';
+import { proxyLine } from './install.ts';
 import { tildePath } from './install-text.ts';
 
 interface Arguments {

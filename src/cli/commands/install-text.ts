@@ -90,14 +90,14 @@ export function sayCheck(out: Printer, check: EntryTrial, client: string): void 
   }
 }
 
-export function sayJson(
-  out: Printer,
+/** A change as `--json` prints it, with `more`. */
+export function changeAsJson(
   { client, name, file, change, diff, notes }: PlannedChange,
   written: boolean,
   backup: string | undefined,
   more: object,
-): void {
-  const report = {
+): object {
+  return {
     client: client.id,
     name,
     file,
@@ -108,7 +108,6 @@ export function sayJson(
     notes,
     diff: diff.map(({ sign, text }) => `${sign} ${text}`),
   };
-  out.json(report);
 }
 
 /** A path as people write it. */

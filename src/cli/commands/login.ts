@@ -15,6 +15,7 @@ import { Secrets } from '../../failures/secrets.ts';
 import { createLog } from '../../log.ts';
 import { PROXY_OPTIONS } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
+import { insists } from '../../terminal/ask.ts';
 import { promptHidden } from '../../terminal/hidden-prompt.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
 import { sentence, withSlowNotice } from '../keychain-io.ts';
@@ -37,6 +38,10 @@ interface Finding {
   readonly tools?: number;
   /** The key's last four characters, when it is at least 16 long. */
   readonly tail?: string;
+  /** The key that was stored before, which this one replaces. */
+  readonly replaced?: { readonly tail?: string };
+  /** This key was stored before. */
+  readonly isSame?: true;
   /** The source that comes before the keychain here, in words. */
   readonly shadowedBy?: string;
 }
@@ -70,14 +75,14 @@ export const loginCommand: CommandModule<object, Arguments> = {
         force: {
           type: 'boolean',
           default: false,
-          describe: 'store the key even if the gateway rejects it',
+          describe: 'Store the key even if it is rejected or cannot be tested',
         },
         verify: {
           type: 'boolean',
           default: true,
-          describe: 'try the key first; --no-verify does not',
+          describe: 'Test the key first; --no-verify skips the test',
         },
-        json: { type: 'boolean', default: false, describe: 'say what came of it as JSON' },
+        json: { type: 'boolean', default: false, describe: 'Print the result as JSON' },
         header: PROXY_OPTIONS.header,
         'header-file': PROXY_OPTIONS['header-file'],
         'key-header': PROXY_OPTIONS['key-header'],
@@ -120,7 +125,7 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
 
   const isTerminal = process.stdin.isTTY;
   const text = isTerminal
-    ? await promptHidden(`API key for ${gateway} (not shown): `, {
+    ? await promptHidden(`API key for ${gateway}\n(not shown): `, {
         input: process.stdin,
         output: process.stderr,
       })
@@ -137,6 +142,7 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
     );
   }
 
+  const asks = isTerminal && !argv.json;
   const secrets = new Secrets((keys) => matcherFor(keys, process.env, settings));
   secrets.add(key);
   const trial = argv.verify
@@ -146,18 +152,31 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
     gateway,
     account,
     outcome: trial?.outcome ?? 'untried',
-    message: secrets.mask(trialInWords(trial, url.host)),
+    message: secrets.mask(trialInWords(trial, url.host, argv.force || asks)),
     ...(trial?.outcome === 'works' ? { tools: trial.tools } : {}),
     ...tailOf(key),
   } as const;
-  if (trial?.outcome === 'rejected' && !argv.force) return { ...found, stored: false };
+  let { message } = found;
+  if (!argv.force && (trial?.outcome === 'rejected' || trial?.outcome === 'failed')) {
+    if (trial.outcome === 'rejected' || !asks) return { ...found, stored: false };
+    new Printer(process.stderr).text(message, 0, 'yellow');
+    message = '';
+    if (!(await insists('Store it without a test?'))) return { ...found, stored: false, message };
+  }
   const after = await withSlowNotice(storeKey(url, account, key));
   if ('error' in after) {
-    const message = `${found.message} ${sentence(after.error.words)}`.trim();
+    message = `${message} ${sentence(after.error.words)}`.trim();
     return { ...found, stored: false, outcome: 'no-keychain', message };
   }
   const { source, origin } = chosenOrigin(settings, process.env);
-  return { ...found, stored: true, ...(source === 'keychain' ? {} : { shadowedBy: origin }) };
+  const old = before.value.key;
+  return {
+    ...found,
+    message,
+    stored: true,
+    ...(old === key ? { isSame: true } : old === null ? {} : { replaced: tailOf(old) }),
+    ...(source === 'keychain' ? {} : { shadowedBy: origin }),
+  };
 }
 
 /** All of stdin, as far as a key may be long. */
@@ -196,7 +215,7 @@ async function tryIt(
   }
 }
 
-function trialInWords(trial: KeyTrial | undefined, host: string): string {
+function trialInWords(trial: KeyTrial | undefined, host: string, isSettled: boolean): string {
   switch (trial?.outcome) {
     case 'works':
       return `The key works: ${host} offers it ${trial.tools} ${trial.tools === 1 ? 'tool' : 'tools'}.`;
@@ -210,20 +229,23 @@ function trialInWords(trial: KeyTrial | undefined, host: string): string {
     case 'error':
       return `The key was taken, but the tools could not be listed: ${host} said '${trial.said}'.`;
     case 'forbidden':
-    case 'failed':
       return toRpcError(trial.failure).message;
+    case 'failed':
+      return `${toRpcError(trial.failure).message} The key was not tested.${isSettled ? '' : ' Pass --force to store it anyway.'}`;
     default:
-      return '';
+      return 'The key was not tested.';
   }
 }
 
 function print(out: Printer, finding: Finding): void {
-  const { gateway, account, stored, outcome, message, shadowedBy } = finding;
+  const { gateway, account, stored, outcome, message, shadowedBy, replaced, isSame } = finding;
   const name = account === DEFAULT_ACCOUNT ? '' : `, account ${account}`;
   const isGood = outcome === 'works' || outcome === 'untried';
   if (message !== '') out.text(message, 0, isGood ? 'green' : stored ? 'yellow' : 'red');
   if (stored) out.text(`Stored in the keychain for ${gateway}${name}${tailInWords(finding)}.`);
   else out.line('Nothing was stored.');
+  if (isSame) out.text('This key was stored already.');
+  if (replaced) out.text(`It replaces the key that was stored before${tailInWords(replaced)}.`);
   if (shadowedBy !== undefined) {
     const warning = `It is not used where ${shadowedBy} is set, as it is here: that comes before the keychain.`;
     out.text(warning, 0, 'yellow');

@@ -1,10 +1,10 @@
 import { resolve } from 'node:path';
-import { createInterface } from 'node:readline/promises';
 import type { CommandModule } from 'yargs';
 import type { FoundConfig, FoundEntry, MigratedEntry } from '../../install/install.ts';
+import { canAsk, confirms } from '../../terminal/ask.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
 import { shellWord } from '../../terminal/shell-word.ts';
-import { reportingErrors } from './install.ts';
+import { reportingErrors } from '../reporting-errors.ts';
 import { tildePath } from './install-text.ts';
 
 /** A config that was worked on, as `--json` prints it. */
@@ -65,7 +65,8 @@ async function migrate({ client, yes, npx, verify, json = false }: Arguments): P
     if (configs.length === 0) out.line('No entry to move was found.');
   }
   const movable = configs.filter(({ entries }) => entries.some(({ why }) => why === undefined));
-  const isTold = yes === true || (!json && movable.length > 0 && (await confirms()));
+  const isTold =
+    yes === true || (!json && movable.length > 0 && canAsk() && (await confirms('Move them now?')));
   if (!isTold || movable.length === 0) {
     if (json) out.json({ migrated: false, configs, unread });
     else if (movable.length > 0) out.line('Nothing was changed. To move them, add --yes.');
@@ -140,20 +141,6 @@ function sayBackups(backups: readonly string[]): void {
   for (const backup of backups) out.line(`    ${tildePath(backup)}`);
   out.line('To go back until then:');
   out.command(['migrate', '--undo']);
-}
-
-/** Whether the user agrees, asked on a terminal. */
-async function confirms(): Promise<boolean> {
-  if (!process.stdin.isTTY || !process.stdout.isTTY) return false;
-  const prompt = createInterface({ input: process.stdin, output: process.stdout });
-  const closed = new Promise<string>((done) => prompt.once('close', () => done('n')));
-  // Ctrl-C rejects, Ctrl-D closes.
-  const answer = await Promise.race([
-    prompt.question('Move them now? [Y/n] ').catch(() => 'n'),
-    closed,
-  ]);
-  prompt.close();
-  return /^\s*(?:y(?:es)?)?\s*$/i.test(answer);
 }
 
 async function undo({ json }: Arguments): Promise<void> {
