@@ -100,6 +100,23 @@ export async function snippetFor(clientName: string, name: string, launch: Launc
   return configText(client.format).set('', path, value);
 }
 
+/**
+ * A link that installs the entry when it is opened (cursor.com/docs/mcp/install-links; VS Code's MCP
+ * developer guide). Throws EntryError for clients that have none.
+ */
+export function installLink(clientName: string, name: string, launch: Launch): string {
+  checkName(name);
+  const { command, args } = launch;
+  const id = clientOf(clientName).id;
+  if (id === 'vscode') {
+    return `vscode:mcp/install?${encodeURIComponent(JSON.stringify({ name, command, args }))}`;
+  }
+  if (id !== 'cursor') throw new EntryError('install links are for cursor and vscode only');
+  const config = Buffer.from(JSON.stringify({ command, args })).toString('base64');
+  const query = `name=${encodeURIComponent(name)}&config=${encodeURIComponent(config)}`;
+  return `cursor://anysphere.cursor-deeplink/mcp/install?${query}`;
+}
+
 /** A client with what its config holds of this program. */
 export interface ListedClient {
   readonly client: string;

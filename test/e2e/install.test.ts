@@ -833,3 +833,29 @@ it('shows the proxy’s own words when it does not work, with exit code 1', asyn
   const report = await runJson(home, ...args);
   expect(report.check).toMatchObject({ outcome: 'refused', reason: 'unauthorized' });
 });
+
+it('prints links that install the entry in Cursor and VS Code', async () => {
+  const home = makeHome();
+  const args = [
+    '-y',
+    '--prefer-offline',
+    `mcp-latchkey@${ownVersion()}`,
+    'https://acme.example/v1/mcp?a=b',
+  ];
+  const gateway = args[3] as string;
+  const cursor = await run(home, 'install', 'cursor', gateway, '--link', '--name', 'a & b');
+  expect(cursor).toMatchObject({ code: 0, stderr: '' });
+  const link = new URL(cursor.stdout.trim());
+  expect(link.href).toMatch(/^cursor:\/\/anysphere\.cursor-deeplink\/mcp\/install\?/);
+  expect(link.searchParams.get('name')).toBe('a & b');
+  const config = Buffer.from(link.searchParams.get('config') ?? '', 'base64').toString();
+  expect(JSON.parse(config)).toEqual({ command: 'npx', args });
+  const vscode = await run(home, 'install', '--link', 'vscode', gateway);
+  const [, json = ''] = /^vscode:mcp\/install\?(\S+)\n$/.exec(vscode.stdout) ?? [];
+  expect(JSON.parse(decodeURIComponent(json))).toEqual({ name: 'acme', command: 'npx', args });
+  expect(await run(home, 'install', '--link', 'zed', gateway)).toMatchObject({
+    code: 2,
+    stdout: '',
+  });
+  expect(readdirSync(home)).toEqual([]);
+});
