@@ -24,7 +24,7 @@ import {
 import type { DirectStart } from './install.ts';
 import { recordMigration } from './migration-record.ts';
 import type { UnreadConfig } from './own-entries.ts';
-import { InstallError } from './planned-change.ts';
+import { InstallError, readableFile } from './planned-change.ts';
 
 /** An entry that could run this program instead, without its key. */
 export interface FoundEntry {
@@ -162,7 +162,7 @@ async function migrateConfig(
   if (moves.length === 0) return { entries };
   try {
     for (const { start } of moves) await start.write();
-    const backup = await replaceConfigFile(file, text);
+    const backup = await replaceConfigFile(readableFile(client, file), text);
     if (backup !== undefined) {
       await recordMigration({
         client: client.id,

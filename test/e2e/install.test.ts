@@ -859,3 +859,51 @@ it('prints links that install the entry in Cursor and VS Code', async () => {
   });
   expect(readdirSync(home)).toEqual([]);
 });
+
+it('removes a byte order mark that keeps Claude Desktop from loading its servers', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'claude-desktop');
+  const text = '{\n  "mcpServers": {}\n}\n';
+  const install = ['install', 'claude-desktop', URL_OF_GATEWAY, '--no-verify'];
+  writeFileSync(file, `\ufeff${text}`);
+  const { code, stdout } = await run(home, ...install);
+  expect(code).toBe(0);
+  expect(stdout).toContain('byte order mark');
+  expect(JSON.parse(read(file)).mcpServers).toHaveProperty('acme');
+  expect(backupsOf(file).map((backup) => backup.text)).toEqual([`\ufeff${text}`]);
+  writeFileSync(file, `\ufeff${read(file)}`);
+  expect((await run(home, ...install)).code).toBe(0);
+  expect(read(file)).toMatch(/^\{/);
+  const again = await run(home, ...install);
+  expect(again.stdout).not.toContain('byte order mark');
+  expect(again.stdout).toContain('Nothing to do');
+});
+
+it('writes through a link that leads to nothing yet', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  symlinkSync('../dotfiles/cursor.json', file);
+  const { code } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  expect(code).toBe(0);
+  expect(lstatSync(file).isSymbolicLink()).toBe(true);
+  expect(JSON.parse(read(join(home, 'dotfiles/cursor.json'))).mcpServers).toHaveProperty('acme');
+});
+
+it('leaves a link alone that leads to itself', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  symlinkSync('mcp.json', file);
+  const { code, stderr } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  expect(code).toBe(1);
+  expect(stderr.replaceAll('\n', ' ')).toContain('left alone: it');
+  expect(lstatSync(file).isSymbolicLink()).toBe(true);
+});
+
+it('finds the configs that CLAUDE_CONFIG_DIR and CODEX_HOME move', async () => {
+  const home = makeHome();
+  const env = { HOME: home, CLAUDE_CONFIG_DIR: join(home, 'c'), CODEX_HOME: join(home, 'x') };
+  const { stdout } = await runToEnd(['install', '--list', '--json'], '', env);
+  const files = (JSON.parse(stdout) as Json[]).map((client) => client.file);
+  expect(files).toContain(join(home, 'c/.claude.json'));
+  expect(files).toContain(join(home, 'x/config.toml'));
+});

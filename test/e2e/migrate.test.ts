@@ -27,7 +27,9 @@ const skipped = missing === undefined ? '' : ` (not here: ${missing})`;
 
 /** A client's config with an entry that runs mcp-remote, one with a URL, and what is not to change. */
 function configFor(client: ListedClient, url: string, key: string, env: Json) {
-  const agent = agents[client.client as keyof typeof agents];
+  // VS Code's other editions have the same entries.
+  const known = client.client in agents ? client.client : 'vscode';
+  const agent = agents[known as keyof typeof agents];
   const transform = agent.transformConfig ?? ((_name: string, config: object) => config);
   const args = ['-y', 'mcp-remote@latest', url, '9696', '--header', 'Authorization:${AUTH_HEADER}'];
   const bridge = transform('linear', {
@@ -63,7 +65,7 @@ function configFor(client: ListedClient, url: string, key: string, env: Json) {
   }
   const text = JSON.stringify({ [agent.configKey]: { ...entries, github: other } }, null, 4);
   // The others read plain JSON.
-  const isLenient = ['vscode', 'zed', 'opencode', 'cursor'].includes(client.client);
+  const isLenient = ['vscode', 'vscodium', 'zed', 'opencode', 'cursor'].includes(client.client);
   return isLenient
     ? text.replace('{', '{ // mine').replace(/\}$/, '\t, "z" : 1.50 }\n')
     : `${text}\r\n`;
