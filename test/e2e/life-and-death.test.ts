@@ -182,6 +182,26 @@ describe('a command line that cannot be followed', () => {
     expect(stdout + stderr).not.toContain(key);
   });
 
+  it.each([
+    ['--port', 'x', ['sandbox']],
+    ['--fail', 'x', ['sandbox']],
+    ['--timeout', 'x', ['login', 'https://h.example/']],
+    ['--account', '', ['logout', 'https://h.example/']],
+    ['--key-file', '/none', ['status', 'https://h.example/']],
+    ['--name', '', ['install', 'cursor', 'https://h.example/', '--print']],
+    ['--from', '/none', ['update']],
+    ['--timeout', 'x', ['https://h.example/']],
+  ])('never answers with a stack trace where %s is given twice', async (option, value, args) => {
+    for (const twice of [
+      [option, value, option, value],
+      [`${option}=${value}`, `${option}=${value}`],
+    ]) {
+      const { code, stdout, stderr } = await runToEnd([...args, ...twice]);
+      expect(stderr + stdout).not.toMatch(/\n\s+at |TypeError|bug:/);
+      expect([1, 2]).toContain(code);
+    }
+  });
+
   it('is said to the client as well, as the error of its first request', async () => {
     const proxy = startProxy('http://gateway.example/v1/mcp');
     const { error } = await proxy.request(1, 'initialize');
