@@ -15,12 +15,13 @@ import { agents } from 'add-mcp';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
-import { type Json, RunningProxy, runToEnd } from './running-proxy.ts';
+import { type Json, program, RunningProxy, runToEnd } from './running-proxy.ts';
 import {
   missingForSecretService,
   type SecretService,
   startSecretService,
 } from './secret-service.ts';
+import { startOnTerminal } from './terminal.ts';
 
 const missing = await missingForSecretService();
 const skipped = missing === undefined ? '' : ` (not here: ${missing})`;
@@ -63,7 +64,12 @@ function configFor(client: ListedClient, url: string, key: string, env: Json) {
     );
     return `# Mine\nmodel = "o3"   # the model\n\n${tables.join('\n')}\n[mcp_servers.github] # keep\ncommand = 'gh-mcp'\n`;
   }
-  const text = JSON.stringify({ [agent.configKey]: { ...entries, github: other } }, null, 4);
+  const projects = { '/my project': { allowedTools: [], mcpServers: { 'of project': bridge } } };
+  const more = client.client === 'claude-code' ? { projects } : {};
+  const servers = { [agent.configKey]: { ...entries, github: other } };
+  const text = JSON.stringify({ ...servers, ...more }, null, 4);
+  // With a mark, it loads no server.
+  if (client.client === 'claude-desktop') return `\ufeff${text}\n`;
   // The others read plain JSON.
   const isLenient = ['vscode', 'vscodium', 'zed', 'opencode', 'cursor'].includes(client.client);
   return isLenient
@@ -203,8 +209,27 @@ describe.skipIf(missing !== undefined)(`migrate${skipped}`, () => {
     expect(code).toBe(0);
     expect(stdout).toContain('was changed since');
     expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual(
-      JSON.parse(text.replace('hunter2', 'hunter3')),
+      JSON.parse(text.slice(1).replace('hunter2', 'hunter3')),
     );
+  });
+
+  it('asks on a terminal', async () => {
+    const home = makeHome();
+    const url = 'https://gateway.example/asked';
+    const [config] = await makeConfigs(home, url, newKey(), ['cursor']);
+    const command = `'${process.execPath}' '${program}' migrate --no-verify`;
+    const env = { ...service.env, HOME: home, XDG_DATA_HOME: join(home, 'data') };
+    for (const [answer, isMoved] of [
+      ['n', false],
+      ['y', true],
+    ] as const) {
+      const terminal = startOnTerminal(command, env);
+      await terminal.until('Move them now? [Y/n]');
+      terminal.type(`${answer}\r`);
+      expect(await terminal.exited).toBe(0);
+      const text = readFileSync(config?.file as string, 'utf8');
+      expect(text !== config?.text).toBe(isMoved);
+    }
   });
 
   it('keeps two keys for one gateway apart', async () => {
