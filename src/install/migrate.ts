@@ -73,7 +73,9 @@ export interface MigratedEntry {
 interface MigratedConfig {
   readonly entries: readonly MigratedEntry[];
   /** The file as it was, keys and all. */
-  readonly backup?: string;
+  readonly backup?: string | undefined;
+  /** Why it cannot be undone by this program, in words that fit behind a colon. */
+  readonly undoTrouble?: string;
 }
 
 /** What the clients' configs have to move; one client's, where `only` is set. Never rejects. */
@@ -173,28 +175,10 @@ async function migrateConfig(
     moves.push(move);
   }
   if (moves.length === 0) return { entries };
+  let backup: string | undefined;
   try {
     for (const { start } of moves) await start.write();
-    const backup = await replaceConfigFile(readableFile(client, file), text);
-    if (backup !== undefined) {
-      await recordMigration({
-        client: client.id,
-        file: file.path,
-        backup,
-        text,
-        paths: moves.map(({ path }) => path),
-      });
-    }
-    // Another command may have removed the copy while no config named it.
-    for (const { start } of moves) await start.write();
-    for (const { name, account, check } of moves) {
-      say({
-        ...{ name, outcome: 'moved' },
-        ...(account === undefined ? {} : { account }),
-        ...(check === undefined ? {} : { check }),
-      });
-    }
-    return { entries, ...(backup === undefined ? {} : { backup }) };
+    backup = await replaceConfigFile(readableFile(client, file), text);
   } catch (error) {
     for (const { name, takeKeyBack } of moves) {
       await takeKeyBack();
@@ -202,6 +186,22 @@ async function migrateConfig(
     }
     return { entries };
   }
+  for (const { name, account, check } of moves) {
+    say({
+      ...{ name, outcome: 'moved' },
+      ...(account === undefined ? {} : { account }),
+      ...(check === undefined ? {} : { check }),
+    });
+  }
+  // Another command may have removed the copy while no config named it.
+  for (const { start } of moves) await start.write().catch(() => {});
+  if (backup === undefined) return { entries };
+  const paths = moves.map(({ path }) => path);
+  const record = { client: client.id, file: file.path, backup, text, paths };
+  return recordMigration(record).then(
+    () => ({ entries, backup }),
+    ({ message }: Error) => ({ entries, backup, undoTrouble: message }),
+  );
 }
 
 /** An entry that is ready to be written. */

@@ -9,6 +9,7 @@ import { allClients } from './clients.ts';
 import { ConfigFileError, readConfigFile, replaceConfigFile } from './config-file.ts';
 import { configText } from './config-format.ts';
 import { ConfigSyntaxError, type Path, UneditableError, valueAt } from './config-text.ts';
+import { InstallError } from './planned-change.ts';
 
 /** A config that `migrate` has changed, in the file that `migrate --undo` reads. */
 interface MigrationRecord {
@@ -48,8 +49,9 @@ export async function recordMigration(
 /** The records so far, in the order they were made. Throws UnusableFile. */
 function readRecords(): MigrationRecord[] {
   try {
-    const text = readPrivate(recordFile(), 'trusted', () => {}).toString();
-    return JSON.parse(text) as MigrationRecord[];
+    const records = JSON.parse(readPrivate(recordFile(), 'trusted', () => {}).toString());
+    if (!Array.isArray(records)) throw new SyntaxError('not a list');
+    return records;
   } catch (error) {
     const { code } = ((error as UnusableFile).cause ?? {}) as NodeJS.ErrnoException;
     if (code === 'ENOENT') return [];
@@ -69,12 +71,12 @@ async function writeRecords(records: readonly MigrationRecord[]): Promise<void> 
 
 /**
  * Puts back what `migrate` has changed, the newest first. Where a config was changed since, the entries
- * alone. Rejects with UnusableFile when another user can change the records.
+ * alone. Rejects with InstallError when the records are damaged, or another user can change them.
  */
 export async function undoMigrations(): Promise<UndoneConfig[]> {
   const undone: UndoneConfig[] = [];
   let left: MigrationRecord[] = [];
-  for (const record of readRecords().reverse()) {
+  for (const record of recordsToUndo().reverse()) {
     const { client, file, backup } = record;
     const result = await undo(record).catch((error: Error) => {
       const isKnown = [ConfigFileError, ConfigSyntaxError, UneditableError, UnusableFile].some(
@@ -88,6 +90,17 @@ export async function undoMigrations(): Promise<UndoneConfig[]> {
   }
   await writeRecords(left);
   return undone;
+}
+
+function recordsToUndo(): MigrationRecord[] {
+  try {
+    return readRecords();
+  } catch (error) {
+    if (!(error instanceof UnusableFile)) throw error;
+    throw new InstallError(
+      `It is not known what migrate has changed: ${error.message}. The backups are beside the configs`,
+    );
+  }
 }
 
 async function undo(record: MigrationRecord): Promise<Pick<UndoneConfig, 'outcome'>> {

@@ -213,6 +213,24 @@ describe.skipIf(missing !== undefined)(`migrate${skipped}`, () => {
     );
   });
 
+  it('says so when it cannot note what it has changed, and keeps the key', async () => {
+    const home = makeHome();
+    const key = newKey();
+    const url = 'https://gateway.example/damaged';
+    const [config] = await makeConfigs(home, url, key, ['cursor']);
+    const records = join(home, 'data/mcp-latchkey/migrations.json');
+    mkdirSync(dirname(records), { recursive: true });
+    writeFileSync(records, '{}');
+    const { stdout } = await run(home, 'migrate', '--yes', '--no-verify');
+    expect(stdout).toContain('runs mcp-latchkey now');
+    expect(stdout.replace(/\s+/g, ' ')).toContain('--undo cannot put ~/.cursor/mcp.json back:');
+    expect((await run(home, 'status', url, '--json')).stdout).toContain('"account": "default"');
+    const undone = await run(home, 'migrate', '--undo');
+    expect(undone).toMatchObject({ code: 1, stdout: '' });
+    expect(undone.stderr.replace(/\s+/g, ' ')).toContain('is damaged. The backups are beside');
+    expect(readFileSync(config?.file as string, 'utf8')).not.toContain(key);
+  });
+
   it('asks on a terminal', async () => {
     const home = makeHome();
     const url = 'https://gateway.example/asked';

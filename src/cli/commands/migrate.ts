@@ -74,7 +74,7 @@ async function migrate({ client, yes, npx, verify, json = false }: Arguments): P
   }
   const results: Result[] = [];
   for (const config of movable) {
-    const { entries, backup } = await config.migrate({
+    const { entries, backup, undoTrouble } = await config.migrate({
       verifies: verify !== false,
       startOf: async (words) => {
         if (!npx) return installing.directStart(packageRoot, words);
@@ -86,6 +86,9 @@ async function migrate({ client, yes, npx, verify, json = false }: Arguments): P
         if (!json) sayMoved(config.client.displayName, entry);
       },
     });
+    if (undoTrouble !== undefined && !json) {
+      out.note(`--undo cannot put ${tildePath(config.file)} back: ${undoTrouble}.`);
+    }
     results.push({ client: config.client.id, file: config.file, entries, backup: backup ?? null });
   }
   await installing.removeUnusedCopies(installing.copiesFolder());
@@ -144,8 +147,11 @@ function sayBackups(backups: readonly string[]): void {
 }
 
 async function undo({ json }: Arguments): Promise<void> {
-  const { undoMigrations } = await import('../../install/install.ts');
+  const { copiesFolder, removeUnusedCopies, undoMigrations } = await import(
+    '../../install/install.ts'
+  );
   const undone = await undoMigrations();
+  await removeUnusedCopies(copiesFolder());
   if (undone.some(({ outcome }) => outcome === 'left')) process.exitCode = 1;
   if (json) return out.json({ undone });
   if (undone.length === 0) return out.line('There is nothing to undo.');
