@@ -15,6 +15,8 @@ interface KeychainError {
 export type KeychainAnswer<Value> = { readonly value: Value } | { readonly error: KeychainError };
 
 export interface KeychainEntry {
+  /** Its name in the keychain. */
+  readonly name: string;
   /** Origin and path of the endpoint. */
   readonly gateway: string;
   readonly account: string;
@@ -82,13 +84,18 @@ export function removeKey(url: URL, account: string): Promise<KeychainAnswer<boo
   return command({ operation: 'delete', account: entryName(url, account) });
 }
 
+/** Removes what `listKeys` found, also what no URL belongs to; false when it was gone. */
+export function removeEntry({ name }: KeychainEntry): Promise<KeychainAnswer<boolean>> {
+  return command({ operation: 'delete', account: name });
+}
+
 /** Every key stored, by gateway and account. Waits up to a minute. Never rejects. */
 export async function listKeys(): Promise<KeychainAnswer<KeychainEntry[]>> {
   const answer = await command<{ account: string; password: string }[]>({ operation: 'list' });
   if ('error' in answer) return answer;
-  const value = answer.value.map(({ account: entry, password: key }) => {
-    const [gateway = '', ...account] = entry.split('#');
-    return { gateway, account: account.join('#'), key };
+  const value = answer.value.map(({ account: name, password: key }) => {
+    const [gateway = '', ...account] = name.split('#');
+    return { name, gateway, account: account.join('#'), key };
   });
   const order = ({ gateway, account }: KeychainEntry) => `${gateway}#${account}`;
   value.sort((a, b) => (order(a) < order(b) ? -1 : 1));

@@ -61,7 +61,8 @@ export class FailureDiagnosis {
       timeoutMs,
       maxMessageBytes,
     });
-    const isTransient = mayPass(end);
+    // Whoever answers three times with what is not HTTP is not down.
+    const isTransient = mayPass(end) && failure.reason !== 'invalid_response';
     if (end.kind !== 'http-error') {
       return { ...failure, ...(await this.#certificate(failure)), isTransient };
     }

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -9,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
 import { expectNoSecret, program, runToEnd, secret, startProxy } from './running-proxy.ts';
@@ -271,8 +272,6 @@ describe.skipIf(missing !== undefined)(`with a keychain${skipped}`, () => {
 
   it('purges entries, keys, copies, caches and backups, each shown before', async () => {
     const { service, home, cursor, keyring, sandbox } = await start();
-    const env = { ...service.env };
-    delete (env as Record<string, string | undefined>).XDG_DATA_HOME;
     const as = (...args: string[]) => runToEnd(args, '', service.env);
     writeFileSync(cursor, OTHER);
     await as('install', 'cursor', sandbox.url, '--no-verify');
@@ -281,6 +280,12 @@ describe.skipIf(missing !== undefined)(`with a keychain${skipped}`, () => {
       ['login', sandbox.url, '--account', 'b', '--no-verify'],
       'another-key',
       service.env,
+    );
+    // As another version may name it.
+    execFileSync(
+      process.execPath,
+      ['-e', "require('keytar').setPassword('mcp-latchkey', 'no URL', 'x')"],
+      { cwd: dirname(dirname(program)), env: { PATH: process.env.PATH, ...service.env } },
     );
     // A session leaves caches.
     const { command, args } = JSON.parse(read(cursor)).mcpServers['local-gateway'];
@@ -297,6 +302,7 @@ describe.skipIf(missing !== undefined)(`with a keychain${skipped}`, () => {
       keys: [
         { gateway: sandbox.url, account: 'b' },
         { gateway: sandbox.url, account: 'default' },
+        { gateway: 'no URL', account: '' },
       ],
       left: [expect.stringContaining('A program that runs now may use it')],
     });

@@ -149,10 +149,11 @@ function sayPurge(out: Printer, { keys, backups, copies, caches }: Purge): void 
 /** Also the backups that the removal of the entries has made. */
 async function removePurged({ keys }: Purge): Promise<Left> {
   const { leftovers, removeLeftovers } = await import('../../install/install.ts');
-  const { removeKey } = await import('../../auth/keychain.ts');
+  const { removeEntry } = await import('../../auth/keychain.ts');
   const left: Left = [];
-  for (const { gateway, account } of keys) {
-    const answer = await withSlowNotice(removeKey(new URL(gateway), account));
+  for (const entry of keys) {
+    const { gateway } = entry;
+    const answer = await withSlowNotice(removeEntry(entry));
     if ('error' in answer)
       left.push(`The key for ${gateway} is still stored: ${answer.error.words}.`);
   }
