@@ -28,6 +28,7 @@ const lateFiles = [
   'src/auth/discovery.ts',
   'src/auth/key-command.ts',
   'src/auth/keychain.ts',
+  'src/auth/keychain-access.ts',
   'src/auth/keychain-child.ts',
   'src/auth/oauth/open-sign-in.ts',
   'src/auth/oauth/sign-in-process.ts',

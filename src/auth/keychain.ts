@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-child.ts';
+import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-access.ts';
 
 /** Why the keychain did not do what it was asked to. */
 interface KeychainError {
@@ -168,6 +168,24 @@ type Reply = KeychainReply | { readonly kind: 'ended'; readonly how: string };
 
 /** `reply` never rejects. No child outlives its reply, `stop`, or this process. */
 function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
+  // Electron's program is an application, which may start as such instead of as Node.js.
+  return process.versions.electron === undefined ? askChild(request) : askHere(request);
+}
+
+/** Without a child: until there is a reply, this process ends only when it is killed. */
+function askHere(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
+  const kill = () => process.kill(process.pid, 'SIGKILL');
+  process.once('exit', kill);
+  const { XDG_RUNTIME_DIR } = childEnvironment();
+  if (XDG_RUNTIME_DIR !== undefined) process.env.XDG_RUNTIME_DIR = XDG_RUNTIME_DIR;
+  const reply = import('./keychain-access.ts')
+    .then(({ answer }) => answer(request))
+    .catch(({ message }: Error): Reply => ({ kind: 'failed', message }));
+  void reply.then(() => process.off('exit', kill));
+  return { reply, stop: () => {} };
+}
+
+function askChild(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
   let child: ChildProcess | undefined;
   const stop = () => {
     // What could not be started has no pid, and a signal to none goes to this process's own group.

@@ -3,12 +3,14 @@ import { type ProxySettings, readProxySettings } from '../settings/settings.ts';
 import { enableCompileCache } from './compile-cache.ts';
 
 const COMMANDS = new Set([
+  'bundle',
   'demo',
   'doctor',
   'explain',
   'install',
   'login',
   'logout',
+  'migrate',
   'sandbox',
   'status',
   'uninstall',

@@ -15,7 +15,7 @@ export class EntryError extends Error {}
 const NEVER_A_KEY = 'A config file is no place for a key';
 
 /** Names of headers and query parameters whose value is a secret: their last word tells. */
-const SECRET_NAME =
+export const SECRET_NAME =
   /(?:^|[-_.])(?:auth|authorization|cookie|credentials?|pat|bearer|jwt|\w*token|api-?key|key|\w*secret|passw\w*|sig\w*)$/i;
 
 /**

@@ -21,6 +21,14 @@ export type { Client } from './clients.ts';
 export { nameForGateway, npxLaunch, proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';
 export { type Leftovers, leftovers, removeLeftovers } from './leftovers.ts';
+export { makeBundle } from './mcpb/bundle.ts';
+export {
+  type FoundConfig,
+  type FoundEntry,
+  findForeignEntries,
+  type MigratedEntry,
+} from './migrate.ts';
+export { undoMigrations } from './migration-record.ts';
 export { isNewer, knownNewerVersion, newestVersion } from './newer-version.ts';
 export { nextStep } from './next-step.ts';
 export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
@@ -90,6 +98,23 @@ export async function snippetFor(clientName: string, name: string, launch: Launc
   }
   const { path, value } = await entryFor(client, name, launch, {});
   return configText(client.format).set('', path, value);
+}
+
+/**
+ * A link that installs the entry when it is opened (cursor.com/docs/mcp/install-links; VS Code's MCP
+ * developer guide). Throws EntryError for clients that have none.
+ */
+export function installLink(clientName: string, name: string, launch: Launch): string {
+  checkName(name);
+  const { command, args } = launch;
+  const id = clientOf(clientName).id;
+  if (id === 'vscode') {
+    return `vscode:mcp/install?${encodeURIComponent(JSON.stringify({ name, command, args }))}`;
+  }
+  if (id !== 'cursor') throw new EntryError('install links are for cursor and vscode only');
+  const config = Buffer.from(JSON.stringify({ command, args })).toString('base64');
+  const query = `name=${encodeURIComponent(name)}&config=${encodeURIComponent(config)}`;
+  return `cursor://anysphere.cursor-deeplink/mcp/install?${query}`;
 }
 
 /** A client with what its config holds of this program. */

@@ -12,7 +12,7 @@ export interface Leftovers {
   readonly backups: readonly string[];
   /** Copies of the program that entries start. */
   readonly copies: readonly string[];
-  /** What the program can do without: caches, and the newest version that it knows. */
+  /** What the program can do without: caches, the newest version that it knows, what was migrated. */
   readonly caches: readonly string[];
 }
 
@@ -31,6 +31,7 @@ export async function leftovers(cacheFolder: string | undefined): Promise<Leftov
   const names = existsSync(copies) ? await readdir(copies) : [];
   const caches = [
     join(dirname(copies), 'newest-version'),
+    join(dirname(copies), 'migrations.json'),
     ...(cacheFolder === undefined
       ? []
       : ['compile-cache', 'gateways'].map((name) => join(cacheFolder, name))),

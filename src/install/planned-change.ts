@@ -8,7 +8,12 @@ import {
   launchOf,
   runsLatchkey,
 } from './clients.ts';
-import { ConfigFileError, readConfigFile, replaceConfigFile } from './config-file.ts';
+import {
+  type ConfigFile,
+  ConfigFileError,
+  readConfigFile,
+  replaceConfigFile,
+} from './config-file.ts';
 import { configText } from './config-format.ts';
 import { ConfigSyntaxError, isTable, type Path, UneditableError, valueAt } from './config-text.ts';
 import { type ChangedLine, changedLines } from './diff.ts';
@@ -69,9 +74,14 @@ export async function planInstall(
     const written = valueAt(edit.read(next), entry.path) as Record<string, unknown>;
     return {
       ...planned(client, file, name, next, entry.path, [...wordsOf(launch), ...publicWordsOf(old)]),
-      change: next === text ? 'unchanged' : old === undefined ? added : 'updated',
+      change:
+        next === text && !losesMark(client, file)
+          ? 'unchanged'
+          : old === undefined
+            ? added
+            : 'updated',
       launch: launchOf(written) ?? launch,
-      notes: [...notesOnKeys(written, name), ...notesOnJson(client, next)],
+      notes: [...notesOnKeys(written, name), ...notesOnJson(client, file, next)],
     };
   });
 }
@@ -109,11 +119,28 @@ function notesOnKeys(entry: Record<string, unknown>, name: string): string[] {
   ];
 }
 
-// Claude Desktop reads its config with JSON.parse, and starts without any server when that fails.
-function notesOnJson(client: Client, text: string): string[] {
-  const at = client.id === 'claude-desktop' ? firstBeyondJson(text) : undefined;
-  if (at === undefined) return [];
+/** Claude Desktop reads its config with JSON.parse, and starts without any server when that fails. */
+const readsPlainJson = ({ id }: Client) => id === 'claude-desktop';
+
+/** Whether the file loses its byte order mark when it is written, since its client stumbles over it. */
+const losesMark = (client: Client, { hasByteOrderMark }: ConfigFile) =>
+  hasByteOrderMark && readsPlainJson(client);
+
+/** The file as its client can read it. */
+export function readableFile(client: Client, file: ConfigFile): ConfigFile {
+  return losesMark(client, file) ? { ...file, hasByteOrderMark: false } : file;
+}
+
+function notesOnJson(client: Client, file: ConfigFile, text: string): string[] {
+  const mark = losesMark(client, file)
+    ? [
+        'Its config began with a byte order mark, so Claude Desktop loaded no server. It is removed.',
+      ]
+    : [];
+  const at = readsPlainJson(client) ? firstBeyondJson(text) : undefined;
+  if (at === undefined) return mark;
   return [
+    ...mark,
     `Claude Desktop reads plain JSON: the comment or trailing comma at line ${at.line}, column ${at.column} of its config keeps it from loading any server.`,
   ];
 }
@@ -208,9 +235,9 @@ function planned(
     name,
     diff: changedLines(text, next, [...shown, ...path, path.join('.'), `${path[0]}.`]),
     async apply() {
-      if (next === text) return undefined;
+      if (next === text && !losesMark(client, file)) return undefined;
       try {
-        return await replaceConfigFile(file, next);
+        return await replaceConfigFile(readableFile(client, file), next);
       } catch (error) {
         if (!(error instanceof ConfigFileError)) throw error;
         throw new InstallError(`${file.path} is left alone: ${error.message}`);

@@ -59,7 +59,11 @@ export async function programCopy(packageRoot: string, copies: string): Promise<
 const contentOf = (files: readonly PackageFile[], path: string) =>
   files.find((file) => file.path === path)?.content ?? '{}';
 
-async function packageFiles(packageRoot: string): Promise<PackageFile[]> {
+/**
+ * The files that the program needs of its package, with the keychain's module where that is installed.
+ * Rejects with the file system's error.
+ */
+export async function packageFiles(packageRoot: string): Promise<PackageFile[]> {
   const files: PackageFile[] = [];
   const add = async (from: string, path: string): Promise<void> => {
     if (!existsSync(from)) return;

@@ -38,8 +38,11 @@ const BUILT_IN_GATEWAYS: ReadonlyMap<string, string> = new Map([
 
 /** Settings from the proxy's command line, `<url> [options]`. Throws UsageError. */
 export function readProxySettings(argv: readonly string[], env: NodeJS.ProcessEnv): ProxySettings {
-  const { url, given } = readCommandLine(argv);
-  return toSettings(url, given, env);
+  const { url, given, notes } = readCommandLine(argv);
+  const settings = toSettings(url, given, env);
+  return notes.length === 0
+    ? settings
+    : { ...settings, warnings: [...notes, ...settings.warnings] };
 }
 
 /** Settings from a URL or built-in name and the options that were given, by name. Throws UsageError. */

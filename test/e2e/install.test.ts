@@ -833,3 +833,77 @@ it('shows the proxy’s own words when it does not work, with exit code 1', asyn
   const report = await runJson(home, ...args);
   expect(report.check).toMatchObject({ outcome: 'refused', reason: 'unauthorized' });
 });
+
+it('prints links that install the entry in Cursor and VS Code', async () => {
+  const home = makeHome();
+  const args = [
+    '-y',
+    '--prefer-offline',
+    `mcp-latchkey@${ownVersion()}`,
+    'https://acme.example/v1/mcp?a=b',
+  ];
+  const gateway = args[3] as string;
+  const cursor = await run(home, 'install', 'cursor', gateway, '--link', '--name', 'a & b');
+  expect(cursor).toMatchObject({ code: 0, stderr: '' });
+  const link = new URL(cursor.stdout.trim());
+  expect(link.href).toMatch(/^cursor:\/\/anysphere\.cursor-deeplink\/mcp\/install\?/);
+  expect(link.searchParams.get('name')).toBe('a & b');
+  const config = Buffer.from(link.searchParams.get('config') ?? '', 'base64').toString();
+  expect(JSON.parse(config)).toEqual({ command: 'npx', args });
+  const vscode = await run(home, 'install', '--link', 'vscode', gateway);
+  const [, json = ''] = /^vscode:mcp\/install\?(\S+)\n$/.exec(vscode.stdout) ?? [];
+  expect(JSON.parse(decodeURIComponent(json))).toEqual({ name: 'acme', command: 'npx', args });
+  expect(await run(home, 'install', '--link', 'zed', gateway)).toMatchObject({
+    code: 2,
+    stdout: '',
+  });
+  expect(readdirSync(home)).toEqual([]);
+});
+
+it('removes a byte order mark that keeps Claude Desktop from loading its servers', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'claude-desktop');
+  const text = '{\n  "mcpServers": {}\n}\n';
+  const install = ['install', 'claude-desktop', URL_OF_GATEWAY, '--no-verify'];
+  writeFileSync(file, `\ufeff${text}`);
+  const { code, stdout } = await run(home, ...install);
+  expect(code).toBe(0);
+  expect(stdout).toContain('byte order mark');
+  expect(JSON.parse(read(file)).mcpServers).toHaveProperty('acme');
+  expect(backupsOf(file).map((backup) => backup.text)).toEqual([`\ufeff${text}`]);
+  writeFileSync(file, `\ufeff${read(file)}`);
+  expect((await run(home, ...install)).code).toBe(0);
+  expect(read(file)).toMatch(/^\{/);
+  const again = await run(home, ...install);
+  expect(again.stdout).not.toContain('byte order mark');
+  expect(again.stdout).toContain('Nothing to do');
+});
+
+it('writes through a link that leads to nothing yet', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  symlinkSync('../dotfiles/cursor.json', file);
+  const { code } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  expect(code).toBe(0);
+  expect(lstatSync(file).isSymbolicLink()).toBe(true);
+  expect(JSON.parse(read(join(home, 'dotfiles/cursor.json'))).mcpServers).toHaveProperty('acme');
+});
+
+it('leaves a link alone that leads to itself', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  symlinkSync('mcp.json', file);
+  const { code, stderr } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  expect(code).toBe(1);
+  expect(stderr.replaceAll('\n', ' ')).toContain('left alone: it');
+  expect(lstatSync(file).isSymbolicLink()).toBe(true);
+});
+
+it('finds the configs that CLAUDE_CONFIG_DIR and CODEX_HOME move', async () => {
+  const home = makeHome();
+  const env = { HOME: home, CLAUDE_CONFIG_DIR: join(home, 'c'), CODEX_HOME: join(home, 'x') };
+  const { stdout } = await runToEnd(['install', '--list', '--json'], '', env);
+  const files = (JSON.parse(stdout) as Json[]).map((client) => client.file);
+  expect(files).toContain(join(home, 'c/.claude.json'));
+  expect(files).toContain(join(home, 'x/config.toml'));
+});

@@ -27,6 +27,11 @@ export const peers = {
     name: '@modelcontextprotocol/conformance',
     path: installed('@modelcontextprotocol/conformance/dist/index.js'),
   },
+  /** The tools for MCP bundles, with the code that hosts start them by. */
+  mcpb: {
+    name: '@anthropic-ai/mcpb',
+    path: installed('@anthropic-ai/mcpb/dist/cli/cli.js'),
+  },
   /** The SDK's client that speaks 2026-07-28. */
   modernClient: {
     name: '@modelcontextprotocol/client',

@@ -35,6 +35,7 @@ export interface InstallArguments {
   yes: boolean | undefined;
   npx: boolean | undefined;
   print: boolean | undefined;
+  link: boolean | undefined;
   list: boolean | undefined;
   verify: boolean | undefined;
   force: boolean | undefined;
@@ -64,6 +65,7 @@ export const installCommand: CommandModule<object, InstallArguments> = {
         // The default by now.
         pin: { type: 'boolean', hidden: true },
         print: { type: 'boolean', describe: 'Print the config entry and exit' },
+        link: { type: 'boolean', describe: 'Print a link that installs it in Cursor or VS Code' },
         list: { type: 'boolean', describe: 'List supported clients' },
         verify: {
           type: 'boolean',
@@ -93,7 +95,7 @@ interface Result {
 
 async function install(args: InstallArguments): Promise<void> {
   if (args.list) return list(args.json === true);
-  if (args.print) return print(args);
+  if (args.print || args.link) return print(args);
   const { clients, gateway, isConfirmed } = await chosenTargets(args, out);
   const installing = await import('../../install/install.ts');
   const { json = false } = args;
@@ -187,15 +189,24 @@ async function write(
   return results;
 }
 
-/** What to paste into a config, on stdout and nothing else. */
+/** What to paste into a config, or a link that installs it, on stdout and nothing else. */
 async function print({ client, url: gateway, ...args }: InstallArguments): Promise<void> {
+  const option = args.link ? '--link' : '--print';
   if (client === undefined || gateway === undefined) {
-    throw new UsageError('--print needs a client and a URL, such as: install cursor kindo --print');
+    throw new UsageError(
+      `${option} needs a client and a URL, such as: install cursor kindo ${option}`,
+    );
   }
-  const { nameForGateway, npxLaunch, snippetFor } = await import('../../install/install.ts');
+  const { installLink, nameForGateway, npxLaunch, snippetFor } = await import(
+    '../../install/install.ts'
+  );
   const { url, words } = await proxyLine(gateway, args as unknown as Given);
-  const launch = npxLaunch(__VERSION__, words, process.platform);
-  out.write(await snippetFor(client, args.name ?? nameForGateway(url), launch));
+  const name = args.name ?? nameForGateway(url);
+  if (args.link) {
+    // Whoever opens the link may have another platform. These clients find npx on each.
+    return out.line(installLink(client, name, npxLaunch(__VERSION__, words, 'linux')));
+  }
+  out.write(await snippetFor(client, name, npxLaunch(__VERSION__, words, process.platform)));
 }
 
 const OPTION_VARIABLES = Object.keys(PROXY_OPTIONS).map(
@@ -215,7 +226,7 @@ const LOGIN_OPTIONS = ['account', 'allow-http', 'header', 'header-file', 'key-he
  * The URL, the proxy's command line for the entry, and the one that stores a key for it. Throws
  * UsageError or EntryError.
  */
-async function proxyLine(
+export async function proxyLine(
   gateway: string,
   args: Given,
 ): Promise<{ url: URL; words: string[]; login: string[] }> {
