@@ -4,16 +4,19 @@ import type { SessionWatch } from '../trace/session-watch.ts';
 import { enableCompileCache } from './compile-cache.ts';
 
 const COMMANDS = new Set([
+  'bundle',
   'demo',
   'doctor',
   'explain',
   'install',
   'login',
   'logout',
+  'migrate',
   'sandbox',
   'status',
   'trace',
   'uninstall',
+  'update',
 ]);
 
 function main(argv: readonly string[]): void {

@@ -1,6 +1,6 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
-import { CachedKeyProvider } from '../auth/key-ring.ts';
+import { Credentials } from '../auth/credentials.ts';
 import { CachingGateway } from '../bridge/gateway-cache/caching-gateway.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
@@ -11,6 +11,9 @@ import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
 import type { SessionWatch } from '../trace/session-watch.ts';
 import { ownCacheFolder } from './compile-cache.ts';
+
+/** After the start, which the reading of more files must not slow down. */
+const LATE_FILES_DELAY_MS = 100;
 
 /**
  * Runs the proxy between stdin and stdout until the client closes stdin or a signal comes, and then
@@ -46,8 +49,8 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
   watch?.begin(secrets, log);
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
-  const keys = new CachedKeyProvider(settings, process.env, log, secrets);
-  const gateway = new CachingGateway(openGateway(settings, keys, log, secrets), {
+  const credentials = new Credentials(settings, process.env, log, secrets);
+  const gateway = new CachingGateway(openGateway(settings, credentials, log, secrets), {
     settings,
     folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
     secrets,
@@ -78,6 +81,14 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
   }
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
   for (const line of new Set(settings.warnings)) log.warn(line);
+  setTimeout(() => {
+    void import('./late-files.ts')
+      .then(({ keepLateFiles }) => keepLateFiles())
+      .then(
+        () => log.debug('the files for later are in memory'),
+        ({ code }: NodeJS.ErrnoException) => log.debug(`the files for later are left (${code})`),
+      );
+  }, LATE_FILES_DELAY_MS).unref();
   void proxy
     .run()
     .finally(() => watch?.end())

@@ -85,9 +85,12 @@ class DevTools {
   }
 }
 
-/** Opens a file in headless Chromium and waits until it is there. Its scripts run with `scripts` only. */
+/**
+ * Opens a file or an http URL in headless Chromium and waits until it is there. Its scripts run with
+ * `scripts` only. `width`: of the window, in CSS pixels.
+ */
 export async function openInChromium(
-  file: string,
+  page: string,
   scheme: 'light' | 'dark' = 'light',
   { scripts = false, width = 900 } = {},
 ): Promise<OpenedPage> {
@@ -132,7 +135,8 @@ export async function openInChromium(
   await tools.call('Emulation.setDeviceMetricsOverride', {
     ...{ width, height: 1200, deviceScaleFactor: 1, mobile: false },
   });
-  await tools.call('Page.navigate', { url: pathToFileURL(file).href });
+  const url = page.startsWith('http:') ? page : pathToFileURL(page).href;
+  await tools.call('Page.navigate', { url });
   await loaded;
   return {
     console,
