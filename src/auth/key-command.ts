@@ -24,8 +24,9 @@ export async function runKeyCommand(
   command: string,
   log: Log,
   limitMs = KEY_LIMIT_MS,
+  option = '--key-command',
 ): Promise<Printed> {
-  const name = 'the command of --key-command';
+  const name = `the command of ${option}`;
   const { text, end, stderr } = await collect(
     () =>
       process.platform === 'win32'
@@ -34,7 +35,7 @@ export async function runKeyCommand(
     limitMs,
   );
   const complaint = await withoutKey(stderr, text);
-  for (const line of complaint.slice(0, MAX_STDERR_LINES)) log.warn(`--key-command: ${line}`);
+  for (const line of complaint.slice(0, MAX_STDERR_LINES)) log.warn(`${option}: ${line}`);
   if (end === NOT_FOUND) {
     return { error: `${name} was not found: give its full path, a client's PATH may be short` };
   }
@@ -42,7 +43,8 @@ export async function runKeyCommand(
     const said = complaint.at(-1);
     return { error: `${name} ${inWords(end, limitMs)}${said === undefined ? '' : `: ${said}`}` };
   }
-  if (text.trim() === '') return { error: `${name} printed no key` };
+  if (text.trim() === '')
+    return { error: `${name} printed ${option === '--assertion-command' ? 'nothing' : 'no key'}` };
   return { text };
 }
 

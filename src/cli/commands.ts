@@ -1,16 +1,21 @@
 import yargs from 'yargs';
-import { PROXY_OPTIONS, UsageError } from '../settings/options.ts';
+import { oneValueEach, PROXY_OPTIONS, UsageError } from '../settings/options.ts';
 import { forYargs, unknownOption } from '../settings/read-options.ts';
 import { columns } from '../terminal/wrap-text.ts';
+import { bundleCommand } from './commands/bundle.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { explainCommand } from './commands/explain.ts';
-import { installCommand, uninstallCommand } from './commands/install.ts';
+import { installCommand } from './commands/install.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
+import { migrateCommand } from './commands/migrate.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
 import { toolsCommand } from './commands/tools.ts';
+import { traceCommand } from './commands/trace.ts';
+import { uninstallCommand } from './commands/uninstall.ts';
+import { updateCommand } from './commands/update.ts';
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
@@ -25,12 +30,17 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(doctorCommand)
     .command(sandboxCommand)
     .command(demoCommand)
+    .command(traceCommand)
     .command(explainCommand)
     .command(installCommand)
     .command(uninstallCommand)
+    .command(migrateCommand)
+    .command(bundleCommand)
+    .command(updateCommand)
     .version(__VERSION__)
     .help()
     .alias('help', 'h')
+    .middleware(lastOfRepeated, true)
     .strict()
     .demandCommand(1)
     .wrap(columns(100))
@@ -43,8 +53,20 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   await parser.parseAsync();
 }
 
-/** The commands that want a word after their name. */
-const WANTING = [loginCommand, logoutCommand, toolsCommand, explainCommand, uninstallCommand];
+/** yargs makes an array of an option that is given twice: the last one counts, but for those that take several. */
+function lastOfRepeated(argv: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(argv)) {
+    if (Array.isArray(value) && !REPEATED.has(name)) {
+      argv[name] = value.at(-1);
+    }
+  }
+}
+
+/** Options that take several values, and what yargs itself keeps in arrays. */
+const REPEATED = new Set(['_', '--', 'H', ...Object.keys(oneValueEach())]);
+
+/** The commands that need a word after their name. */
+const WANTING = [loginCommand, logoutCommand, toolsCommand, explainCommand, traceCommand];
 
 /**
  * yargs counts `non-option arguments` where one is missing, and quotes every word that it does not

@@ -1,18 +1,23 @@
 import { UsageError } from '../settings/options.ts';
 import { type ProxySettings, readProxySettings } from '../settings/settings.ts';
+import type { SessionWatch } from '../trace/session-watch.ts';
 import { enableCompileCache } from './compile-cache.ts';
 
 const COMMANDS = new Set([
+  'bundle',
   'demo',
   'doctor',
   'explain',
   'install',
   'login',
   'logout',
+  'migrate',
   'sandbox',
   'status',
   'tools',
+  'trace',
   'uninstall',
+  'update',
 ]);
 
 function main(argv: readonly string[]): void {
@@ -30,14 +35,28 @@ function main(argv: readonly string[]): void {
     void import('./refuse-to-start.ts').then(({ refuseToStart }) => refuseToStart(message));
     return;
   }
+  if (isWatched(settings)) {
+    // Before the first connection, which it is to see.
+    void import('../trace/session-watch.ts').then(({ SessionWatch }) =>
+      start(settings, new SessionWatch(settings)),
+    );
+  } else start(settings);
+}
+
+function start(settings: ProxySettings, watch?: SessionWatch): void {
   // Before the rest is loaded, and the key and the client's first message are waited for.
   settings.routes.connect(settings.url.origin);
   // node:net asks for the connection at the end of this turn of the event loop. What comes now takes
   // 15 ms, in which that one and the gateway are at work.
   setImmediate(() => {
     settings.routes.prepare();
-    void import('./run-proxy.ts').then(({ runProxy }) => runProxy(settings));
+    void import('./run-proxy.ts').then(({ runProxy }) => runProxy(settings, watch));
   });
+}
+
+/** Whether each request is recorded, or has a line in the log. */
+function isWatched({ traceFile, logLevel }: ProxySettings): boolean {
+  return traceFile !== undefined || logLevel === 'info' || logLevel === 'debug';
 }
 
 // Before anything else is loaded: of this file alone there is no compiled code.

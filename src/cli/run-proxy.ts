@@ -1,22 +1,28 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
-import { CachedKeyProvider } from '../auth/key-ring.ts';
+import { Credentials } from '../auth/credentials.ts';
 import type * as Filtering from '../bridge/filter/filtering-gateway.ts';
 import { CachingGateway } from '../bridge/gateway-cache/caching-gateway.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { createLog } from '../log.ts';
-import { openPrivate, UnusableFile } from '../private-path.ts';
+import { UnusableFile } from '../private-path.ts';
+import { openRotated } from '../rotated-file.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
+import type { SessionWatch } from '../trace/session-watch.ts';
 import type { Transport } from '../transport/transport.ts';
 import { ownCacheFolder } from './compile-cache.ts';
+
+/** After the start, which the reading of more files must not slow down. */
+const LATE_FILES_DELAY_MS = 100;
 
 /**
  * Runs the proxy between stdin and stdout until the client closes stdin or a signal comes, and then
  * exits with 0; with 1 when stdout cannot be written; at once, with 128 + N, by a second signal N.
+ * `watch` is told of all that passes, where that is recorded or logged.
  */
-export function runProxy(settings: ProxySettings): void {
+export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
   const secrets = new Secrets((keys) => {
     // Not import(), which would make every line of the log wait for its turn.
     const { matcherFor }: typeof ConfiguredSecrets = require('../auth/configured-secrets.ts');
@@ -24,7 +30,7 @@ export function runProxy(settings: ProxySettings): void {
   });
   let stderr: NodeJS.WriteStream | undefined;
   let { logFile } = settings;
-  const log = createLog(settings.logLevel, (text) => {
+  const write = (text: string) => {
     const line = secrets.mask(text);
     // The client may close its end; the log is not worth the session.
     stderr ??= process.stderr.on('error', () => {});
@@ -40,11 +46,13 @@ export function runProxy(settings: ProxySettings): void {
       stderr.write(`mcp-latchkey: --log-file: ${why}, so the log is here only.\n`);
       logFile = undefined;
     }
-  });
+  };
+  const log = createLog(settings.logLevel, write, watch?.onLogLine);
+  watch?.begin(secrets, log);
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
-  const keys = new CachedKeyProvider(settings, process.env, log, secrets);
-  const cached = new CachingGateway(openGateway(settings, keys, log, secrets), {
+  const credentials = new Credentials(settings, process.env, log, secrets);
+  const cached = new CachingGateway(openGateway(settings, credentials, log, secrets), {
     settings,
     folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
     secrets,
@@ -57,6 +65,7 @@ export function runProxy(settings: ProxySettings): void {
     maxMessageBytes,
     secrets,
     log,
+    observer: watch,
   });
   let exitCode = 0;
   // The client reads nothing more, so there is no use in waiting for replies.
@@ -74,7 +83,18 @@ export function runProxy(settings: ProxySettings): void {
   }
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
   for (const line of new Set(settings.warnings)) log.warn(line);
-  void proxy.run().finally(() => exit(exitCode));
+  setTimeout(() => {
+    void import('./late-files.ts')
+      .then(({ keepLateFiles }) => keepLateFiles())
+      .then(
+        () => log.debug('the files for later are in memory'),
+        ({ code }: NodeJS.ErrnoException) => log.debug(`the files for later are left (${code})`),
+      );
+  }, LATE_FILES_DELAY_MS).unref();
+  void proxy
+    .run()
+    .finally(() => watch?.end())
+    .finally(() => exit(exitCode));
 }
 
 /** What the client gets to see of the gateway: all of it, unless there is a filter. */
@@ -98,9 +118,12 @@ function exit(code: number): void {
   process.exit(code);
 }
 
+/** How large a log file gets, and how many of them there are. */
+const LOG_ROTATION = { limitBytes: 10 * 1024 * 1024, files: 3 };
+
 /** Readable by the user alone: the log quotes what the gateway said. */
 function appendPrivately(file: string, line: string): void {
-  const { fd } = openPrivate(file, 'output');
+  const fd = openRotated(file, Buffer.byteLength(line), LOG_ROTATION);
   try {
     writeFileSync(fd, line);
   } finally {

@@ -11,6 +11,7 @@ import { checkKey } from './checks/key.ts';
 import { checkClock, checkMachine } from './checks/machine.ts';
 import { checkProtocol } from './checks/protocol.ts';
 import { checkRoute } from './checks/route.ts';
+import { checkSignIn } from './checks/sign-in.ts';
 import { checkSpeed } from './checks/speed.ts';
 import { checkUrl } from './checks/url.ts';
 import { DoctorRun, isWaitedFor } from './doctor-run.ts';
@@ -28,6 +29,7 @@ const STEPS: readonly (readonly [doing: string, check: Check])[] = [
   ['reading the URL', checkUrl],
   ['going the way to the gateway', checkRoute],
   ['asking what the gateway wants', checkDiscovery],
+  ['looking for a sign-in', checkSignIn],
   ['looking for the key', checkKey],
   ['trying the key', checkAuthorization],
   ['talking MCP', checkProtocol],

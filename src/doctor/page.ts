@@ -65,6 +65,7 @@ const CHECK_TITLES: Readonly<Record<CheckName, string>> = {
   url: 'The URL',
   route: 'The route',
   discovery: 'Discovery',
+  'sign-in': 'Sign-in',
   key: 'The key',
   authorization: 'Authorization',
   protocol: 'The protocol',

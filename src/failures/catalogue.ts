@@ -1,5 +1,5 @@
 import { shellWord } from '../terminal/shell-word.ts';
-import type { Failure, Reason, ResourceFacts } from './failure.ts';
+import type { Failure, Reason } from './failure.ts';
 import { NETWORK_CAUSES, type UnreachableCause } from './network-causes.ts';
 import { MASK } from './url-secrets.ts';
 
@@ -70,8 +70,18 @@ function firstKeyRemedy(failure: Failure): string {
   }
 }
 
+/** Whether the credential is an access token. */
+const isSignedIn = ({ key }: Failure) => key?.source === 'sign-in';
+
+function tokenRemedy(failure: Failure): string {
+  const grant = failure.signIn?.grant;
+  return grant === undefined
+    ? `Run ${login(failure)}. No restart needed.`
+    : `Check the options of --grant ${grant} in the client's config, then restart the client.`;
+}
+
 // What the RFC 9728 document knows: where keys are explained, and what this program cannot do.
-function fromResource(resource: ResourceFacts | undefined): string | undefined {
+function fromResource({ resource, ...failure }: Failure): string | undefined {
   if (resource === undefined) return undefined;
   const { name, documentation, authorizationServers = [], takesHeader } = resource;
   const issuers = authorizationServers.map((url) => new URL(url).host).join(', ');
@@ -79,9 +89,7 @@ function fromResource(resource: ResourceFacts | undefined): string | undefined {
     sentences(
       documentation && `${name ?? 'The gateway'} explains its keys at ${documentation} .`,
       takesHeader ? undefined : 'It says that it takes no key in the Authorization header.',
-      issuers === ''
-        ? undefined
-        : `It also offers OAuth sign-in (${issuers}), which mcp-latchkey does not do: use an API key.`,
+      issuers === '' ? undefined : `You can also sign in at ${issuers}: run ${login(failure)}.`,
     ) || undefined
   );
 }
@@ -90,6 +98,7 @@ function forbiddenRemedy(failure: Failure): string {
   if (failure.lacksKeyAccess) {
     return 'Ask your admin to enable Personal API Key Access in the settings of one of your groups.';
   }
+  if (isSignedIn(failure)) return 'Ask the administrator of the gateway for access.';
   return failure.key?.source === 'none'
     ? `No API key was sent. If the gateway requires one, run ${login(failure)}; no restart needed.`
     : "Ask your administrator or the gateway's operator what is not allowed: the key, this computer or this network.";
@@ -118,7 +127,7 @@ export const CATALOGUE = {
       failure.status === undefined
         ? (failure.detail ?? 'none was found')
         : `${host(failure)} wants an API key, and none was found${because({ detail: failure.key?.keychainTrouble ?? failure.key?.nearMiss ?? failure.detail })}`,
-    remedy: (failure) => sentences(firstKeyRemedy(failure), fromResource(failure.resource)),
+    remedy: (failure) => sentences(firstKeyRemedy(failure), fromResource(failure)),
   },
   malformed_api_key: {
     code: -32011,
@@ -137,9 +146,15 @@ export const CATALOGUE = {
     code: -32012,
     title: 'Unauthorized',
     retryable: false,
-    what: (failure) =>
-      `${host(failure)} rejected the API key ${keyInWords(failure)}${because(failure)}`,
-    remedy: (failure) => sentences(newKeyRemedy(failure), fromResource(failure.resource)),
+    what: (failure) => {
+      if (failure.signIn !== undefined) return failure.detail ?? 'no access token was given';
+      const what = isSignedIn(failure) ? 'access token' : 'API key';
+      return `${host(failure)} rejected the ${what} ${keyInWords(failure)}${because(failure)}`;
+    },
+    remedy: (failure) =>
+      isSignedIn(failure)
+        ? tokenRemedy(failure)
+        : sentences(newKeyRemedy(failure), fromResource(failure)),
   },
   forbidden: {
     code: -32013,
@@ -148,7 +163,9 @@ export const CATALOGUE = {
     what: (failure) =>
       failure.lacksKeyAccess
         ? `the API key ${keyInWords(failure)} is valid, but its holder may not use ${host(failure)} with it${because(failure)}`
-        : `${host(failure)} refused access${because(failure)}`,
+        : isSignedIn(failure)
+          ? `your sign-in to ${host(failure)} does not allow this${because(failure)}`
+          : `${host(failure)} refused access${because(failure)}`,
     remedy: forbiddenRemedy,
   },
   wrong_path: {
@@ -284,6 +301,21 @@ export const CATALOGUE = {
         : rule.isManaged
           ? `Nothing was sent. Use something else, or ask ${contact}.`
           : "Nothing was sent. Use something else, or change the option in the client's config.",
+  },
+  sign_in_required: {
+    code: -32003,
+    title: 'Sign-in required',
+    retryable: true,
+    what: (failure) => {
+      const { server, link } = failure.signIn ?? {};
+      if (link !== undefined) return `the sign-in to ${host(failure)} is open in your browser`;
+      const where = server === undefined ? '' : ` at ${server}`;
+      return `${host(failure)} requires you to sign in${where}${because(failure)}`;
+    },
+    remedy: (failure) =>
+      failure.signIn?.link === undefined
+        ? `Run ${login(failure)}. No restart needed.`
+        : 'Finish it there, then try again. No restart needed.',
   },
 } satisfies Record<Reason, CatalogueEntry>;
 

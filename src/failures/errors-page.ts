@@ -131,6 +131,11 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
     'Run `npx mcp-latchkey tools URL` with the options of your config to see which tools are left, and which rule blocks each of the others.',
     'If the message says that it can be read in more than one way, the client sent a message with a repeated member, or with a method that mcp-latchkey does not know. Two programs may read such a message differently, so no rule can allow it.',
   ],
+  sign_in_required: [
+    'The gateway requires you to sign in (OAuth), and there is no sign-in yet, or it has expired or was revoked. With a desktop session mcp-latchkey opens your browser by itself and waits for up to `--sign-in-wait` seconds. If you finish later, the next request works.',
+    'Over SSH, in a container, with `--no-browser` or with `--sign-in error` no browser is opened. After a sign-in that was closed or failed, none is opened by itself for 10 minutes. Run the command in the message.',
+    '`npx mcp-latchkey doctor URL` shows what the gateway and its authorization server say about sign-in.',
+  ],
 };
 
 const REASONS = Object.keys(CATALOGUE) as Reason[];
@@ -180,6 +185,7 @@ const ACTOR_OF: Readonly<Record<Reason, Actor>> = {
   misconfigured: 'you',
   internal_error: 'developer',
   tool_not_allowed: 'you',
+  sign_in_required: 'you',
 };
 
 const EXAMPLE_KEY = {
@@ -187,6 +193,8 @@ const EXAMPLE_KEY = {
   origin: 'the keychain',
   tail: 'a1b2',
 } satisfies Failure['key'];
+
+const SIGN_IN = { source: 'sign-in', origin: 'the sign-in' } satisfies Failure['key'];
 
 const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
   no_api_key: { status: 401, key: { source: 'none', origin: 'no source' } },
@@ -212,6 +220,7 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
     detail: 'the tool linear_delete_issue',
     rule: { words: '--deny-tool *_delete_*', isManaged: false },
   },
+  sign_in_required: { status: 401, key: SIGN_IN, signIn: { server: 'login.kindo.ai' } },
 };
 
 function example(reason: Reason): string {

@@ -15,9 +15,12 @@ const SHORTEST_HEAD = 12;
  */
 export class SecretMatcher {
   readonly #needles: readonly string[];
+  /** By `hashOf`, the beginnings of all needles; undefined where one has no plain beginning. */
+  readonly #beginnings: Uint8Array | undefined;
 
   constructor(secrets: Iterable<string>) {
     this.#needles = [...new Set([...secrets].flatMap(needlesFor))];
+    this.#beginnings = beginningsOf(this.#needles);
   }
 
   /**
@@ -37,6 +40,38 @@ export class SecretMatcher {
       at = Math.max(at, end);
     }
     return masked + text.slice(at);
+  }
+
+  /**
+   * Whether `mask` may find a secret in a text, given as UTF-8: a hundred times as fast as to look for
+   * them. Says so also of what only begins like one, or has escapes by number or name.
+   */
+  mayFind(text: Buffer): boolean {
+    if (this.#needles.length === 0) return false;
+    const beginnings = this.#beginnings;
+    if (beginnings === undefined) return true;
+    let newest = 0;
+    for (let at = 0; at < text.length; at++) {
+      const byte = text[at] as number;
+      const char = PLAIN[byte] as number;
+      if (char === SKIPPED) continue;
+      if (char === SPECIAL) {
+        if (byte !== BACKSLASH) {
+          if (isEncoded(text, at)) return true;
+          newest = (newest << 8) | byte;
+        } else {
+          let end = at + 1;
+          while (text[end] === BACKSLASH) end++;
+          const next = String.fromCharCode(text[end] ?? 0);
+          if ('uUxX'.includes(next)) return true;
+          // An odd number of them makes an escape of the next character, as of `n`.
+          at = (end - at) % 2 === 1 && 'bfnrt'.includes(next) ? end : end - 1;
+          continue;
+        }
+      } else newest = (newest << 8) | char;
+      if (beginnings[hashOf(newest)] === 1) return true;
+    }
+    return false;
   }
 }
 
@@ -73,6 +108,44 @@ const makePattern = () =>
     ].join('|'),
     'gisuy',
   );
+
+const BACKSLASH = 0x5c;
+const SKIPPED = 0;
+const SPECIAL = 1;
+
+/**
+ * What `simplified` makes of each byte of UTF-8, as far as a byte tells. What is not ASCII is skipped:
+ * it may be invisible.
+ */
+const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) => {
+  if (byte >= 0x80 || /\s/.test(String.fromCharCode(byte))) return SKIPPED;
+  if (byte < 0x20) return byte + 0x80;
+  return '\\%&'.includes(String.fromCharCode(byte))
+    ? SPECIAL
+    : folded(String.fromCharCode(byte)).charCodeAt(0);
+});
+
+/** Of the four newest bytes. */
+function hashOf(bytes: number): number {
+  return Math.imul(bytes, 0x9e3779b1) >>> 18;
+}
+
+function beginningsOf(needles: readonly string[]): Uint8Array | undefined {
+  const beginnings = new Uint8Array(1 << 14);
+  for (const needle of needles) {
+    const begin = needle.slice(0, SHORTEST);
+    if (!/^[\x20-\x7e]*$/.test(begin)) return undefined;
+    beginnings[hashOf(Buffer.from(begin).readInt32BE())] = 1;
+  }
+  return beginnings;
+}
+
+/** Whether a percent sign or an ampersand begins a character that is written by its number or name. */
+function isEncoded(text: Buffer, at: number): boolean {
+  return /^(?:%[\da-f]{2}|&(?:#|amp;|lt;|gt;|quot;|apos;))/i.test(
+    text.toString('latin1', at, at + 6),
+  );
+}
 
 const ENTITIES: Readonly<Record<string, string>> = {
   amp: '&',

@@ -62,6 +62,16 @@ export class Secrets {
     return this.#matcher.mask(text, isJson);
   }
 
+  /** Whether `mask` may find anything in a text, given as UTF-8. Much faster. Never throws. */
+  mayFind(text: Buffer): boolean {
+    try {
+      this.#matcher ??= this.#makeMatcher([...this.#keys, ...this.#cookies]);
+      return this.#matcher.mayFind(text);
+    } catch {
+      return true;
+    }
+  }
+
   /** As `mask`, for every string in a value. */
   maskAll<Value>(value: Value): Value {
     if (typeof value === 'string') return this.mask(value) as Value;

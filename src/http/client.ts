@@ -10,6 +10,8 @@ import type { Headers, HttpRequest, RequestHandler } from './request.ts';
 export interface RequestBegun {
   readonly request: ClientRequest;
   readonly method: string;
+  readonly options: HttpRequest;
+  readonly handler: RequestHandler;
 }
 
 /** How long a connection may be idle, unless the gateway says (`Keep-Alive: timeout=`). */
@@ -96,7 +98,9 @@ export class HttpClient {
       handler.onResponseError(error as Error);
       return;
     }
-    if (requests.hasSubscribers) requests.publish({ request, method } satisfies RequestBegun);
+    if (requests.hasSubscribers) {
+      requests.publish({ request, method, options, handler } satisfies RequestBegun);
+    }
     const exchange = new HttpExchange(request, options, handler);
     const onResponse = (response: IncomingMessage) => {
       const received = headersOf(response.rawHeaders);

@@ -31,6 +31,8 @@ export interface ConnectorSettings {
 export interface ConnectionBegun {
   /** Host and port, the port left out where it is the scheme's own. */
   readonly host: string;
+  /** What it is built on. */
+  readonly tcp: Socket;
   /** Resolves when it is ready, TLS included. */
   readonly opening: Promise<Socket>;
 }
@@ -89,7 +91,9 @@ export class Connector {
     });
     this.#opening.add(tcp);
     const opening = this.#handshakes(tcp).finally(() => this.#opening.delete(tcp));
-    connections.publish({ host, opening } satisfies ConnectionBegun);
+    if (connections.hasSubscribers) {
+      connections.publish({ host, tcp, opening } satisfies ConnectionBegun);
+    }
     return opening;
   }
 

@@ -1,19 +1,23 @@
 import { type KeySources, keyHeaderNames } from '../auth/key.ts';
+import type { OAuthSettings } from '../auth/oauth/oauth-settings.ts';
 import { isLoopbackHost } from '../http/loopback.ts';
 import { Routes } from '../http/routes.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
 import { type Filter, filterOf } from './filters.ts';
 import { checkedKeyHeader, headerLines, readHeaders } from './headers.ts';
+import { milliseconds, oneOf, readOAuthSettings } from './oauth-settings.ts';
 import { type OptionName, UsageError } from './options.ts';
 import type { Policy } from './policy/policy.ts';
 import { readPolicy } from './policy/policy-file.ts';
 import { fromEnvironment, readCommandLine } from './read-options.ts';
 
 const TRANSPORTS = ['auto', 'http', 'sse'] as const;
+const TRACE_BODIES = ['none', 'heads', 'all'] as const;
 
 /** `url` has the integration filter in its query. */
 export interface ProxySettings extends KeySources {
   readonly routes: Routes;
+  readonly oauth: OAuthSettings;
   readonly timeoutMs: number;
   /** How long the opening request is tried again while its failure may pass, in milliseconds. */
   readonly startPatienceMs: number;
@@ -31,6 +35,10 @@ export interface ProxySettings extends KeySources {
   readonly policy?: Policy;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
+  /** Where the session is recorded. */
+  readonly traceFile?: string;
+  readonly traceBodies: (typeof TRACE_BODIES)[number];
+  readonly traceMaxBytes: number;
   /** About files of the options that were read all the same; the routes add to them. */
   readonly warnings: readonly string[];
 }
@@ -42,8 +50,11 @@ const BUILT_IN_GATEWAYS: ReadonlyMap<string, string> = new Map([
 
 /** Settings from the proxy's command line, `<url> [options]`. Throws UsageError. */
 export function readProxySettings(argv: readonly string[], env: NodeJS.ProcessEnv): ProxySettings {
-  const { url, given } = readCommandLine(argv);
-  return toSettings(url, given, env);
+  const { url, given, notes } = readCommandLine(argv);
+  const settings = toSettings(url, given, env);
+  return notes.length === 0
+    ? settings
+    : { ...settings, warnings: [...notes, ...settings.warnings] };
 }
 
 /**
@@ -57,14 +68,16 @@ export function toSettings(
   policy: Policy | undefined | null = policyOfThisComputer(),
 ): ProxySettings {
   const own = (name: OptionName): string[] => {
-    const value = given[name] ?? fromEnvironment(name, env);
+    // yargs reads `--no-browser` as `browser: false`.
+    const isNegated = name.startsWith('no-') && given[name.slice(3)] === false;
+    const value = given[name] ?? (isNegated ? 'true' : fromEnvironment(name, env));
     if (value === undefined) return [];
     return (Array.isArray(value) ? value : [value]).map(String);
   };
-  const all = (name: OptionName): readonly string[] => {
+  const all = (name: OptionName): string[] => {
     const values = policy?.valuesOf(name, own(name)) ?? own(name);
     if ('why' in values) throw new UsageError(values.why);
-    return values;
+    return [...values];
   };
   const last = (name: OptionName): string | undefined => {
     const value = all(name).at(-1);
@@ -98,6 +111,7 @@ export function toSettings(
     keyEnv,
     ...(keyHeader === undefined ? {} : { keyHeader }),
     ...(account === undefined ? {} : { account }),
+    oauth: readOAuthSettings(all),
     timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
     startPatienceMs: milliseconds('start-patience', last('start-patience') ?? '45'),
     usesCache: last('no-cache') !== 'true',
@@ -120,6 +134,9 @@ export function toSettings(
     ...(policy ? { policy } : {}),
     logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
     ...optional('logFile', 'log-file'),
+    ...optional('traceFile', 'trace'),
+    traceBodies: oneOf('trace-bodies', TRACE_BODIES, last('trace-bodies') ?? 'heads'),
+    traceMaxBytes: bytes('trace-max-bytes', last('trace-max-bytes') ?? '67108864'),
     warnings,
   };
 }
@@ -180,25 +197,9 @@ function accountName(given: string | undefined): string | undefined {
   return given;
 }
 
-function milliseconds(name: OptionName, seconds: string): number {
-  const value = Number(seconds);
-  if (!(value >= 0 && value <= 2_000_000)) throw new UsageError(`--${name} wants seconds`);
-  return Math.round(value * 1000);
-}
-
 function bytes(name: OptionName, number: string): number {
   if (!/^\d{1,10}$/.test(number) || Number(number) < 1024) {
     throw new UsageError(`--${name} wants a number of bytes, 1024 at least`);
   }
   return Number(number);
-}
-
-function oneOf<Choice extends string>(
-  name: OptionName,
-  choices: readonly Choice[],
-  given: string,
-): Choice {
-  const choice = choices.find((known) => known === given);
-  if (choice === undefined) throw new UsageError(`--${name} wants one of ${choices.join(', ')}`);
-  return choice;
 }

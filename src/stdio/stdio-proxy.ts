@@ -28,6 +28,7 @@ import { arrayOf, BatchReplies, wantsReply } from './batch-replies.ts';
 import { LineReader } from './line-reader.ts';
 import { MessageWriter } from './message-writer.ts';
 import { progressTokenIn, progressTokenOf, TaskTokens } from './progress-tokens.ts';
+import type { StdioObserver } from './stdio-observer.ts';
 
 /**
  * How long replies may still come once the client has closed stdin: the MCP SDK sends SIGTERM after
@@ -65,6 +66,8 @@ export interface StdioProxyOptions {
   /** What reaches the client in no error. */
   readonly secrets: Secrets;
   readonly log: Log;
+  /** Told of what passes. Must not throw. */
+  readonly observer?: StdioObserver | undefined;
 }
 
 /**
@@ -79,6 +82,7 @@ export class StdioProxy {
   readonly #maxMessageBytes: number;
   readonly #secrets: Secrets;
   readonly #log: Log;
+  readonly #watcher: StdioObserver | undefined;
   readonly #inFlight = new Set<InFlight>();
   readonly #sendings = new Set<Delivery>();
   readonly #tasks = new TaskTokens();
@@ -93,6 +97,7 @@ export class StdioProxy {
     this.#maxMessageBytes = options.maxMessageBytes;
     this.#secrets = options.secrets;
     this.#log = options.log;
+    this.#watcher = options.observer;
     this.#stopped = new Promise((resolve) => {
       this.#onStop = resolve;
     });
@@ -190,11 +195,13 @@ export class StdioProxy {
   #tooLong(head: Buffer, tail: Buffer): void {
     const error = tooLargeError(this.#maxMessageBytes);
     this.#log.warn(`a message from the client is not sent: ${error.message}`);
+    this.#watcher?.received({ kind: 'unusable', why: error.message, code: undefined });
     const id = salvageRequestId(head, tail);
     if (id !== undefined) this.#write(errorResponse(id, error));
   }
 
   #take(message: Message | Unusable, answer: Answer): void {
+    this.#watcher?.received(message);
     if (message.kind === 'unusable') this.#refuse(message, answer);
     else if (message.kind === 'request') this.#request(message, answer);
     else if (isCancellation(message)) this.#cancel(message);
@@ -300,8 +307,10 @@ export class StdioProxy {
   #fromGateway(message: Message, own: InFlight | undefined): void {
     if (message.kind !== 'response') {
       const token = progressTokenIn(message);
-      if (token === undefined || this.#mayProgress(token)) this.#write(message.bytes);
-      else this.#log.debug('dropped progress of a request that is over or was never made');
+      if (token === undefined || this.#mayProgress(token)) {
+        this.#watcher?.sent(message);
+        this.#write(message.bytes);
+      } else this.#log.debug('dropped progress of a request that is over or was never made');
       return;
     }
     const key = message.id?.key;
@@ -325,7 +334,9 @@ export class StdioProxy {
   }
 
   #answer(inFlight: InFlight, reply: Buffer | undefined): void {
-    if (this.#inFlight.delete(inFlight)) inFlight.answer(reply);
+    if (!this.#inFlight.delete(inFlight)) return;
+    this.#watcher?.answered(inFlight.request, reply);
+    inFlight.answer(reply);
   }
 
   /** The newest, should a client have used an id twice. */

@@ -46,12 +46,6 @@ const ERROR_EVENT = Buffer.from('error');
 
 class Aborted extends Error {}
 
-/** What can be made to wait. */
-interface Source {
-  pause(): unknown;
-  resume(): unknown;
-}
-
 /**
  * One HTTP request to the gateway and what comes back on it (MCP 2025-11-25, Transports §Streamable
  * HTTP): the handler of a route's `dispatch`. `ended` never rejects, and settles exactly once: for
@@ -74,6 +68,8 @@ export class Exchange implements RequestHandler {
   onOtherEvent: ((type: string, data: Buffer) => void) | undefined;
   /** Told of what came in place of a message. */
   onUnusable: ((found: Unusable) => void) | undefined;
+  /** Told of each message before anything is made of it. */
+  onReceived: ((message: Message) => void) | undefined;
   /** Whether an error with the request's own id, the first message that came, is not its answer. */
   isRefusal: ((reply: Response) => boolean) | undefined;
 
@@ -173,7 +169,7 @@ export class Exchange implements RequestHandler {
     else this.#decoder.end();
   }
 
-  #push(chunk: Buffer, source: Source): void {
+  #push(chunk: Buffer, source: RequestControl | Transform): void {
     if (!this.#isFormatKnown) this.#detectFormat(chunk);
     this.#reader?.push(chunk);
     const congested = this.#observer.congested();
@@ -337,6 +333,7 @@ export class Exchange implements RequestHandler {
       this.onUnusable?.(message);
       return `a body that is no message (${message.why})`;
     }
+    this.onReceived?.(message);
     const reply = this.#asReply(message);
     if (reply !== undefined) {
       const isRefusal = !this.hasMessage && this.isRefusal?.(reply) === true;

@@ -20,6 +20,8 @@ export interface OpenedPage {
   readonly requests: readonly string[];
   /** The value of an expression there. */
   evaluate(expression: string): Promise<unknown>;
+  /** Presses a key there, by its name as `KeyboardEvent.key`, or types a text. */
+  press(key: string): Promise<void>;
   /** Pictures it, whole, into a PNG file. */
   screenshot(file: string): Promise<void>;
 }
@@ -83,10 +85,14 @@ class DevTools {
   }
 }
 
-/** Opens a file in headless Chromium, with its scripts disabled, and waits until it is there. */
+/**
+ * Opens a file or an http URL in headless Chromium and waits until it is there. Its scripts run with
+ * `scripts` only. `width`: of the window, in CSS pixels.
+ */
 export async function openInChromium(
-  file: string,
+  page: string,
   scheme: 'light' | 'dark' = 'light',
+  { scripts = false, width = 900 } = {},
 ): Promise<OpenedPage> {
   const profile = mkdtempSync(join(tmpdir(), 'latchkey-chromium-'));
   const child = spawn(
@@ -122,14 +128,15 @@ export async function openInChromium(
   });
   await tools.openTab();
   for (const domain of ['Page', 'Network', 'Log', 'Runtime']) await tools.call(`${domain}.enable`);
-  await tools.call('Emulation.setScriptExecutionDisabled', { value: true });
+  await tools.call('Emulation.setScriptExecutionDisabled', { value: !scripts });
   await tools.call('Emulation.setEmulatedMedia', {
     features: [{ name: 'prefers-color-scheme', value: scheme }],
   });
   await tools.call('Emulation.setDeviceMetricsOverride', {
-    ...{ width: 900, height: 1200, deviceScaleFactor: 1, mobile: false },
+    ...{ width, height: 1200, deviceScaleFactor: 1, mobile: false },
   });
-  await tools.call('Page.navigate', { url: pathToFileURL(file).href });
+  const url = page.startsWith('http:') ? page : pathToFileURL(page).href;
+  await tools.call('Page.navigate', { url });
   await loaded;
   return {
     console,
@@ -138,6 +145,12 @@ export async function openInChromium(
       const parameters = { expression, returnByValue: true };
       const { result } = await tools.call('Runtime.evaluate', parameters);
       return (result as { value?: unknown } | undefined)?.value;
+    },
+    press: async (key) => {
+      const event = { key, code: key, ...(key.length === 1 && { text: key }) };
+      for (const type of ['keyDown', 'keyUp']) {
+        await tools.call('Input.dispatchKeyEvent', { type, ...event });
+      }
     },
     screenshot: async (target) => {
       const { data } = await tools.call('Page.captureScreenshot', { captureBeyondViewport: true });

@@ -65,7 +65,7 @@ describe('what the metadata says goes into the 401', () => {
     }
   });
 
-  it('names what it cannot do: no key in the header, OAuth offered', async () => {
+  it('names what else is offered: no key in the header, but OAuth', async () => {
     const gateway = await gatewayWith({
       [WELL_KNOWN]: (url) => ({
         resource: url,
@@ -75,7 +75,7 @@ describe('what the metadata says goes into the 401', () => {
     });
     const message = await unauthorized(gateway);
     expect(message).toContain('It says that it takes no key in the Authorization header.');
-    expect(message).toContain('offers OAuth sign-in (127.0.0.1:9), which mcp-latchkey does not do');
+    expect(message).toContain('You can also sign in at 127.0.0.1:9: run `npx mcp-latchkey login');
   });
 
   it('is asked for once a session, for all requests', async () => {

@@ -319,7 +319,7 @@ export async function startModernServer(
     response.writeHead(answer.status, Object.fromEntries(answer.headers));
     if (answer.body === null) response.end();
     // Rejects when the client closes the stream.
-    else await pipeline(Readable.fromWeb(answer.body), response).catch(() => {});
+    else await pipeline(Readable.fromWeb(answer.body as never), response).catch(() => {});
   });
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(http.address() as AddressInfo).port}/mcp`;
@@ -368,7 +368,7 @@ function requestOf(
       name,
       String(value),
     ]),
-    body: body.length > 0 ? body : null,
+    body: body.length > 0 ? new Uint8Array(body) : null,
     signal: gone.signal,
   });
 }

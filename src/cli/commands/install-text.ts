@@ -78,7 +78,7 @@ export function sayCheck(out: Printer, check: EntryTrial, client: string): void 
         : `${tools} tools`;
     out.marked('ok', `It works: ${server || 'the gateway'} offers ${count}.`);
   } else if (check.outcome === 'not-fetched') {
-    const why = `It could not be tried: ${check.message}. Until it can be fetched, ${client} cannot start it either; --pin needs no registry.`;
+    const why = `It could not be tried: ${check.message}. Until it can be fetched, ${client} cannot start it either. Install without --npx, which needs no registry.`;
     out.note(why);
   } else {
     const isKeyMissing = check.outcome === 'refused' && check.reason === 'no_api_key';
@@ -90,14 +90,14 @@ export function sayCheck(out: Printer, check: EntryTrial, client: string): void 
   }
 }
 
-export function sayJson(
-  out: Printer,
+/** A change as `--json` prints it, with `more`. */
+export function changeAsJson(
   { client, name, file, change, diff, notes }: PlannedChange,
   written: boolean,
   backup: string | undefined,
   more: object,
-): void {
-  const report = {
+): object {
+  return {
     client: client.id,
     name,
     file,
@@ -108,11 +108,10 @@ export function sayJson(
     notes,
     diff: diff.map(({ sign, text }) => `${sign} ${text}`),
   };
-  out.json(report);
 }
 
 /** A path as people write it. */
-function tildePath(path: string): string {
+export function tildePath(path: string): string {
   const below = relative(homedir(), path);
   return below === '..' || /^\.\.[\\/]/.test(below) || isAbsolute(below) ? path : join('~', below);
 }

@@ -1,0 +1,96 @@
+import { cleanNetworkText } from '../failures/network-text.ts';
+import { memberAt, valueIn } from '../jsonrpc/json-members.ts';
+import type { Request } from '../jsonrpc/message.ts';
+import type { Log } from '../log.ts';
+import type { ConnectionLine, Envelope, HttpLine } from './records.ts';
+
+type Connection = Omit<ConnectionLine, 'n' | 'run'>;
+type Http = Omit<HttpLine, 'n' | 'run' | 'requestHeaders' | 'responseHeaders'>;
+
+/** A request of the client's that has no reply yet. */
+export interface Call {
+  readonly request: Request;
+  readonly envelope: Envelope;
+  readonly ms: number;
+  attempts: number;
+  status: number | undefined;
+  session: number | undefined;
+}
+
+/**
+ * What the log says of each request: at `info` one line with how it came out, at `debug` the
+ * connections and each HTTP request with its headers.
+ */
+export class RequestLog {
+  readonly #log: Log;
+  /** A line of its own is being written. */
+  isWriting = false;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** The client has its reply, after `tookMs` milliseconds. */
+  answered(call: Call, kind: 'result' | 'error', tookMs: number, reply: Buffer): void {
+    const { status, attempts, session, request } = call;
+    const code = kind === 'error' ? valueIn(memberAt(reply, 'error', 'code')) : undefined;
+    this.#write('info', [
+      `${wordsFor(call.envelope)}: ${kind === 'error' ? `error ${code}` : 'ok'}`,
+      ...(status === undefined ? [] : [`HTTP ${status}`]),
+      `${Math.round(tookMs)} ms`,
+      attempts === 1 ? '1 attempt' : `${attempts} attempts`,
+      `${request.bytes.length} bytes sent`,
+      `${reply.length} bytes received`,
+      ...(session === undefined ? [] : [`session ${session}`]),
+    ]);
+  }
+
+  /** The client has given the request up. */
+  cancelled(envelope: Envelope, tookMs: number): void {
+    this.#write('info', [`${wordsFor(envelope)}: cancelled`, `${Math.round(tookMs)} ms`]);
+  }
+
+  connection({ connection, host, ms, tcpMs, readyMs, tls, error }: Connection): void {
+    const since = (at: number) => `${Math.round(at - ms)} ms`;
+    this.#write('debug', [
+      `connection ${connection} to ${host}: ${error === undefined ? 'open' : `failed, ${error}`}`,
+      ...(tcpMs === undefined ? [] : [`TCP after ${since(tcpMs)}`]),
+      ...(readyMs === undefined || tls === undefined ? [] : [`${tls} after ${since(readyMs)}`]),
+    ]);
+  }
+
+  /** The headers as JSON. */
+  http(line: Http, requestHeaders: string, responseHeaders = '{}'): void {
+    const { verb, path, status, outcome, error, ms, sentMs, headMs, endMs, connection } = line;
+    const since = (at: number) => `${Math.round(at - ms)} ms`;
+    const what = status === undefined ? 'no answer' : `HTTP ${status}`;
+    this.#write('debug', [
+      `${verb} ${path}: ${what}${outcome === undefined ? '' : `, ${outcome}`}`,
+      ...(error === undefined ? [] : [error]),
+      ...(sentMs === undefined ? [] : [`sent after ${since(sentMs)}`]),
+      ...(headMs === undefined ? [] : [`head after ${since(headMs)}`]),
+      ...(endMs === undefined ? [] : [`over after ${since(endMs)}`]),
+      ...(connection === undefined ? [] : [`connection ${connection}`]),
+      ...headerWords('request headers', requestHeaders),
+      ...headerWords('response headers', responseHeaders),
+    ]);
+  }
+
+  #write(level: 'info' | 'debug', parts: readonly string[]): void {
+    this.isWriting = true;
+    this.#log[level](parts.map((part) => cleanNetworkText(part, 2_000)).join(', '));
+    this.isWriting = false;
+  }
+}
+
+function wordsFor({ method = '', name, id }: Envelope): string {
+  const what = name === undefined ? method : `${method} ${name}`;
+  return `${cleanNetworkText(what, 200)} (id ${cleanNetworkText(id ?? '', 50)})`;
+}
+
+function headerWords(what: string, json: string): string[] {
+  const words = Object.entries<string>(JSON.parse(json)).map(
+    ([name, value]) => `${name}: ${value}`,
+  );
+  return words.length === 0 ? [] : [`${what} { ${words.join('; ')} }`];
+}

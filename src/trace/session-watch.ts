@@ -1,0 +1,387 @@
+import { subscribe } from 'node:diagnostics_channel';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { Secrets } from '../failures/secrets.ts';
+import { displayUrl } from '../failures/url-secrets.ts';
+import type { RequestBegun } from '../http/client.ts';
+import type { ConnectionBegun } from '../http/connector.ts';
+import type { RequestHandler } from '../http/request.ts';
+import { memberAt, textIn } from '../jsonrpc/json-members.ts';
+import { type Message, type Request, readMessages, type Unusable } from '../jsonrpc/message.ts';
+import type { Log, LogLevel } from '../log.ts';
+import type { ProxySettings } from '../settings/settings.ts';
+import type { StdioObserver } from '../stdio/stdio-observer.ts';
+import type { Exchange } from '../transport/exchange.ts';
+import type { ExchangeOutcome } from '../transport/exchange-outcome.ts';
+import type { CancelledLine, ConnectionLine, Envelope, HttpLine, RunLine } from './records.ts';
+import { type Call, RequestLog } from './request-log.ts';
+import { type Shown, ShownHeaders } from './shown-headers.ts';
+import { TraceFile } from './trace-file.ts';
+
+type Writable<Line> = { -readonly [Name in keyof Line]: Line[Name] };
+type Unnumbered<Line> = Omit<Writable<Line>, 'n' | 'run'>;
+
+/** Without its headers. */
+type OpenHttp = Omit<Unnumbered<HttpLine>, 'requestHeaders' | 'responseHeaders'>;
+
+/** A message that passed, to know it again by its bytes. */
+interface Passed {
+  readonly n: number;
+  readonly message: Message;
+  readonly envelope: Envelope;
+}
+
+const MOST_BODY_BYTES = 4096;
+const MOST_EARLY = 10;
+/** How many of the client's messages are known again when they are sent. */
+const MOST_PASSED = 1_000;
+
+type Settings = Pick<
+  ProxySettings,
+  'url' | 'traceFile' | 'traceBodies' | 'traceMaxBytes' | 'logLevel'
+>;
+
+/**
+ * Watches a session from outside: stdio as `StdioProxy` tells of it, HTTP as the routes tell of it on
+ * their diagnostics channels. Records it where `--trace` says, and has a line for each request in a
+ * log of the level `info` or `debug`.
+ */
+export class SessionWatch implements StdioObserver {
+  readonly #origin = performance.now();
+  readonly #file: TraceFile | undefined;
+  readonly #logLevel: LogLevel;
+  readonly #url: URL;
+  #log: RequestLog | undefined;
+  readonly #calls = new Map<string, Call>();
+  /** The newest messages of the client's, which are sent on as they are or translated. */
+  readonly #fromClient = new Map<Buffer, Passed>();
+  /** The newest message of the gateway's. */
+  #fromGateway: Passed | undefined;
+  readonly #sessions = new Map<string, number>();
+  readonly #connections = new WeakMap<Socket, number>();
+  /** What writes the line of each HTTP request that is not over. */
+  readonly #open = new Set<() => void>();
+  /** Connections that were open before there was a log. */
+  readonly #early: Unnumbered<ConnectionLine>[] = [];
+  readonly #requestHeaders = new ShownHeaders((id) => this.#sessionLabel(id));
+  readonly #responseHeaders = new ShownHeaders((id) => this.#sessionLabel(id));
+  /** The newest path, and how it is shown. */
+  #path: string | undefined;
+  #shown = '';
+  #connectionCount = 0;
+  #httpCount = 0;
+
+  constructor({ url, traceFile, traceBodies, traceMaxBytes, logLevel }: Settings) {
+    this.#url = url;
+    this.#logLevel = logLevel;
+    if (traceFile !== undefined) {
+      const limits = { bodies: traceBodies, maxBytes: traceMaxBytes };
+      this.#file = new TraceFile({ file: traceFile, run: process.pid, ...limits });
+    }
+    this.#add({
+      type: 'run',
+      ms: 0,
+      at: new Date(performance.timeOrigin + this.#origin).toISOString(),
+      version: __VERSION__,
+      node: process.versions.node,
+      platform: process.platform,
+      gateway: displayUrl(url),
+    } satisfies Unnumbered<RunLine>);
+    // It watches for as long as the process lives.
+    subscribe('mcp-latchkey:request', (begun) => this.#onRequest(begun as RequestBegun));
+    subscribe('mcp-latchkey:connection', (begun) => this.#onConnection(begun as ConnectionBegun));
+  }
+
+  /** Lets lines be written: `secrets` knows what must not be in them. */
+  begin(secrets: Secrets, log: Log): void {
+    this.#file?.begin(secrets, log);
+    if (this.#logLevel !== 'info' && this.#logLevel !== 'debug') return;
+    this.#log = new RequestLog(log);
+    for (const line of this.#early) this.#log.connection(line);
+  }
+
+  /** Writes what is left, HTTP requests that are still open included. Never rejects. */
+  async end(): Promise<void> {
+    for (const over of this.#open) over();
+    await this.#file?.end();
+  }
+
+  /** Records a line of the log. */
+  readonly onLogLine = (level: LogLevel, text: string): void => {
+    // What the request log says is recorded already.
+    if (this.#log?.isWriting !== true) this.#add({ type: 'log', ms: this.#now(), level, text });
+  };
+
+  received(message: Message | Unusable): void {
+    const ms = this.#now();
+    if (message.kind === 'unusable') {
+      const { why } = message;
+      this.#add({ type: 'stdio', to: 'proxy', ms, kind: 'unusable', why, bytes: 0 });
+      return;
+    }
+    const { bytes } = message;
+    const envelope = envelopeOf(message);
+    const about = membersOf(envelope);
+    const line = `"type":"stdio","to":"proxy","ms":${ms},${about},"bytes":${bytes.length}`;
+    const n = this.#file?.add(line, bytes) ?? 0;
+    this.#fromClient.set(bytes, { n, message, envelope });
+    if (this.#fromClient.size > MOST_PASSED) {
+      const [oldest] = this.#fromClient.keys();
+      this.#fromClient.delete(oldest as Buffer);
+    }
+    if (message.kind !== 'request') return;
+    const open = { attempts: 0, status: undefined, session: undefined };
+    this.#calls.set(message.id.key, { request: message, envelope, ms, ...open });
+  }
+
+  answered(request: Request, reply: Buffer | undefined): void {
+    const ms = this.#now();
+    const call = this.#calls.get(request.id.key);
+    this.#calls.delete(request.id.key);
+    this.#fromClient.delete(request.bytes);
+    const envelope = call?.envelope ?? envelopeOf(request);
+    const { attempts = 0 } = call ?? {};
+    const tookMs = rounded(ms - (call?.ms ?? ms));
+    if (reply === undefined) {
+      this.#add({ type: 'cancelled', ms, ...envelope } satisfies Unnumbered<CancelledLine>);
+      this.#log?.cancelled(envelope, tookMs);
+      return;
+    }
+    const kind = isErrorReply(reply) ? 'error' : 'result';
+    const about = membersOf({ ...envelope, kind });
+    this.#toClient(`"ms":${ms},${about},"tookMs":${tookMs},"attempts":${attempts}`, reply);
+    if (call !== undefined) this.#log?.answered(call, kind, tookMs, reply);
+  }
+
+  sent(message: Message): void {
+    this.#toClient(`"ms":${this.#now()},${membersOf(envelopeOf(message))}`, message.bytes);
+  }
+
+  /** `members`: of a `StdioLine`, as JSON. */
+  #toClient(members: string, bytes: Buffer): void {
+    const same = this.#fromGateway;
+    this.#fromGateway = undefined;
+    const line = `"type":"stdio","to":"client",${members},"bytes":${bytes.length}`;
+    if (same !== undefined && isEqual(same.message.bytes, bytes)) {
+      this.#file?.add(`${line},"as":${same.n}`);
+    } else this.#file?.add(line, bytes);
+  }
+
+  #onConnection({ host, tcp, opening }: ConnectionBegun): void {
+    const connection = ++this.#connectionCount;
+    const line: Unnumbered<ConnectionLine> = {
+      ...{ type: 'connection', ms: this.#now(), connection, host },
+    };
+    const over = () => {
+      this.#add(line);
+      if (this.#log !== undefined) this.#log.connection(line);
+      else if (this.#early.length < MOST_EARLY) this.#early.push(line);
+    };
+    tcp.once('connect', () => {
+      line.tcpMs = this.#now();
+    });
+    opening.then(
+      (socket) => {
+        line.readyMs = this.#now();
+        this.#connections.set(socket, connection);
+        const tls = 'encrypted' in socket ? (socket as TLSSocket).getProtocol() : null;
+        if (tls !== null) line.tls = tls;
+        over();
+      },
+      (error: NodeJS.ErrnoException) => {
+        line.error = error.code ?? error.message;
+        over();
+      },
+    );
+  }
+
+  #onRequest({ request, method, options, handler }: RequestBegun): void {
+    const { body, path, headers } = options;
+    const requestHeaders = this.#requestHeaders.of(headers);
+    let responseHeaders: Shown | undefined;
+    const line: OpenHttp = {
+      type: 'http',
+      ms: this.#now(),
+      http: ++this.#httpCount,
+      verb: method,
+      path: this.#shownPath(path),
+      bytes: body?.length ?? 0,
+    };
+    const call = body ? this.#callOf(body, line) : undefined;
+    if (call !== undefined) line.attempt = ++call.attempts;
+    const at = headers.indexOf('mcp-session-id');
+    if (at >= 0) line.session = this.#sessionNumber(headers[at + 1] ?? '');
+    request.once('socket', (socket) => {
+      line.sentMs = this.#now();
+      const connection = this.#connections.get(socket);
+      if (connection !== undefined) line.connection = connection;
+    });
+    request.once('response', (response: IncomingMessage) => {
+      line.headMs = this.#now();
+      line.status = response.statusCode ?? 0;
+      responseHeaders = this.#responseHeaders.of(response.rawHeaders);
+      const begun = sessionOf(response.rawHeaders);
+      if (begun !== undefined) line.session = this.#sessionNumber(begun);
+      if (call !== undefined) {
+        call.status = line.status;
+        call.session = line.session;
+      }
+    });
+    const exchange = asExchange(handler);
+    let outcome: ExchangeOutcome | undefined;
+    let isClosed = false;
+    const over = () => {
+      if (!this.#open.delete(over)) return;
+      if (outcome !== undefined) describe(outcome, line);
+      const json = JSON.stringify(line).slice(1, -1);
+      const answer =
+        responseHeaders === undefined ? '' : `,"responseHeaders":${responseHeaders.json}`;
+      const members = `${json},"requestHeaders":${requestHeaders.json}${answer}`;
+      this.#file?.add(members, line.as === undefined ? (body ?? undefined) : undefined);
+      this.#log?.http(line, requestHeaders.json, responseHeaders?.json);
+    };
+    this.#open.add(over);
+    request.once('close', () => {
+      isClosed = true;
+      line.endMs = this.#now();
+      if (exchange === undefined || outcome !== undefined) over();
+    });
+    if (exchange === undefined) return;
+    exchange.onReceived = (message) => this.#onReceived(message, line.http);
+    void exchange.ended.then((end) => {
+      outcome = end;
+      // An event stream may go on after the reply.
+      if (isClosed || (end.kind !== 'replied' && end.kind !== 'accepted')) {
+        line.endMs ??= this.#now();
+        over();
+      }
+    });
+  }
+
+  /** The client's request that a body is for. Adds to `line` which message the body is. */
+  #callOf(body: Buffer, line: OpenHttp): Call | undefined {
+    const passed = this.#fromClient.get(body);
+    // A copy, since reading may change it.
+    const message = passed?.message ?? readMessages(Buffer.from(body)).messages[0];
+    if (message === undefined || message.kind === 'unusable') return undefined;
+    Object.assign(line, passed?.envelope ?? envelopeOf(message));
+    if (passed !== undefined) line.as = passed.n;
+    if (message.kind !== 'request') {
+      this.#fromClient.delete(body);
+      return undefined;
+    }
+    const call = this.#calls.get(message.id.key);
+    if (call !== undefined && passed === undefined) line.isTranslated = true;
+    return call;
+  }
+
+  #onReceived(message: Message, http: number): void {
+    const { bytes } = message;
+    const envelope = envelopeOf(message);
+    const about = `"ms":${this.#now()},"http":${http},${membersOf(envelope)}`;
+    const n = this.#file?.add(`"type":"received",${about},"bytes":${bytes.length}`, bytes) ?? 0;
+    this.#fromGateway = { n, message, envelope };
+  }
+
+  #shownPath(path: string): string {
+    if (path === this.#path) return this.#shown;
+    const url = new URL(path, this.#url.origin);
+    const shown = displayUrl(url).slice(url.origin.length);
+    this.#path = path;
+    this.#shown = url.search === '' ? shown : `${shown}?…`;
+    return this.#shown;
+  }
+
+  #sessionLabel(id: string): string {
+    return `[session ${this.#sessionNumber(id)}]`;
+  }
+
+  #sessionNumber(id: string): number {
+    let number = this.#sessions.get(id);
+    if (number === undefined) {
+      number = this.#sessions.size + 1;
+      this.#sessions.set(id, number);
+      this.#file?.hideSession(id);
+    }
+    return number;
+  }
+
+  #add(line: object): void {
+    this.#file?.add(JSON.stringify(line).slice(1, -1));
+  }
+
+  #now(): number {
+    return rounded(performance.now() - this.#origin);
+  }
+}
+
+/** What an HTTP request is for, if it is one of MCP's: `onReceived` can be set on it. */
+function asExchange(handler: RequestHandler): Exchange | undefined {
+  // By what it has: each bundle has a class of its own.
+  return 'ended' in handler && 'onReceived' in handler ? (handler as Exchange) : undefined;
+}
+
+function envelopeOf(message: Message): Envelope {
+  const { bytes } = message;
+  if (message.kind === 'response') {
+    const kind = message.isError ? 'error' : 'result';
+    return message.id === undefined ? { kind } : { kind, id: message.id.raw };
+  }
+  const { kind, method } = message;
+  const member = NAMED.get(method);
+  const name = member && textIn(memberAt(bytes, 'params', member));
+  return { kind, ...(kind === 'request' && { id: message.id.raw }), ...named(method, name) };
+}
+
+/** Where a request says which one it is about. */
+const NAMED: ReadonlyMap<string, string> = new Map([
+  ['tools/call', 'name'],
+  ['prompts/get', 'name'],
+  ['resources/read', 'uri'],
+]);
+
+/** As JSON, without braces. */
+function membersOf(envelope: Envelope): string {
+  return JSON.stringify(envelope).slice(1, -1);
+}
+
+/** `Mcp-Session-Id` in a head, whose names and values come by turns. */
+function sessionOf(raw: readonly string[]): string | undefined {
+  for (let at = 0; at + 1 < raw.length; at += 2) {
+    const name = raw[at] as string;
+    if (name.length === 14 && name.toLowerCase() === 'mcp-session-id') return raw[at + 1];
+  }
+  return undefined;
+}
+
+function named(method: string | undefined, name: string | undefined): Pick<Envelope, 'method'> {
+  return { ...(method !== undefined && { method }), ...(name !== undefined && { name }) };
+}
+
+function isErrorReply(reply: Buffer): boolean {
+  return reply.includes('"error"') && memberAt(reply, 'error') !== undefined;
+}
+
+function isEqual(one: Buffer, other: Buffer): boolean {
+  return one === other || (one.length === other.length && one.equals(other));
+}
+
+function describe(outcome: ExchangeOutcome, line: OpenHttp): void {
+  line.outcome = outcome.kind;
+  if (outcome.kind === 'not-mcp') line.error = outcome.what;
+  if (outcome.kind === 'transport-error' || outcome.kind === 'bug') {
+    const { code, message } = outcome.error as NodeJS.ErrnoException;
+    line.error = code === undefined ? message : `${code}: ${message}`;
+  }
+  if ('body' in outcome && outcome.body.length > 0) {
+    const isCut = outcome.body.length > MOST_BODY_BYTES;
+    const text = outcome.body.toString('utf8', 0, MOST_BODY_BYTES);
+    line.responseBody = isCut ? `${text}…` : text;
+  }
+}
+
+/** To a hundredth of a millisecond. */
+function rounded(ms: number): number {
+  return Math.round(ms * 100) / 100;
+}
