@@ -74,6 +74,11 @@ export function keepStoreKey(key: string): Promise<KeychainAnswer<string | null>
   return command({ operation: 'keep', account: STORE_KEY, key }, STORE_ALTERNATIVES);
 }
 
+/** Removes that key; false when there was none. Waits up to a minute. Never rejects. */
+export function removeStoreKey(): Promise<KeychainAnswer<boolean>> {
+  return command({ operation: 'delete', account: STORE_KEY });
+}
+
 async function readOnce(
   request: Extract<KeychainRequest, { operation: 'get' }>,
   promptLimitMs: number,

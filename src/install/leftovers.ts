@@ -12,7 +12,7 @@ export interface Leftovers {
   readonly backups: readonly string[];
   /** Copies of the program that entries start. */
   readonly copies: readonly string[];
-  /** What the program can do without: caches, the newest version that it knows, what was migrated. */
+  /** What it can do without: caches, the newest version that it knows, what was migrated, sign-ins. */
   readonly caches: readonly string[];
 }
 
@@ -30,8 +30,9 @@ export async function leftovers(cacheFolder: string | undefined): Promise<Leftov
   const backups = await Promise.all([...new Set(configs)].map(backupsOf));
   const names = existsSync(copies) ? await readdir(copies) : [];
   const caches = [
-    join(dirname(copies), 'newest-version'),
-    join(dirname(copies), 'migrations.json'),
+    ...['newest-version', 'migrations.json', 'sign-ins', 'locks'].map((name) =>
+      join(dirname(copies), name),
+    ),
     ...(cacheFolder === undefined
       ? []
       : ['compile-cache', 'gateways'].map((name) => join(cacheFolder, name))),

@@ -1,3 +1,4 @@
+import { CALLBACK_HOSTS } from './oauth-settings.ts';
 import { type Option, PROXY_OPTIONS } from './options.ts';
 
 /** What an option of mcp-remote is here: an option and its value, or undefined for none. */
@@ -93,7 +94,9 @@ export function fromMcpRemote(argv: readonly string[]): OwnCommandLine | undefin
       const isOverruled = name === 'silent' && argv.includes('--debug');
       if (!isOverruled) translate(given, counterpart, ` ${counterpart?.[1]}`);
     } else if (isForeign) {
-      const option = OPTIONS[name];
+      // A sign-in comes back to this computer only.
+      const isElsewhere = name === 'host' && !(CALLBACK_HOSTS as readonly string[]).includes(value);
+      const option = isElsewhere ? undefined : OPTIONS[name];
       // Here one limit is for both waits.
       const isOverruled =
         name === 'headers-timeout' && argv.some((other) => /^--body-t/.test(other));

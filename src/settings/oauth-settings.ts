@@ -2,6 +2,9 @@ import { GRANTS, type OAuthSettings } from '../auth/oauth/oauth-settings.ts';
 import { isLoopbackHost } from '../http/loopback.ts';
 import { type OptionName, UsageError } from './options.ts';
 
+/** Where a browser may come back to after a sign-in. */
+export const CALLBACK_HOSTS: readonly OAuthSettings['callbackHost'][] = ['127.0.0.1', 'localhost'];
+
 /** The options of OAuth. `all`: every value that was given for one. Throws UsageError. */
 export function readOAuthSettings(all: (name: OptionName) => string[]): OAuthSettings {
   const last = (name: OptionName): string | undefined => {
@@ -25,11 +28,7 @@ export function readOAuthSettings(all: (name: OptionName) => string[]): OAuthSet
     ...url('clientMetadataUrl', 'client-metadata-url', last('client-metadata-url')),
     ...optional('scope', 'scope'),
     ...(port === undefined ? {} : { callbackPort: portNumber(port) }),
-    callbackHost: oneOf(
-      'callback-host',
-      ['127.0.0.1', 'localhost'],
-      last('callback-host') ?? '127.0.0.1',
-    ),
+    callbackHost: oneOf('callback-host', CALLBACK_HOSTS, last('callback-host') ?? '127.0.0.1'),
     signInWaitMs: milliseconds('sign-in-wait', last('sign-in-wait') ?? '45'),
     opensBrowser: !isSet('no-browser'),
     signIn: oneOf('sign-in', ['auto', 'error'], last('sign-in') ?? 'auto'),

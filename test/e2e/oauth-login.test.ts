@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
@@ -238,6 +238,19 @@ it('login --auth oauth says that a gateway offers no sign-in', async () => {
   const { code, stderr } = await watch.run(['login', gateway.url, '--auth', 'oauth']);
   expect(code).toBe(1);
   expect(stderr).toContain('does not offer a sign-in');
+});
+
+it('uninstall --all --purge removes and revokes sign-ins', async () => {
+  const { sandbox, run, whoami, watch } = await setUp();
+  await run(['login', sandbox.url]);
+  const purge = await run(['uninstall', '--all', '--purge', '--yes']);
+  expect(purge).toMatchObject({ code: 0, stderr: '' });
+  expect(purge.stdout).toContain(`Sign-ins\n  ${sandbox.url}  default\n`);
+  expect(purge.stdout).not.toContain('not revoked');
+  expect(sandbox.oauth.requests.filter(({ url }) => url === '/revoke')).toHaveLength(2);
+  const names = readdirSync(watch.folder, { recursive: true, encoding: 'utf8' });
+  expect(names.filter((name) => /sign-ins|locks/.test(name))).toEqual([]);
+  expect(await whoami()).toContain('sign_in_required');
 });
 
 it('logout removes a sign-in whose server is gone, and says that it was not told', async () => {

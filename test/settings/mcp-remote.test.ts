@@ -31,12 +31,22 @@ describe('a command line of mcp-remote', () => {
     );
     expect(url.href).toBe(URL_OF_GATEWAY);
     expect(warnings).toEqual([
-      'the port of mcp-remote has no counterpart here and is left out',
-      '--host of mcp-remote has no counterpart here and is left out',
+      'the port of mcp-remote is --callback-port here',
+      '--host of mcp-remote is --callback-host here',
       '--enable-proxy of mcp-remote is not needed here',
       '--auth-timeout of mcp-remote has no counterpart here and is left out',
       '--ipv4 of mcp-remote is not needed here',
     ]);
+  });
+
+  it('may name another host or tools to leave out', () => {
+    const { warnings, filters, oauth } = settingsOf('--host', 'pc.lan', '--ignore-tool', 'drop*');
+    expect(warnings).toEqual([
+      '--host of mcp-remote has no counterpart here and is left out',
+      '--ignore-tool of mcp-remote is --deny-tool here',
+    ]);
+    expect(oauth.callbackHost).toBe('127.0.0.1');
+    expect(filters).toHaveLength(1);
   });
 
   it('keeps the headers, whose values may look like options', () => {

@@ -1,11 +1,15 @@
 import type { KeychainEntry } from '../../auth/keychain.ts';
+import type { SignInEntry } from '../../auth/oauth/stored-sign-in.ts';
 import type { Leftovers, PlannedChange } from '../../install/install.ts';
+import { createLog } from '../../log.ts';
 import { UsageError } from '../../settings/options.ts';
+import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { canAsk, confirms } from '../../terminal/ask.ts';
 import type { Printer } from '../../terminal/printer.ts';
 import { ownCacheFolder } from '../compile-cache.ts';
 import { sentence, withSlowNotice } from '../keychain-io.ts';
 import { changeAsJson, sayDone, sayPlan, tildePath } from './install-text.ts';
+import { surroundingsOf } from './login-sign-in.ts';
 
 interface Options {
   readonly purge: boolean | undefined;
@@ -17,6 +21,7 @@ interface Options {
 /** What `--purge` removes beside the entries. */
 interface Purge extends Leftovers {
   readonly keys: readonly KeychainEntry[];
+  readonly signIns: readonly SignInEntry[];
   /** Why the keychain could not be read, in a sentence. */
   readonly keychainTrouble?: string;
 }
@@ -46,23 +51,24 @@ export async function uninstallAll(options: Options, out: Printer): Promise<void
   if (!isNothing && !isAnswered && !(await confirms('Remove all of this?'))) {
     return out.line('Nothing was removed.');
   }
+  const notes: string[] = [];
   const backups = isDryRun ? [] : await remove(plans, left, json ? undefined : out);
-  if (purge && !isDryRun) left.push(...(await removePurged(purge)));
+  if (purge && !isDryRun) left.push(...(await removePurged(purge, notes)));
   if (purge?.keychainTrouble !== undefined) left.push(purge.keychainTrouble);
   if (left.length > 0) process.exitCode = 1;
   if (json) {
-    const { keys = [], backups: files = [], copies = [], caches = [] } = purge ?? {};
+    const { keys = [], signIns = [], backups: files = [], copies = [], caches = [] } = purge ?? {};
     const stored = keys.map(({ gateway, account }) => ({ gateway, account }));
     return out.json({
       removed: !isDryRun,
       entries: plans.map((plan, index) => changeAsJson(plan, !isDryRun, backups[index], {})),
-      ...(purge && { keys: stored, files: [...files, ...copies, ...caches] }),
+      ...(purge && { keys: stored, signIns, files: [...files, ...copies, ...caches] }),
       left,
     });
   }
   if (isDryRun) return out.line('Nothing was removed (--dry-run).');
   if (purge && countOf(purge) > 0) out.marked('ok', 'Removed what was stored.');
-  for (const what of left) out.note(what);
+  for (const what of [...left, ...notes]) out.note(what);
   const clients = [...new Set(plans.map(({ client }) => client.displayName))];
   if (clients.length > 0)
     out.text(`Restart ${clients.join(', ')}. Until then, the entries run on.`);
@@ -71,7 +77,11 @@ export async function uninstallAll(options: Options, out: Printer): Promise<void
 const countOf = (purge: Purge | undefined) =>
   purge === undefined
     ? 0
-    : purge.keys.length + purge.backups.length + purge.copies.length + purge.caches.length;
+    : purge.keys.length +
+      purge.signIns.length +
+      purge.backups.length +
+      purge.copies.length +
+      purge.caches.length;
 
 async function plannedRemovals(): Promise<{ plans: PlannedChange[]; left: Left }> {
   const { clientOf, EntryError, InstallError, ownEntries, planUninstall } = await import(
@@ -120,17 +130,31 @@ async function remove(
 async function found(): Promise<Purge> {
   const { leftovers } = await import('../../install/install.ts');
   const { listKeys } = await import('../../auth/keychain.ts');
-  const [files, answer] = await Promise.all([
+  const { listSignIns } = await import('../../auth/oauth/user-sign-in.ts');
+  const { oauth } = settingsOf({ gateway: 'http://localhost', account: '' });
+  const [files, answer, listed] = await Promise.all([
     leftovers(ownCacheFolder(process.env)),
     withSlowNotice(listKeys()),
+    listSignIns(
+      oauth,
+      process.env,
+      createLog('error', () => {}),
+    ),
   ]);
-  if ('value' in answer) return { ...files, keys: answer.value };
+  const stored = { ...files, signIns: listed.map(({ entry }) => entry) };
+  if ('value' in answer) return { ...stored, keys: answer.value };
   // Where there is no keychain, there are no keys in it.
   const { isAbsent, words } = answer.error;
-  return { ...files, keys: [], ...(isAbsent ? {} : { keychainTrouble: sentence(words) }) };
+  return { ...stored, keys: [], ...(isAbsent ? {} : { keychainTrouble: sentence(words) }) };
 }
 
-function sayPurge(out: Printer, { keys, backups, copies, caches }: Purge): void {
+/** For what is stored of a gateway: no policy keeps it from being removed. */
+function settingsOf({ gateway, account }: SignInEntry): ProxySettings {
+  const given = { 'allow-http': true, ...(account === '' ? {} : { account }) };
+  return toSettings(gateway, given, process.env, null);
+}
+
+function sayPurge(out: Printer, { keys, signIns, backups, copies, caches }: Purge): void {
   const section = (title: string, lines: readonly string[]) => {
     if (lines.length === 0) return;
     out.title(title);
@@ -141,15 +165,19 @@ function sayPurge(out: Printer, { keys, backups, copies, caches }: Purge): void 
     'Keys in the keychain',
     keys.map(({ gateway, account }) => `${gateway}  ${account}`),
   );
+  section(
+    'Sign-ins',
+    signIns.map(({ gateway, account }) => `${gateway}  ${account}`),
+  );
   section('Copies of the program', copies.map(tildePath));
   section('Backups of configs, which may contain keys', backups.map(tildePath));
-  section('Caches', caches.map(tildePath));
+  section('Other files', caches.map(tildePath));
 }
 
-/** Also the backups that the removal of the entries has made. */
-async function removePurged({ keys }: Purge): Promise<Left> {
+/** Also the backups that the removal of the entries has made. Adds to `notes` what cannot be removed here. */
+async function removePurged({ keys, signIns }: Purge, notes: string[]): Promise<Left> {
   const { leftovers, removeLeftovers } = await import('../../install/install.ts');
-  const { removeEntry } = await import('../../auth/keychain.ts');
+  const { removeEntry, removeStoreKey } = await import('../../auth/keychain.ts');
   const left: Left = [];
   for (const entry of keys) {
     const { gateway } = entry;
@@ -157,6 +185,16 @@ async function removePurged({ keys }: Purge): Promise<Left> {
     if ('error' in answer)
       left.push(`The key for ${gateway} is still stored: ${answer.error.words}.`);
   }
+  const { signOut } = await import('../../auth/oauth/user-sign-in.ts');
+  for (const entry of signIns) {
+    const { isRevoked } = await signOut(surroundingsOf(settingsOf(entry)));
+    if (!isRevoked) {
+      notes.push(
+        `The tokens for ${entry.gateway} were not revoked: they may be good until they expire.`,
+      );
+    }
+  }
+  if (signIns.length > 0) await withSlowNotice(removeStoreKey());
   const files = await removeLeftovers(await leftovers(ownCacheFolder(process.env)));
   const why = 'A program that runs now may use it';
   return [...left, ...files.map((path) => `${tildePath(path)} is still there. ${why}.`)];
