@@ -160,6 +160,7 @@ export class SessionWatch implements StdioObserver {
 
   /** `members`: of a `StdioLine`, as JSON. */
   #toClient(members: string, bytes: Buffer): void {
+    this.#file?.release();
     const same = this.#fromGateway;
     this.#fromGateway = undefined;
     const line = `"type":"stdio","to":"client",${members},"bytes":${bytes.length}`;
@@ -197,6 +198,7 @@ export class SessionWatch implements StdioObserver {
   }
 
   #onRequest({ request, method, options, handler }: RequestBegun): void {
+    this.#file?.release();
     const { body, path, headers } = options;
     const requestHeaders = this.#requestHeaders.of(headers);
     let responseHeaders: Shown | undefined;

@@ -31,7 +31,8 @@ export interface TraceFileOptions {
 
 /**
  * Appends lines to a trace, some time later and not in the way of what they are about. Secrets are
- * masked just before they are written: by then every key that was used is known. The oldest lines give
+ * masked just before they are written, and the first of them only after `release`: by then every key
+ * that was used is known. The oldest lines give
  * way: when FILE has half of what is allowed, it becomes FILE.1.
  */
 export class TraceFile {
@@ -48,6 +49,7 @@ export class TraceFile {
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #isBroken = false;
+  #isHeld = true;
   /** Finds ids of sessions: whoever has one can use it. */
   #sessions = new SecretMatcher([]);
   readonly #sessionIds = new Set<string>();
@@ -65,6 +67,13 @@ export class TraceFile {
   begin(secrets: Secrets, log: Log): void {
     this.#secrets = secrets;
     this.#log = log;
+    this.#flushLater();
+  }
+
+  /** Lets lines be written: the credential is known now, or known to be missing. */
+  release(): void {
+    if (!this.#isHeld) return;
+    this.#isHeld = false;
     this.#flushLater();
   }
 
@@ -104,6 +113,7 @@ export class TraceFile {
   /** Writes what is left, within 0.5 s. Never rejects. */
   async end(): Promise<void> {
     const late = new Promise<void>((resolve) => setTimeout(resolve, END_LIMIT_MS));
+    this.#isHeld = false;
     const all = async () => {
       do {
         await this.#writing;
@@ -135,14 +145,14 @@ export class TraceFile {
   }
 
   #flushLater(): void {
-    if (this.#secrets === undefined || this.#writing !== undefined) return;
+    if (this.#secrets === undefined || this.#isHeld || this.#writing !== undefined) return;
     this.#timer ??= setTimeout(() => this.#flush(), GATHER_MS);
   }
 
   #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#secrets === undefined || this.#writing !== undefined) return;
+    if (this.#secrets === undefined || this.#isHeld || this.#writing !== undefined) return;
     if (this.#dropped > 0) {
       const lines = this.#dropped;
       this.#dropped = 0;

@@ -220,7 +220,8 @@ describe('--trace', () => {
     writeFileSync(join(folder, 'headers'), `Authorization: Bearer ${fromFile}\n`, { mode: 0o600 });
     for (const args of [
       ['--key-file', join(folder, 'key')],
-      ['--key-command', `cat '${join(folder, 'key')}'`],
+      // Known only after the call that contains it.
+      ['--key-command', `sleep 1; cat '${join(folder, 'key')}'`],
       ['--key-env', 'OTHER'],
       ['--header-file', join(folder, 'headers')],
       ['-H', `Authorization: Bearer ${fromFile}`],
