@@ -18,7 +18,7 @@ import { shellWord } from './terminal/shell-word.ts';
 
 /**
  * What is at a path cannot be used, or another user may have a hand in it. `message`: why, in words
- * that fit behind a colon; `cause`: the file system's error, where that is the reason.
+ * that fit after a colon; `cause`: the file system's error, where that is the reason.
  */
 export class UnusableFile extends Error {}
 
@@ -35,7 +35,7 @@ interface PrivatePath {
   readonly stats: Stats | undefined;
   /** It is a descriptor of this process, such as `/dev/fd/63`: whoever started it chose the file. */
   readonly isHandedOver: boolean;
-  /** What others can do all the same, but the user cannot change, in words that fit behind a colon. */
+  /** What others can do, but the user cannot change, in words that fit after a colon. */
   readonly warning: string | undefined;
 }
 
@@ -67,7 +67,7 @@ export function checkPath(path: string, purpose: Purpose): PrivatePath {
     const problem = problemOf(at, stats, purpose, isShared);
     if (problem === undefined) return;
     const { isFixed, words, remedy } = problem;
-    if (!isFixed && !isOnReadOnlyMount(at)) throw new UnusableFile(`${words}; ${remedy}`);
+    if (!isFixed && !isOnReadOnlyMount(at)) throw new UnusableFile(`${words}. ${remedy}`);
     warning ??= words;
   };
   const rest = (path.startsWith('/') ? path : `${process.cwd()}/${path}`).split('/');
@@ -147,7 +147,7 @@ export function openPrivate(
 
 /**
  * What a file or pipe that passes `checkPath` contains, of at most `limitBytes`; waits for a pipe's
- * writer. `warn` gets what others can do to it all the same, in words that fit behind a colon.
+ * writer. `warn` gets what others can do to it, in words that fit after a colon.
  * Throws UnusableFile.
  */
 export function readPrivate(
@@ -161,7 +161,7 @@ export function readPrivate(
     if (isPipe(path, purpose)) return readFileSync(path);
     const { fd, stats, warning } = openPrivate(path, purpose);
     try {
-      if (!stats.isFile()) throw new UnusableFile(`${path} is no file`);
+      if (!stats.isFile()) throw new UnusableFile(`${path} is not a file`);
       if (stats.size > limitBytes) throw new UnusableFile(`the file ${path} is too large`);
       if (warning !== undefined) warn(warning);
       return readFileSync(fd);
@@ -185,7 +185,7 @@ export function isPipe(path: string, purpose: 'trusted' | 'secret'): boolean {
 function unusable(path: string, error: unknown): UnusableFile {
   if (error instanceof UnusableFile) return error;
   const { code } = error as NodeJS.ErrnoException;
-  return new UnusableFile(`the file ${path} cannot be read (${code})`, { cause: error });
+  return new UnusableFile(`the file ${path} could not be read: ${code}`, { cause: error });
 }
 
 interface PathProblem {
@@ -205,12 +205,12 @@ function problemOf(
   const isFolder = stats.isDirectory();
   const kind = isFolder ? 'folder' : stats.isSymbolicLink() ? 'link' : 'file';
   const own = process.geteuid?.();
-  const move = 'use a path that only you can write to';
+  const move = 'Use a path that only you can write to';
   if (uid !== own && !isTrustedUser(uid)) {
     return { words: `the ${kind} ${at} belongs to another user (uid ${uid})`, remedy: move };
   }
   const chmod = (change: string) =>
-    uid === own || own === 0 ? `run: chmod ${change} ${shellWord(at)}` : move;
+    uid === own || own === 0 ? `Run \`chmod ${change} ${shellWord(at)}\`` : move;
   if (isFolder) {
     if (!othersCanWrite(stats) || isSharedFolder(stats)) return undefined;
     return { words: `other users can write to the folder ${at}`, remedy: chmod('go-w') };
@@ -221,7 +221,7 @@ function problemOf(
   }
   // A device such as /dev/null is open to all.
   if (purpose === 'output' || !(stats.isFile() || stats.isFIFO())) return undefined;
-  const words = `the file ${at} is open to other users`;
+  const words = `other users can open the file ${at}`;
   if (othersCanWrite(stats)) {
     return { words, remedy: chmod(purpose === 'secret' ? '600' : 'go-w') };
   }

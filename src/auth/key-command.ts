@@ -25,7 +25,7 @@ export async function runKeyCommand(
   log: Log,
   limitMs = KEY_LIMIT_MS,
 ): Promise<Printed> {
-  const name = 'the command of --key-command';
+  const name = '--key-command';
   const { text, end, stderr } = await collect(
     () =>
       process.platform === 'win32'
@@ -36,7 +36,9 @@ export async function runKeyCommand(
   const complaint = await withoutKey(stderr, text);
   for (const line of complaint.slice(0, MAX_STDERR_LINES)) log.warn(`--key-command: ${line}`);
   if (end === NOT_FOUND) {
-    return { error: `${name} was not found: give its full path, a client's PATH may be short` };
+    return {
+      error: `${name} was not found. Use its full path, because clients often have a short PATH`,
+    };
   }
   if (end !== 'exit code 0') {
     const said = complaint.at(-1);
@@ -53,7 +55,7 @@ export async function runKeyCommand(
 export async function readPipe(path: string): Promise<Printed> {
   // What the shell handed over is open here already, and not in a child.
   const number = /^\/(?:dev|proc\/self)\/fd\/(\d+)$/.exec(path)?.[1];
-  if (number === '0') return { error: "stdin carries the client's messages, not a key" };
+  if (number === '0') return { error: "stdin is reserved for the client's messages" };
   const { text, end } = await collect(
     () =>
       number === undefined
@@ -105,7 +107,7 @@ interface ByteCollector {
 
 /** Why a command was stopped. */
 const STOPPED = {
-  timeout: (limitMs: number) => `did not end within ${limitMs / 1000} s`,
+  timeout: (limitMs: number) => `timed out after ${limitMs / 1000} seconds`,
   stdout: () => 'printed more than 64 KB to stdout',
   stderr: () => 'printed more than 1 MB to stderr',
 };
@@ -175,11 +177,11 @@ function codeOf(error: unknown): string {
 
 function inWords(end: string, limitMs: number): string {
   if (Object.hasOwn(STOPPED, end)) {
-    return `${STOPPED[end as keyof typeof STOPPED](limitMs)} and was stopped`;
+    return STOPPED[end as keyof typeof STOPPED](limitMs);
   }
   return /^(?:exit code|SIG)/.test(end)
-    ? `ended with ${end}`
-    : `could not be started (${cleanNetworkText(end, 40)})`;
+    ? `failed with ${end}`
+    : `could not be started: ${cleanNetworkText(end, 40)}`;
 }
 
 /** The lines of `stderr`, fit to show, with what is in `stdout` struck out. */

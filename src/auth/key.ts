@@ -137,11 +137,11 @@ export function chosenOrigin(sources: KeySources, env: NodeJS.ProcessEnv): KeyOr
   const header = keyHeaderNames(sources.keyHeader).find((name) => sources.headers.has(name));
   if (header !== undefined) {
     return sources.fileHeaders.has(header)
-      ? { source: 'header-file', origin: `the header ${header} in the file of --header-file` }
+      ? { source: 'header-file', origin: '--header-file' }
       : { source: 'header', origin: `the header ${header}` };
   }
   if (sources.keyCommand !== undefined) {
-    return { source: 'key-command', origin: 'the command of --key-command' };
+    return { source: 'key-command', origin: '--key-command' };
   }
   if (sources.keyFile !== undefined) {
     return { source: 'key-file', origin: `the file ${sources.keyFile}` };
@@ -150,12 +150,12 @@ export function chosenOrigin(sources: KeySources, env: NodeJS.ProcessEnv): KeyOr
     return { source: 'key-env', origin: `the environment variable ${sources.keyEnv}` };
   }
   const { account = DEFAULT_ACCOUNT } = sources;
-  const name = account === DEFAULT_ACCOUNT ? '' : ` (account ${account})`;
-  return { source: 'keychain', origin: `the keychain${name}` };
+  const name = account === DEFAULT_ACCOUNT ? 'the keychain' : `keychain account ${account}`;
+  return { source: 'keychain', origin: name };
 }
 
 /**
- * Looks for the key where `chosenOrigin` says, anew each time. Takes as long as the source does, at
+ * Looks for the key where `chosenOrigin` says, again each time. Takes as long as the source does, at
  * most 10 s. What a key command writes to stderr goes to `log`. Never rejects.
  */
 export async function findKey(
@@ -257,17 +257,17 @@ async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<Key
     const { isAbsent, words } = result.error;
     // Where there is no keychain at all, none may be needed. Who names an account needs it.
     if (!isAbsent || account !== undefined) return noKey(origin, words);
-    return { kind: 'none', origin: { ...NO_ORIGIN, keychainTrouble: words } };
+    return { kind: 'none', origin: { ...NO_ORIGIN, keychainError: words } };
   }
   const { key, nearMiss } = result.value;
   if (key !== null) return usableKey(key, sources, origin);
-  const near = nearMiss && `one for ${nearMiss}, which differs in the slash at its end`;
+  const near = nearMiss && `one for ${nearMiss} with a different slash at the end`;
   if (account === undefined) {
     const hint = near === undefined ? {} : { nearMiss: `the keychain has ${near}` };
     return { kind: 'none', origin: { ...NO_ORIGIN, ...hint } };
   }
-  const hint = near === undefined ? '' : `; it has ${near}`;
-  return noKey(origin, `the keychain holds no key for the account ${account}${hint}`);
+  const hint = near === undefined ? '' : `. It has ${near}`;
+  return noKey(origin, `the keychain has no key for account ${account}${hint}`);
 }
 
 const NO_ORIGIN: KeyOrigin = { source: 'none', origin: 'no source' };

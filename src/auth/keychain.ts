@@ -5,11 +5,13 @@ import { cleanNetworkText } from '../failures/network-text.ts';
 import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-child.ts';
 
 /** Why the keychain did not do what it was asked to. */
-interface KeychainError {
+export interface KeychainError {
   /** There is none that this process could ask, locked or not. */
   readonly isAbsent: boolean;
-  /** What is the matter and what works all the same, in words that fit behind a colon. */
+  /** What went wrong, in words that fit after a colon. */
   readonly words: string;
+  /** What to do, and what works without the keychain, in sentences. */
+  readonly advice: string;
 }
 
 export type KeychainAnswer<Value> = { readonly value: Value } | { readonly error: KeychainError };
@@ -26,7 +28,7 @@ const READ_LIMIT_MS = 10_000;
 /** How long the keychain is waited for at all: a user may have to type its password. */
 const PROMPT_LIMIT_MS = 60_000;
 
-/** A read on its way. It goes on when a request gives it up: a user may be answering its prompt. */
+/** A read that has begun. It goes on when a request gives it up: a user may be answering its prompt. */
 let reading: { account: string; startedAt: number; reply: Promise<Reply> } | undefined;
 
 /** `nearMiss`: the URL, with or without a slash at its end, that there is a key for instead. */
@@ -186,51 +188,62 @@ function within<Value>(limitMs: number, promise: Promise<Value>): Promise<Value 
   });
 }
 
-function answerOf<Value>(reply: Reply | undefined, limitMs: number): KeychainAnswer<Value> {
+/** The reply of the keychain's process in words; none came within `limitMs` where it is undefined. */
+export function answerOf<Value>(reply: Reply | undefined, limitMs: number): KeychainAnswer<Value> {
   if (reply?.kind === 'done') return { value: reply.value as Value };
-  const { isAbsent, what } = diagnosis(reply, limitMs);
-  return { error: { isAbsent, words: `${what}; ${ALTERNATIVES}` } };
+  const { isAbsent, what, advice = ALTERNATIVES } = diagnosis(reply, limitMs);
+  return { error: { isAbsent, words: what, advice } };
 }
 
-const ALTERNATIVES = 'without it, give the key by --key-command, --key-file or --key-env';
+const ALTERNATIVES =
+  'Without a keychain, use --key-command, --key-file or an environment variable.';
 
-const absent = (what: string) => ({ isAbsent: true, what });
-const failed = (what: string) => ({ isAbsent: false, what });
+interface Diagnosis {
+  readonly isAbsent: boolean;
+  readonly what: string;
+  readonly advice?: string;
+}
 
-function diagnosis(reply: Exclude<Reply, { kind: 'done' }> | undefined, limitMs: number) {
+const absent = (what: string): Diagnosis => ({ isAbsent: true, what });
+const failed = (what: string): Diagnosis => ({ isAbsent: false, what });
+
+function diagnosis(
+  reply: Exclude<Reply, { kind: 'done' }> | undefined,
+  limitMs: number,
+): Diagnosis {
   if (reply === undefined) {
     return failed(
-      `the keychain did not answer within ${limitMs / 1000} s: it may be waiting for its password in a window that nobody sees`,
+      `the keychain did not respond in ${limitMs / 1000} seconds. It may be waiting for its password in a hidden window`,
     );
   }
   if (reply.kind === 'ended') {
     return reply.how === 'SIGSEGV' && process.platform === 'linux'
       ? failed(LOCKED)
-      : failed(`the keychain's native module crashed (${reply.how})`);
+      : failed(`the keychain's native module crashed: ${reply.how}`);
   }
   const [firstLine = ''] = reply.message.split('\n');
   const said = cleanNetworkText(firstLine, 200);
   if (reply.kind === 'not-loaded') {
     if (/libsecret/.test(said)) {
-      return absent(
-        'the keychain cannot be reached, because the library libsecret is not installed (Debian and Ubuntu: apt install libsecret-1-0; Fedora: dnf install libsecret)',
-      );
+      return {
+        ...absent('libsecret is not installed'),
+        advice: `Install it with \`apt install libsecret-1-0\` or \`dnf install libsecret\`. ${ALTERNATIVES}`,
+      };
     }
-    const why = /^Cannot find module/.test(said)
-      ? 'is not installed'
-      : `does not load on ${process.platform}-${process.arch} (${said})`;
-    return absent(`the keychain cannot be reached, because the native module keytar ${why}`);
+    const why = /^Cannot find module/.test(said) ? 'is not installed' : `does not load: ${said}`;
+    return absent(`the module keytar ${why}`);
   }
   if (/ServiceUnknown|not provided by any \.service/.test(said)) {
-    return absent(
-      'no keychain service runs in this D-Bus session, such as GNOME Keyring, KWallet or KeePassXC',
-    );
+    return {
+      ...absent('no keychain service is running'),
+      advice: `Start GNOME Keyring, KWallet or KeePassXC. ${ALTERNATIVES}`,
+    };
   }
   if (/locked|User interaction is not allowed|dismissed/i.test(said)) return failed(LOCKED);
   if (/autolaunch|could not connect|session bus|DBUS_SESSION_BUS_ADDRESS/i.test(said)) {
-    return absent('the keychain cannot be reached, because there is no D-Bus session');
+    return absent('the keychain needs a D-Bus session');
   }
-  return failed(`the keychain failed (${said})`);
+  return failed(`the keychain failed: ${said}`);
 }
 
-const LOCKED = 'the keychain is locked, and its password was not given or could not be asked for';
+const LOCKED = 'the keychain is locked';

@@ -1,6 +1,7 @@
 import { misconfiguredError } from '../failures/catalogue.ts';
 import { errorResponse, readMessages } from '../jsonrpc/message.ts';
 import { LineReader } from '../stdio/line-reader.ts';
+import { usageError } from '../terminal/own-command.ts';
 
 /** How long a client may take to ask for what is refused. */
 const REFUSAL_LIMIT_MS = 2_000;
@@ -14,7 +15,7 @@ export function refuseToStart(why: string): void {
   // What the client has asked may be answered, and the answer be on its way.
   const flush = () => process.stdout.write('', exit);
   process.stderr.on('error', () => {});
-  process.stderr.write(`mcp-latchkey: ${why}. See mcp-latchkey --help.\n`);
+  process.stderr.write(`${usageError(why, '--help')}\n`);
   if (process.stdin.isTTY) exit();
   const lines = new LineReader({
     limitBytes: 1024 * 1024,

@@ -1,6 +1,6 @@
 import { LOG_LEVELS } from '../log.ts';
 
-/** The command line or the environment says something that cannot be followed. */
+/** The command line or the environment is invalid; `message`: why, without a full stop. */
 export class UsageError extends Error {}
 
 export interface Option {

@@ -236,7 +236,7 @@ export class HttpSse implements Transport {
   }
 
   async #shakeHandsAnew(stream: HttpSseStream, lost: Session): Promise<Readiness> {
-    this.#options.log.info('the session ended with its event stream: initializing anew');
+    this.#options.log.info('the session ended with its event stream: initializing again');
     const key = await this.#options.keys.current();
     const giveUp = (why: Readiness): Readiness => {
       // What comes next tries again.
@@ -250,7 +250,7 @@ export class HttpSse implements Transport {
     const renewed = this.#session as Session;
     if (renewed === lost) {
       const gateway = this.#endpoint.displayUrl;
-      const detail = 'it lost the session and refuses to begin another';
+      const detail = 'it lost the session. It refused to start another';
       return giveUp({ failure: { reason: 'gateway_error', gateway, detail } });
     }
     if (lost.initialized !== undefined) {

@@ -248,8 +248,8 @@ export class StreamableHttp implements Transport {
     const filter = this.#options.url.searchParams.get('integrations');
     this.#options.log.warn(
       filter === null
-        ? 'the gateway offers no tools: the account has no integrations connected'
-        : `the gateway offers no tools: the integration filter '${cleanNetworkText(filter)}' matches nothing that the account can reach`,
+        ? 'the gateway offers no tools, because this account has no connected integrations'
+        : `the gateway offers no tools that match the integrations filter '${cleanNetworkText(filter)}'`,
     );
   }
 
@@ -294,13 +294,13 @@ export class StreamableHttp implements Transport {
   }
 
   async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
-    this.#options.log.info('the gateway no longer knows the session: initializing anew');
+    this.#options.log.info('the gateway no longer knows the session: initializing again');
     const renew = (message: Message) =>
       this.#loop.deliver(message, NO_OBSERVER, new DeliveryState({ isRenewal: true }));
     let failure = await renew(lost.initialize);
     const renewed = this.#session as Session | undefined;
     if (renewed === undefined) {
-      failure ??= this.#sessionFailure('it lost the session and refuses to begin another');
+      failure ??= this.#sessionFailure('it lost the session. It refused to start another');
     }
     if (lost.initialized !== undefined) failure ??= await renew(lost.initialized);
     if (failure !== undefined || renewed === undefined) {
@@ -324,7 +324,7 @@ export class StreamableHttp implements Transport {
     const { keys, log } = this.#options;
     const timeoutMs = this.#endpoint.timeoutMs(request);
     const open = (key: KeyResult, lastEventId: string) => {
-      log.debug('going on with an event stream that broke off');
+      log.debug('resuming an event stream that broke off');
       const exchange = this.#exchange(request, observer);
       this.#endpoint.get(exchange, target, lastEventId, { key, session }, timeoutMs);
       return exchange;

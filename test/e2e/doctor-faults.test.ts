@@ -87,7 +87,7 @@ describe('a way that leads nowhere', () => {
     ]);
     expect(performance.now() - start).toBeLessThan(15_000);
     expect(lost.verdict).toMatchObject({ finding: 'tcp', reason: 'unreachable', cause: 'timeout' });
-    expect(lost.verdict.sentence).toContain('no connection came about within 10 s');
+    expect(lost.verdict.sentence).toContain('in 10 seconds');
     expect(lost.verdict.remedy).toMatch(/network, VPN and firewall/);
     expect(mute.verdict).toMatchObject({
       finding: 'authorization',

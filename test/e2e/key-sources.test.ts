@@ -62,7 +62,7 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
       error: {
         code: -32010,
         message: expect.stringContaining(
-          'the command of --key-command ended with exit code 1: [ERROR] not signed in',
+          '--key-command failed with exit code 1: [ERROR] not signed in',
         ),
         data: { keySource: 'key-command' },
       },

@@ -316,7 +316,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
     expect(await stopped).toMatchObject({
       error: {
         code: -32010,
-        message: expect.stringContaining('--key-command did not end within 10 s and was stopped'),
+        message: expect.stringContaining('--key-command timed out after 10 seconds'),
       },
     });
   });

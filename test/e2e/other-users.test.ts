@@ -175,7 +175,7 @@ describe.skipIf(!isRoot)(`on a computer with other users (${NEEDS_ROOT})`, () =>
     [
       "of root's that others can read",
       ({ system }: Places, key: string) => fileOf(0, join(system, 'key'), key, 0o644),
-      /warn: --key-file: the file \S+\/key is open to other users\n/g,
+      /warn: --key-file: other users can open the file \S+\/key\n/g,
     ],
     [
       'that root has linked in a shared folder, as Kubernetes does',
@@ -185,7 +185,7 @@ describe.skipIf(!isRoot)(`on a computer with other users (${NEEDS_ROOT})`, () =>
         linkOf(0, join(shared, '..data'), '..2025_01_31');
         return linkOf(0, join(shared, 'key'), '..data/key');
       },
-      /warn: --key-file: the file \S+\/\.\.2025_01_31\/key is open to other users\n/g,
+      /warn: --key-file: other users can open the file \S+\/\.\.2025_01_31\/key\n/g,
     ],
     [
       'of this user in the shared folder',

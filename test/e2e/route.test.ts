@@ -197,7 +197,7 @@ describe('TLS', () => {
 
   it.each([
     ['--ca', 'is missing', '/no/such.pem', 'cannot be read (ENOENT)'],
-    ['--ca', 'is a folder', tmpdir(), `cannot be used: ${tmpdir()} is no file`],
+    ['--ca', 'is a folder', tmpdir(), `cannot be used: ${tmpdir()} is not a file`],
     ['--ca', 'has no certificate in it', program, 'is no PEM file'],
     ['--cert', 'is missing', '/no/such.pem', 'cannot be read (ENOENT)'],
     ['--key-pem', 'is missing', '/no/such.pem', 'cannot be read (ENOENT)'],

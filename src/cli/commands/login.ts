@@ -17,7 +17,7 @@ import { PROXY_OPTIONS } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { promptHidden } from '../../terminal/hidden-prompt.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
-import { sentence, withSlowNotice } from '../keychain-io.ts';
+import { keychainError, withSlowNotice } from '../keychain-io.ts';
 
 interface Arguments {
   url: string;
@@ -116,7 +116,7 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
   const { readKey, storeKey } = await import('../../auth/keychain.ts');
   // Before anyone is asked for a key that cannot be kept.
   const before = await withSlowNotice(readKey(url, account));
-  if ('error' in before) return stopped('no-keychain', sentence(before.error.words));
+  if ('error' in before) return stopped('no-keychain', keychainError(before.error));
 
   const isTerminal = process.stdin.isTTY;
   const text = isTerminal
@@ -153,7 +153,7 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
   if (trial?.outcome === 'rejected' && !argv.force) return { ...found, stored: false };
   const after = await withSlowNotice(storeKey(url, account, key));
   if ('error' in after) {
-    const message = `${found.message} ${sentence(after.error.words)}`.trim();
+    const message = `${found.message} ${keychainError(after.error)}`.trim();
     return { ...found, stored: false, outcome: 'no-keychain', message };
   }
   const { source, origin } = chosenOrigin(settings, process.env);

@@ -4,7 +4,7 @@ import { PROXY_OPTIONS } from '../../settings/options.ts';
 import { toSettings } from '../../settings/settings.ts';
 import { Printer } from '../../terminal/printer.ts';
 import { ownCacheFolder } from '../compile-cache.ts';
-import { sentence, withSlowNotice } from '../keychain-io.ts';
+import { keychainError, withSlowNotice } from '../keychain-io.ts';
 
 /**
  * `mcp-latchkey logout <url>`: removes a key from the keychain, and what the gateway's cache has for
@@ -32,7 +32,7 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
     const after = 'error' in before ? before : await withSlowNotice(removeKey(url, account));
     const [text, isRemoved] =
       'error' in after
-        ? [sentence(after.error.words), false]
+        ? [keychainError(after.error), false]
         : after.value
           ? [`Removed from the keychain: the key ${place}.`, true]
           : [`There is no key in the keychain ${place}.`, false];

@@ -8,7 +8,7 @@ import { PROXY_OPTIONS } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
 import { ownCacheFolder } from '../compile-cache.ts';
-import { sentence, withSlowNotice } from '../keychain-io.ts';
+import { keychainError as keychainErrorOf, sentence, withSlowNotice } from '../keychain-io.ts';
 
 interface Arguments {
   url?: string | undefined;
@@ -20,7 +20,7 @@ interface Status {
   /** What the keychain holds: all of it, or what is for `gateway`. */
   readonly stored: readonly StoredKey[];
   /** Why the keychain cannot be read. */
-  readonly keychainTrouble?: string;
+  readonly keychainError?: string;
   /** Where the key for the URL comes from, when one was given. */
   readonly used?: UsedKey;
   /** What the client can be given while the gateway cannot be reached. */
@@ -83,7 +83,7 @@ export const statusCommand: CommandModule<object, Arguments> = {
     const status = await statusOf(await withSlowNotice(listKeys()), settings);
     const isGood =
       status.used === undefined
-        ? status.keychainTrouble === undefined
+        ? status.keychainError === undefined
         : status.used.isUsable && status.used.source !== 'none';
     process.exitCode = isGood ? 0 : 1;
     const out = new Printer(process.stdout);
@@ -98,7 +98,7 @@ async function statusOf(
 ): Promise<Status> {
   const cached = await cachedFor(settings?.url);
   const all = 'error' in listed ? [] : listed.value;
-  const unread = 'error' in listed ? { keychainTrouble: sentence(listed.error.words) } : {};
+  const unread = 'error' in listed ? { keychainError: keychainErrorOf(listed.error) } : {};
   const withoutKeys = (entries: KeychainEntry[]) =>
     entries.map(({ gateway, account, key }) => ({ gateway, account, ...tailOf(key) }));
   if (settings === undefined) return { stored: withoutKeys(all), ...unread, cached };
@@ -175,11 +175,11 @@ const REASONS = {
 
 function printStatus(
   out: Printer,
-  { stored, keychainTrouble, used, cached }: Status,
+  { stored, keychainError, used, cached }: Status,
   settings: ProxySettings | undefined,
 ): void {
   out.title('In the keychain');
-  if (keychainTrouble !== undefined) out.text(keychainTrouble, 2, 'yellow');
+  if (keychainError !== undefined) out.text(keychainError, 2, 'yellow');
   else if (stored.length === 0) {
     out.line(settings === undefined ? '  no key' : '  no key for this URL');
   }

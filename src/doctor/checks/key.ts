@@ -11,7 +11,7 @@ const PLACEHOLDER = /^(?:\$\w+|x{4,}|\.{3,}|your[-_ ].*)$/i;
 export async function checkKey(run: DoctorRun): Promise<Finding> {
   const [key, contact] = await Promise.all([run.key(), run.contact()]);
   const { finding } = key;
-  const { source, origin, tail, keychainTrouble, nearMiss } = finding.origin;
+  const { source, origin, tail, keychainError, nearMiss } = finding.origin;
   const ms = isWaitedFor(key) ? { ms: key.endMs - key.startMs } : {};
   const base = { check: 'key', name: 'key', ...ms } as const;
   if (run.keyHolder !== undefined) {
@@ -35,9 +35,9 @@ export async function checkKey(run: DoctorRun): Promise<Finding> {
       return { ...base, status: 'fail', line, details, problem: problemOf(failure) };
     }
     case 'none': {
-      const reason = keychainTrouble ?? nearMiss;
+      const reason = keychainError ?? nearMiss;
       const why = reason === undefined ? '' : `: ${reason}`;
-      const known = { ...details, ...(keychainTrouble === undefined ? {} : { keychainTrouble }) };
+      const known = { ...details, ...(keychainError === undefined ? {} : { keychainError }) };
       const { failure } = contact;
       if (failure?.reason !== 'no_api_key') {
         const line =

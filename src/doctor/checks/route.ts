@@ -20,8 +20,9 @@ export async function checkRoute(run: DoctorRun): Promise<Finding[]> {
   const failed = lost && stepOf(lost, probe);
   const judged = (finding: Finding): Finding => {
     if (lost === undefined || finding.name !== failed) return finding;
-    const { networkCause = 'connection-closed', detail = NETWORK_CAUSES[networkCause].what } = lost;
-    return { ...finding, status: 'fail', line: detail, problem: problemOf(lost) };
+    const { networkCause = 'connection-closed', detail } = lost;
+    const line = detail ?? NETWORK_CAUSES[networkCause].what(run.settings.url.host);
+    return { ...finding, status: 'fail', line, problem: problemOf(lost) };
   };
   return [
     proxyFinding(run),
