@@ -30,7 +30,7 @@ const cases: Case[] = [
     env: { MCP_LATCHKEY_API_KEY: '' },
     code: -32010,
     reason: 'no_api_key',
-    says: [/HTTP 401.*wants an API key, and none was found/, /MCP_LATCHKEY_API_KEY/],
+    says: [/HTTP 401.*requires one, but none is set/, /MCP_LATCHKEY_API_KEY/],
     data: { status: 401, keySource: 'none', retryable: false },
   },
   {
@@ -39,14 +39,14 @@ const cases: Case[] = [
     env: { MCP_LATCHKEY_API_KEY: 'a key with spaces in it' },
     code: -32011,
     reason: 'malformed_api_key',
-    says: [/nothing was sent/, /Copy the key again/],
+    says: [/it was not sent/, /Set only the key/],
   },
   {
     name: 'a 401 with a key',
     respond: status(401, '{"error":"Unauthorized"}'),
     code: -32012,
     reason: 'unauthorized',
-    says: [/HTTP 401.*rejected the API key.*…cdef/, /Put a new key.*mcp-latchkey login/],
+    says: [/API key rejected.*HTTP 401.*ends in cdef/, /Set a new key/],
     data: { status: 401, keySource: 'key-env' },
   },
   {
@@ -54,14 +54,14 @@ const cases: Case[] = [
     respond: status(403, '{"error":"Forbidden"}'),
     code: -32013,
     reason: 'forbidden',
-    says: [/HTTP 403.*is valid/, /Ask your admin/],
+    says: [/HTTP 403.*is valid/, /Ask your administrator/],
   },
   {
     name: 'a 404',
     respond: status(404),
     code: -32014,
     reason: 'wrong_path',
-    says: [/HTTP 404.*no MCP endpoint/, /Check the URL/],
+    says: [/HTTP 404.*is not an MCP endpoint/, /Check the URL/],
   },
   {
     name: 'a 405',
@@ -75,7 +75,7 @@ const cases: Case[] = [
     respond: status(406, '{"message":"Client must accept both"}'),
     code: -32015,
     reason: 'not_acceptable',
-    says: [/HTTP 406.*Client must accept both/, /proxy on the way/],
+    says: [/HTTP 406.*Client must accept both/, /proxy may be changing it/],
   },
   {
     name: 'a 413',
@@ -90,7 +90,7 @@ const cases: Case[] = [
     respond: status(429, '', { 'retry-after': '7' }),
     code: -32017,
     reason: 'rate_limited',
-    says: [/HTTP 429/, /Wait 7 s/],
+    says: [/HTTP 429/, /Try again in 7 seconds/],
     data: { retryAfter: 7, retryable: true },
   },
   {
@@ -98,7 +98,7 @@ const cases: Case[] = [
     respond: status(503, '<html>down</html>', { 'content-type': 'text/html' }),
     code: -32018,
     reason: 'gateway_error',
-    says: [/HTTP 503.*failed, tried 3 times\./, /try again/],
+    says: [/HTTP 503.*failed 3 times\./, /Try again/],
     data: { status: 503, retryable: true, attempts: 3 },
   },
   {
@@ -106,7 +106,7 @@ const cases: Case[] = [
     respond: status(307, '', { location: 'https://elsewhere.example/mcp' }),
     code: -32007,
     reason: 'redirected',
-    says: [/points to https:\/\/elsewhere\.example\/mcp; the API key was not sent there/, /trust/],
+    says: [/redirects to https:\/\/elsewhere\.example\/mcp instead\. The API key was not sent there/, /trust/],
     data: { location: 'https://elsewhere.example/mcp' },
   },
   {
@@ -124,7 +124,7 @@ const cases: Case[] = [
         .end('<html><title>\n Sign &amp; in\u202e </title>Log in</html>'),
     code: -32009,
     reason: 'invalid_response',
-    says: [/a web page, “Sign & in”/, /login page/],
+    says: [/a web page, "Sign & in"/, /sign in to the network/],
   },
   {
     name: 'broken JSON',
@@ -145,7 +145,7 @@ const cases: Case[] = [
     respond: (_, response) => sendJson(response, { jsonrpc: '2.0', id: 'other', result: {} }),
     code: -32009,
     reason: 'invalid_response',
-    says: [/a reply to another request/, /Check/],
+    says: [/an unrelated reply/, /Check/],
   },
   {
     name: 'an event stream that ends before the reply',
@@ -156,7 +156,7 @@ const cases: Case[] = [
     },
     code: -32008,
     reason: 'interrupted',
-    says: [/ended before the reply.*may have run/, /outcome is unknown/],
+    says: [/ended before the reply.*may have run/, /Check whether it took effect/],
   },
   {
     name: 'a connection that is cut before the answer, for a call that may have run',
@@ -164,7 +164,7 @@ const cases: Case[] = [
     respond: (_, response) => response.destroy(),
     code: -32008,
     reason: 'interrupted',
-    says: [/may have run/, /not repeated/],
+    says: [/may have run/, /not retried/],
   },
   {
     name: 'an answer that is cut in the middle',
@@ -174,7 +174,7 @@ const cases: Case[] = [
     },
     code: -32009,
     reason: 'invalid_response',
-    says: [/the answer broke off/, /Check/],
+    says: [/a truncated reply/, /Try again/],
   },
   {
     name: 'a plain 404 where the URL has no path of an endpoint',
@@ -182,7 +182,7 @@ const cases: Case[] = [
     respond: status(404),
     code: -32014,
     reason: 'wrong_path',
-    says: [/no MCP endpoint/, /usually http:\/\/127.0.0.1:\d+\/v1\/mcp/],
+    says: [/is not an MCP endpoint/, /usually at http:\/\/127.0.0.1:\d+\/v1\/mcp/],
   },
   {
     name: 'a 401 with a challenge that says why',
@@ -192,7 +192,7 @@ const cases: Case[] = [
     }),
     code: -32012,
     reason: 'unauthorized',
-    says: [/rejected the API key.*: The key "k" expired/, /new key/],
+    says: [/API key rejected.*: The key "k" expired/, /new key/],
   },
   {
     name: 'a 403 with a challenge that names the scope',
@@ -201,14 +201,14 @@ const cases: Case[] = [
     }),
     code: -32013,
     reason: 'forbidden',
-    says: [/it lacks the scope tools:call/, /admin/],
+    says: [/missing scope tools:call/, /admin/],
   },
   {
     name: 'a connection that is cut before the answer, for a request that may be repeated',
     respond: (_, response) => response.destroy(),
     code: -32019,
     reason: 'unreachable',
-    says: [/closed before an answer came/, /Try again/],
+    says: [/closed before the gateway replied/, /Try again/],
     data: { cause: 'reset' },
   },
 ];
