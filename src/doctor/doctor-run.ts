@@ -124,7 +124,7 @@ export class DoctorRun {
     return this.#authorization;
   }
 
-  /** The way to the gateway, step by step, where the proxy goes it itself. */
+  /** The connection to the gateway, step by step, where no HTTP proxy makes it. */
   probe(): Promise<Probe> {
     this.#probe ??= this.#probeUnlessProxied();
     return this.#probe;
@@ -147,12 +147,12 @@ export class DoctorRun {
     const [contact, { finding }] = await Promise.all([this.contact(), this.key()]);
     const { failure } = contact;
     if (failure?.reason === 'unreachable') {
-      return hasConnected(contact) ? contact : { skipped: 'there is no connection' };
+      return hasConnected(contact) ? contact : { skipped: 'no connection' };
     }
-    if (this.keyHolder !== undefined) return { skipped: 'the key is not known here' };
-    if (finding.kind === 'unusable') return { skipped: 'there is no key to send' };
+    if (this.keyHolder !== undefined) return { skipped: 'key not known here' };
+    if (finding.kind === 'unusable') return { skipped: 'no key' };
     if (finding.kind === 'none' && failure !== undefined) {
-      return failure.status === 401 ? { skipped: 'there is no key to send' } : contact;
+      return failure.status === 401 ? { skipped: 'no key' } : contact;
     }
     return this.ask(this.gateway, 'initialize', INITIALIZE_PARAMS, 'initialize');
   }
@@ -160,8 +160,8 @@ export class DoctorRun {
   async #probeUnlessProxied(): Promise<Probe> {
     const { url, routes } = this.settings;
     await Promise.race([this.trace.firstConnection, this.contact()]);
-    if (this.trace.connections.length === 0) return { skipped: 'no connection was tried' };
-    if (routes.isProxied(url)) return { skipped: 'the HTTP proxy does that' };
+    if (this.trace.connections.length === 0) return { skipped: 'no connection attempted' };
+    if (routes.isProxied(url)) return { skipped: 'done by the HTTP proxy' };
     return probeRoute(url, routes.connectTimeoutMs, () => this.trace.now());
   }
 

@@ -23,10 +23,10 @@ export function reportPage(report: Report): string {
 <body>
 <main>
 <h1>mcp-latchkey doctor</h1>
-<p class="quiet">${escaped(program)}${report.redacted ? '. Keys, user names and other hosts than the gateway are masked.' : '. Not masked: look through it before you pass it on.'}</p>
+<p class="quiet">${escaped(program)}${report.redacted ? '. Keys, user names and other host names are hidden.' : '. Not redacted. Review it before you share it.'}</p>
 ${gateways.map(gatewaySection).join('\n')}
-${gateways.length === 0 ? '<p>No client that is installed has mcp-latchkey in its config.</p>' : ''}
-${report.unread.map(({ client, file, why }) => `<p>${escaped(`${client}: ${file} cannot be read: ${why}.`)}</p>`).join('\n')}
+${gateways.length === 0 ? '<p>No client on this computer uses mcp-latchkey.</p>' : ''}
+${report.unread.map(({ client, file, why }) => `<p>${escaped(`${client}: cannot read ${file}: ${why}.`)}</p>`).join('\n')}
 </main>
 </body>
 </html>
@@ -61,13 +61,13 @@ ${log.length === 0 ? '' : `<h3>Log</h3>\n<pre>${escaped(log.join('\n'))}</pre>`}
 }
 
 const CHECK_TITLES: Readonly<Record<CheckName, string>> = {
-  machine: 'This machine',
-  url: 'The URL',
-  route: 'The route',
+  machine: 'Computer',
+  url: 'URL',
+  route: 'Network',
   discovery: 'Discovery',
-  key: 'The key',
-  authorization: 'Authorization',
-  protocol: 'The protocol',
+  key: 'API key',
+  authorization: 'Access',
+  protocol: 'MCP',
   speed: 'Speed',
 };
 
@@ -141,7 +141,7 @@ function waterfallFigure(timeline: readonly TimelineEntry[]): string {
     ([kind, words]) => `<span><i class="${kind}"></i>${escaped(words)}</span>`,
   ).join(' ');
   return figure(
-    'When what happened',
+    'Timeline',
     'waterfall',
     height,
     [...ticks, ...rows].join('\n'),
@@ -152,10 +152,10 @@ function waterfallFigure(timeline: readonly TimelineEntry[]): string {
 type Kind = 'step' | 'connect' | 'wait' | 'receive';
 
 const LEGEND: readonly (readonly [Kind, string])[] = [
-  ['step', 'a step of its own'],
-  ['connect', 'opening a connection'],
-  ['wait', 'waiting for the answer'],
-  ['receive', 'receiving it'],
+  ['step', 'other'],
+  ['connect', 'connecting'],
+  ['wait', 'waiting'],
+  ['receive', 'receiving'],
 ];
 
 function segments({ startMs, connectedMs, firstByteMs, endMs }: TimelineEntry) {
@@ -211,7 +211,7 @@ function tickText(ms: number, step: number): string {
   return step >= 1000 || ms >= 10_000 ? `${Math.round(ms / 100) / 10} s` : `${n(ms)} ms`;
 }
 
-/** Escaped, with what stands between backticks as code. */
+/** Escaped, with what is between backticks as code. */
 function withCode(words: string): string {
   return escaped(words).replace(/`([^`]+)`/g, '<code>$1</code>');
 }

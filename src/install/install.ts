@@ -52,8 +52,8 @@ export function clientOf(name: string): Client {
   const near = nearestNames(name, ids);
   throw new EntryError(
     near.length > 0
-      ? `no client of this name is known; did you mean ${near.join(' or ')}?`
-      : `no client of this name is known. Known are ${ids.join(', ')}. For others, --print shows what to paste`,
+      ? `unknown client. Did you mean ${near.join(' or ')}?`
+      : `unknown client. Supported: ${ids.join(', ')}. For any other client, use --print`,
   );
 }
 
@@ -74,7 +74,7 @@ export async function pinPackage(packageRoot: string, version: string): Promise<
   try {
     await copyPackage(packageRoot, ownScript(version));
   } catch (error) {
-    throw new InstallError(`the copy for --pin cannot be written: ${(error as Error).message}`);
+    throw new InstallError(`cannot write the local copy (--pin): ${(error as Error).message}`);
   }
 }
 
@@ -95,7 +95,7 @@ export async function planInstall(
   if (givenName !== undefined) checkName(givenName);
   if (!force && !(await isInstalled(client))) {
     throw new InstallError(
-      `${client.displayName} does not seem to be installed: there is no ${client.configPath}, nor its folder. --force writes it anyway`,
+      `${client.displayName} does not seem to be installed (${client.configPath} not found). To write the file anyway, use --force`,
     );
   }
   return inConfig(client, async ({ file, text, document, edit }) => {
@@ -105,7 +105,7 @@ export async function planInstall(
     const isOwn = isTable(old) && runsLatchkey(old);
     if (old !== undefined && !isOwn && !force) {
       throw new InstallError(
-        `${file.path} has another server called ${name}. Choose a name with --name, or replace that one with --force`,
+        `${file.path} already has a different server named "${name}". Choose another name with --name, or replace it with --force`,
       );
     }
     const values = isOwn ? changedParts(entry, old) : [entry];
@@ -149,7 +149,7 @@ function notesOnKeys(entry: Record<string, unknown>, name: string): string[] {
     .map(([variable]) => variable);
   if (keys.length === 0) return [];
   return [
-    `The entry ${name} has ${keys.join(' and ')} in plain text, from before. It stays. Once the key is stored with login, take it out of the file.`,
+    `${name} contains ${keys.join(' and ')} in plain text. Store the key with login, then remove it from the file and from its backup.`,
   ];
 }
 
@@ -158,12 +158,12 @@ function notesOnJson(client: Client, text: string): string[] {
   const at = client.id === 'claude-desktop' ? firstBeyondJson(text) : undefined;
   if (at === undefined) return [];
   return [
-    `Claude Desktop reads plain JSON: the comment or trailing comma at line ${at.line}, column ${at.column} of its config keeps it from loading any server.`,
+    `Claude Desktop will not load any server: its config has a comment or trailing comma at line ${at.line}, column ${at.column}. Remove it.`,
   ];
 }
 
 /**
- * Plans to take an entry out: `name`, or the one that runs this program. The change is `unchanged`
+ * Plans to remove an entry: `name`, or the one that runs this program. The change is `unchanged`
  * when there is none. Rejects with InstallError when the name is another server's (unless `force`
  * is set) or the file cannot be edited, with EntryError when several could be meant.
  */
@@ -184,11 +184,13 @@ export async function planUninstall(
     }
     if (second !== undefined) {
       const names = meant.map(({ path }) => path.at(-1)).join(', ');
-      throw new EntryError(`several entries run mcp-latchkey: ${names}. Say which one to take out`);
+      throw new EntryError(
+        `several entries use mcp-latchkey: ${names}. Add the name of the one to remove`,
+      );
     }
     if (!runsLatchkey(entry.value) && !force) {
       throw new InstallError(
-        `${name} in ${file.path} does not run mcp-latchkey. --force takes it out anyway`,
+        `${name} in ${file.path} does not run mcp-latchkey. To remove it anyway, use --force`,
       );
     }
     const next = edit.remove(text, entry.path);
@@ -198,7 +200,9 @@ export async function planUninstall(
     return {
       ...planned(client, file, own, next, entry.path, publicWordsOf(entry.value)),
       change: 'removed',
-      notes: script ? [`The copy that it started stays, for other clients: ${script}`] : [],
+      notes: script
+        ? [`The local copy was not removed, because other clients may use it: ${script}`]
+        : [],
     };
   });
 }
@@ -222,17 +226,17 @@ async function inConfig(
     return await plan({ file, text: file.text, document: edit.read(file.text), edit });
   } catch (error) {
     if (error instanceof ConfigFileError) {
-      throw new InstallError(`${configPath} is left alone: ${error.message}`);
+      throw new InstallError(`${configPath} was not changed: ${error.message}`);
     }
     if (error instanceof ConfigSyntaxError) {
       const { line, column, message } = error;
       throw new InstallError(
-        `${configPath} is left alone, because it cannot be read: line ${line}, column ${column}: ${message}. Mend that, then run this again`,
+        `${configPath} was not changed: line ${line}, column ${column}: ${message}. Fix it, then run this again`,
       );
     }
     if (error instanceof UneditableError) {
       throw new InstallError(
-        `${configPath} is left alone: ${error.message}. Edit it by hand; --print shows what belongs there`,
+        `${configPath} was not changed: ${error.message}. Edit it by hand. --print shows the entry`,
       );
     }
     throw error;
@@ -259,7 +263,7 @@ function planned(
         return await replaceConfigFile(file, next);
       } catch (error) {
         if (!(error instanceof ConfigFileError)) throw error;
-        throw new InstallError(`${file.path} is left alone: ${error.message}`);
+        throw new InstallError(`${file.path} was not changed: ${error.message}`);
       }
     },
   };

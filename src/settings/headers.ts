@@ -48,7 +48,7 @@ export function readHeaders(
     }
     const key = name.toLowerCase();
     if (OWN_HEADERS.test(key)) {
-      throw new UsageError(`mcp-latchkey sets the header ${key} itself`);
+      throw new UsageError(`the header ${key} is set by mcp-latchkey itself`);
     }
     const value = template
       .replace(/[$@]\{(\w+)\}/g, (_, variable: string) => {

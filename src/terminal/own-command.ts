@@ -27,5 +27,5 @@ export function withOwnCommand(text: string): string {
 /** What a terminal is shown for an invalid command line; `help`: the words after the program's name. */
 export function usageError(why: string, help: string): string {
   const sentence = /[?]$/.test(why) ? why : `${why}.`;
-  return `mcp-latchkey: ${withOwnCommand(sentence)}\nFor help, run: ${ownCommand()} ${help}`;
+  return `mcp-latchkey: ${withOwnCommand(sentence)} For help, run: ${ownCommand()} ${help}`;
 }

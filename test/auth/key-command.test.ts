@@ -43,7 +43,10 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
   it.each([
     ['echo no session >&2; exit 3', 'failed with exit code 3: no session'],
     ['kill -9 $$', 'failed with SIGKILL'],
-    ['/nonexistent/program', "was not found. Use its full path, because clients often have a short PATH"],
+    [
+      '/nonexistent/program',
+      'was not found. Use its full path, because clients often have a short PATH',
+    ],
     ['true', 'printed no key'],
   ])('says why there is no key: %s', async (command, why) => {
     const { log } = recordedLog();

@@ -106,7 +106,10 @@ const cases: Case[] = [
     respond: status(307, '', { location: 'https://elsewhere.example/mcp' }),
     code: -32007,
     reason: 'redirected',
-    says: [/redirects to https:\/\/elsewhere\.example\/mcp instead\. The API key was not sent there/, /trust/],
+    says: [
+      /redirects to https:\/\/elsewhere\.example\/mcp instead\. The API key was not sent there/,
+      /trust/,
+    ],
     data: { location: 'https://elsewhere.example/mcp' },
   },
   {

@@ -22,6 +22,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
+import { ownCommand } from '../../src/terminal/own-command.ts';
 import { expectNoSecret, type Json, program, runToEnd, secret } from './running-proxy.ts';
 import { missingForSecretService, startSecretService } from './secret-service.ts';
 import { startOnTerminal } from './terminal.ts';
@@ -433,11 +434,11 @@ it('reports as JSON', async () => {
 });
 
 it.each([
-  [['nonesuch', URL_OF_GATEWAY], 2, /no client of this name is known/],
+  [['nonesuch', URL_OF_GATEWAY], 2, /unknown client/],
   [['zedd', URL_OF_GATEWAY], 2, /did you mean zed\?/],
-  [['cursor'], 2, /wants a client and a URL/],
-  [['cursor', 'acme.example'], 2, /no URL that starts with https/],
-  [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /wants seconds/],
+  [['cursor'], 2, /missing arguments/],
+  [['cursor', 'acme.example'], 2, /expected a URL that starts with https/],
+  [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /must be a number of seconds/],
   [['cursor', URL_OF_GATEWAY, '--nonesuch'], 2, /nonesuch/],
   [['cursor', URL_OF_GATEWAY, '--name', '__proto__'], 2, /no name for a server/],
   [['cursor', URL_OF_GATEWAY, '-H', 'Authorization: Bearer hunter2'], 2, /@\{VAR\}/],
@@ -702,7 +703,7 @@ it('says so when npx cannot fetch the package, and does not fail', async () => {
   const unknown = await run(home, ...args);
   expect(unknown.code).toBe(0);
   expect(unknown.stdout).toContain('does not have this version of');
-  expect(unknown.stdout).toContain(`npx mcp-latchkey login ${URL_OF_GATEWAY}`);
+  expect(unknown.stdout).toContain(`${ownCommand(program)} login ${URL_OF_GATEWAY}`);
   await new Promise((resolve) => server.close(resolve));
   const offline = await run(home, ...args);
   expect(offline.code).toBe(0);
@@ -716,7 +717,7 @@ it('prints the login command when the gateway wants a key and there is no termin
   await configOf(home, 'cursor');
   const { code, stdout } = await run(home, 'install', 'cursor', sandbox.url, '--pin');
   expect(code).toBe(0);
-  expect(stdout).toContain(`  npx mcp-latchkey login ${sandbox.url}\n`);
+  expect(stdout).toContain(`  ${ownCommand(program)} login ${sandbox.url}\n`);
   expect(stdout).not.toContain('[Y/n]');
   const report = await runJson(home, 'install', 'cursor', sandbox.url, '--pin');
   expect(report.check).toMatchObject({ outcome: 'refused', reason: 'no_api_key' });
@@ -760,7 +761,7 @@ describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`,
     await terminal.until('Store your API key now? [Y/n]');
     terminal.type(keys);
     expect(await terminal.exited).toBe(0);
-    expect(terminal.shown).toContain(`npx mcp-latchkey login ${sandbox.url}`);
+    expect(terminal.shown).toContain(`${ownCommand(program)} login ${sandbox.url}`);
   });
 });
 
@@ -771,7 +772,7 @@ it('shows the proxy’s own words when it does not work, with exit code 1', asyn
   const args = ['install', 'cursor', url, '--pin', '--key-file', keyFile];
   const { code, stdout } = await run(home, ...args);
   expect(code).toBe(1);
-  expect(stdout.replaceAll('\n', ' ')).toContain('Unauthorized (HTTP 401)');
+  expect(stdout.replaceAll('\n', ' ')).toContain('API key rejected (HTTP 401)');
   expect(existsSync(file)).toBe(true);
   const report = await runJson(home, ...args);
   expect(report.check).toMatchObject({ outcome: 'refused', reason: 'unauthorized' });

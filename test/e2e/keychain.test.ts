@@ -13,6 +13,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { ownCommand } from '../../src/terminal/own-command.ts';
 import { startTether } from '../tethered-process.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, sendJson, startGateway } from './loopback-gateway.ts';
@@ -91,9 +92,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     gateway.accepted.delete(first);
     expect(await proxy.request(2, 'tools/list')).toMatchObject({
       error: {
-        message: expect.stringMatching(
-          /the API key from the keychain \(…cret\).*mcp-latchkey login/,
-        ),
+        message: expect.stringMatching(/It is from the keychain and ends in cret\..* login http/),
         data: { reason: 'unauthorized', keySource: 'keychain' },
       },
     });
@@ -166,7 +165,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     expect(await elsewhere.request(1, 'tools/list')).toHaveProperty('error.code', -32010);
     const missing = startProxy(gateway.url, { args: ['--account', 'nobody'], env });
     expect(await missing.request(1, 'tools/list')).toMatchObject({
-      error: { code: -32010, message: expect.stringContaining('no key for the account nobody') },
+      error: { code: -32010, message: expect.stringContaining('no key for account nobody') },
     });
     expect(gateway.authorizations().at(-1)).toBeUndefined();
   });
@@ -190,7 +189,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
         error: {
           code: -32010,
           message: expect.stringMatching(
-            new RegExp(`none was found: the keychain has one for ${stored}, .*login ${asked}\``),
+            new RegExp(`The keychain has one for ${stored} with .*login ${asked}\``),
           ),
         },
       });
@@ -224,7 +223,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
       [['--account', 'home'], ' --account home'],
       [['--key-header', 'x-key'], ' --key-header x-key'],
     ] as const) {
-      const login = `\`npx mcp-latchkey login ${gateway.url}${options}\``;
+      const login = `\`${ownCommand(program)} login ${gateway.url}${options}\``;
       expect(
         await startProxy(gateway.url, { args: [...args], env }).request(1, 'tools/list'),
       ).toMatchObject({
@@ -300,9 +299,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
     expect(await proxy.request(1, 'tools/list')).toMatchObject({
       error: {
         code: -32010,
-        message: expect.stringMatching(
-          /did not answer within 10 s: .*window that nobody sees.*--key-command, --key-file or --key-env/,
-        ),
+        message: expect.stringMatching(/did not respond in 10 seconds\. .*hidden window/),
         data: { keySource: 'keychain' },
       },
     });
@@ -365,7 +362,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
     expect(status.code).toBe(1);
     expect(JSON.parse(status.stdout)).toMatchObject({
       stored: [],
-      keychainTrouble: expect.stringContaining('The keychain is locked'),
+      keychainError: expect.stringContaining('The keychain is locked'),
       used: { source: 'keychain', isUsable: false, why: expect.stringContaining('is locked') },
     });
     for (const command of ['login', 'logout']) {
@@ -477,7 +474,7 @@ describe('without a keychain', () => {
       const { code, stdout, stderr } = await runToEnd(['login', gateway.url], newKey(), env);
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
       expect(stderr.replaceAll('\n', ' ')).toMatch(
-        /there is no D-Bus session; .*--key-command, --key-file or --key-env\. Nothing was stored\./,
+        /The keychain needs a D-Bus session\. .*--key-command, --key-file or an environment variable\. Nothing was stored\./,
       );
       expect(gateway.received).toHaveLength(1);
     },
@@ -491,7 +488,7 @@ describe('without a keychain', () => {
       const { error } = await startProxy(gateway.url, { env }).request(1, 'tools/list');
       expect(error).toMatchObject({
         message: expect.stringMatching(
-          /none was found: .*there is no D-Bus session; .*--key-command.*MCP_LATCHKEY_API_KEY/,
+          /none is set\. The keychain needs a D-Bus session\. .*MCP_LATCHKEY_API_KEY/,
         ),
         data: { reason: 'no_api_key', keySource: 'none' },
       });
@@ -524,7 +521,7 @@ describe('without a keychain', () => {
     const { status, stderr } = spawnSync(process.execPath, login, { input: key, encoding: 'utf8' });
     expect(status).toBe(1);
     expect(stderr.replaceAll('\n', ' ')).toContain(
-      'because the native module keytar is not installed; without it',
+      'The module keytar is not installed. Without a keychain',
     );
     expect(existsSync(join(above, 'ran'))).toBe(false);
     expectNoSecret(stderr);

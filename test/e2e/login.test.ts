@@ -59,14 +59,14 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
       respond: status(403),
       outcome: 'forbidden',
       stores: true,
-      says: /HTTP 403.*from standard input \(…cret\) is valid.*Personal API Key Access/,
+      says: /HTTP 403.*is valid.*Personal API Key Access/,
     },
     {
       name: 'a gateway that fails',
       respond: status(404),
       outcome: 'failed',
       stores: true,
-      says: /HTTP 404.*no MCP endpoint/,
+      says: /HTTP 404.*is not an MCP endpoint/,
     },
     {
       name: 'a gateway that answers with an error of its own',
@@ -150,7 +150,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
     const gateway = await startGateway(answer);
     await gateway.close();
     const { code, stdout } = await run(['login', gateway.url], newKey());
-    expect(stdout).toMatch(/^Unreachable: /);
+    expect(stdout).toMatch(/^. Cannot reach the gateway: /);
     expect(stdout).toContain('Stored');
     expect(code).toBe(0);
   });

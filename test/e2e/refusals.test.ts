@@ -126,9 +126,7 @@ describe('a 401', () => {
   it('with the plain page of a web server may be, and names the server', async () => {
     const body = page('401 Authorization Required');
     const { message } = await refusedBy(respondWith(401, { ...HTML, server: 'nginx' }, body));
-    expect(message).toMatch(
-      /^API key rejected .*"401 Authorization Required"\. Server: nginx\. /,
-    );
+    expect(message).toMatch(/^API key rejected .*"401 Authorization Required"\. Server: nginx\. /);
   });
 });
 

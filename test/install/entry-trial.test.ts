@@ -38,7 +38,10 @@ it.each(['initialize', 'tools/list'])('tells the error that answers %s', async (
 
 it('tells what a program said that ended at once', async () => {
   const result = await node('console.error("no such\\u001b[1m gateway"); process.exitCode = 3');
-  expect(result).toEqual({ outcome: 'failed', message: 'it ended at once (3): no such gateway' });
+  expect(result).toEqual({
+    outcome: 'failed',
+    message: 'it exited immediately (3): no such gateway',
+  });
 });
 
 it('tells that a program cannot be started', async () => {

@@ -6,6 +6,7 @@ import type { CommandModule } from 'yargs';
 import type { PlannedChange } from '../../install/install.ts';
 import { PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
 import { readProxySettings } from '../../settings/settings.ts';
+import { withOwnCommand } from '../../terminal/own-command.ts';
 import { Printer } from '../../terminal/printer.ts';
 import {
   sayCheck,
@@ -44,7 +45,7 @@ const SHARED_OPTIONS = {
 } as const;
 
 /**
- * `mcp-latchkey install`: exit 0 when the entry is written, or was there; 1 when it could not be
+ * `mcp-latchkey install`: exit 0 when the entry is written, or was already there; 1 when it could not be
  * written or does not work; 2 on a wrong command line.
  */
 export const installCommand: CommandModule<object, InstallArguments> = {
@@ -117,7 +118,10 @@ async function reportingErrors(json: boolean | undefined, run: () => Promise<voi
     const isUsage = error instanceof UsageError || error instanceof EntryError;
     if (!isUsage && !(error instanceof InstallError)) throw error;
     if (json) out.line(JSON.stringify({ error: error.message }));
-    else new Printer(process.stderr).text(`mcp-latchkey: ${error.message.replace(/[^?]$/, '$&.')}`);
+    else {
+      const words = withOwnCommand(error.message.replace(/[^?]$/, '$&.'));
+      new Printer(process.stderr).result('fail', words);
+    }
     process.exitCode = isUsage ? 2 : 1;
   }
 }
@@ -128,7 +132,7 @@ async function install(args: InstallArguments): Promise<void> {
   const isDryRun = args['dry-run'] === true;
   if (args.list) return list(json);
   if (clientName === undefined || args.url === undefined) {
-    throw new UsageError('install wants a client and a URL, such as: install cursor kindo');
+    throw new UsageError('missing arguments. Usage: install <client> <url>');
   }
   const { url, words, login } = await proxyLine(args.url, args as unknown as Given);
   const launch = installing.launchFor(words, { version: __VERSION__, pin });
@@ -157,8 +161,9 @@ async function install(args: InstallArguments): Promise<void> {
     return;
   }
   if (isDryRun) return out.line('Nothing was written (--dry-run).');
-  if (check === undefined) sayLogin(out, 'If your gateway requires an API key:', login);
-  if (plan.change !== 'unchanged') out.line(`Restart ${plan.client.displayName} to load it.`);
+  if (check === undefined) sayLogin(out, 'If your gateway requires an API key, run:', login);
+  if (plan.change !== 'unchanged')
+    out.line(`Restart ${plan.client.displayName} to start using it.`);
 }
 
 const OPTION_VARIABLES = Object.keys(PROXY_OPTIONS).map(
@@ -204,7 +209,7 @@ async function proxyLine(
 async function verify(plan: PlannedChange, login: readonly string[], json: boolean) {
   const { tryEntry } = await import('../../install/install.ts');
   if (plan.launch === undefined) return undefined;
-  if (!json) out.line(out.paint('dim', `Starting it as ${plan.client.displayName} does …`));
+  if (!json) out.line(out.paint('dim', 'Testing the connection …'));
   const check = await tryEntry(plan.launch);
   if (json) return check;
   sayCheck(out, check, plan.client.displayName);
@@ -215,9 +220,11 @@ async function verify(plan: PlannedChange, login: readonly string[], json: boole
     sayCheck(out, again, plan.client.displayName);
     return again;
   }
-  const wants =
-    check.outcome === 'refused' ? 'Store your API key' : 'If your gateway wants an API key';
-  sayLogin(out, `${wants}:`, login);
+  const when =
+    check.outcome === 'refused'
+      ? 'To store your API key, run'
+      : 'If your gateway requires an API key, run';
+  sayLogin(out, `${when}:`, login);
   return check;
 }
 
@@ -247,7 +254,8 @@ async function uninstall(args: UninstallArguments): Promise<void> {
   if (isDryRun) return out.line('Nothing was written (--dry-run).');
   sayDone(out, plan, backup);
   sayNotes(out, plan);
-  if (plan.change !== 'unchanged') out.line(`Restart ${plan.client.displayName} to drop it.`);
+  if (plan.change !== 'unchanged')
+    out.line(`Restart ${plan.client.displayName} to apply the change.`);
 }
 
 async function list(json: boolean): Promise<void> {

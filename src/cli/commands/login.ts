@@ -17,7 +17,7 @@ import { PROXY_OPTIONS } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { promptHidden } from '../../terminal/hidden-prompt.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
-import { keychainError, withSlowNotice } from '../keychain-io.ts';
+import { keychainError, sentence, withSlowNotice } from '../keychain-io.ts';
 
 interface Arguments {
   url: string;
@@ -49,8 +49,8 @@ const CLOSE_LIMIT_MS = 1_000;
 const TRIAL_TIMEOUT_SECONDS = '30';
 
 /**
- * `mcp-latchkey login <url>`: takes a key from a hidden prompt, or from stdin when that is no
- * terminal, tries it and stores it in the keychain. Exit 0 when it is stored, 130 after Ctrl-C,
+ * `mcp-latchkey login <url>`: reads a key from a hidden prompt, or from stdin when that is not a
+ * terminal, tests it and stores it in the keychain. Exit 0 when it is stored, 130 after Ctrl-C,
  * else 1.
  */
 export const loginCommand: CommandModule<object, Arguments> = {
@@ -59,32 +59,36 @@ export const loginCommand: CommandModule<object, Arguments> = {
   builder: (yargs) =>
     yargs
       .usage(
-        '$0 login <url> [options]\n\nAsks for the API key without showing it, tries it against the gateway, and stores it in the keychain. A running client takes it up without a restart.\n\nPiped in: op read op://vault/item/key | $0 login <url>',
+        '$0 login <url> [options]\n\nPrompts for an API key (hidden), tests it against the gateway, and stores it in the keychain. Running clients pick it up without a restart.\n\nFrom another program: op read op://vault/item/key | $0 login <url>',
       )
-      .positional('url', { type: 'string', demandOption: true, describe: 'The MCP endpoint' })
+      .positional('url', {
+        type: 'string',
+        demandOption: true,
+        describe: 'URL of the MCP endpoint',
+      })
       .options({
         account: {
           ...PROXY_OPTIONS.account,
-          describe: 'a name, to keep several keys for one gateway (default)',
+          describe: 'Account name, to store several keys [default: default]',
         },
         force: {
           type: 'boolean',
           default: false,
-          describe: 'store the key even if the gateway rejects it',
+          describe: 'Store the key even if the gateway rejects it',
         },
         verify: {
           type: 'boolean',
           default: true,
-          describe: 'try the key first; --no-verify does not',
+          describe: 'Test the key first; --no-verify skips the test',
         },
-        json: { type: 'boolean', default: false, describe: 'say what came of it as JSON' },
+        json: { type: 'boolean', default: false, describe: 'Print the result as JSON' },
         header: PROXY_OPTIONS.header,
         'header-file': PROXY_OPTIONS['header-file'],
         'key-header': PROXY_OPTIONS['key-header'],
         'allow-http': PROXY_OPTIONS['allow-http'],
         timeout: {
           ...PROXY_OPTIONS.timeout,
-          describe: `longest silence of the gateway, in seconds (${TRIAL_TIMEOUT_SECONDS})`,
+          describe: `Seconds to wait for the gateway [default: ${TRIAL_TIMEOUT_SECONDS}]`,
         },
         'connect-timeout': PROXY_OPTIONS['connect-timeout'],
         ca: PROXY_OPTIONS.ca,
@@ -120,20 +124,20 @@ async function login(settings: ProxySettings, argv: Arguments): Promise<Finding>
 
   const isTerminal = process.stdin.isTTY;
   const text = isTerminal
-    ? await promptHidden(`API key for ${gateway} (not shown): `, {
+    ? await promptHidden(`API key for ${gateway} (hidden): `, {
         input: process.stdin,
         output: process.stderr,
       })
     : await readStdin();
   if (text === undefined) return stopped('cancelled', 'Cancelled.');
-  if (text.trim() === '') return stopped('no-key', 'No key was given.');
+  if (text.trim() === '') return stopped('no-key', 'No key entered.');
   const key = sendableKey(text);
   if (key === undefined) {
     return stopped(
       'malformed',
       isPlaceholder(text)
-        ? 'This is a placeholder, not an API key. Copy the key itself.'
-        : 'This is no API key: it holds white space or characters that no key has. Copy it again, whole and alone.',
+        ? 'That is a placeholder, not an API key. Copy the key itself.'
+        : 'That is not a valid key: it contains spaces or invalid characters. Copy only the key.',
     );
   }
 
@@ -199,16 +203,16 @@ async function tryIt(
 function trialInWords(trial: KeyTrial | undefined, host: string): string {
   switch (trial?.outcome) {
     case 'works':
-      return `The key works: ${host} offers it ${trial.tools} ${trial.tools === 1 ? 'tool' : 'tools'}.`;
+      return `The key works. ${host} offers ${trial.tools} ${trial.tools === 1 ? 'tool' : 'tools'}.`;
     case 'rejected': {
       const { detail, resource } = trial.failure;
       const page = resource?.documentation;
       const said = detail === undefined ? '' : `: ${detail}`;
-      const more = page === undefined ? '' : ` (see ${page})`;
-      return `${host} rejected this key (HTTP 401)${said}. Copy it again, whole and alone, or make a new one${more}.`;
+      const more = page === undefined ? ' or create a new one.' : ` or create a new one: ${page}`;
+      return `${host} rejected this key (HTTP 401)${said}. Check that you copied all of it,${more}`;
     }
     case 'error':
-      return `The key was taken, but the tools could not be listed: ${host} said '${trial.said}'.`;
+      return `The key was accepted, but listing the tools failed: ${trial.said}.`;
     case 'forbidden':
     case 'failed':
       return toRpcError(trial.failure).message;
@@ -219,13 +223,18 @@ function trialInWords(trial: KeyTrial | undefined, host: string): string {
 
 function print(out: Printer, finding: Finding): void {
   const { gateway, account, stored, outcome, message, shadowedBy } = finding;
-  const name = account === DEFAULT_ACCOUNT ? '' : `, account ${account}`;
+  const name = account === DEFAULT_ACCOUNT ? '' : `, account "${account}"`;
   const isGood = outcome === 'works' || outcome === 'untried';
-  if (message !== '') out.text(message, 0, isGood ? 'green' : stored ? 'yellow' : 'red');
-  if (stored) out.text(`Stored in the keychain for ${gateway}${name}${tailInWords(finding)}.`);
-  else out.line('Nothing was stored.');
+  const mark = isGood ? 'ok' : stored ? 'warn' : 'fail';
+  if (outcome === 'untried') out.marked('skipped', 'The key was not tested.');
+  if (message !== '') out.result(mark, message);
+  if (stored) {
+    out.marked('ok', `Stored in the keychain for ${gateway}${name}${tailInWords(finding)}.`);
+  } else out.line('  Nothing was stored.');
   if (shadowedBy !== undefined) {
-    const warning = `It is not used where ${shadowedBy} is set, as it is here: that comes before the keychain.`;
-    out.text(warning, 0, 'yellow');
+    out.marked(
+      'warn',
+      `${sentence(`${shadowedBy} is set here and takes precedence over the keychain`)}`,
+    );
   }
 }

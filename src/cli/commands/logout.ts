@@ -16,17 +16,22 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
   builder: (yargs) =>
     yargs
       .usage(
-        '$0 logout <url> [options]\n\nRemoves the API key from the keychain, and the handshake and lists from the cache.',
+        '$0 logout <url> [options]\n\nRemoves the API key from the keychain, and the cached handshake and lists.',
       )
-      .positional('url', { type: 'string', demandOption: true, describe: 'The MCP endpoint' })
+      .positional('url', {
+        type: 'string',
+        demandOption: true,
+        describe: 'URL of the MCP endpoint',
+      })
       .options({
-        account: { ...PROXY_OPTIONS.account, describe: 'the account of the key (default)' },
-        'allow-http': { type: 'boolean', describe: 'the URL is plain http://' },
+        account: { ...PROXY_OPTIONS.account, describe: 'Account name [default: default]' },
+        'allow-http': { type: 'boolean', describe: 'The URL uses unencrypted http://' },
       }),
   async handler(argv) {
     const { url, account = DEFAULT_ACCOUNT } = toSettings(argv.url, argv, process.env);
     const { readKey, removeKey } = await import('../../auth/keychain.ts');
-    const place = `for ${url.origin}${url.pathname}, account ${account}`;
+    const name = account === DEFAULT_ACCOUNT ? '' : `, account "${account}"`;
+    const place = `for ${url.origin}${url.pathname}${name}`;
     // A keychain that is locked says of every key that there is nothing to remove.
     const before = await withSlowNotice(readKey(url, account));
     const after = 'error' in before ? before : await withSlowNotice(removeKey(url, account));
@@ -34,13 +39,16 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
       'error' in after
         ? [keychainError(after.error), false]
         : after.value
-          ? [`Removed from the keychain: the key ${place}.`, true]
-          : [`There is no key in the keychain ${place}.`, false];
-    new Printer(isRemoved ? process.stdout : process.stderr).text(text);
+          ? [`Removed the key ${place} from the keychain.`, true]
+          : [`The keychain has no key ${place}.`, false];
+    new Printer(isRemoved ? process.stdout : process.stderr).result(
+      isRemoved ? 'ok' : 'fail',
+      text,
+    );
     const folder = ownCacheFolder(process.env);
     const { removeCaches } = await import('../../bridge/gateway-cache/cache.ts');
     if (folder !== undefined && removeCaches(folder, url, account) > 0) {
-      new Printer(process.stdout).text(`Removed from the cache: the handshake and lists ${place}.`);
+      new Printer(process.stdout).marked('ok', `Removed the cached lists ${place}.`);
     }
     process.exitCode = isRemoved ? 0 : 1;
   },

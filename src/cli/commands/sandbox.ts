@@ -2,6 +2,7 @@ import type { CommandModule } from 'yargs';
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import type { Sandbox, SandboxOptions, SandboxRequest } from '../../sandbox/sandbox.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
+import { usageError } from '../../terminal/own-command.ts';
 
 interface Arguments {
   port: number;
@@ -47,7 +48,7 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
   async handler({ port, sessions, sse, latency, fail }) {
     const problem = wrongArgument(port, latency, fail);
     if (problem) {
-      process.stderr.write(`mcp-latchkey: ${problem} See mcp-latchkey sandbox --help.\n`);
+      process.stderr.write(`${usageError(problem, 'sandbox --help')}\n`);
       process.exitCode = 2;
       return;
     }
@@ -99,8 +100,8 @@ function introduction(
 ): string {
   const heading = (text: string) => paint('bold', text);
   const table = [...keys, ['any other key, or none', '401: missing or unknown'] as const];
-  return `${heading('mcp-latchkey sandbox')}: a practice gateway. It runs on this machine only, and its
-keys open nothing else. Ctrl-C stops it.
+  return `${heading('mcp-latchkey sandbox')}: a practice gateway. Only this computer can reach it, and
+its keys work nowhere else. Press Ctrl+C to stop.
 
 ${heading('Endpoint')}
   ${paint('cyan', sandbox.url)}
@@ -119,7 +120,7 @@ ${heading("Paste this into your client's config")}
   }
 }
 
-${heading('Or ask it directly')}
+${heading('Or call it with curl')}
 curl ${sandbox.url} \\
   -H 'Authorization: Bearer ${sandbox.keys.good}' \\
   -H 'Content-Type: application/json' \\
@@ -158,13 +159,13 @@ function describeBody(body: unknown): string | undefined {
 
 function wrongArgument(port: number, latency: number, fail: string | undefined) {
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    return '--port must be a whole number from 0 to 65535.';
+    return '--port must be a whole number from 0 to 65535';
   }
   if (!(latency >= 0 && latency <= 600_000)) {
-    return '--latency must be a number of milliseconds from 0 to 600000.';
+    return '--latency must be a number of milliseconds from 0 to 600000';
   }
   if (fail !== undefined && !parseFail(fail)) {
-    return '--fail must be STATUS:COUNT with a status from 400 to 599, such as 503:2.';
+    return '--fail must be STATUS:COUNT with a status from 400 to 599, such as 503:2';
   }
   return undefined;
 }
@@ -180,7 +181,7 @@ function startFailure(error: unknown, port: number): string {
     return `Port ${port} is already in use. Choose another with --port (0 takes any).`;
   }
   if (code === 'EACCES') {
-    return `Port ${port} is not open to you. Choose one above 1023 with --port.`;
+    return `No permission to use port ${port}. Choose a port above 1023 with --port.`;
   }
   return `The sandbox could not start on port ${port}: ${message}`;
 }

@@ -15,9 +15,9 @@ interface Arguments {
   json: boolean;
 }
 
-/** As `--json` prints it. Never holds a key. */
+/** As `--json` prints it. Never contains a key. */
 interface Status {
-  /** What the keychain holds: all of it, or what is for `gateway`. */
+  /** What the keychain contains: all of it, or what is for `gateway`. */
   readonly stored: readonly StoredKey[];
   /** Why the keychain cannot be read. */
   readonly keychainError?: string;
@@ -58,15 +58,15 @@ interface UsedKey {
  */
 export const statusCommand: CommandModule<object, Arguments> = {
   command: 'status [url]',
-  describe: 'Say which API keys are stored, and where a key would come from',
+  describe: 'Show stored API keys and which one would be used',
   builder: (yargs) =>
     yargs
       .usage(
-        '$0 status [url] [options]\n\nSays which API keys are in the keychain; with a URL and the options of your client’s config, also which source its key comes from. Never shows a key.',
+        "$0 status [url] [options]\n\nLists the API keys in the keychain. With a URL and the options from your client's config, also shows which key would be used. Never prints a key.",
       )
-      .positional('url', { type: 'string', describe: 'The MCP endpoint' })
+      .positional('url', { type: 'string', describe: 'URL of the MCP endpoint' })
       .options({
-        json: { type: 'boolean', default: false, describe: 'as JSON' },
+        json: { type: 'boolean', default: false, describe: 'Print as JSON' },
         account: PROXY_OPTIONS.account,
         header: PROXY_OPTIONS.header,
         'header-file': PROXY_OPTIONS['header-file'],
@@ -142,7 +142,7 @@ async function usedKey(
     shadowsKeychain: isStored && chosen.source !== 'keychain',
   };
   if (chosen.source === 'key-command') {
-    return { ...base, why: `${REASONS[chosen.source]} It was not run now.` };
+    return { ...base, why: `${REASONS[chosen.source]} The command was not run.` };
   }
   const silent = createLog('error', () => {});
   const finding = await findKey(settings, process.env, silent);
@@ -155,8 +155,8 @@ async function usedKey(
       return { ...base, ...origin, why: REASONS.none };
     case 'unusable': {
       const what = finding.isPlaceholder
-        ? 'the key is a placeholder that the client did not fill in'
-        : 'the key holds white space or characters that no key has';
+        ? 'the key is a placeholder that was not filled in'
+        : 'the key contains spaces or invalid characters';
       const detail = finding.detail ?? what;
       return { ...base, isUsable: false, why: sentence(detail) };
     }
@@ -164,13 +164,13 @@ async function usedKey(
 }
 
 const REASONS = {
-  header: 'A header that carries a key comes before every other source.',
-  'header-file': 'A header that carries a key comes before every other source.',
-  'key-command': 'It comes before --key-file, the environment and the keychain.',
-  'key-file': 'It comes before the environment and the keychain.',
-  'key-env': 'It comes before the keychain.',
-  keychain: 'No other source is given.',
-  none: 'No source has a key: requests go out without one.',
+  header: 'A header takes precedence over every other source.',
+  'header-file': 'A header takes precedence over every other source.',
+  'key-command': 'It takes precedence over --key-file, the environment and the keychain.',
+  'key-file': 'It takes precedence over the environment and the keychain.',
+  'key-env': 'It takes precedence over the keychain.',
+  keychain: 'No other source is set.',
+  none: 'Requests are sent without a key.',
 } as const satisfies Record<KeySourceName, string>;
 
 function printStatus(

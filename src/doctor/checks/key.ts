@@ -15,7 +15,7 @@ export async function checkKey(run: DoctorRun): Promise<Finding> {
   const ms = isWaitedFor(key) ? { ms: key.endMs - key.startMs } : {};
   const base = { check: 'key', name: 'key', ...ms } as const;
   if (run.keyHolder !== undefined) {
-    const line = `${run.keyHolder} fills it in itself, so it is not known here`;
+    const line = `${run.keyHolder} asks you for the key, so it cannot be checked here`;
     return { ...base, status: 'skipped', line };
   }
   const details = { source, ...(tail === undefined ? {} : { tail }) };
@@ -29,8 +29,8 @@ export async function checkKey(run: DoctorRun): Promise<Finding> {
     case 'unusable': {
       const failure = failureOfKey(run.displayUrl, finding);
       const what = finding.isPlaceholder
-        ? 'it is a placeholder that the client did not fill in'
-        : 'it holds characters that no key has';
+        ? 'a placeholder that was not filled in'
+        : 'contains spaces or invalid characters';
       const line = finding.detail ?? `from ${origin}: ${what}`;
       return { ...base, status: 'fail', line, details, problem: problemOf(failure) };
     }
@@ -40,12 +40,11 @@ export async function checkKey(run: DoctorRun): Promise<Finding> {
       const known = { ...details, ...(keychainError === undefined ? {} : { keychainError }) };
       const { failure } = contact;
       if (failure?.reason !== 'no_api_key') {
-        const line =
-          failure === undefined ? 'none was found, and none is needed' : 'none was found';
+        const line = failure === undefined ? 'not found, and not needed' : 'not found';
         return { ...base, status: 'skipped', line: `${line}${why}`, details: known };
       }
       const problem = problemOf({ ...failure, key: finding.origin });
-      return { ...base, status: 'fail', line: `none was found${why}`, details: known, problem };
+      return { ...base, status: 'fail', line: `not found${why}`, details: known, problem };
     }
   }
 }
@@ -53,6 +52,6 @@ export async function checkKey(run: DoctorRun): Promise<Finding> {
 function shapeOf({ key, keyHeader }: Extract<KeyResult, { kind: 'found' }>) {
   const header = keyHeader === undefined ? '' : `, sent in ${keyHeader}`;
   return PLACEHOLDER.test(key)
-    ? { isOdd: true, words: 'it looks like a placeholder' }
+    ? { isOdd: true, words: 'looks like a placeholder' }
     : { isOdd: false, words: `${count(key.length, 'character')}${header}` };
 }
