@@ -1,7 +1,8 @@
-import yargs from 'yargs';
-import { PROXY_OPTIONS, UsageError } from '../settings/options.ts';
+import yargs, { type CommandModule } from 'yargs';
+import { UsageError } from '../settings/options.ts';
 import { forYargs, unknownOption } from '../settings/read-options.ts';
-import { columns } from '../terminal/wrap-text.ts';
+import { usageError } from '../terminal/own-command.ts';
+import { shownText } from '../terminal/printer.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { explainCommand } from './commands/explain.ts';
@@ -10,13 +11,38 @@ import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
+import { commandHelp, mainHelp, optionsOf, proxyHelp } from './help.ts';
+
+const COMMANDS = [
+  loginCommand,
+  logoutCommand,
+  statusCommand,
+  doctorCommand,
+  sandboxCommand,
+  demoCommand,
+  explainCommand,
+  installCommand,
+  uninstallCommand,
+] as readonly CommandModule<object, never>[];
+
+const nameOf = ({ command }: CommandModule<object, never>) => String(command).split(' ', 1)[0];
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
+  // The reader of stdout may leave, as `head` does.
+  process.stdout.on('error', () => process.exit(1));
+  const [first = 'help', second] = argv;
+  if (['version', '-v', '--version'].includes(first)) {
+    process.stdout.write(`${__VERSION__}\n`);
+    return;
+  }
+  const isHelp = first === 'help' || argv.some((word) => word === '--help' || word === '-h');
+  if (isHelp) {
+    process.stdout.write(shownText(helpOn(first === 'help' ? second : first)));
+    return;
+  }
   const parser = yargs(forYargs(argv))
     .scriptName('mcp-latchkey')
-    .usage('$0 <url> [options]\n\nThe stdio side of a remote MCP gateway, for a client’s config.')
-    .command('$0 <url>', false, (command) => command.options(PROXY_OPTIONS))
     .command(loginCommand)
     .command(logoutCommand)
     .command(statusCommand)
@@ -26,23 +52,24 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(explainCommand)
     .command(installCommand)
     .command(uninstallCommand)
-    .version(__VERSION__)
-    .help()
-    .alias('help', 'h')
+    .version(false)
+    .help(false)
     .strict()
     .demandCommand(1)
-    .wrap(columns(100))
     .fail((message, error) => {
       if (message === null && !(error instanceof UsageError)) throw error;
       const why = inPlainWords(message ?? error.message, argv);
-      process.stderr.write(`mcp-latchkey: ${why}. See mcp-latchkey --help.\n`);
+      process.stderr.write(`${usageError(why, `${argv[0]} --help`)}\n`);
       process.exit(2);
     });
   await parser.parseAsync();
 }
 
-/** The commands that want a word after their name. */
-const WANTING = [loginCommand, logoutCommand, explainCommand, uninstallCommand];
+function helpOn(topic: string | undefined): string {
+  if (topic === 'proxy' || /^https?:|^kindo$/.test(topic ?? '')) return proxyHelp();
+  const command = COMMANDS.find((own) => nameOf(own) === topic);
+  return command === undefined ? mainHelp() : commandHelp(command);
+}
 
 /**
  * yargs counts `non-option arguments` where one is missing, and quotes every word that it does not
@@ -50,19 +77,21 @@ const WANTING = [loginCommand, logoutCommand, explainCommand, uninstallCommand];
  */
 function inPlainWords(message: string, argv: readonly string[]): string {
   if (message.startsWith('Not enough non-option arguments')) {
-    const usage = WANTING.map(({ command }) => String(command)).find(
-      (words) => words.split(' ', 1)[0] === argv[0],
-    );
-    return `something is missing: mcp-latchkey ${usage ?? '<url>'}`;
+    const usage = COMMANDS.find((command) => nameOf(command) === argv[0])?.command;
+    return `missing argument. Usage: mcp-latchkey ${usage ?? '<url>'}`;
   }
+  const [, option] = /^Not enough arguments following: ([\w-]+)$/.exec(message) ?? [];
+  if (option !== undefined) return `--${option} needs a value`;
   const [, list] = /^Unknown arguments?: (.*)$/s.exec(message) ?? [];
   if (list === undefined) return message;
   const isOption = (name: string) =>
     argv.some((word) => /^--?/.test(word) && word.replace(/^--?/, '').split('=', 1)[0] === name);
+  const command = COMMANDS.find((own) => nameOf(own) === argv[0]);
+  const known = command === undefined ? [] : optionsOf(command);
   const options = [...new Set(list.split(', ').filter(isOption))];
   return options.length === 0
-    ? 'one word too many, not shown here; a key is never given on the command line'
+    ? 'unexpected argument, hidden because it might be a key'
     : options
-        .map((name) => unknownOption(`${name.length === 1 ? '-' : '--'}${name}`, []))
-        .join('; ');
+        .map((name) => unknownOption(`${name.length === 1 ? '-' : '--'}${name}`, known))
+        .join('. ');
 }

@@ -8,6 +8,7 @@ import { createLog } from '../log.ts';
 import { openPrivate, UnusableFile } from '../private-path.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
+import { ownCommand } from '../terminal/own-command.ts';
 import { ownCacheFolder } from './compile-cache.ts';
 
 /**
@@ -72,6 +73,12 @@ export function runProxy(settings: ProxySettings): void {
   }
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
   for (const line of new Set(settings.warnings)) log.warn(line);
+  if (process.stdin.isTTY) {
+    const own = ownCommand();
+    process.stderr.write(
+      `mcp-latchkey is waiting for an MCP client. Your client starts it from its config.\nTo add it to a client:   ${own} install CLIENT URL\nTo test the connection:  ${own} doctor URL\nTo stop it, press Ctrl+C.\n`,
+    );
+  }
   void proxy.run().finally(() => exit(exitCode));
 }
 

@@ -3,7 +3,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { EmptyResultSchema, McpError } from '@modelcontextprotocol/sdk/types.js';
 import type { Sandbox, SandboxOptions } from '../sandbox/sandbox.ts';
-import type { Printer } from '../terminal/printer.ts';
+import { markText, type Printer } from '../terminal/printer.ts';
 import { wrapText } from '../terminal/wrap-text.ts';
 
 /** What the error contract promises for one failure. */
@@ -34,13 +34,14 @@ export async function runDemo(out: Printer): Promise<boolean> {
   let failed = 0;
 
   /** `tag` is at the end of the title's line: what the outcome is known by, or its time. */
-  function report(title: string, tag: string, text: string, expected?: string) {
+  function report(title: string, tag: string, text: string, expected?: string, isError = false) {
     if (expected === undefined) passed++;
     else failed++;
     const gap = ' '.repeat(Math.max(1, columns - 2 - title.length - tag.length));
-    const mark = expected === undefined ? 'ok' : 'fail';
-    out.marked(mark, `${paint('bold', title)}${gap}${paint('dim', tag)}`);
-    out.text(text, 2);
+    const mark = expected === undefined && !isError ? 'ok' : 'fail';
+    out.line(`${markText(mark, paint)} ${paint('bold', title)}${gap}${paint('dim', tag)}`);
+    if (isError) out.remedy(text);
+    else out.text(text, 2);
     if (expected !== undefined) {
       write(paint('red', `${wrapText(`Expected ${expected}`, columns, 2)}\n`));
     }
@@ -63,8 +64,8 @@ export async function runDemo(out: Printer): Promise<boolean> {
     } catch (error) {
       const got = whatAClientGets(error);
       const kept = got.code === code && got.reason === reason && got.message.includes(names ?? '');
-      const tag = `${got.reason ?? ''} ${got.code ?? ''}`.trim();
-      report(title, tag, got.message, kept ? undefined : expected);
+      const tag = `${kept ? 'as expected: ' : ''}${`${got.reason ?? ''} ${got.code ?? ''}`.trim()}`;
+      report(title, tag, got.message, kept ? undefined : expected, true);
     }
   }
 
@@ -136,7 +137,7 @@ export async function runDemo(out: Printer): Promise<boolean> {
       callTool(client, 'linear:get_issue', { id: 'ENG-42' }),
     );
     await fails(
-      'Expired credentials of an integration',
+      'Expired integration credentials',
       {
         code: -32000,
         reason: 'credentials_unavailable',

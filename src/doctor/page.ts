@@ -46,6 +46,7 @@ function gatewaySection(report: GatewayReport): string {
 <h2>${escaped(heading)}</h2>
 <p class="quiet">${escaped(quiet.join(' · '))}</p>
 <div class="verdict ${verdict.healthy ? 'ok' : 'fail'}">
+<p><b>${verdict.healthy ? '✓ Healthy' : '✗ Problem found'}</b>${verdict.reason === undefined ? '' : `: <code>${escaped(verdict.reason)}</code>`}</p>
 <p class="sentence">${withCode(verdict.sentence)}</p>
 ${verdict.remedy === undefined ? '' : `<p><b>What to do:</b> ${withCode(verdict.remedy)}</p>`}
 </div>
@@ -283,6 +284,12 @@ text { fill: var(--text); font-size: 12.5px; dominant-baseline: central; }
 .wait { fill: var(--wait); background: var(--wait); } .receive { fill: var(--receive); background: var(--receive); }
 figcaption { margin-top: .5rem; color: var(--quiet); font-size: .8125rem; }
 figcaption span { margin-right: 1rem; white-space: nowrap; }
+@media (max-width: 600px) {
+  thead { display: none; }
+  tr, tbody, table { display: block; }
+  tbody th, td { display: block; width: auto; padding: .1rem 0; }
+  .ms { text-align: left; width: auto; }
+}
 figcaption i { display: inline-block; width: .75em; height: .75em; margin-right: .4em; border-radius: 2px; }
 pre { overflow-x: auto; padding: .75rem; border-radius: 6px; background: var(--soft); font-size: .8125rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 `;

@@ -81,8 +81,8 @@ withKeyring(`with a Secret Service${skipped}`, () => {
 
     const status = await runToEnd(['status', gateway.url], '', service.env);
     expect(status).toMatchObject({ code: 0, stderr: '' });
-    expect(status.stdout).toMatch(/In the keychain\n {2}\S+\n {4}default {2}…cret\n/);
-    expect(status.stdout).toMatch(/Used for \S+\n {2}the keychain \(…cret\)\n/);
+    expect(status.stdout).toMatch(/Stored keys\n {2}\S+\n {4}default \(ends in cret\)\n/);
+    expect(status.stdout).toMatch(/Key used for \S+\n. From the keychain \(ends in cret\)\n/);
 
     const proxy = startProxy(gateway.url, { env: { ...service.env, ...NO_ENV_KEY } });
     expect(await proxy.initialize()).toHaveProperty('result');
@@ -341,7 +341,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
     );
     await login.until('It may be asking for its password in another window.');
     service.resume();
-    await login.until('(not shown): ');
+    await login.until('(hidden): ');
     login.type(`${newKey()}\r`);
     expect(await login.exited).toBe(0);
   });

@@ -238,7 +238,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
       const key = newKey();
       gateway.accepted.add(key);
       const terminal = login(gateway.url);
-      await terminal.until('(not shown): ');
+      await terminal.until('(hidden): ');
       terminal.type('mistyped\x15\x1b[A');
       terminal.type(`Bearer ${key}x\x7f`);
       terminal.type('\r');
@@ -256,7 +256,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
     ])('leaves nothing behind after %s', async (_, keys) => {
       const gateway = await startGateway(answer);
       const terminal = login(gateway.url);
-      await terminal.until('(not shown): ');
+      await terminal.until('(hidden): ');
       if (keys === '\x03') terminal.type(newKey());
       terminal.type(keys);
       expect(await terminal.exited).toBe(130);
@@ -274,7 +274,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
           `${noColor && 'NO_COLOR=1 '}'${process.execPath}' '${program}' login ${gateway.url}`,
           service.env,
         );
-        await terminal.until('(not shown): ');
+        await terminal.until('(hidden): ');
         terminal.type(`${newKey()}\n`);
         await terminal.exited;
         shown.push(terminal.shown.includes('\x1b['));

@@ -118,6 +118,7 @@ function targetHeading(
 
 /** What is said after all findings. */
 function printEnd(out: Printer, { gateways, unread, redacted }: Report): void {
+  if (gateways.length > 1) printSummary(out, gateways);
   const notes = unread.map(({ client, file, why }) => `! ${client}: cannot read ${file}: ${why}.`);
   if (gateways.length === 0) {
     notes.push(
@@ -130,6 +131,18 @@ function printEnd(out: Printer, { gateways, unread, redacted }: Report): void {
   for (const note of notes) {
     if (gateways.length > 0) out.line();
     out.remedy(withOwnCommand(note), 0);
+  }
+}
+
+/** Each entry with its verdict, where there are several. */
+function printSummary(out: Printer, gateways: readonly GatewayReport[]): void {
+  const broken = gateways.filter(({ verdict }) => !verdict.healthy).length;
+  out.line();
+  out.title(`${broken} of ${gateways.length} entries have problems`);
+  for (const { configuredIn, url, verdict } of gateways) {
+    const name = configuredIn === undefined ? url : `${configuredIn.client}: ${configuredIn.entry}`;
+    const why = verdict.healthy ? '' : `  ${verdict.reason ?? verdict.finding ?? ''}`;
+    out.marked(verdict.healthy ? 'ok' : 'fail', `${name}${why}`);
   }
 }
 

@@ -12,7 +12,7 @@ export function sayClients(out: Printer, clients: readonly ListedClient[]): void
     out.line(
       `${out.paint('green', '●')} ${out.paint('bold', client.padEnd(19))}${tildePath(file)}`,
     );
-    if (entries.length > 0) out.line(`${indent}runs mcp-latchkey: ${entries.join(', ')}`);
+    if (entries.length > 0) out.line(`${indent}mcp-latchkey entries: ${entries.join(', ')}`);
     if (problem !== undefined) {
       out.line(`${indent}${out.paint('red', problem)}`);
     }

@@ -178,26 +178,28 @@ function printStatus(
   { stored, keychainError, used, cached }: Status,
   settings: ProxySettings | undefined,
 ): void {
-  out.title('In the keychain');
-  if (keychainError !== undefined) out.text(keychainError, 2, 'yellow');
-  else if (stored.length === 0) {
-    out.line(settings === undefined ? '  no key' : '  no key for this URL');
+  if (used !== undefined) {
+    printUsed(out, used);
+    out.line();
   }
+  out.title('Stored keys');
+  if (keychainError !== undefined) out.marked('warn', keychainError);
+  else if (stored.length === 0) {
+    out.marked('skipped', settings === undefined ? 'none' : 'none for this URL');
+  }
+  const width = Math.max(...stored.map(({ account }) => account.length));
   let gateway: string | undefined;
   for (const entry of stored) {
     if (entry.gateway !== gateway) out.line(`  ${out.paint('cyan', entry.gateway)}`);
     gateway = entry.gateway;
-    out.line(`    ${entry.account}${entry.tail === undefined ? '' : `  …${entry.tail}`}`);
+    out.line(`    ${entry.account.padEnd(width)}${tailInWords(entry)}`);
   }
   if (cached.length > 0) printCached(out, cached);
-  if (used === undefined) return;
-  out.line();
-  printUsed(out, used);
 }
 
 function printCached(out: Printer, cached: readonly CacheSummary[]): void {
   out.line();
-  out.title('In the cache, for a start without the gateway');
+  out.title('Cached lists, for a start without the gateway');
   for (const { gateway, account, revision, savedAt, items } of cached) {
     out.line(`  ${out.paint('cyan', gateway)}`);
     const counts = Object.entries(items).map(([method, count]) => `${count} from ${method}`);
@@ -207,17 +209,17 @@ function printCached(out: Printer, cached: readonly CacheSummary[]): void {
 
 function printUsed(out: Printer, used: UsedKey): void {
   const { source, origin, isUsable, shadowsKeychain, nearMiss } = used;
-  const style = !isUsable ? 'red' : source === 'none' ? 'yellow' : 'green';
-  out.title(`Used for ${used.gateway}`);
-  out.text(source === 'none' ? 'no key' : `${origin}${tailInWords(used)}`, 2, style);
+  const mark = !isUsable ? 'fail' : source === 'none' ? 'warn' : 'ok';
+  out.title(`Key used for ${used.gateway}`);
+  out.marked(mark, source === 'none' ? 'No key found.' : `From ${origin}${tailInWords(used)}`);
   out.text(used.why, 2);
   if (shadowsKeychain) {
-    const warning = `The key in the keychain is not used: ${origin} comes before it. Take that away to use the keychain.`;
-    out.text(warning, 2, 'yellow');
+    const warning = `The key in the keychain is not used, because ${origin} takes precedence. Remove that to use the keychain.`;
+    out.marked('warn', warning);
   }
   if (nearMiss !== undefined) {
-    const hint = `The keychain has a key for ${nearMiss}, which differs in the slash at its end. Use that URL, or store a key for this one with login.`;
-    out.text(hint, 2, 'yellow');
+    const hint = `The keychain has a key for ${nearMiss} with a different slash at the end. Use that URL, or store a key for this one with login.`;
+    out.marked('warn', hint);
   }
-  out.text('As seen from here, with these options. A client has an environment of its own.', 2);
+  out.text("This is for the current shell and options. Your client's environment may differ.", 2);
 }
