@@ -11,7 +11,7 @@ const MAX_STDERR_CHARACTERS = 1024 * 1024;
 const KEPT_STDERR_CHARACTERS = 16 * 1024;
 const MAX_STDERR_LINES = 20;
 
-/** What was printed, or why nothing usable was, in words that fit behind a colon. */
+/** What was printed, or why nothing usable was, in words that fit after a colon. */
 export type Printed = { readonly text: string } | { readonly error: string };
 
 /**

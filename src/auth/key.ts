@@ -6,7 +6,7 @@ import { optionWords, shellWord } from '../terminal/shell-word.ts';
 
 /** Where a key may come from, as the command line gave it. */
 export interface KeySources {
-  /** The endpoint: the keychain holds keys for its origin and path. */
+  /** The endpoint: the keychain has keys for its origin and path. */
   readonly url: URL;
   /** Headers given by `--header` and `--header-file`, names in lower case. */
   readonly headers: ReadonlyMap<string, string>;
@@ -41,7 +41,7 @@ export type KeyResult =
   | {
       readonly kind: 'unusable';
       readonly reason: 'malformed_api_key' | 'no_api_key';
-      /** In words that fit behind a colon. */
+      /** in words that fit after a colon. */
       readonly detail?: string;
       /** Whether a placeholder is where the key should be. */
       readonly isPlaceholder?: true;
@@ -61,7 +61,7 @@ export const textOf = (bytes: Buffer) => bytes.toString().replace(/^\ufeff/, '')
 
 const BEARER = /^bearer(?:\s+|$)/i;
 
-// Keys are opaque: what a field value may hold (RFC 9110 §5.5), less white space.
+// Keys are opaque: what a field value may contain (RFC 9110 §5.5), less white space.
 const SENDABLE_KEY = /^[\x21-\x7e]+$/;
 
 /** The headers, in lower case, that carry the key when a client's config gives one by `--header`. */

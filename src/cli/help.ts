@@ -38,7 +38,7 @@ Examples
   ${own} install claude-desktop kindo
   ${own} doctor
 
-For the options of a command: "help login". For those of the proxy: "help proxy".
+For the options of a command or of the proxy: "help login", "help proxy"
 `;
 }
 

@@ -14,7 +14,7 @@ import { exchange } from './key-trial.ts';
 import { probeRoute, type RouteProbe } from './probe.ts';
 
 /**
- * After the first attempt no other begins later than this: enough for what mends itself, and a
+ * After the first attempt no other begins later than this: enough for what recovers by itself, and a
  * gateway that is dead is said to be so soon.
  */
 const RETRY_LIMIT_MS = 3_000;

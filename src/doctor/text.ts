@@ -48,11 +48,12 @@ export function findingText(finding: Finding, { paint, columns }: TextStyle): st
 export function conclusionText(report: GatewayReport, style: TextStyle): string {
   const { paint, columns } = style;
   const { healthy, sentence, remedy, reason } = report.verdict;
-  const verdictStyle = ['bold', healthy ? 'green' : 'red'] as const;
+  // Node.js 20 would color a list of styles where there is no terminal.
+  const strong = (text: string) => paint('bold', paint(healthy ? 'green' : 'red', text));
   const [first = '', ...rest] = wrapText(sentence, columns - 2).split('\n');
   const lines = [
-    `${markText(healthy ? 'ok' : 'fail', paint)} ${paint([...verdictStyle], first)}`,
-    ...rest.map((line) => `  ${paint([...verdictStyle], line)}`),
+    `${markText(healthy ? 'ok' : 'fail', paint)} ${strong(first)}`,
+    ...rest.map((line) => `  ${strong(line)}`),
     ...(remedy === undefined
       ? []
       : ['', paint('bold', '  What to do'), remedyText(remedy, columns, 2, paint).trimEnd()]),

@@ -271,7 +271,7 @@ function planned(
 
 const wordsOf = ({ command, args }: Launch) => [command, ...args];
 
-/** The words of an old entry of this program that hold no key: who wrote it is not known. */
+/** The words of an old entry of this program without a key: who wrote it is not known. */
 function publicWordsOf(entry: unknown): string[] {
   const launch = isTable(entry) && runsLatchkey(entry) ? launchOf(entry) : undefined;
   return (launch ? wordsOf(launch) : []).filter(
@@ -294,7 +294,7 @@ export async function snippetFor(clientName: string, name: string, launch: Launc
   return configText(client.format).set('', path, value);
 }
 
-/** A client with what its config holds of this program. */
+/** A client with what its config has of this program. */
 export interface ListedClient {
   readonly client: string;
   readonly name: string;

@@ -51,7 +51,7 @@ type Readiness =
 
 /**
  * A remote MCP server over the deprecated HTTP+SSE transport (MCP 2024-11-05, Transports §HTTP with
- * SSE). A stream that broke off is opened anew for the next message; that begins a new session, so
+ * SSE). A stream that broke off is opened again for the next message; that begins a new session, so
  * the client's own handshake is repeated there first.
  */
 export class HttpSse implements Transport {
@@ -173,7 +173,7 @@ export class HttpSse implements Transport {
     return isNone ? { ...failure, detail: 'HTTP+SSE endpoint' } : failure;
   }
 
-  /** What belongs to a session that is gone: nobody waits for it in another. */
+  /** What belongs to a session that is gone: no one waits for it in another. */
   #isPointless(message: Message): boolean {
     if (this.#opening !== undefined || this.#stream?.isOver === false) return false;
     return belongsToSession(message);
@@ -269,7 +269,7 @@ export class HttpSse implements Transport {
     );
   }
 
-  /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
+  /** Takes from a reply what matters here; adds to an error of the gateway's how to fix it. */
   #read(request: Request, reply: Response): Response {
     if (reply.isError) {
       return explainEnvelope(this.#options.secrets.maskMessage(reply), request, {

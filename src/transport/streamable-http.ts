@@ -82,7 +82,7 @@ const REPLACED_LIMIT_MS = 1_000;
 
 /**
  * A remote MCP endpoint over Streamable HTTP, revisions 2024-11-05 to 2025-11-25: each message is
- * one POST, repeated where that is safe; a lost session is begun anew; a GET stream is kept for
+ * one POST, repeated where that is safe; a lost session is started again; a GET stream is kept for
  * what belongs to no request.
  */
 export class StreamableHttp implements Transport {
@@ -224,7 +224,7 @@ export class StreamableHttp implements Transport {
     return exchange;
   }
 
-  /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
+  /** Takes from a reply what matters here; adds to an error of the gateway's how to fix it. */
   #read(request: Request, received: Message, headers: Headers): Message {
     if (received.kind !== 'response' || received.id?.key !== request.id.key) return received;
     if (received.isError) return this.#explained(request, received);
@@ -279,7 +279,7 @@ export class StreamableHttp implements Transport {
   }
 
   /**
-   * Shakes hands anew with the client's own messages, once for all that lost the session (MCP
+   * Shakes hands again with the client's own messages, once for all that lost the session (MCP
    * 2025-11-25, Transports §Session Management, 4). Resolves with why it failed.
    */
   #renewSession(lost: Session): Promise<Failure | undefined> {

@@ -490,9 +490,7 @@ describe('a gateway that answers', () => {
     });
     const { verdict } = await diagnosis(url, { env: GOOD });
     expect(verdict).toMatchObject({ finding: 'initialize' });
-    expect(verdict.sentence).toMatch(
-      /answered initialize with an error .*: The vault is sealed\.$/,
-    );
+    expect(verdict.sentence).toMatch(/returned an error for initialize: The vault is sealed\.$/);
   });
 
   it('tries again what mends itself, and says how often it was tried where it does not', async () => {

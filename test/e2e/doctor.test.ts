@@ -286,7 +286,7 @@ describe('--report', () => {
     const file = join(makeFolder('report-'), 'report.html');
     writeFileSync(file, 'what was there before', { mode: 0o644 });
     const { code, stderr } = await runToEnd(['doctor', url, '--report', file], '', GOOD);
-    expect({ code, stderr }).toEqual({ code: 1, stderr: `The report is in ${file}\n` });
+    expect({ code, stderr }).toEqual({ code: 1, stderr: `Report written to ${file}\n` });
     expect(statSync(file).mode & 0o777).toBe(0o600);
     const page = readFileSync(file, 'utf8');
     expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;&lt;/style&gt;');
@@ -317,9 +317,10 @@ describe('without a URL', () => {
   it('says that there is nothing to examine, and how to go on', async () => {
     const { code, stdout } = await runToEnd(['doctor'], '', { HOME: makeFolder('home-') });
     expect(code).toBe(1);
-    expect(stdout.replaceAll('\n', ' ')).toMatch(
-      /No client that is installed here has mcp-latchkey .*`npx mcp-latchkey install <client> <url>`.*`npx mcp-latchkey doctor <url>`/,
+    expect(stdout).toMatch(
+      /^No client on this computer uses mcp-latchkey\. .*:\n {2}.*install CLIENT URL$/m,
     );
+    expect(stdout).toMatch(/^ {2}.*doctor URL$/m);
   });
 
   it.each(['claude-desktop', 'cursor', 'vscode', 'windsurf', 'claude-code', 'codex'])(

@@ -94,7 +94,8 @@ it.skipIf(process.platform !== 'linux')('says on a terminal what the proxy waits
   );
   await terminal.until('is waiting for an MCP client');
   await terminal.until('press Ctrl+C');
-  terminal.type('\x03');
+  // Ctrl-D, the end of stdin.
+  terminal.type('\x04');
   expect(await terminal.exited).toBe(0);
 });
 

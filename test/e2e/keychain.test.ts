@@ -74,10 +74,10 @@ withKeyring(`with a Secret Service${skipped}`, () => {
 
     const login = await runToEnd(['login', gateway.url], `  Bearer ${first}\r\n`, service.env);
     expect(login).toMatchObject({ code: 0, stderr: '' });
-    expect(login.stdout).toContain('The key works: 127.0.0.1');
+    expect(login.stdout).toContain('✓ The key works. 127.0.0.1');
     expect(login.stdout).toContain('2 tools');
     expect(login.stdout).toContain(gateway.url);
-    expect(login.stdout).toContain('(…cret)');
+    expect(login.stdout).toContain('(ends in cret)');
 
     const status = await runToEnd(['status', gateway.url], '', service.env);
     expect(status).toMatchObject({ code: 0, stderr: '' });
@@ -182,7 +182,9 @@ withKeyring(`with a Secret Service${skipped}`, () => {
       await runToEnd(['login', stored], key, service.env);
       const status = await runToEnd(['status', asked], '', env);
       expect(status.code).toBe(1);
-      expect(status.stdout.replace(/\s+/g, ' ')).toContain(`The keychain has a key for ${stored},`);
+      expect(status.stdout.replace(/\s+/g, ' ')).toContain(
+        `The keychain has a key for ${stored} with`,
+      );
       const report = JSON.parse((await runToEnd(['status', asked, '--json'], '', env)).stdout);
       expect(report).toMatchObject({ stored: [], used: { source: 'none', nearMiss: stored } });
       expect(await startProxy(asked, { env }).request(1, 'tools/list')).toMatchObject({
@@ -195,7 +197,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
       });
       const other = startProxy(asked, { args: ['--account', 'other'], env });
       const { error } = await other.request(1, 'tools/list');
-      expect((error as Json).message).not.toContain(`${stored},`);
+      expect((error as Json).message).not.toContain(`${stored} with`);
       const exact = await runToEnd(['status', stored, '--json'], '', env);
       expect(JSON.parse(exact.stdout).used).not.toHaveProperty('nearMiss');
     }
@@ -239,8 +241,8 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     const env = { ...service.env, MCP_LATCHKEY_API_KEY: inEnvironment };
     const login = await runToEnd(['login', gateway.url], stored, env);
     expect(login.code).toBe(0);
-    expect(login.stdout.replaceAll('\n', ' ')).toContain(
-      'not used where the environment variable MCP_LATCHKEY_API_KEY is set',
+    expect(login.stdout.replace(/\s+/g, ' ')).toContain(
+      '! The environment variable MCP_LATCHKEY_API_KEY is set here and takes precedence',
     );
     const status = await runToEnd(['status', gateway.url], '', env);
     expect(status.stdout).toContain('the environment variable MCP_LATCHKEY_API_KEY');
@@ -473,7 +475,7 @@ describe('without a keychain', () => {
       expect(gateway.received[0]?.headers).not.toHaveProperty('authorization');
       const { code, stdout, stderr } = await runToEnd(['login', gateway.url], newKey(), env);
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
-      expect(stderr.replaceAll('\n', ' ')).toMatch(
+      expect(stderr.replace(/\s+/g, ' ')).toMatch(
         /The keychain needs a D-Bus session\. .*--key-command, --key-file or an environment variable\. Nothing was stored\./,
       );
       expect(gateway.received).toHaveLength(1);
@@ -520,7 +522,7 @@ describe('without a keychain', () => {
     const login = [bare, 'login', gateway.url];
     const { status, stderr } = spawnSync(process.execPath, login, { input: key, encoding: 'utf8' });
     expect(status).toBe(1);
-    expect(stderr.replaceAll('\n', ' ')).toContain(
+    expect(stderr.replace(/\s+/g, ' ')).toContain(
       'The module keytar is not installed. Without a keychain',
     );
     expect(existsSync(join(above, 'ran'))).toBe(false);

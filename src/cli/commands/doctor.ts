@@ -9,7 +9,6 @@ import { displayUrl } from '../../failures/url-secrets.ts';
 import { openPrivate, UnusableFile } from '../../private-path.ts';
 import { PROXY_OPTIONS } from '../../settings/options.ts';
 import { toSettings } from '../../settings/settings.ts';
-import { withOwnCommand } from '../../terminal/own-command.ts';
 import { Printer } from '../../terminal/printer.ts';
 import { Progress } from '../../terminal/progress.ts';
 
@@ -121,16 +120,17 @@ function printEnd(out: Printer, { gateways, unread, redacted }: Report): void {
   if (gateways.length > 1) printSummary(out, gateways);
   const notes = unread.map(({ client, file, why }) => `! ${client}: cannot read ${file}: ${why}.`);
   if (gateways.length === 0) {
-    notes.push(
-      'No client on this computer uses mcp-latchkey. To add it, run `mcp-latchkey install CLIENT URL`. To test a gateway directly, run `mcp-latchkey doctor URL`.',
-    );
+    out.text('No client on this computer uses mcp-latchkey. To add it, run:');
+    out.command(['install', 'CLIENT', 'URL']);
+    out.line('To test a gateway directly, run:');
+    out.command(['doctor', 'URL']);
   }
   if (redacted && /\[(?:host|address|proxy)(?:-\d+)?\]/.test(JSON.stringify(gateways))) {
     notes.push('Other host names are hidden. To show them, use --no-redact.');
   }
   for (const note of notes) {
     if (gateways.length > 0) out.line();
-    out.remedy(withOwnCommand(note), 0);
+    out.text(note);
   }
 }
 
