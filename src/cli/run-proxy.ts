@@ -76,7 +76,7 @@ export function runProxy(settings: ProxySettings): void {
   if (process.stdin.isTTY) {
     const own = ownCommand();
     process.stderr.write(
-      `mcp-latchkey is waiting for an MCP client. Your client starts it from its config.\nTo add it to a client:   ${own} install CLIENT URL\nTo test the connection:  ${own} doctor URL\nTo stop it, press Ctrl+C.\n`,
+      `mcp-latchkey is waiting for an MCP client. To stop it, press Ctrl+C.\nTo add it to a client, run:\n  ${own} install CLIENT URL\nTo test the connection, run:\n  ${own} doctor URL\n`,
     );
   }
   void proxy.run().finally(() => exit(exitCode));

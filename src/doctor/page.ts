@@ -79,6 +79,9 @@ const MARKS: Readonly<Record<Status, readonly [mark: string, words: string]>> = 
   skipped: ['–', 'skipped'],
 };
 
+/** Details of the report that are for programs. */
+const FOR_PROGRAMS = /Ms$|^(?:ipv[46]|used|bearer|skewSeconds|status)$/;
+
 function checkRows(check: CheckName, findings: readonly Finding[]): string {
   const own = findings.filter((finding) => finding.check === check);
   if (own.length === 0) return '';
@@ -90,8 +93,8 @@ function checkRows(check: CheckName, findings: readonly Finding[]): string {
         : '';
     const more = Object.entries(details)
       .map(([key, value]) => [key, [value].flat().join(', ')] as const)
-      // What the line says already is not said again.
-      .filter(([, value]) => value !== '' && !line.includes(value))
+      // What the line says already is not said again, and what only programs read is left out.
+      .filter(([key, value]) => value !== '' && !line.includes(value) && !FOR_PROGRAMS.test(key))
       .map(([key, value]) => `${escaped(key)} <b>${escaped(value)}</b>`);
     return `<tr class="${status}">${first}<td><span class="mark" role="img" aria-label="${words}">${mark}</span> ${escaped(name)}</td><td>${status === 'skipped' ? 'skipped: ' : ''}${escaped(line)}${more.length === 0 ? '' : `<p class="details">${more.join(' · ')}</p>`}</td><td class="ms">${ms === undefined ? '' : escaped(duration(ms))}</td></tr>`;
   });

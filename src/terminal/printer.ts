@@ -75,7 +75,8 @@ export class Printer {
 
   /** Something to know, in yellow. */
   note(text: string): void {
-    this.write(this.paint('yellow', `${wrapText(`! ${text}`, this.columns)}\n`));
+    const wrapped = wrapText(text, this.columns, 2).trimStart();
+    this.write(this.paint('yellow', `! ${wrapped}\n`));
   }
 
   /** A result: its mark, then its text, wrapped and indented. */

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { notPlainEnglish } from '../plain-english.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const launcher = join(root, 'bin/mcp-latchkey.js');
@@ -86,6 +87,7 @@ it('passes every check in under ten seconds, and leaves nothing behind', async (
   expect(failures.length).toBeGreaterThan(8);
   for (const line of failures) expect(line).toContain(' as expected: ');
   expect(stdout).not.toContain('\x1b');
+  expect(notPlainEnglish(stdout)).toEqual([]);
   expect(stdout).not.toMatch(/sandbox-\S+-key-\d{4}/);
   for (const line of stdout.split('\n').filter((each) => !each.includes('http://'))) {
     expect(line.length).toBeLessThanOrEqual(80);

@@ -14,6 +14,7 @@ import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { sandboxKeys } from '../../src/sandbox/accounts.ts';
 import { type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
+import { notPlainEnglish } from '../plain-english.ts';
 import { diagnosis, doctorReport, finding, health } from './doctor-run.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, sendJson, startGateway } from './loopback-gateway.ts';
@@ -121,6 +122,7 @@ describe('a healthy gateway', () => {
     const { code, stdout, stderr } = await runToEnd(['doctor', url], '', GOOD);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).not.toMatch(/\x1b|\r/);
+    expect(notPlainEnglish(stdout)).toEqual([]);
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
     expect(stdout).toMatch(/^✓ authorization {2}granted with the key: HTTP 200/m);
     expect(stdout).toMatch(/^ {2}ping: total +[█▉▊▋▌▍▎▏]/m);

@@ -93,7 +93,7 @@ it.skipIf(process.platform !== 'linux')('says on a terminal what the proxy waits
     {},
   );
   await terminal.until('is waiting for an MCP client');
-  await terminal.until('press Ctrl+C');
+  await terminal.until('doctor URL');
   // Ctrl-D, the end of stdin.
   terminal.type('\x04');
   expect(await terminal.exited).toBe(0);

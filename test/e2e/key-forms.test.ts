@@ -65,7 +65,7 @@ describe('a placeholder is not sent, and called that', () => {
   ])('%s', async (key) => {
     const message = await refusal(key);
     expect(message).toContain('it is a placeholder that was not filled in');
-    expect(message).toContain('the environment variable MCP_LATCHKEY_API_KEY');
+    expect(message).toContain('It is from MCP_LATCHKEY_API_KEY.');
     // It may be a key in angle brackets.
     expect(message).not.toContain(key);
   });

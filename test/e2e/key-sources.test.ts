@@ -144,7 +144,7 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
     [['--key-header', 'Mcp-Session-Id'], 'mcp-session-id cannot carry the key'],
     [['--account', ''], '--account needs a value'],
     [['--account', ' padded'], '--account must be 1 to 100 characters'],
-    [['--header-file', '/nonexistent/headers'], 'cannot be read (ENOENT)'],
+    [['--header-file', '/nonexistent/headers'], 'could not be read: ENOENT'],
     [['--key-command='], '--key-command needs a value'],
   ])('option that cannot be followed is refused: %j', async (args, words) => {
     const { code, stderr } = await runToEnd(['https://gateway.example/v1/mcp', ...args]);

@@ -110,7 +110,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     expect(await after.request(1, 'tools/list')).toMatchObject({
       error: {
         code: -32010,
-        message: expect.stringContaining(`mcp-latchkey login ${gateway.url}`),
+        message: expect.stringContaining(` login ${gateway.url}\``),
         data: { reason: 'no_api_key', keySource: 'none' },
       },
     });
@@ -206,7 +206,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     expect(await named.request(1, 'tools/list')).toMatchObject({
       error: {
         message: expect.stringContaining(
-          `no key for the account work; it has one for ${gateway.url}/c/,`,
+          `no key for account work. It has one for ${gateway.url}/c/ with`,
         ),
       },
     });
