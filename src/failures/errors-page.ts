@@ -218,7 +218,7 @@ export function errorsPage(): string {
     '# Errors',
     'When a request fails, your client receives one error. Its message says what happened, then what to do. `npx mcp-latchkey explain CODE` prints the section of this page for that code or reason.',
     'An error does not end the session: once the cause is fixed, the next request works. Restart the client only if the message says so.',
-    'Errors from mcp-latchkey have `data`: `data.reason` is the reason, `data.hint` says what to do, and `data.retryable` says whether the same request may succeed later. `data.cachedAt` means that the gateway was down at the start, and says from when the lists are that your client has. The codes -32000, -32042, -32601 and -32602 are from the gateway. mcp-latchkey leaves their `code` and `data` unchanged, except for secrets in them, and appends the fix to `message`. When a tool itself fails, its result has `isError` set and is passed through unchanged.',
+    'Errors from mcp-latchkey have `data`: `data.reason` is the reason, `data.hint` says what to do, and `data.retryable` says whether the same request may succeed later. `data.detail` says what exactly happened, often in the words of the gateway. `data.cachedAt` means that the gateway was down at the start, and says from when the lists are that your client has. The codes -32000, -32042, -32601 and -32602 are from the gateway. mcp-latchkey leaves their `code` and `data` unchanged, except for secrets in them, and appends the fix to `message`. When a tool itself fails, its result has `isError` set and is passed through unchanged.',
     ...(Object.keys(ACTORS) as Actor[]).map(actorGroup),
   ].join('\n\n')}\n`;
 }
