@@ -61,14 +61,14 @@ const cases: Case[] = [
     respond: status(404),
     code: -32014,
     reason: 'wrong_path',
-    says: [/HTTP 404.*is not an MCP endpoint/, /Check the URL/],
+    says: [/HTTP 404.*is not an MCP endpoint/, /The path looks right/],
   },
   {
     name: 'a 405',
     respond: status(405),
     code: -32014,
     reason: 'wrong_path',
-    says: [/HTTP 405/, /Check the URL/],
+    says: [/HTTP 405/, /The path looks right/],
   },
   {
     name: 'a 406',
@@ -278,7 +278,7 @@ it('answers a server that speaks no HTTP', async () => {
     const proxy = startProxy(`http://127.0.0.1:${port}/v1/mcp`);
     const { error } = await proxy.request(1, 'tools/list');
     expect(error).toMatchObject({
-      message: expect.stringContaining('no proper HTTP'),
+      message: expect.stringContaining('sent invalid HTTP'),
       data: { reason: 'invalid_response' },
     });
   } finally {
@@ -322,12 +322,13 @@ it.skipIf(process.platform === 'win32')(
     const gateway = await startGateway(status(401, '{"error":"Unauthorized"}'));
     const url = `${new URL(gateway.url).origin}/a$(id);b&'c`;
     const args = ['--account', "Ada's $(id)", '--key-header', 'x`id`'];
-    const { error } = await startProxy(url, { args }).request(1, 'tools/list');
+    const proxy = startProxy(url, { args, env: { MCP_LATCHKEY_API_KEY: '' } });
+    const { error } = await proxy.request(1, 'tools/list');
     const { message } = error as { message: string };
-    const command = message.slice(message.indexOf('npx '), message.indexOf('; then restart'));
-    const program = 'npx() { printf "%s\\n" "$@"; }';
-    const read = execFileSync('sh', ['-c', `${program}\n${command.replace(/`$/, '')}`]);
-    expect(String(read).split('\n')).toEqual(['mcp-latchkey', 'login', url, ...args, '']);
+    const command = /run `(.*)`\. No restart/.exec(message)?.[1] ?? '';
+    const node = 'node() { printf "%s\\n" "$@"; }';
+    const read = execFileSync('sh', ['-c', `${node}\n${command}`]);
+    expect(String(read).split('\n')).toEqual([program, 'login', url, ...args, '']);
   },
 );
 
@@ -348,7 +349,7 @@ it('reads the key file anew until it has a key', async () => {
     const gateway = await startGateway(answer);
     const proxy = startProxy(gateway.url, { args: ['--key-file', `${folder}/key`] });
     expect(await proxy.request(1, 'tools/list')).toMatchObject({
-      error: { code: -32010, message: expect.stringContaining('cannot be read (ENOENT)') },
+      error: { code: -32010, message: expect.stringContaining('could not be read: ENOENT') },
     });
     writeFileSync(`${folder}/key`, 'Bearer from-the-file-0001\n', { mode: 0o600 });
     expect(await proxy.request(2, 'tools/list')).toHaveProperty('result');

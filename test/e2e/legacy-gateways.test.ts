@@ -105,7 +105,7 @@ describe('an endpoint without the beginning of the path of the URL', () => {
     const named = new URL('/nowhere', gateway.url).href;
     expect(data).toMatchObject({ reason: 'wrong_path', status: 404, target: named });
     expect(message).toContain(`${named} is not an MCP endpoint. `);
-    expect(data.hint).toContain('tell its operator');
+    expect(data.hint).toContain("Contact the gateway's operator");
     expect(message).not.toContain('usually');
   });
 
