@@ -103,8 +103,8 @@ describe('a 401 is explained all the same', () => {
     const gateway = await gatewayWith({
       [WELL_KNOWN]: () => ({ ...described('https://evil.example/v1/mcp') }),
     });
-    const message = await unauthorized(gateway);
-    expect(message).not.toContain('Acme');
+    const { message, data } = await unauthorized(gateway);
+    expect(data).not.toHaveProperty('documentation');
     expect(message).toMatch(/^API key rejected /);
   });
 

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createServer } from 'node:net';
 import { expect, it } from 'vitest';
 import { answer, type Respond, sendEvents, sendJson, startGateway } from './loopback-gateway.ts';
-import { type Json, startProxy, TEST_KEY } from './running-proxy.ts';
+import { type Json, program, startProxy, TEST_KEY } from './running-proxy.ts';
 
 interface Case {
   name: string;

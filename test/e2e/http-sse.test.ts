@@ -293,7 +293,7 @@ describe('the endpoint event', () => {
       const location = other.url.replace('/v1/mcp', '/messages');
       expect(dataOf(reply)).toMatchObject({ reason: 'redirected', location });
       expect(messageOf(reply)).toContain('The API key was not sent there');
-      expect(messageOf(reply)).toContain('tell the operator');
+      expect(messageOf(reply)).toContain("Contact the gateway's operator");
       expect(other.received).toHaveLength(0);
       expect(gateway.posts()).toEqual([]);
     },
@@ -556,7 +556,7 @@ it('is found well by the doctor', async () => {
   const [{ findings }] = JSON.parse(stdout).gateways as [{ findings: Json[] }];
   const lineOf = (own: string) => findings.find(({ name }) => name === own)?.line;
   expect(lineOf('initialize')).toBe('MCP 2024-11-05, over HTTP+SSE, which is deprecated');
-  expect(lineOf('speed')).toMatch(/^a ping takes .* the median of 10$/);
+  expect(lineOf('speed')).toMatch(/^median ping .* \(10 pings\)$/);
   const { ms, details } = findings.find(({ name }) => name === 'speed') as Json;
   expect((details as { slowestMs: number }).slowestMs).toBeLessThanOrEqual(ms as number);
   expect(code).toBe(0);
@@ -637,7 +637,7 @@ it('survives events that are garbage, and answers each request exactly once', as
   expect(await proxy.end()).toBe(0);
   expect(proxy.messages.map(({ id }) => id)).toEqual(['init', 1, 2]);
   expect(proxy.stderr).toContain('dropped an event from the gateway that is not a message');
-  expect(proxy.stderr).toContain('dropped a reply from the gateway to no request');
+  expect(proxy.stderr).toContain('dropped a reply from the gateway that no request');
   expect(proxy.stderr).toContain('came before its endpoint event');
 });
 

@@ -440,9 +440,9 @@ it.each([
   [['cursor', 'acme.example'], 2, /expected a URL that starts with https/],
   [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /must be a number of seconds/],
   [['cursor', URL_OF_GATEWAY, '--nonesuch'], 2, /nonesuch/],
-  [['cursor', URL_OF_GATEWAY, '--name', '__proto__'], 2, /no name for a server/],
+  [['cursor', URL_OF_GATEWAY, '--name', '__proto__'], 2, /is not a valid name/],
   [['cursor', URL_OF_GATEWAY, '-H', 'Authorization: Bearer hunter2'], 2, /@\{VAR\}/],
-  [['cursor', `${URL_OF_GATEWAY}?api_key=hunter2`], 2, /holds? a key/],
+  [['cursor', `${URL_OF_GATEWAY}?api_key=hunter2`], 2, /seems to contain a key/],
 ])('refuses %j with exit code %i', async (args, expected, message) => {
   const home = makeHome();
   const file = await configOf(home, 'cursor');

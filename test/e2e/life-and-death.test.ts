@@ -148,10 +148,10 @@ describe('a command line that cannot be followed', () => {
       'unknown option --keyfile. Did you mean --key-file?',
     ],
     [['--url', 'https://h.example/'], 'unknown option --url. Pass the URL without'],
-    [['https://h.example/', '--api-key', 'x'], 'Store it with mcp-latchkey login'],
-    [['http://127.0.0.1:1/v1/mcp --allow-http'], 'the URL has a space in it'],
-    [['https://h.example:44x/v1/mcp'], 'check its host and port'],
-    [['login'], 'something is missing: mcp-latchkey login <url>'],
+    [['https://h.example/', '--api-key', 'x'], 'Store keys with `'],
+    [['http://127.0.0.1:1/v1/mcp --allow-http'], 'the URL contains a space'],
+    [['https://h.example:44x/v1/mcp'], 'Check its host and port'],
+    [['login'], 'missing argument. Usage: mcp-latchkey login <url>'],
   ])('%j: says so on stderr, nothing on stdout, exits 2', async (args, words) => {
     const { code, stdout, stderr } = await runToEnd(args);
     expect(stderr).toContain(words);

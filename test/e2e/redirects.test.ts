@@ -143,7 +143,7 @@ describe('a redirect from https to http', () => {
       'redirects to http://elsewhere.example/mcp instead. The API key was not sent',
     );
     expect(data.hint).toBe(
-      "That address is not encrypted: ask the gateway's operator for its https URL.",
+      "That address is not encrypted. Ask the gateway's operator for its https URL.",
     );
   });
 });

@@ -202,7 +202,7 @@ describe('a 403', () => {
 
   it('without a key tells how to store one', async () => {
     const { data } = await refusedBy(respondWith(403), { MCP_LATCHKEY_API_KEY: '' });
-    expect(data.hint).toMatch(/No API key was sent\..*mcp-latchkey login http/);
+    expect(data.hint).toMatch(/No API key was sent\..* login http/);
   });
 
   it('does not show the key that a page quotes in its title or headers', async () => {
