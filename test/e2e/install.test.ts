@@ -435,7 +435,7 @@ it('reports as JSON', async () => {
 
 it.each([
   [['nonesuch', URL_OF_GATEWAY], 2, /unknown client/],
-  [['zedd', URL_OF_GATEWAY], 2, /did you mean zed\?/],
+  [['zedd', URL_OF_GATEWAY], 2, /Did you mean zed\?/],
   [['cursor'], 2, /missing arguments/],
   [['cursor', 'acme.example'], 2, /expected a URL that starts with https/],
   [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /must be a number of seconds/],
