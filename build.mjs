@@ -1,6 +1,6 @@
 // Bundles src/ into dist/: one CommonJS file for each entry. CommonJS, because this bundle starts
 // about 8 ms sooner than the same code as an ES module (Node 20, see docs/performance.md).
-import { readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { build } from 'esbuild';
 
@@ -9,32 +9,47 @@ const { version } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8
 
 // Each file that is imported with import() or require(), or run as a program, is a bundle of its own,
 // so that the proxy's start-up reads nothing that a healthy session never uses.
-const entries = [
+const programs = [
   'src/cli/main.ts',
   'src/cli/commands.ts',
   'src/cli/refuse-to-start.ts',
   'src/cli/run-proxy.ts',
+  'src/cli/late-files.ts',
+  'src/sandbox/sandbox.ts',
+  'src/demo/demo.ts',
+  'src/install/install.ts',
+  'src/terminal/choose.ts',
+].map((entry) => resolve(root, entry));
+
+// What a session may load long after its start, when the package may have been updated or removed:
+// src/cli/late-files.ts keeps these in memory.
+const lateFiles = [
   'src/auth/configured-secrets.ts',
   'src/auth/discovery.ts',
   'src/auth/key-command.ts',
   'src/auth/keychain.ts',
-  'src/failures/secret-matcher.ts',
+  'src/auth/keychain-access.ts',
   'src/auth/keychain-child.ts',
+  'src/auth/oauth/open-sign-in.ts',
+  'src/auth/oauth/sign-in-process.ts',
+  'src/auth/oauth/user-sign-in.ts',
   'src/bridge/adapters.ts',
   'src/bridge/gateway-cache/cache.ts',
+  'src/failures/secret-matcher.ts',
+  'src/http/certificate.ts',
   'src/transport/explain-refusal.ts',
   'src/transport/http-sse.ts',
-  'src/http/certificate.ts',
-  'src/sandbox/sandbox.ts',
-  'src/demo/demo.ts',
-  'src/install/install.ts',
 ].map((entry) => resolve(root, entry));
+
+const entries = [...programs, ...lateFiles];
+const bundleName = (/** @type {string} */ entry) => `${basename(entry, '.ts')}.js`;
 
 /** @type {import('esbuild').Plugin} */
 const separateBundles = {
   name: 'separate-bundles',
-  setup({ onResolve }) {
-    onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) => {
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^\./ }, ({ kind, path, resolveDir, namespace }) => {
+      if (namespace === 'late-file') return { path, external: true };
       if (kind !== 'dynamic-import' && kind !== 'require-call') return;
       const target = resolve(resolveDir, path);
       if (!entries.includes(target)) {
@@ -42,8 +57,15 @@ const separateBundles = {
         if (kind === 'require-call') return;
         return { errors: [{ text: `import('${path}'): list ${target} in build.mjs` }] };
       }
-      return { path: `./${basename(target, '.ts')}.js`, external: true };
+      const file = `./${bundleName(target)}`;
+      return lateFiles.includes(target)
+        ? { path: file, namespace: 'late-file' }
+        : { path: file, external: true };
     });
+    onLoad({ filter: /^/, namespace: 'late-file' }, ({ path }) => ({
+      contents: `module.exports = globalThis.mcpLatchkeyLateFiles?.load('${path}') ?? require('${path}');`,
+      resolveDir: root,
+    }));
   },
 };
 
@@ -117,7 +139,8 @@ const bundleUrl = {
 };
 
 rmSync(resolve(root, 'dist'), { recursive: true, force: true });
-await build({
+const { metafile } = await build({
+  metafile: true,
   absWorkingDir: root,
   entryPoints: entries.map((entry) => ({ in: entry, out: basename(entry, '.ts') })),
   outdir: 'dist',
@@ -130,10 +153,57 @@ await build({
   minify: true,
   legalComments: 'linked',
   supported: { 'dynamic-import': false },
-  define: { __VERSION__: JSON.stringify(version), 'import.meta.url': 'bundleUrl' },
+  define: {
+    __VERSION__: JSON.stringify(version),
+    __LATE_FILES__: JSON.stringify(lateFiles.map((entry) => `./${bundleName(entry)}`)),
+    'import.meta.url': 'bundleUrl',
+  },
   inject: ['bundle-url'],
   // Its main file is UMD, whose require() esbuild cannot follow.
   alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
   plugins: [bundleUrl, separateBundles, withoutUnusedParts],
   logLevel: 'warning',
 });
+
+// What is bundled: its licenses ship in dist/, and the bill of materials lies beside it.
+const bundled = Object.values(metafile.outputs)
+  .flatMap(({ inputs }) => Object.entries(inputs))
+  .flatMap(([file, { bytesInOutput }]) => {
+    const [folder] = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file) ?? [];
+    return folder !== undefined && bytesInOutput > 0 ? [folder] : [];
+  });
+/** The same version may be there twice. */
+const byName = new Map();
+for (const folder of [...new Set(bundled)].sort()) {
+  const manifest = JSON.parse(readFileSync(resolve(root, folder, 'package.json'), 'utf8'));
+  const files = readdirSync(resolve(root, folder)).filter((name) =>
+    /^(?:licen[cs]e|notice)/i.test(name),
+  );
+  const texts = files.map((name) => readFileSync(resolve(root, folder, name), 'utf8').trim());
+  const { name, version, license } = manifest;
+  byName.set(`${name} ${version}`, { name, version, license, texts });
+}
+const packages = [...byName.values()];
+writeFileSync(
+  resolve(root, 'dist/THIRD-PARTY-LICENSES.txt'),
+  packages
+    .map(({ name, version, license, texts }) =>
+      [`${name} ${version} (${license})`, ...texts].join('\n\n'),
+    )
+    .join(`\n\n${'-'.repeat(72)}\n\n`),
+);
+// CycloneDX 1.6, JSON
+const bill = {
+  bomFormat: 'CycloneDX',
+  specVersion: '1.6',
+  version: 1,
+  metadata: { component: { type: 'application', name: 'mcp-latchkey', version } },
+  components: packages.map(({ name, version, license }) => ({
+    type: 'library',
+    name,
+    version,
+    licenses: [{ expression: license }],
+    purl: `pkg:npm/${name.replace('@', '%40')}@${version}`,
+  })),
+};
+writeFileSync(resolve(root, 'sbom.cdx.json'), `${JSON.stringify(bill, null, 2)}\n`);

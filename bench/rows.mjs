@@ -1,15 +1,19 @@
 /** What is measured. Each measurement is one run of one program, and yields one or more rows. */
-import { execFile } from 'node:child_process';
-import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { documentCharacters, isDocument } from './document.mjs';
+import { coldInstall, installedCommand, storeKey } from './installed.mjs';
 import { cpuMs, hasProc, peakMB, residentMB } from './proc.mjs';
-import { ask, callMany, greet, handshake, idOf, keep, request, Wrong, whole } from './session.mjs';
-
-/** This measurement cannot be made here, or not with this program; the message says why. */
-export class NotAvailable extends Error {}
+import {
+  ask,
+  callMany,
+  greet,
+  handshake,
+  idOf,
+  NotAvailable,
+  request,
+  Wrong,
+  whole,
+} from './session.mjs';
 
 /**
  * @typedef {object} Row
@@ -27,7 +31,7 @@ export class NotAvailable extends Error {}
  * @property {NodeJS.ProcessEnv} env
  * @property {string | undefined} withoutTls why there is no certificate
  *
- * @typedef {{tls?: boolean, withoutKey?: boolean}} How
+ * @typedef {{tls?: boolean, withoutKey?: boolean, command?: string[]}} How `command`: in place of node and the program's entry
  *
  * @typedef {{methods: Record<string, number>, peakOpen: number, authorization?: string}} Stats
  *
@@ -50,17 +54,20 @@ const burstCount = 10_000;
 /**
  * Opens a session, runs the measurement in it, and closes it whatever happens.
  * @param {(session: import('./session.mjs').Session, bench: Bench) => Promise<Record<string, number>>} run
+ * @param {(bench: Bench) => Promise<How>} [how]
  * @returns {(bench: Bench) => Promise<Record<string, number>>}
  */
-const inSession = (run) => async (bench) => {
-  const session = bench.open();
-  try {
-    await handshake(session);
-    return await run(session, bench);
-  } finally {
-    await session.close();
-  }
-};
+const inSession =
+  (run, how = async () => ({})) =>
+  async (bench) => {
+    const session = bench.open(await how(bench));
+    try {
+      await handshake(session);
+      return await run(session, bench);
+    } finally {
+      await session.close();
+    }
+  };
 
 const needsProc = () => {
   if (!hasProc) throw new NotAvailable('there is no /proc here');
@@ -81,35 +88,25 @@ async function startMs(bench, how) {
   }
 }
 
-/**
- * Runs npm: the one that runs this benchmark, or the one on the PATH.
- * @param {string[]} args
- * @returns {Promise<string>} its stdout
- */
-export function npm(args) {
-  const cli = process.env.npm_execpath;
-  const file = cli ? process.execPath : 'npm';
-  const options = { timeout: 170_000, shell: !cli && process.platform === 'win32', maxBuffer: 1e8 };
-  return new Promise((resolve, reject) => {
-    const child = execFile(file, cli ? [cli, ...args] : args, options, (error, stdout, stderr) => {
-      if (error) reject(new Wrong(`npm ${args[0]} failed: ${stderr.trim().slice(-300)}`));
-      else resolve(stdout);
-    });
-    keep(child);
-  });
+/** The command of the entry in a client's config. @param {Bench} bench @returns {Promise<How>} */
+async function asInstalled(bench) {
+  return { command: await installedCommand(bench) };
 }
 
 /**
- * What the files in a folder hold, as npm counts a package's unpacked size. What they take on the
- * disk depends on the file system.
- * @param {string} folder @returns {number} bytes
+ * @param {Bench} bench
+ * @returns {Promise<Record<string, number>>}
  */
-function folderBytes(folder) {
-  let bytes = 0;
-  for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
-    if (entry.isFile()) bytes += lstatSync(join(entry.parentPath, entry.name)).size;
+async function startWithKeychain(bench) {
+  const { key, remove } = await storeKey(bench);
+  try {
+    const ms = await startMs(bench, { withoutKey: true });
+    const { authorization } = await bench.server('stats');
+    if (authorization !== `Bearer ${key}`) throw new Wrong('the key did not reach the server');
+    return { 'start-keychain': ms };
+  } finally {
+    await remove();
   }
-  return bytes;
 }
 
 /** @type {Measurement[]} */
@@ -128,6 +125,21 @@ export const measurements = [
     limitMs: 20_000,
     warm: true,
     run: async (bench) => ({ start: await startMs(bench) }),
+  },
+  {
+    name: 'installed-start',
+    rows: [
+      {
+        key: 'installed-start',
+        label: 'as installed: start → `initialize` reply, ms',
+        target: { remote: 0.15, floor: 1.5 },
+      },
+    ],
+    rounds: 15,
+    quickRounds: 5,
+    limitMs: 120_000,
+    warm: true,
+    run: async (bench) => ({ 'installed-start': await startMs(bench, await asInstalled(bench)) }),
   },
   {
     name: 'start-tls',
@@ -166,6 +178,24 @@ export const measurements = [
       await sleep(settleMs);
       return { 'idle-memory': residentMB(session.pid) };
     }),
+  },
+  {
+    name: 'installed-memory',
+    rows: [
+      {
+        key: 'installed-memory',
+        label: 'as installed: idle resident memory of all processes, MB',
+        target: { remote: 0.3, floor: 1.15 },
+      },
+    ],
+    rounds: 3,
+    quickRounds: 1,
+    limitMs: 120_000,
+    run: inSession(async (session) => {
+      needsProc();
+      await sleep(settleMs);
+      return { 'installed-memory': residentMB(session.pid) };
+    }, asInstalled),
   },
   {
     name: 'idle-cpu',
@@ -353,80 +383,6 @@ export const measurements = [
     rounds: 3,
     quickRounds: 1,
     limitMs: 180_000,
-    run: install,
+    run: coldInstall,
   },
 ];
-
-/**
- * @param {Bench} bench
- * @returns {Promise<Record<string, number>>}
- */
-async function startWithKeychain(bench) {
-  const { program, env } = bench;
-  if (program?.name !== 'mcp-latchkey') throw new NotAvailable('keeps no key in the keychain');
-  if (process.platform === 'linux' && !env.DBUS_SESSION_BUS_ADDRESS) {
-    throw new NotAvailable('neither a session bus nor dbus-daemon and gnome-keyring-daemon');
-  }
-  const key = `bench-${crypto.randomUUID()}`;
-  /** @param {string} command @param {string} input */
-  const latchkey = (command, input) =>
-    new Promise((resolve, reject) => {
-      const child = execFile(
-        process.execPath,
-        [program.entry, command, bench.url()],
-        { env },
-        (error, _, stderr) => {
-          if (error) reject(new NotAvailable(`${command}: ${stderr.trim().slice(-200)}`));
-          else resolve(undefined);
-        },
-      );
-      keep(child).stdin?.end(input);
-    });
-  await latchkey('login', `${key}\n`);
-  try {
-    const ms = await startMs(bench, { withoutKey: true });
-    const { authorization } = await bench.server('stats');
-    if (authorization !== `Bearer ${key}`) throw new Wrong('the key did not reach the server');
-    return { 'start-keychain': ms };
-  } finally {
-    await latchkey('logout', '');
-  }
-}
-
-/**
- * Installs a program with npm into an empty folder, with an empty cache.
- * @param {Bench} bench
- * @returns {Promise<Record<string, number>>}
- */
-async function install(bench) {
-  const { program } = bench;
-  if (!program?.manifest) throw new NotAvailable('is not a package');
-  const folder = mkdtempSync(join(tmpdir(), 'latchkey-bench-install-'));
-  try {
-    const { name, version } = JSON.parse(readFileSync(program.manifest, 'utf8'));
-    let what = `${name}@${version}`;
-    if (name === 'mcp-latchkey') {
-      const root = join(program.manifest, '..');
-      const packed = await npm([
-        // Without scripts: `prepack` would rebuild dist/.
-        ...['pack', root, '--json', '--ignore-scripts', '--pack-destination', folder],
-      ]);
-      what = join(folder, JSON.parse(packed.slice(packed.indexOf('[')))[0].filename);
-    }
-    const began = performance.now();
-    const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
-    const cache = join(folder, 'cache');
-    const prefix = join(folder, 'installed');
-    await npm(['install', what, '--prefix', prefix, '--cache', cache, ...quiet]);
-    const seconds = (performance.now() - began) / 1000;
-    const modules = join(prefix, 'node_modules');
-    const lock = JSON.parse(readFileSync(join(modules, '.package-lock.json'), 'utf8'));
-    return {
-      'install-packages': Object.keys(lock.packages).length,
-      'install-size': folderBytes(modules) / 1e6,
-      'install-time': seconds,
-    };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}

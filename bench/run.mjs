@@ -9,10 +9,11 @@ import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { npm } from './installed.mjs';
 import { startKeyring } from './keyring.mjs';
 import { programs as allPrograms, key, latchkey, version } from './programs.mjs';
-import { measurements as allMeasurements, NotAvailable, npm } from './rows.mjs';
-import { direct, keep, killAll, start, Wrong } from './session.mjs';
+import { measurements as allMeasurements } from './rows.mjs';
+import { direct, keep, killAll, NotAvailable, start, Wrong } from './session.mjs';
 import { markdown, summarize } from './table.mjs';
 
 const help = `npm run bench -- [options]
@@ -209,7 +210,7 @@ async function runOnce(measurement, program) {
     open: (how) => {
       const session = isDirect
         ? direct(url(how), key)
-        : start([program.entry, ...program.args(url(how))], {
+        : start(how?.command ?? [process.execPath, program.entry, ...program.args(url(how))], {
             ...env,
             ...(how?.withoutKey ? {} : program.env),
             ...(how?.tls ? { NODE_EXTRA_CA_CERTS: certificate } : {}),

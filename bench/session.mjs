@@ -9,6 +9,9 @@ import http from 'node:http';
 /** A measurement that came out wrong; the message says what, and is printed instead of a number. */
 export class Wrong extends Error {}
 
+/** This measurement cannot be made here, or not with this program; the message says why. */
+export class NotAvailable extends Error {}
+
 /** @type {Set<import('node:child_process').ChildProcess>} */
 const children = new Set();
 
@@ -42,13 +45,13 @@ export function killAll() {
  */
 
 /**
- * Starts a program and connects its stdio.
- * @param {string[]} argv what follows `node`
+ * Starts a program, without a shell, and connects its stdio.
+ * @param {string[]} command the program and its arguments
  * @param {NodeJS.ProcessEnv} env
  * @returns {Session}
  */
-export function start(argv, env) {
-  const child = keep(spawn(process.execPath, argv, { env, stdio: 'pipe', windowsHide: true }));
+export function start([file = '', ...args], env) {
+  const child = keep(spawn(file, args, { env, stdio: 'pipe', windowsHide: true }));
   let stderr = '';
   child.stderr.on('data', (chunk) => {
     stderr = (stderr + chunk).slice(-2000);

@@ -3,11 +3,13 @@
 // who can write to one folder of it can replace all that is below.
 import {
   accessSync,
+  chmodSync,
   closeSync,
   constants,
   fchmodSync,
   fstatSync,
   lstatSync,
+  mkdirSync,
   openSync,
   readFileSync,
   readlinkSync,
@@ -21,6 +23,9 @@ import { shellWord } from './terminal/shell-word.ts';
  * that fit after a colon; `cause`: the file system's error, where that is the reason.
  */
 export class UnusableFile extends Error {}
+
+/** Another process put a file in its place while it was opened. The next try may open that one. */
+export class ReplacedFile extends UnusableFile {}
 
 /**
  * `trusted`: others must not be able to change it. `secret`: nor to read it. `output`: as `trusted`,
@@ -133,7 +138,7 @@ export function openPrivate(
       return { fd, stats, warning: found.warning };
     }
     if (stats.ino !== found.stats?.ino || stats.dev !== found.stats.dev) {
-      throw new UnusableFile(`the file ${path} was replaced while it was opened`);
+      throw new ReplacedFile(`the file ${path} was replaced while it was opened`);
     }
     if (purpose === 'output' && stats.isFile() && (stats.mode & 0o077) !== 0) {
       fchmodSync(fd, 0o600);
@@ -143,6 +148,18 @@ export function openPrivate(
     closeSync(fd);
     throw error;
   }
+}
+
+/**
+ * Makes a folder that this user alone can look into, where there is none yet, with those above it,
+ * and closes it to others where it is open to them. Throws UnusableFile when another user could
+ * change it, and the file system's error when it cannot be made.
+ */
+export function makePrivateFolder(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  const { stats } = checkPath(path, 'trusted');
+  const isOwn = stats?.uid === process.geteuid?.();
+  if (stats !== undefined && isOwn && (stats.mode & 0o077) !== 0) chmodSync(path, 0o700);
 }
 
 /**

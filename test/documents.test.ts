@@ -75,7 +75,7 @@ describe.each(documents)('%s', (document) => {
   it('has variables of the program only', () => {
     const options = Object.keys(PROXY_OPTIONS).map((name) => name.toUpperCase().replace(/-/g, '_'));
     for (const name of all(/\bMCP_LATCHKEY_([A-Z_]+)/g, text)) {
-      expect(['API_KEY', ...options]).toContain(name);
+      expect(['API_KEY', 'STORE_KEY', ...options]).toContain(name);
     }
   });
 
@@ -109,7 +109,9 @@ it('every page can be reached from docs/README.md, and README.md leads there', (
 it('every entry to paste has exactly this version, so that a newer release does not break it', () => {
   const { version } = JSON.parse(read('package.json'));
   const pasted = documents.flatMap((document) =>
-    all(/-y"?,? "?(mcp-latchkey[^"\s]*)/g, read(document)).map((own) => `${document}: ${own}`),
+    all(/-y"?,? "?--prefer-offline"?,? "?(mcp-latchkey[^"\s]*)/g, read(document)).map(
+      (own) => `${document}: ${own}`,
+    ),
   );
   expect(pasted.length).toBeGreaterThan(8);
   for (const own of pasted) expect(own).toMatch(new RegExp(`: mcp-latchkey@${version}$`));
@@ -122,10 +124,15 @@ it('docs/reference.md has every variable that the program reads, and no other', 
   const named = all(/`([A-Z_]+)`/g, rows);
   const source = filesIn('src', '.ts').map(read).join('\n');
   const inSource = all(/\benv\.(?!MCP_LATCHKEY_)([A-Z][A-Z_]+)/g, source);
-  // node:util reads the first two for colors, the names of the next three are put together, and the
-  // last is the default of an option.
+  // node:util reads the first two for colors, the names of the next three are put together, and of
+  // the last two one is the default of an option, the other has no option.
   const indirect = ['NO_COLOR', 'FORCE_COLOR', 'HTTPS_PROXY', 'HTTP_PROXY', 'ALL_PROXY'];
-  const names = new Set([...inSource, ...indirect, 'MCP_LATCHKEY_API_KEY']);
+  const names = new Set([
+    ...inSource,
+    ...indirect,
+    'MCP_LATCHKEY_API_KEY',
+    'MCP_LATCHKEY_STORE_KEY',
+  ]);
   expect(named.sort()).toEqual([...names].sort());
 });
 

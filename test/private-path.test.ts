@@ -16,7 +16,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { checkPath, openPrivate, readPrivate, UnusableFile } from '../src/private-path.ts';
+import {
+  checkPath,
+  makePrivateFolder,
+  openPrivate,
+  readPrivate,
+  UnusableFile,
+} from '../src/private-path.ts';
 
 const noWarning = (words: string) => expect.unreachable(words);
 const read = (path: string) => readPrivate(path, 'secret', noWarning, 1000).toString();
@@ -54,6 +60,16 @@ describe.skipIf(process.platform === 'win32')('a path of this user', () => {
       expect(read(`${folder}/${name}`)).toBe('text');
     }
     expect(checkPath('/', 'trusted').path).toBe('/');
+  });
+
+  it('is a folder that others cannot look into, also where it was there before', () => {
+    makePrivateFolder(join(folder, 'a', 'b'));
+    expect(statSync(join(folder, 'a', 'b')).mode & 0o777).toBe(0o700);
+    chmodSync(join(folder, 'a', 'b'), 0o755);
+    makePrivateFolder(join(folder, 'a', 'b'));
+    expect(statSync(join(folder, 'a', 'b')).mode & 0o777).toBe(0o700);
+    chmodSync(join(folder, 'a'), 0o777);
+    expect(() => makePrivateFolder(join(folder, 'a', 'b'))).toThrow(UnusableFile);
   });
 
   it('is refused when it goes round in a circle, or through a file', () => {

@@ -12,7 +12,7 @@ export interface Command {
   readonly options: Readonly<Record<string, OptionOfCommand>>;
 }
 
-type OptionOfCommand = Option & { readonly default?: unknown };
+type OptionOfCommand = Option & { readonly default?: unknown; readonly hidden?: boolean };
 
 /** Every command of `src/cli/commands`, by name. */
 export async function allCommands(): Promise<Command[]> {
@@ -83,7 +83,9 @@ function optionsOfCommand({ name, options }: Command): string {
 function optionTable(options: Readonly<Record<string, OptionOfCommand>>): string {
   return table(
     ['option', 'what it does'],
-    Object.entries(options).map(([name, option]) => [optionWords(name, option), option.describe]),
+    Object.entries(options)
+      .filter(([, { hidden }]) => hidden !== true)
+      .map(([name, option]) => [optionWords(name, option), option.describe]),
   );
 }
 

@@ -7,7 +7,7 @@ export interface Challenge {
   readonly parameters: ReadonlyMap<string, string>;
 }
 
-/** What a Bearer challenge says (RFC 6750 §3, RFC 9728 §5.1). Values as sent: clean before use. */
+/** What a Bearer or DPoP challenge says (RFC 6750 §3, RFC 9449 §7.1, RFC 9728 §5.1). Values as sent: clean before use. */
 export interface BearerChallenge {
   readonly resourceMetadata?: string;
   readonly error?: string;
@@ -50,11 +50,11 @@ export function parseChallenges(headerValues: readonly string[]): Challenge[] {
 }
 
 /**
- * The Bearer challenge among those of an answer: the first that names its `resource_metadata`, else
- * the first. Empty values count as absent. `undefined` when there is no Bearer challenge.
+ * The Bearer or DPoP challenge among those of an answer: the first that names its
+ * `resource_metadata`, else the first. Empty values count as absent. `undefined` when there is none.
  */
 export function bearerChallenge(challenges: readonly Challenge[]): BearerChallenge | undefined {
-  const bearers = challenges.filter(({ scheme }) => scheme === 'bearer');
+  const bearers = challenges.filter(({ scheme }) => scheme === 'bearer' || scheme === 'dpop');
   const chosen =
     bearers.find(({ parameters }) => parameters.get('resource_metadata')) ?? bearers[0];
   if (chosen === undefined) return undefined;

@@ -1,7 +1,7 @@
 import type { ResourceFacts } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { lookupFor } from '../http/address-policy.ts';
-import type { RequestControl } from '../http/request.ts';
+import { requestBounded } from '../http/bounded-request.ts';
 import type { Routes } from '../http/routes.ts';
 import { type BearerChallenge, bearerChallenge, parseChallenges } from './challenge.ts';
 import {
@@ -54,8 +54,6 @@ function facts(metadata: ResourceMetadata): ResourceFacts {
   };
 }
 
-type Answer = Awaited<ReturnType<MetadataGet>>;
-
 /**
  * One GET with no header but `Accept`; the body is read up to `maxBytes` and one more. Connects to
  * no address that the gateway, reached at `gatewayAddress`, must not lead to; where an HTTP proxy
@@ -66,46 +64,18 @@ export async function get(
   { maxBytes, timeoutMs, signal }: Parameters<MetadataGet>[1],
   routes: Routes,
   gatewayAddress: string,
-): Promise<Answer> {
-  const route = routes.open(url.origin, { lookup: lookupFor(gatewayAddress) });
-  try {
-    return await new Promise<Answer>((resolve, reject) => {
-      const answer = { status: 0, contentType: '' };
-      const chunks: Buffer[] = [];
-      let length = 0;
-      let control: RequestControl | undefined;
-      const finish = () => resolve({ ...answer, body: Buffer.concat(chunks) });
-      signal.addEventListener('abort', () => reject(new Error('no answer in time')));
-      route.dispatch(
-        {
-          origin: url.origin,
-          path: url.pathname + url.search,
-          method: 'GET',
-          headers: ['accept', 'application/json'],
-          headersTimeout: timeoutMs,
-          bodyTimeout: timeoutMs,
-        },
-        {
-          onRequestStart: (started) => {
-            control = started;
-          },
-          onResponseStart: (status, headers) => {
-            answer.status = status;
-            answer.contentType = String(headers['content-type'] ?? '');
-          },
-          onResponseData: (chunk) => {
-            chunks.push(chunk);
-            length += chunk.length;
-            if (length <= maxBytes) return;
-            finish();
-            control?.abort(new Error('too long'));
-          },
-          onResponseEnd: finish,
-          onResponseError: reject,
-        },
-      );
-    });
-  } finally {
-    void route.destroy();
-  }
+): Promise<Awaited<ReturnType<MetadataGet>>> {
+  const { status, headers, body } = await requestBounded(
+    url,
+    {
+      method: 'GET',
+      headers: ['accept', 'application/json'],
+      maxBytes,
+      timeoutMs,
+      signal,
+      lookup: lookupFor(gatewayAddress),
+    },
+    routes,
+  );
+  return { status, contentType: String(headers['content-type'] ?? ''), body };
 }

@@ -24,8 +24,9 @@ export async function runKeyCommand(
   command: string,
   log: Log,
   limitMs = KEY_LIMIT_MS,
+  option = '--key-command',
 ): Promise<Printed> {
-  const name = '--key-command';
+  const name = option;
   const { text, end, stderr } = await collect(
     () =>
       process.platform === 'win32'
@@ -34,7 +35,7 @@ export async function runKeyCommand(
     limitMs,
   );
   const complaint = await withoutKey(stderr, text);
-  for (const line of complaint.slice(0, MAX_STDERR_LINES)) log.warn(`--key-command: ${line}`);
+  for (const line of complaint.slice(0, MAX_STDERR_LINES)) log.warn(`${option}: ${line}`);
   if (end === NOT_FOUND) {
     return {
       error: `${name} was not found. Use its full path, because clients often have a short PATH`,
@@ -44,7 +45,8 @@ export async function runKeyCommand(
     const said = complaint.at(-1);
     return { error: `${name} ${inWords(end, limitMs)}${said === undefined ? '' : `: ${said}`}` };
   }
-  if (text.trim() === '') return { error: `${name} printed no key` };
+  if (text.trim() === '')
+    return { error: `${name} printed ${option === '--assertion-command' ? 'nothing' : 'no key'}` };
   return { text };
 }
 

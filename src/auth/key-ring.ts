@@ -1,13 +1,19 @@
 import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
-import { findKey, isOtherKey, type KeyResult, type KeySources } from './key.ts';
+import {
+  type Credential,
+  type CredentialProvider,
+  isOtherCredential,
+  type Rejection,
+} from './credential.ts';
+import { findKey, type KeyResult, type KeySources } from './key.ts';
 
 /** How long the source is left alone after a renewal, and after it was slow to have no usable key. */
 const PAUSE_MS = 2_000;
 const SLOW_MS = 1_000;
 
 /** Keeps the key that was found, and asks its source again when the gateway rejects it. */
-export class CachedKeyProvider {
+export class CachedKeyProvider implements CredentialProvider {
   readonly #look: () => Promise<KeyResult>;
   #kept: KeyResult | undefined;
   /** The newest finding that is unusable, and until when it counts. */
@@ -39,14 +45,16 @@ export class CachedKeyProvider {
 
   /**
    * Another key than the one that the gateway answered with 401: one that has been found since, or
-   * that the source has by now. Undefined when there is none. The source is asked once for all
-   * calls meanwhile, and at most every 2 s. Never rejects.
+   * that the source has by now. Undefined when there is none, after another status, and when the
+   * message has had another key before. The source is asked once for all calls meanwhile, and at
+   * most every 2 s. Never rejects.
    */
-  async renew(rejected: KeyResult): Promise<KeyResult | undefined> {
+  async renew(rejected: Credential, rejection: Rejection): Promise<KeyResult | undefined> {
+    if (rejection.status !== 401 || rejection.renewals > 0) return undefined;
     if (
       this.#looking === undefined &&
       this.#kept !== undefined &&
-      isOtherKey(this.#kept, rejected)
+      isOtherCredential(this.#kept, rejected)
     ) {
       return this.#kept;
     }
@@ -58,7 +66,7 @@ export class CachedKeyProvider {
       this.#renewedAt = now;
     }
     const found = await this.#find();
-    return found.kind === 'found' && isOtherKey(found, rejected) ? found : undefined;
+    return found.kind === 'found' && isOtherCredential(found, rejected) ? found : undefined;
   }
 
   #find(): Promise<KeyResult> {

@@ -21,6 +21,8 @@ export interface KeySources {
   readonly account?: string;
   /** The environment variable with the passphrase of the client certificate's key: a secret, too. */
   readonly passphraseEnv?: string;
+  /** Where the user may sign in, an account needs no key. */
+  readonly oauth?: { readonly auth: 'auto' | 'key' | 'oauth' };
 }
 
 /** A key that was found, or the reason why there is none to send. */
@@ -110,23 +112,10 @@ function bareKey(text: string): string {
   return unquoted(unquoted(text).replace(BEARER, ''));
 }
 
-/** The header that carries the key, as `[name, value]`; `[]` when there is none to add. */
-export function headerOfKey(finding: KeyResult): [name: string, value: string] | [] {
-  if (finding.kind !== 'found') return [];
-  const { key, keyHeader } = finding;
-  return keyHeader === undefined ? ['authorization', `Bearer ${key}`] : [keyHeader, key];
-}
-
 /** The value of a variable that the user names; not what the object inherits, as `constructor`. */
 export function environmentValue(name: string, env: NodeJS.ProcessEnv): string | undefined {
   const value: unknown = env[name];
   return typeof value === 'string' ? value : undefined;
-}
-
-/** Whether the two send different keys, or one of them none. */
-export function isOtherKey(one: KeyResult, other: KeyResult): boolean {
-  if (one.kind === 'found' && other.kind === 'found') return one.key !== other.key;
-  return one.kind !== other.kind;
 }
 
 /**
@@ -170,7 +159,7 @@ export async function findKey(
 }
 
 /** As in `KeyOrigin`: without them, `login` would refuse, try or store the key elsewhere. */
-function loginOptions({ url, account, keyHeader }: KeySources): string {
+export function loginOptions({ url, account, keyHeader }: KeySources): string {
   const isOpen = url.protocol === 'http:' && !isLoopbackHost(url.hostname);
   const isNamed = account !== undefined && account !== DEFAULT_ACCOUNT;
   return [
@@ -250,13 +239,15 @@ async function fromFile(sources: KeySources, origin: KeyOrigin, log: Log): Promi
 }
 
 async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<KeyResult> {
-  const { account } = sources;
+  const { account, oauth } = sources;
+  // Who names an account needs its key, unless it may be an account to sign in with.
+  const isOptional = account === undefined || (oauth !== undefined && oauth.auth !== 'key');
   const { readKeyOnce } = await import('./keychain.ts');
   const result = await readKeyOnce(sources.url, account ?? DEFAULT_ACCOUNT);
   if ('error' in result) {
     const { isAbsent, words } = result.error;
-    // Where there is no keychain at all, none may be needed. Who names an account needs it.
-    if (!isAbsent || account !== undefined) return noKey(origin, words);
+    // Where there is no keychain at all, none may be needed.
+    if (!isAbsent || !isOptional) return noKey(origin, words);
     return { kind: 'none', origin: { ...NO_ORIGIN, keychainError: words } };
   }
   const { key, nearMiss } = result.value;
@@ -267,7 +258,9 @@ async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<Key
     return { kind: 'none', origin: { ...NO_ORIGIN, ...hint } };
   }
   const hint = near === undefined ? '' : `. It has ${near}`;
-  return noKey(origin, `the keychain has no key for account ${account}${hint}`);
+  const missing = `the keychain has no key for account ${account}${hint}`;
+  if (!isOptional) return noKey(origin, missing);
+  return { kind: 'none', origin: { ...NO_ORIGIN, nearMiss: missing } };
 }
 
 const NO_ORIGIN: KeyOrigin = { source: 'none', origin: 'no source' };

@@ -1,90 +1,9 @@
 // The keychain's native module, in a process of its own: a call that waits for a prompt blocks a
 // thread of its process, and process.exit() waits for its threads. Asked once, over IPC, it answers
 // once and ends. With its parent gone nobody waits, so it ends at once.
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { keychainModule } from './keychain-module.ts';
-
-const require = createRequire(import.meta.url);
-
-const SERVICE = 'mcp-latchkey';
-
-export type KeychainRequest =
-  | { readonly operation: 'get'; readonly account: string; readonly near: string }
-  | { readonly operation: 'set'; readonly account: string; readonly key: string }
-  | { readonly operation: 'delete'; readonly account: string }
-  | { readonly operation: 'list' };
-
-/** What `get` finds: the key, or whether there is one for the account `near`. */
-export interface KeyOrNear {
-  readonly key: string | null;
-  readonly isNear: boolean;
-}
-
-/** `message` is the system's own, as it is. */
-export type KeychainReply =
-  | { readonly kind: 'done'; readonly value: unknown }
-  | { readonly kind: 'not-loaded' | 'failed'; readonly message: string };
+import { answer, type KeychainRequest } from './keychain-access.ts';
 
 process.once('message', async (request: KeychainRequest) => {
   process.send?.(await answer(request), undefined, undefined, () => process.exit());
 });
 process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'));
-
-async function answer(request: KeychainRequest): Promise<KeychainReply> {
-  // This file is in the package's dist/.
-  const folder = keychainModule(dirname(dirname(fileURLToPath(import.meta.url))));
-  if (folder === undefined) return { kind: 'not-loaded', message: "Cannot find module 'keytar'" };
-  let keytar: typeof import('keytar');
-  try {
-    keytar = require(folder);
-  } catch (error) {
-    return { kind: 'not-loaded', message: whyNotLoaded(folder) ?? messageOf(error) };
-  }
-  try {
-    return { kind: 'done', value: await run(request, keytar) };
-  } catch (error) {
-    return { kind: 'failed', message: messageOf(error) };
-  }
-}
-
-async function run(request: KeychainRequest, keytar: typeof import('keytar')): Promise<unknown> {
-  switch (request.operation) {
-    case 'get': {
-      const key = await keytar.getPassword(SERVICE, request.account);
-      if (key !== null) return { key, isNear: false } satisfies KeyOrNear;
-      if (process.platform !== 'linux') {
-        const near = await keytar.getPassword(SERVICE, request.near);
-        return { key, isNear: near !== null } satisfies KeyOrNear;
-      }
-      // libsecret finds nothing as well when the entry's keyring is locked and stays so. Then
-      // keytar's findCredentials crashes (7.10.6, strdup of a null secret): the parent can tell.
-      const entries = await keytar.findCredentials(SERVICE);
-      const find = (own: string) =>
-        entries.find(({ account }) => account === own)?.password ?? null;
-      const found = { key: find(request.account), isNear: find(request.near) !== null };
-      return found satisfies KeyOrNear;
-    }
-    case 'set':
-      return keytar.setPassword(SERVICE, request.account, request.key);
-    case 'delete':
-      return keytar.deletePassword(SERVICE, request.account);
-    case 'list':
-      return keytar.findCredentials(SERVICE);
-  }
-}
-
-/** The loader's own words, such as a library that is missing: keytar swallows them. */
-function whyNotLoaded(folder: string): string | undefined {
-  try {
-    require(join(folder, 'prebuilds', `${process.platform}-${process.arch}`, 'keytar.node'));
-    return undefined;
-  } catch (error) {
-    return messageOf(error);
-  }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../failures/network-text.ts';
-import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-child.ts';
+import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-access.ts';
 
 /** Why the keychain did not do what it was asked to. */
 export interface KeychainError {
@@ -17,6 +17,8 @@ export interface KeychainError {
 export type KeychainAnswer<Value> = { readonly value: Value } | { readonly error: KeychainError };
 
 export interface KeychainEntry {
+  /** Its name in the keychain. */
+  readonly name: string;
   /** Origin and path of the endpoint. */
   readonly gateway: string;
   readonly account: string;
@@ -28,8 +30,11 @@ const READ_LIMIT_MS = 10_000;
 /** How long the keychain is waited for at all: a user may have to type its password. */
 const PROMPT_LIMIT_MS = 60_000;
 
-/** A read that has begun. It goes on when a request gives it up: a user may be answering its prompt. */
-let reading: { account: string; startedAt: number; reply: Promise<Reply> } | undefined;
+/** The item with the key that the stored sign-ins are encrypted with. */
+const STORE_KEY = 'token-store-key';
+
+/** Reads that have begun. They go on when a request gives up: a user may be answering a prompt. */
+const reading = new Map<string, { startedAt: number; reply: Promise<Reply> }>();
 
 /** `nearMiss`: the URL, with or without a slash at its end, that there is a key for instead. */
 interface KeyFound {
@@ -47,30 +52,57 @@ export async function readKeyOnce(
   account: string,
   promptLimitMs = PROMPT_LIMIT_MS,
 ): Promise<KeychainAnswer<KeyFound>> {
-  if (!mayHaveSessionBus(childEnvironment())) {
-    return answerOf({ kind: 'failed', message: 'no session bus' }, READ_LIMIT_MS);
-  }
-  const entry = entryName(url, account);
-  if (reading?.account !== entry) {
-    const { reply, stop } = ask(getRequest(url, account));
-    const own = { account: entry, startedAt: performance.now(), reply };
-    reading = own;
-    const timer = setTimeout(stop, promptLimitMs).unref();
-    void reply.then(() => {
-      clearTimeout(timer);
-      if (reading === own) reading = undefined;
-    });
-  }
-  const { startedAt, reply } = reading as NonNullable<typeof reading>;
-  const left = startedAt + READ_LIMIT_MS - performance.now();
-  const answer = answerOf<KeyOrNear>(await within(left, reply), READ_LIMIT_MS);
+  const answer = await readOnce(getRequest(url, account), promptLimitMs);
   if ('error' in answer) return answer;
   const { key, isNear } = answer.value;
   return { value: key === null && isNear ? { key, nearMiss: gatewayName(nearUrl(url)) } : { key } };
 }
 
+/**
+ * The key that the stored sign-ins are encrypted with, as it was stored; null when there is none.
+ * Waits as `readKeyOnce` does. Never rejects.
+ */
+export async function readStoreKey(): Promise<KeychainAnswer<string | null>> {
+  const request = { operation: 'get', account: STORE_KEY } as const;
+  const answer = await readOnce(request, PROMPT_LIMIT_MS, STORE_ALTERNATIVES);
+  return 'error' in answer ? answer : { value: answer.value.key };
+}
+
+/**
+ * Stores `key` for the sign-ins, unless there is one: the one that is there now. Two processes must
+ * not do so at once. Waits up to a minute. Never rejects.
+ */
+export function keepStoreKey(key: string): Promise<KeychainAnswer<string | null>> {
+  return command({ operation: 'keep', account: STORE_KEY, key }, STORE_ALTERNATIVES);
+}
+
+async function readOnce(
+  request: Extract<KeychainRequest, { operation: 'get' }>,
+  promptLimitMs: number,
+  alternatives = ALTERNATIVES,
+): Promise<KeychainAnswer<KeyOrNear>> {
+  if (!mayHaveSessionBus(childEnvironment())) {
+    return answerOf({ kind: 'failed', message: 'no session bus' }, READ_LIMIT_MS, alternatives);
+  }
+  const { account } = request;
+  let own = reading.get(account);
+  if (own === undefined) {
+    const { reply, stop } = ask(request);
+    own = { startedAt: performance.now(), reply };
+    reading.set(account, own);
+    const timer = setTimeout(stop, promptLimitMs).unref();
+    void reply.then(() => {
+      clearTimeout(timer);
+      reading.delete(account);
+    });
+  }
+  const { startedAt, reply } = own;
+  const left = startedAt + READ_LIMIT_MS - performance.now();
+  return answerOf(await within(left, reply), READ_LIMIT_MS, alternatives);
+}
+
 /** As `readKeyOnce`, for a command: waits up to a minute, for a prompt that the user sees. */
-export function readKey(url: URL, account: string): Promise<KeychainAnswer<unknown>> {
+export function readKey(url: URL, account: string): Promise<KeychainAnswer<KeyOrNear>> {
   return command(getRequest(url, account));
 }
 
@@ -84,13 +116,19 @@ export function removeKey(url: URL, account: string): Promise<KeychainAnswer<boo
   return command({ operation: 'delete', account: entryName(url, account) });
 }
 
+/** Removes what `listKeys` found, also what no URL belongs to; false when it was gone. */
+export function removeEntry({ name }: KeychainEntry): Promise<KeychainAnswer<boolean>> {
+  return command({ operation: 'delete', account: name });
+}
+
 /** Every key stored, by gateway and account. Waits up to a minute. Never rejects. */
 export async function listKeys(): Promise<KeychainAnswer<KeychainEntry[]>> {
   const answer = await command<{ account: string; password: string }[]>({ operation: 'list' });
   if ('error' in answer) return answer;
-  const value = answer.value.map(({ account: entry, password: key }) => {
-    const [gateway = '', ...account] = entry.split('#');
-    return { gateway, account: account.join('#'), key };
+  const keys = answer.value.filter(({ account }) => account !== STORE_KEY);
+  const value = keys.map(({ account: name, password: key }) => {
+    const [gateway = '', ...account] = name.split('#');
+    return { name, gateway, account: account.join('#'), key };
   });
   const order = ({ gateway, account }: KeychainEntry) => `${gateway}#${account}`;
   value.sort((a, b) => (order(a) < order(b) ? -1 : 1));
@@ -111,15 +149,19 @@ function nearUrl(url: URL): URL {
   return near;
 }
 
-const getRequest = (url: URL, account: string): KeychainRequest => ({
-  operation: 'get',
+const getRequest = (url: URL, account: string) => ({
+  operation: 'get' as const,
   account: entryName(url, account),
   near: entryName(nearUrl(url), account),
 });
 
-async function command<Value>(request: KeychainRequest): Promise<KeychainAnswer<Value>> {
+async function command<Value>(
+  request: KeychainRequest,
+  alternatives = ALTERNATIVES,
+): Promise<KeychainAnswer<Value>> {
   const { reply, stop } = ask(request);
-  const answer = answerOf<Value>(await within(PROMPT_LIMIT_MS, reply), PROMPT_LIMIT_MS);
+  const answered = await within(PROMPT_LIMIT_MS, reply);
+  const answer = answerOf<Value>(answered, PROMPT_LIMIT_MS, alternatives);
   stop();
   return answer;
 }
@@ -128,6 +170,24 @@ type Reply = KeychainReply | { readonly kind: 'ended'; readonly how: string };
 
 /** `reply` never rejects. No child outlives its reply, `stop`, or this process. */
 function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
+  // Electron's program is an application, which may start as such instead of as Node.js.
+  return process.versions.electron === undefined ? askChild(request) : askHere(request);
+}
+
+/** Without a child: until there is a reply, this process ends only when it is killed. */
+function askHere(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
+  const kill = () => process.kill(process.pid, 'SIGKILL');
+  process.once('exit', kill);
+  const { XDG_RUNTIME_DIR } = childEnvironment();
+  if (XDG_RUNTIME_DIR !== undefined) process.env.XDG_RUNTIME_DIR = XDG_RUNTIME_DIR;
+  const reply = import('./keychain-access.ts')
+    .then(({ answer }) => answer(request))
+    .catch(({ message }: Error): Reply => ({ kind: 'failed', message }));
+  void reply.then(() => process.off('exit', kill));
+  return { reply, stop: () => {} };
+}
+
+function askChild(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
   let child: ChildProcess | undefined;
   const stop = () => {
     // What could not be started has no pid, and a signal to none goes to this process's own group.
@@ -135,7 +195,10 @@ function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => voi
   };
   const reply = new Promise<Reply>((resolve) => {
     const program = fileURLToPath(new URL('./keychain-child.js', import.meta.url));
-    child = spawn(process.execPath, [program], {
+    const source = globalThis.mcpLatchkeyLateFiles?.source('./keychain-child.js');
+    // Under `-e`, the file that a program is in has to be given.
+    const kept = source && ['-e', `__filename = ${JSON.stringify(program)};\n${source}`];
+    child = spawn(process.execPath, kept || [program], {
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
       env: childEnvironment(),
       windowsHide: true,
@@ -154,12 +217,27 @@ function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => voi
   return { reply, stop };
 }
 
+/**
+ * What the system's keychain and its prompt are found by. Any other variable may contain a key, a
+ * client's secret or a passphrase, since options name variables for these.
+ */
+const SYSTEM_VARIABLES = new RegExp(
+  `^(?:${[
+    'HOME|USER|LOGNAME|PATH|LANG(?:UAGE)?|LC_\\w+|TMPDIR|TMP|TEMP|NODE_OPTIONS',
+    'DISPLAY|WAYLAND_DISPLAY|XAUTHORITY|DESKTOP_SESSION|(?:DBUS|XDG|GNOME|KDE|GIO|LD|NIX|DYLD)_\\w+',
+    'USERPROFILE|USERNAME|USERDOMAIN|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT|SYSTEMDRIVE|WINDIR',
+    '__CF_USER_TEXT_ENCODING',
+  ].join('|')})$`,
+  'i',
+);
+
 function childEnvironment(): NodeJS.ProcessEnv {
+  const isSystems = ([name]: [string, unknown]) => SYSTEM_VARIABLES.test(name);
   return {
     // The MCP SDK hands HOME, PATH and little else on to a server, so that D-Bus would not be found
     // in the place where systemd has it.
     ...(process.platform === 'linux' && { XDG_RUNTIME_DIR: `/run/user/${process.getuid?.()}` }),
-    ...process.env,
+    ...Object.fromEntries(Object.entries(process.env).filter(isSystems)),
     // It gains nothing from one, and is given every key: it must not run what a shared one contains.
     NODE_DISABLE_COMPILE_CACHE: '1',
     // What the system says is told apart by its words.
@@ -189,19 +267,31 @@ function within<Value>(limitMs: number, promise: Promise<Value>): Promise<Value 
 }
 
 /** The reply of the keychain's process in words; none came within `limitMs` where it is undefined. */
-export function answerOf<Value>(reply: Reply | undefined, limitMs: number): KeychainAnswer<Value> {
+export function answerOf<Value>(
+  reply: Reply | undefined,
+  limitMs: number,
+  alternatives = ALTERNATIVES,
+): KeychainAnswer<Value> {
   if (reply?.kind === 'done') return { value: reply.value as Value };
-  const { isAbsent, what, advice = ALTERNATIVES } = diagnosis(reply, limitMs);
+  const { isAbsent, what, remedy } = diagnosis(reply, limitMs);
+  const advice = remedy === undefined ? alternatives : `${remedy} ${alternatives}`;
   return { error: { isAbsent, words: what, advice } };
+}
+
+/** Why the keychain cannot be used, and what to do, without the full stop at the end. */
+export function keychainClause({ words, advice }: KeychainError): string {
+  return `${words}. ${advice.replace(/\.$/, '')}`;
 }
 
 const ALTERNATIVES =
   'Without a keychain, use --key-command, --key-file or an environment variable.';
 
+const STORE_ALTERNATIVES = 'Without a keychain, use --store-key-command or --store-key-file.';
+
 interface Diagnosis {
   readonly isAbsent: boolean;
   readonly what: string;
-  readonly advice?: string;
+  readonly remedy?: string;
 }
 
 const absent = (what: string): Diagnosis => ({ isAbsent: true, what });
@@ -227,7 +317,7 @@ function diagnosis(
     if (/libsecret/.test(said)) {
       return {
         ...absent('libsecret is not installed'),
-        advice: `Install it with \`apt install libsecret-1-0\` or \`dnf install libsecret\`. ${ALTERNATIVES}`,
+        remedy: 'Install it with `apt install libsecret-1-0` or `dnf install libsecret`.',
       };
     }
     const why = /^Cannot find module/.test(said) ? 'is not installed' : `does not load: ${said}`;
@@ -236,11 +326,11 @@ function diagnosis(
   if (/ServiceUnknown|not provided by any \.service/.test(said)) {
     return {
       ...absent('no keychain service is running'),
-      advice: `Start GNOME Keyring, KWallet or KeePassXC. ${ALTERNATIVES}`,
+      remedy: 'Start GNOME Keyring, KWallet or KeePassXC.',
     };
   }
   if (/locked|User interaction is not allowed|dismissed/i.test(said)) return failed(LOCKED);
-  if (/autolaunch|could not connect|session bus|DBUS_SESSION_BUS_ADDRESS/i.test(said)) {
+  if (/autolaunch|dbus-launch|could not connect|session bus|DBUS_SESSION_BUS_ADDRESS/i.test(said)) {
     return absent('the keychain needs a D-Bus session');
   }
   return failed(`the keychain failed: ${said}`);

@@ -4,15 +4,17 @@ import { isLoopbackHost } from '../http/loopback.ts';
 
 /** What a protected resource says about itself (RFC 9728 §2), validated and fit to show. */
 export interface ResourceMetadata {
-  /** The gateway's URL or a parent of it. */
+  /** The gateway's URL or a parent of it, as it was published: what RFC 8707 §2 asks for. */
   readonly resource: string;
   readonly resourceName?: string;
   readonly resourceDocumentation?: string;
-  /** Normalised by the URL parser: to show, not to compare with an issuer. */
+  /** As they were published: issuers are compared byte by byte (RFC 8414 §3.3). */
   readonly authorizationServers?: readonly string[];
   /** `[]` says that no method is supported; absent says nothing. */
   readonly bearerMethodsSupported?: readonly string[];
   readonly scopesSupported?: readonly string[];
+  /** Whether access tokens must be bound to a key by DPoP (RFC 9728 §2, RFC 9449). */
+  readonly requiresDpop?: true;
 }
 
 /** An answer to a GET without any key and without following redirects. */
@@ -43,6 +45,7 @@ interface MetadataDocument {
   readonly authorization_servers?: unknown;
   readonly bearer_methods_supported?: unknown;
   readonly scopes_supported?: unknown;
+  readonly dpop_bound_access_tokens_required?: unknown;
 }
 
 const WELL_KNOWN_PATH = '/.well-known/oauth-protected-resource';
@@ -108,14 +111,13 @@ export function validateMetadata(
   if (!isSameOrParent(resource, endpoint)) {
     return {
       ok: false,
-      why: `the document is about ${cleanNetworkText(resource, 200) || 'something unreadable'}, which is not this gateway`,
+      why: `the document is about ${cleanNetworkText(resource, 200) || 'something unreadable'}, ${NOT_THIS_GATEWAY}`,
     };
   }
   const resourceName = shownText(document.resource_name);
   const resourceDocumentation = safeUrl(document.resource_documentation, gatewayAddress)?.href;
-  const authorizationServers = list(
-    document.authorization_servers,
-    (entry) => safeUrl(entry, gatewayAddress)?.href,
+  const authorizationServers = list(document.authorization_servers, (entry) =>
+    safeUrl(entry, gatewayAddress) === undefined ? undefined : String(entry),
   );
   const methods = document.bearer_methods_supported;
   const bearerMethods = list(methods, scopeToken);
@@ -128,15 +130,24 @@ export function validateMetadata(
   return {
     ok: true,
     metadata: {
-      resource: new URL(resource).href,
+      resource,
       ...(resourceName === undefined ? {} : { resourceName }),
       ...(resourceDocumentation === undefined ? {} : { resourceDocumentation }),
       ...(authorizationServers === undefined ? {} : { authorizationServers }),
       ...(bearerMethodsSupported === undefined ? {} : { bearerMethodsSupported }),
       ...(scopesSupported === undefined ? {} : { scopesSupported }),
+      ...(document.dpop_bound_access_tokens_required === true ? { requiresDpop: true } : {}),
     },
   };
 }
+
+/** Why there is no metadata. `isForeign`: some was there, about another resource. */
+export interface NoMetadata {
+  readonly why: string;
+  readonly isForeign?: true;
+}
+
+const NOT_THIS_GATEWAY = 'which is not this gateway';
 
 interface FetchOptions {
   readonly signal?: AbortSignal;
@@ -158,7 +169,7 @@ export async function fetchMetadata(
   endpoint: URL,
   get: MetadataGet,
   { signal, timeoutMs = MAX_TOTAL_MS, gatewayAddress = endpoint.hostname }: FetchOptions = {},
-): Promise<ResourceMetadata | { why: string }> {
+): Promise<ResourceMetadata | NoMetadata> {
   const deadline = performance.now() + timeoutMs;
   // AbortSignal.any over AbortSignal.timeout may be garbage-collected before it fires
   // (nodejs/node#57736).
@@ -196,8 +207,11 @@ export async function fetchMetadata(
     clearTimeout(timer);
     signal?.removeEventListener('abort', onAbort);
   }
-  if (urls.length === 0) return { why: 'there is no https address to fetch it from' };
-  return { why: whys.join('; ') || 'stopped' };
+  if (urls.length === 0) {
+    return { why: 'there is no https address to fetch it from' };
+  }
+  const isForeign = whys.some((why) => why.endsWith(NOT_THIS_GATEWAY));
+  return { why: whys.join('; ') || 'stopped', ...(isForeign ? { isForeign } : {}) };
 }
 
 function readAnswer(

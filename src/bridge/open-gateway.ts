@@ -1,4 +1,4 @@
-import type { KeyProvider } from '../auth/key-provider.ts';
+import type { CredentialProvider } from '../auth/credential.ts';
 import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
 import type { ProxySettings } from '../settings/settings.ts';
@@ -8,19 +8,19 @@ import { EraBridge } from './era-bridge.ts';
 import { KeepAlive } from './keep-alive.ts';
 
 /**
- * The gateway that the settings name, with the keys of `keys`, by the transport they name, for a
+ * The gateway that the settings name, with the credentials of `credentials`, by the transport they name, for a
  * client of either era.
  */
 export function openGateway(
   settings: ProxySettings,
-  keys: KeyProvider,
+  credentials: CredentialProvider,
   log: Log,
   secrets: Secrets,
   more: Pick<TransportOptions, 'retryLimitMs'> = {},
 ): EraBridge {
   const userAgent = `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`;
   const { transport } = settings;
-  const options: TransportOptions = { ...settings, ...more, keys, userAgent, secrets, log };
+  const options: TransportOptions = { ...settings, ...more, credentials, userAgent, secrets, log };
   const gateway =
     transport === 'http' ? new StreamableHttp(options) : new TransportDetector(options, transport);
   const { pingIntervalMs } = settings;

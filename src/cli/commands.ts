@@ -3,14 +3,18 @@ import { UsageError } from '../settings/options.ts';
 import { forYargs, unknownOption } from '../settings/read-options.ts';
 import { usageError } from '../terminal/own-command.ts';
 import { shownText } from '../terminal/printer.ts';
+import { bundleCommand } from './commands/bundle.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { explainCommand } from './commands/explain.ts';
-import { installCommand, uninstallCommand } from './commands/install.ts';
+import { installCommand } from './commands/install.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
+import { migrateCommand } from './commands/migrate.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
+import { uninstallCommand } from './commands/uninstall.ts';
+import { updateCommand } from './commands/update.ts';
 import { commandHelp, mainHelp, optionsOf, proxyHelp } from './help.ts';
 
 const COMMANDS = [
@@ -23,6 +27,9 @@ const COMMANDS = [
   explainCommand,
   installCommand,
   uninstallCommand,
+  migrateCommand,
+  bundleCommand,
+  updateCommand,
 ] as readonly CommandModule<object, never>[];
 
 const nameOf = ({ command }: CommandModule<object, never>) => String(command).split(' ', 1)[0];
@@ -52,8 +59,12 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(explainCommand)
     .command(installCommand)
     .command(uninstallCommand)
+    .command(migrateCommand)
+    .command(bundleCommand)
+    .command(updateCommand)
     .version(false)
     .help(false)
+    .middleware(lastOfRepeated, true)
     .strict()
     .demandCommand(1)
     .fail((message, error) => {
@@ -69,6 +80,15 @@ function helpOn(topic: string | undefined): string {
   if (topic === 'proxy' || /^https?:|^kindo$/.test(topic ?? '')) return proxyHelp();
   const command = COMMANDS.find((own) => nameOf(own) === topic);
   return command === undefined ? mainHelp() : commandHelp(command);
+}
+
+/** yargs makes an array of an option that is given twice: the last one counts, but for headers. */
+function lastOfRepeated(argv: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(argv)) {
+    if (Array.isArray(value) && !['_', '--', 'header', 'H'].includes(name)) {
+      argv[name] = value.at(-1);
+    }
+  }
 }
 
 /**

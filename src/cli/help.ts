@@ -22,22 +22,23 @@ Usage: mcp-latchkey <url> [options]      run the proxy (your client does this)
        mcp-latchkey <command> [options]
 
 Set up
-  install <client> <url>   Add a gateway to a client
-  uninstall <client>       Remove a gateway from a client
-  login <url>              Store an API key in the keychain
-  logout <url>             Remove an API key from the keychain
-  status [url]             Show stored API keys and which one would be used
+  install [client] [url]   Add a gateway to a client
+  uninstall [client]       Remove a gateway from a client
+  migrate [client]         Move entries of mcp-remote, and keys in plain text
+  bundle [url]             Make a file to double-click for Claude Desktop
+  update                   Move the entries to the newest version
+  login <url>              Sign in, or store an API key in the keychain
+  logout <url>             Sign out, and remove an API key from the keychain
+  status [url]             Show stored API keys and sign-ins, and which is used
 Troubleshoot
   doctor [url]             Diagnose connection problems
   explain <error>          Explain an error code or reason
 Try it
   demo                     Show a full session and every error, offline
   sandbox                  Run a local practice gateway
-
 Examples
   ${own} install claude-desktop kindo
   ${own} doctor
-
 For the options of a command or of the proxy: "help login", "help proxy"
 `;
 }

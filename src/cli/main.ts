@@ -3,6 +3,7 @@ import { type ProxySettings, readProxySettings } from '../settings/settings.ts';
 import { enableCompileCache } from './compile-cache.ts';
 
 const COMMANDS = new Set([
+  'bundle',
   'demo',
   'doctor',
   'explain',
@@ -10,9 +11,11 @@ const COMMANDS = new Set([
   'install',
   'login',
   'logout',
+  'migrate',
   'sandbox',
   'status',
   'uninstall',
+  'update',
   'version',
 ]);
 

@@ -1,6 +1,6 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
-import { CachedKeyProvider } from '../auth/key-ring.ts';
+import { Credentials } from '../auth/credentials.ts';
 import { CachingGateway } from '../bridge/gateway-cache/caching-gateway.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
@@ -10,6 +10,9 @@ import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
 import { ownCommand } from '../terminal/own-command.ts';
 import { ownCacheFolder } from './compile-cache.ts';
+
+/** After the start, which the reading of more files must not slow down. */
+const LATE_FILES_DELAY_MS = 100;
 
 /**
  * Runs the proxy between stdin and stdout until the client closes stdin or a signal comes, and then
@@ -42,8 +45,8 @@ export function runProxy(settings: ProxySettings): void {
   });
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
-  const keys = new CachedKeyProvider(settings, process.env, log, secrets);
-  const gateway = new CachingGateway(openGateway(settings, keys, log, secrets), {
+  const credentials = new Credentials(settings, process.env, log, secrets);
+  const gateway = new CachingGateway(openGateway(settings, credentials, log, secrets), {
     settings,
     folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
     secrets,
@@ -79,6 +82,14 @@ export function runProxy(settings: ProxySettings): void {
       `mcp-latchkey is waiting for an MCP client. To stop it, press Ctrl+C.\nTo add it to a client, run:\n  ${own} install CLIENT URL\nTo test the connection, run:\n  ${own} doctor URL\n`,
     );
   }
+  setTimeout(() => {
+    void import('./late-files.ts')
+      .then(({ keepLateFiles }) => keepLateFiles())
+      .then(
+        () => log.debug('the files for later are in memory'),
+        ({ code }: NodeJS.ErrnoException) => log.debug(`the files for later are left (${code})`),
+      );
+  }, LATE_FILES_DELAY_MS).unref();
   void proxy.run().finally(() => exit(exitCode));
 }
 

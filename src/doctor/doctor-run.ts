@@ -1,5 +1,8 @@
+import type { BearerChallenge } from '../auth/challenge.ts';
+import { Credentials } from '../auth/credentials.ts';
 import { type KeyResult, keyHeaderNames } from '../auth/key.ts';
 import { CachedKeyProvider } from '../auth/key-ring.ts';
+import type { SignInFacts } from '../auth/oauth/examine-sign-in.ts';
 import type { EraBridge } from '../bridge/era-bridge.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import type { Failure } from '../failures/failure.ts';
@@ -56,6 +59,8 @@ export class DoctorRun {
   readonly gateway: EraBridge;
   readonly #keyless: Transport;
   readonly #keys: CachedKeyProvider;
+  readonly #credentials: Credentials;
+  readonly #secrets: Secrets;
   readonly #log: Log;
   #contact: Promise<Answer> | undefined;
   #key: Promise<FoundKey> | undefined;
@@ -78,7 +83,11 @@ export class DoctorRun {
     const headers = new Map([...settings.headers].filter(([name]) => !carriers.includes(name)));
     const limits = { retryLimitMs: RETRY_LIMIT_MS };
     this.#keyless = openGateway({ ...settings, headers }, NO_KEYS, this.#log, secrets, limits);
-    this.gateway = openGateway(settings, this.#keys, this.#log, secrets, limits);
+    this.#secrets = secrets;
+    // It examines: no browser is opened.
+    const quiet = { ...settings, oauth: { ...settings.oauth, signIn: 'error' as const } };
+    this.#credentials = new Credentials(quiet, env, this.#log, secrets, this.#keys);
+    this.gateway = openGateway(settings, this.#credentials, this.#log, secrets, limits);
   }
 
   /** The endpoint without what may be secret in it. */
@@ -118,7 +127,20 @@ export class DoctorRun {
     return this.#key;
   }
 
-  /** `initialize` with the key. */
+  /** How the gateway is signed in to. `challenge`: of its 401. */
+  async signIn(challenge: BearerChallenge | undefined): Promise<SignInFacts> {
+    const { examineSignIn, openStore } = await import('../auth/oauth/open-sign-in.ts');
+    const store = openStore(this.settings, this.env, this.#log);
+    const own = { env: this.env, log: this.#log, secrets: this.#secrets };
+    return examineSignIn(this.settings, store, challenge, own);
+  }
+
+  /** Whether an access token is sent in place of a key. */
+  async isSignedIn(): Promise<boolean> {
+    return (await this.#credentials.current()).kind === 'token';
+  }
+
+  /** `initialize` with the key, or with the access token. */
   authorize(): Promise<Authorization> {
     this.#authorization ??= this.#sendKey();
     return this.#authorization;
@@ -151,7 +173,9 @@ export class DoctorRun {
     }
     if (this.keyHolder !== undefined) return { skipped: 'key not known here' };
     if (finding.kind === 'unusable') return { skipped: 'no key' };
-    if (finding.kind === 'none' && failure !== undefined) {
+    const isMachine = this.settings.oauth.grant !== 'authorization-code';
+    const isKeyless = finding.kind === 'none' && !isMachine && !(await this.isSignedIn());
+    if (isKeyless && failure !== undefined) {
       return failure.status === 401 ? { skipped: 'no key' } : contact;
     }
     return this.ask(this.gateway, 'initialize', INITIALIZE_PARAMS, 'initialize');

@@ -11,6 +11,7 @@ import { checkKey } from './checks/key.ts';
 import { checkClock, checkMachine } from './checks/machine.ts';
 import { checkProtocol } from './checks/protocol.ts';
 import { checkRoute } from './checks/route.ts';
+import { checkSignIn } from './checks/sign-in.ts';
 import { checkSpeed } from './checks/speed.ts';
 import { checkUrl } from './checks/url.ts';
 import { DoctorRun, isWaitedFor } from './doctor-run.ts';
@@ -28,6 +29,7 @@ const STEPS: readonly (readonly [doing: string, check: Check])[] = [
   ['Checking the URL', checkUrl],
   ['Connecting', checkRoute],
   ['Asking the gateway what it requires', checkDiscovery],
+  ['Looking for a sign-in', checkSignIn],
   ['Looking for the key', checkKey],
   ['Trying the key', checkAuthorization],
   ['Starting an MCP session', checkProtocol],

@@ -8,6 +8,7 @@ export const CHECKS = [
   'url',
   'route',
   'discovery',
+  'sign-in',
   'key',
   'authorization',
   'protocol',

@@ -66,6 +66,7 @@ const CHECK_TITLES: Readonly<Record<CheckName, string>> = {
   url: 'URL',
   route: 'Network',
   discovery: 'Discovery',
+  'sign-in': 'Sign-in',
   key: 'API key',
   authorization: 'Access',
   protocol: 'MCP',

@@ -92,10 +92,21 @@ function howToGetKey(resource: ResourceFacts | undefined): string {
     : ` How to get a key: ${resource.documentation}`;
 }
 
+/** Whether the credential is an access token. */
+const isSignedIn = ({ key }: Failure) => key?.source === 'sign-in';
+
+function tokenRemedy(failure: Failure): string {
+  const grant = failure.signIn?.grant;
+  return grant === undefined
+    ? `Run ${login(failure)}. No restart needed.`
+    : `Check the options of --grant ${grant} in the client's config, then restart the client.`;
+}
+
 function forbiddenRemedy(failure: Failure): string {
   if (failure.lacksKeyAccess) {
     return 'Ask your administrator to enable Personal API Key Access for one of your groups.';
   }
+  if (isSignedIn(failure)) return 'Ask the administrator of the gateway for access.';
   return failure.key?.source === 'none'
     ? `No API key was sent. If the gateway requires one, run ${login(failure)}. No restart needed.`
     : "Ask your administrator or the gateway's operator whether the key or this network is blocked.";
@@ -144,9 +155,15 @@ export const CATALOGUE = {
     code: -32012,
     title: 'API key rejected',
     retryable: false,
-    what: (failure) =>
-      `${host(failure)} does not accept it${because(failure)}${keySentence(failure)}`,
-    remedy: (failure) => otherHeaderRemedy(failure) ?? newKeyRemedy(failure, 'a new key'),
+    what: (failure) => {
+      if (failure.signIn !== undefined) return failure.detail ?? 'no access token was given';
+      const what = isSignedIn(failure) ? 'your access token' : 'it';
+      return `${host(failure)} does not accept ${what}${because(failure)}${keySentence(failure)}`;
+    },
+    remedy: (failure) =>
+      isSignedIn(failure)
+        ? tokenRemedy(failure)
+        : (otherHeaderRemedy(failure) ?? newKeyRemedy(failure, 'a new key')),
   },
   forbidden: {
     code: -32013,
@@ -155,7 +172,9 @@ export const CATALOGUE = {
     what: (failure) =>
       failure.lacksKeyAccess
         ? 'the API key is valid, but its owner may not use API keys'
-        : `${host(failure)} refused it${because(failure)}`,
+        : isSignedIn(failure)
+          ? `your sign-in to ${host(failure)} does not allow this${because(failure)}`
+          : `${host(failure)} refused it${because(failure)}`,
     remedy: forbiddenRemedy,
   },
   wrong_path: {
@@ -284,6 +303,21 @@ export const CATALOGUE = {
     retryable: false,
     what: ({ detail = 'mcp-latchkey hit a bug' }) => `${detail}. The request may have run`,
     remedy: () => 'Restart the client. If it happens again, report it and attach the log.',
+  },
+  sign_in_required: {
+    code: -32003,
+    title: 'Sign-in required',
+    retryable: true,
+    what: (failure) => {
+      const { server, link } = failure.signIn ?? {};
+      if (link !== undefined) return `the sign-in to ${host(failure)} is open in your browser`;
+      const where = server === undefined ? '' : ` at ${server}`;
+      return `${host(failure)} requires you to sign in${where}${because(failure)}`;
+    },
+    remedy: (failure) =>
+      failure.signIn?.link === undefined
+        ? `Run ${login(failure)}. No restart needed.`
+        : 'Finish it there, then try again. No restart needed.',
   },
 } satisfies Record<Reason, CatalogueEntry>;
 

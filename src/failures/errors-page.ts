@@ -129,6 +129,11 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
     'This is a bug in mcp-latchkey, or its files were replaced or deleted while it was running: by an update, by npx, or by clearing the npm cache.',
     'Restart the client. If it happens again, set `--log-level info` and `--log-file FILE`, and include the line that starts with `bug:` in your report.',
   ],
+  sign_in_required: [
+    'The gateway requires you to sign in (OAuth), and there is no sign-in yet, or it has expired or was revoked. With a desktop session mcp-latchkey opens your browser by itself and waits for up to `--sign-in-wait` seconds. If you finish later, the next request works.',
+    'Over SSH, in a container, with `--no-browser` or with `--sign-in error` no browser is opened. After a sign-in that was closed or failed, none is opened by itself for 10 minutes. Run the command in the message.',
+    '`npx mcp-latchkey doctor URL` shows what the gateway and its authorization server say about sign-in.',
+  ],
 };
 
 const REASONS = Object.keys(CATALOGUE) as Reason[];
@@ -177,6 +182,7 @@ const ACTOR_OF: Readonly<Record<Reason, Actor>> = {
   http_error: 'operator',
   misconfigured: 'you',
   internal_error: 'developer',
+  sign_in_required: 'you',
 };
 
 const EXAMPLE_KEY = {
@@ -184,6 +190,8 @@ const EXAMPLE_KEY = {
   origin: 'the keychain',
   tail: 'a1b2',
 } satisfies Failure['key'];
+
+const SIGN_IN = { source: 'sign-in', origin: 'the sign-in' } satisfies Failure['key'];
 
 const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
   no_api_key: { status: 401, key: { source: 'none', origin: 'no source' } },
@@ -205,6 +213,7 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
       'http://gateway.corp is unencrypted and would expose the API key. Use https, or pass --allow-http',
   },
   internal_error: {},
+  sign_in_required: { status: 401, key: SIGN_IN, signIn: { server: 'login.kindo.ai' } },
 };
 
 function example(reason: Reason): string {

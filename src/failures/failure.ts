@@ -17,7 +17,8 @@ export type Reason =
   | 'redirected'
   | 'http_error'
   | 'misconfigured'
-  | 'internal_error';
+  | 'internal_error'
+  | 'sign_in_required';
 
 /** Where the API key came from; `none` when no source had one. */
 export type KeySourceName =
@@ -27,6 +28,7 @@ export type KeySourceName =
   | 'key-file'
   | 'key-env'
   | 'keychain'
+  | 'sign-in'
   | 'none';
 
 /**
@@ -62,6 +64,17 @@ export interface Failure {
   readonly detail?: string;
   /** What the gateway's protected resource metadata (RFC 9728) says of use here. */
   readonly resource?: ResourceFacts;
+  /** With a credential of OAuth: what is known about the sign-in. */
+  readonly signIn?: {
+    /** Host of the authorization server. */
+    readonly server?: string;
+    /** A page in this computer's browser waits for the user; this link opens it again. */
+    readonly link?: string;
+    /** The grant, where no user signs in: names of `--grant`. */
+    readonly grant?: string;
+    /** The scopes that are missing, separated by spaces. */
+    readonly scope?: string;
+  };
   /** Bytes, from a 413's body. */
   readonly limitBytes?: number;
   /** Seconds, from a Retry-After. */

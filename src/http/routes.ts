@@ -5,7 +5,8 @@ import { HttpClient } from './client.ts';
 import type { TlsSettings } from './connector.ts';
 import { proxyFor, withoutBrackets } from './environment-proxy.ts';
 
-export interface RoutesOptions {
+/** What routes are made from, as plain data. */
+export interface RouteFacts {
   /** For a connection, in milliseconds; 0 for no limit. */
   readonly connectTimeoutMs: number;
   /** PEM files: certificate authorities to trust besides the built-in ones, and a client's own. */
@@ -14,6 +15,9 @@ export interface RoutesOptions {
   readonly certKeyFile?: string;
   /** The environment variable with the passphrase of the client's private key. */
   readonly certKeyPassphraseEnv?: string;
+}
+
+export interface RoutesOptions extends RouteFacts {
   /** Gets what others can do to such a file that is used all the same. */
   readonly warnOf: (option: string) => (words: string) => void;
   /** Names HTTP proxies. */
@@ -38,6 +42,18 @@ export class Routes {
   constructor(options: RoutesOptions) {
     this.connectTimeoutMs = options.connectTimeoutMs;
     this.#options = options;
+  }
+
+  /** What another process needs to make the same routes in the same environment. */
+  get facts(): RouteFacts {
+    const { connectTimeoutMs, caFile, certFile, certKeyFile, certKeyPassphraseEnv } = this.#options;
+    return {
+      connectTimeoutMs,
+      ...(caFile === undefined ? {} : { caFile }),
+      ...(certFile === undefined ? {} : { certFile }),
+      ...(certKeyFile === undefined ? {} : { certKeyFile }),
+      ...(certKeyPassphraseEnv === undefined ? {} : { certKeyPassphraseEnv }),
+    };
   }
 
   /**

@@ -5,6 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import { type AgentType, agents, getAgentTypes, listInstalledServers, upsertServer } from 'add-mcp';
 import { checkPath } from '../private-path.ts';
 import { isTable, type Path, UneditableError, valueAt } from './config-text.ts';
+import { ownPlace, vsCodeVariants } from './places.ts';
 
 /** How a client starts a server. */
 export interface Launch {
@@ -13,10 +14,12 @@ export interface Launch {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** A client that add-mcp knows. */
+/** A client that add-mcp knows, or a variant of one. */
 export interface Client {
   /** Its name on the command line: `claude-desktop`. */
-  readonly id: AgentType;
+  readonly id: string;
+  /** What add-mcp calls a client that has the same entries. */
+  readonly agent: AgentType;
   /** `Claude Desktop`. */
   readonly displayName: string;
   readonly format: 'json' | 'toml' | 'yaml';
@@ -32,26 +35,24 @@ export interface Entry {
 }
 
 export function allClients(): Client[] {
-  return getAgentTypes().map((id) => {
+  const home = homedir();
+  const surroundings = { platform: process.platform, env: process.env, home };
+  return getAgentTypes().flatMap((id): Client[] => {
     const agent = agents[id];
-    const options = { local: false, cwd: homedir() };
-    return {
+    const options = { local: false, cwd: home };
+    const client = {
       id,
+      agent: id,
       displayName: agent.displayName,
       format: agent.format,
-      configPath: ownPath(id) ?? agent.resolveConfigPath?.(agent, options) ?? agent.configPath,
+      configPath:
+        ownPlace(id, surroundings) ?? agent.resolveConfigPath?.(agent, options) ?? agent.configPath,
       serversPath: agent.configKey.split('.'),
     };
+    if (id !== 'vscode') return [client];
+    const variants = vsCodeVariants(client.configPath);
+    return [client, ...variants.map((variant) => ({ ...client, ...variant }))];
   });
-}
-
-/**
- * Where add-mcp (2.4) is wrong: on macOS, Zed reads its settings from `~/.config/zed` (`config_dir` of
- * Zed's crates/paths), and not from `Application Support`.
- */
-function ownPath(id: AgentType): string | undefined {
-  if (id !== 'zed' || process.platform !== 'darwin') return undefined;
-  return join(homedir(), '.config', 'zed', 'settings.json');
 }
 
 /** By name or display name; case, spaces and dashes do not matter. */
@@ -63,10 +64,10 @@ export function findClient(name: string): Client | undefined {
 }
 
 /** Whether the client's config, or the folder that it belongs in, is on this machine. */
-export async function isInstalled({ id, configPath }: Client): Promise<boolean> {
+export async function isInstalled({ id, agent, configPath }: Client): Promise<boolean> {
   const folder = dirname(configPath);
   if (existsSync(configPath) || (folder !== homedir() && existsSync(folder))) return true;
-  return agents[id].detectGlobalInstall();
+  return id === agent && agents[agent].detectGlobalInstall();
 }
 
 /**
@@ -81,8 +82,11 @@ export async function entryFor(
   launch: Launch,
   document: unknown,
 ): Promise<Entry> {
-  const { id, format } = client;
-  const folder = await mkdtemp(join(tmpdir(), 'mcp-latchkey-'));
+  const { agent: id, format } = client;
+  const folder = await mkdtemp(join(tmpdir(), 'mcp-latchkey-')).catch(() =>
+    // TMPDIR may name a folder that is not there.
+    mkdtemp(join(homedir(), '.mcp-latchkey-')),
+  );
   const known = agents[id];
   try {
     // Another user must not be able to change what the client will start.

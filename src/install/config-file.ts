@@ -7,13 +7,14 @@ import {
   open,
   readdir,
   readFile,
+  readlink,
   realpath,
   rename,
   rm,
   stat,
   writeFile,
 } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 
 /** A client's config file, as it stood when it was read. */
 export interface ConfigFile {
@@ -35,6 +36,9 @@ const PRIVATE_MODE = 0o600;
 /** How many backups of one file are kept. */
 const MAX_BACKUPS = 10;
 
+/** As many as Linux follows. */
+const MAX_LINKS = 40;
+
 const BYTE_ORDER_MARK = '\ufeff';
 
 /** Reads the file; one that does not exist is an empty one. Throws ConfigFileError. */
@@ -52,9 +56,22 @@ export async function readConfigFile(path: string): Promise<ConfigFile> {
   } catch (error) {
     if (error instanceof ConfigFileError) throw error;
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') return { path, text: '', hasByteOrderMark: false };
+    if (code === 'ENOENT') {
+      return { path: await linkTarget(path), text: '', hasByteOrderMark: false };
+    }
     throw new ConfigFileError(`it cannot be read (${code})`);
   }
+}
+
+/** Where a link leads to that leads to nothing yet, such as into a folder of dotfiles. */
+async function linkTarget(path: string): Promise<string> {
+  let at = path;
+  for (let links = 0; links < MAX_LINKS; links++) {
+    const target = await readlink(at).catch(() => undefined);
+    if (target === undefined) return at;
+    at = resolve(dirname(at), target);
+  }
+  throw new ConfigFileError('it is a link that leads to itself');
 }
 
 /**
@@ -150,17 +167,22 @@ async function backUp(
 
 /** Removes all but the newest backups. `latest` stays: a clock that was set back misplaces it. */
 async function removeOldBackups(path: string, latest: string): Promise<void> {
+  const older = (await backupsOf(path)).filter((backup) => backup !== latest);
+  for (const backup of older.slice(MAX_BACKUPS - 1)) {
+    await rm(backup, { force: true }).catch(() => {});
+  }
+}
+
+/** The paths of a config's backups, newest first. `path` as `readConfigFile` returns it. */
+export async function backupsOf(path: string): Promise<string[]> {
   const [folder, stem] = [dirname(path), `${basename(path)}.`];
   const names = await readdir(folder).catch(() => []);
-  const older = names.flatMap((name) => {
+  const backups = names.flatMap((name) => {
     const rest = name.startsWith(stem) ? name.slice(stem.length) : '';
     const [, time, count = '1'] =
       /^(\d{4}(?:-\d\d){2}T\d\d(?:-\d\d){2})(?:\.(\d+))?\.bak$/.exec(rest) ?? [];
-    if (time === undefined || name === basename(latest)) return [];
-    return [{ name, order: `${time} ${count.padStart(9, '0')}` }];
+    if (time === undefined) return [];
+    return [{ path: join(folder, name), order: `${time} ${count.padStart(9, '0')}` }];
   });
-  older.sort((a, b) => (a.order < b.order ? 1 : -1));
-  for (const { name } of older.slice(MAX_BACKUPS - 1)) {
-    await rm(join(folder, name), { force: true }).catch(() => {});
-  }
+  return backups.sort((a, b) => (a.order < b.order ? 1 : -1)).map(({ path: own }) => own);
 }

@@ -20,6 +20,8 @@ export type EntryTrial =
       /** `data.reason` of the error contract. */
       readonly reason?: string;
       readonly message: string;
+      /** Whether a key that `login` stores would help: the entry reaches the keychain. */
+      readonly canLogin: boolean;
     }
   /** npx could not get the package, so that nothing is known about the entry. */
   | { readonly outcome: 'not-fetched'; readonly message: string }
@@ -61,7 +63,10 @@ interface Reply {
     readonly tools?: readonly unknown[];
     readonly nextCursor?: unknown;
   };
-  readonly error?: { readonly message?: unknown; readonly data?: { readonly reason?: unknown } };
+  readonly error?: {
+    readonly message?: unknown;
+    readonly data?: { readonly reason?: unknown; readonly hint?: unknown };
+  };
 }
 
 /**
@@ -145,11 +150,15 @@ function parseReply(line: string): Reply | undefined {
 
 function refusal({ message, data }: NonNullable<Reply['error']>): EntryTrial {
   const reason = typeof data?.reason === 'string' ? { reason: data.reason } : {};
-  return { outcome: 'refused', ...reason, message: cleanNetworkText(String(message), 2_000) };
+  // The remedy is another one where the process reaches no keychain.
+  const canLogin = String(data?.hint).includes('mcp-latchkey login');
+  const said = cleanNetworkText(String(message), 2_000);
+  return { outcome: 'refused', ...reason, message: said, canLogin };
 }
 
 function notStarted(command: string, message: string): EntryTrial {
-  const advice = command === 'npx' ? '. Is Node.js on the PATH? With --pin, npx is not needed' : '';
+  const advice =
+    command === 'npx' ? '. Is Node.js on the PATH? Without --npx, the entry needs no PATH' : '';
   return { outcome: 'failed', message: `could not start it: ${message}${advice}` };
 }
 

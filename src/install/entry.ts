@@ -15,8 +15,8 @@ export class EntryError extends Error {}
 const NEVER_A_KEY = 'Do not keep keys in a config file';
 
 /** Names of headers and query parameters whose value is a secret: their last word tells. */
-const SECRET_NAME =
-  /(?:^|[-_.])(?:auth|authorization|cookie|\w*token|api-?key|key|\w*secret|passw\w*|sig\w*)$/i;
+export const SECRET_NAME =
+  /(?:^|[-_.])(?:auth|authorization|cookie|credentials?|pat|bearer|jwt|\w*token|api-?key|key|\w*secret|passw\w*|sig\w*)$/i;
 
 /**
  * The proxy's command line for a config: the URL, then the options, with paths made absolute, for
@@ -57,28 +57,30 @@ function written(option: string, value: string): string {
 
 /** `Authorization: Bearer @{KEY}` is fine, `Authorization: Bearer abc` is not. */
 function refuseKeyIn(header: string | true, keyHeader: unknown): void {
-  const [name = '', value = ''] = String(header).split(/:(.*)/s);
+  const [given = '', value = ''] = String(header).split(/:(.*)/s);
+  // A shell of Windows leaves single quotes as they are.
+  const name = given.replace(/["'`\u2018-\u201f]/g, '').trim();
   const isTemplate = /^\s*(?:[\w-]+\s+)?(?:[$@]\{\w+\}\s*)+$/.test(value);
   const carriesKey =
-    SECRET_NAME.test(name.trim()) || name.trim().toLowerCase() === String(keyHeader).toLowerCase();
+    SECRET_NAME.test(name) || name.toLowerCase() === String(keyHeader).toLowerCase();
   if (!carriesKey || isTemplate) return;
   throw new EntryError(
-    `the header ${name.trim()} contains a key. ${NEVER_A_KEY}. Run \`mcp-latchkey login URL\`, or use @{VAR} for an environment variable`,
+    `the header ${name} contains a key. ${NEVER_A_KEY}. Run \`mcp-latchkey login URL\`, or use @{VAR} for an environment variable`,
   );
 }
 
 /**
  * The entry that starts this `version` by npx, and no other: a minor release of 0.x may break what
- * works (Semantic Versioning 2.0.0, 4), and npm starts this one without a registry too. Windows needs `cmd /c` before
- * it: npx is a batch file there, which Node.js no longer starts since CVE-2024-27980. Throws
- * EntryError for words that cmd would change.
+ * works (Semantic Versioning 2.0.0, 4). With `--prefer-offline` npm asks the registry only for what it
+ * does not have yet. Windows needs `cmd /c` before it: npx is a batch file there, which Node.js no
+ * longer starts since CVE-2024-27980. Throws EntryError for words that cmd would change.
  */
 export function npxLaunch(
   version: string,
   words: readonly string[],
   platform: NodeJS.Platform,
 ): Launch {
-  const args = ['-y', `mcp-latchkey@${version}`, ...words];
+  const args = ['-y', '--prefer-offline', `mcp-latchkey@${version}`, ...words];
   if (platform !== 'win32') return { command: 'npx', args };
   return { command: 'cmd', args: ['/c', 'npx', ...args.map(wordForCmd)] };
 }
@@ -97,14 +99,7 @@ function wordForCmd(word: string): string {
     if (!CMD_ACTS_ON.test(word) || /[ \t]/.test(word)) return word;
     if (/^https?:/.test(word)) return `${word} `;
   }
-  throw new EntryError(
-    `the Windows command line would alter "${word}". Use --pin, which does not need npx`,
-  );
-}
-
-/** The entry that starts the local copy, whose script is given, with this Node.js. */
-export function pinnedLaunch(node: string, script: string, words: readonly string[]): Launch {
-  return { command: node, args: [script, ...words] };
+  throw new EntryError(`the Windows command line would alter "${word}". Leave out --npx`);
 }
 
 /** A name for the gateway: `kindo` for https://api.kindo.ai/v1/mcp. */

@@ -1,55 +1,51 @@
-import { homedir } from 'node:os';
 import { nearestNames } from '../failures/nearest-name.ts';
 import {
   allClients,
   type Client,
-  type Entry,
   entriesIn,
   entryFor,
   findClient,
   isInstalled,
   type Launch,
-  launchOf,
   runsLatchkey,
 } from './clients.ts';
-import { ConfigFileError, readConfigFile, replaceConfigFile } from './config-file.ts';
+import { readConfigFile } from './config-file.ts';
 import { configText } from './config-format.ts';
-import { ConfigSyntaxError, isTable, type Path, UneditableError, valueAt } from './config-text.ts';
-import { type ChangedLine, changedLines } from './diff.ts';
-import { checkName, EntryError, nameForGateway, npxLaunch, pinnedLaunch } from './entry.ts';
-import { firstBeyondJson } from './json-text.ts';
-import { copyPackage, dataFolder, lastingNode, pinnedScript } from './pinned-copy.ts';
+import { ConfigSyntaxError } from './config-text.ts';
+import { checkName, EntryError } from './entry.ts';
+import { lastingNode } from './lasting-node.ts';
+import { InstallError } from './planned-change.ts';
+import { copiesFolder, programCopy } from './program-copy.ts';
 
-export { proxyWords } from './entry.ts';
+export type { Client } from './clients.ts';
+export { nameForGateway, npxLaunch, proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';
+export { type Leftovers, leftovers, removeLeftovers } from './leftovers.ts';
+export { makeBundle } from './mcpb/bundle.ts';
+export {
+  type FoundConfig,
+  type FoundEntry,
+  findForeignEntries,
+  type MigratedEntry,
+} from './migrate.ts';
+export { undoMigrations } from './migration-record.ts';
+export { isNewer, knownNewerVersion, newestVersion } from './newer-version.ts';
+export { nextStep } from './next-step.ts';
 export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
-export { EntryError, nameForGateway };
-
-/** It cannot be done. The message says why and what to do, without a full stop. */
-export class InstallError extends Error {}
-
-/** What is going to happen to a client's config, and how to make it happen. */
-export interface PlannedChange {
-  readonly client: Pick<Client, 'id' | 'displayName'>;
-  readonly file: string;
-  readonly name: string;
-  /** `created` where there is no file yet. */
-  readonly change: 'created' | 'added' | 'updated' | 'removed' | 'unchanged';
-  readonly diff: readonly ChangedLine[];
-  /** How the client will start the entry; undefined once it is removed. */
-  readonly launch?: Launch;
-  /** Sentences that the user should read. */
-  readonly notes: readonly string[];
-  /** Writes it. Returns the backup's path where one was made. Rejects with InstallError. */
-  apply(): Promise<string | undefined>;
-}
+export { InstallError, type PlannedChange, planInstall, planUninstall } from './planned-change.ts';
+export { copiesFolder, programCopy } from './program-copy.ts';
+export { removeUnusedCopies } from './unused-copies.ts';
+export { type EntryUpdate, fetchCopy, moveEntries } from './update.ts';
+export { EntryError };
 
 /** The client of this name. Throws EntryError with the nearest names where there is none. */
 export function clientOf(name: string): Client {
   const client = findClient(name);
   if (client) return client;
   const ids = allClients().map(({ id }) => id);
-  const near = nearestNames(name, ids);
+  const letters = name.toLowerCase().replace(/[^a-z0-9]/g, '');
+  const parts = ids.filter((id) => letters.length > 2 && id.replaceAll('-', '').includes(letters));
+  const near = parts.length > 0 ? parts : nearestNames(name, ids);
   throw new EntryError(
     near.length > 0
       ? `unknown client. Did you mean ${near.join(' or ')}?`
@@ -57,229 +53,39 @@ export function clientOf(name: string): Client {
   );
 }
 
-/** The entry's command: by npx, or from the copy that `pinPackage` makes. */
-export function launchFor(
+/** How an entry starts a copy of the package without npm, and what makes that copy. */
+export interface DirectStart {
+  readonly launch: Launch;
+  /** Sentences that the user should read. */
+  readonly notes: readonly string[];
+  /** Writes the copy unless an intact one is in place. Rejects with InstallError. */
+  write(): Promise<void>;
+}
+
+/**
+ * The start of the package at `packageRoot` with the proxy's `words`, from a copy in the user's data
+ * folder and by the Node.js that runs now. Nothing is written yet. Rejects with InstallError.
+ */
+export async function directStart(
+  packageRoot: string,
   words: readonly string[],
-  { version, pin }: { version: string; pin: boolean },
-): Launch {
-  if (!pin) return npxLaunch(version, words, process.platform);
-  return pinnedLaunch(lastingNode(process.execPath), ownScript(version), words);
-}
-
-const ownScript = (version: string) =>
-  pinnedScript(dataFolder(process.platform, process.env, homedir()), version);
-
-/** Makes the copy that a pinned entry starts. Rejects with InstallError. */
-export async function pinPackage(packageRoot: string, version: string): Promise<void> {
-  try {
-    await copyPackage(packageRoot, ownScript(version));
-  } catch (error) {
-    throw new InstallError(`cannot write the local copy (--pin): ${(error as Error).message}`);
-  }
-}
-
-/**
- * Plans to write the entry `name` into the client's config; without a name, the one that runs this
- * program for the same URL, or else one named after the gateway. What an entry of this program has
- * beyond its command, such as `env`, stays. Rejects with InstallError when the client is not
- * installed, the name is another server's (both unless `force` is set), or the file cannot be
- * edited; with EntryError for a name that no client could show.
- */
-export async function planInstall(
-  client: Client,
-  url: URL,
-  givenName: string | undefined,
-  launch: Launch,
-  { force = false } = {},
-): Promise<PlannedChange> {
-  if (givenName !== undefined) checkName(givenName);
-  if (!force && !(await isInstalled(client))) {
+): Promise<DirectStart> {
+  const copies = copiesFolder();
+  const failed = (error: unknown): never => {
+    const { message } = error as Error;
     throw new InstallError(
-      `${client.displayName} does not seem to be installed (${client.configPath} not found). To write the file anyway, use --force`,
+      `Cannot copy the program to ${copies}: ${message}. Use --npx to start it without a copy`,
     );
-  }
-  return inConfig(client, async ({ file, text, document, edit }) => {
-    const name = givenName ?? nameOfSame(client, document, url) ?? nameForGateway(url);
-    const entry = await entryFor(client, name, launch, document);
-    const old = valueAt(document, entry.path);
-    const isOwn = isTable(old) && runsLatchkey(old);
-    if (old !== undefined && !isOwn && !force) {
-      throw new InstallError(
-        `${file.path} already has a different server named "${name}". Choose another name with --name, or replace it with --force`,
-      );
-    }
-    const values = isOwn ? changedParts(entry, old) : [entry];
-    const next = values.reduce((changed, { path, value }) => edit.set(changed, path, value), text);
-    const added = file.found ? 'added' : 'created';
-    const written = valueAt(edit.read(next), entry.path) as Record<string, unknown>;
-    return {
-      ...planned(client, file, name, next, entry.path, [...wordsOf(launch), ...publicWordsOf(old)]),
-      change: next === text ? 'unchanged' : old === undefined ? added : 'updated',
-      launch: launchOf(written) ?? launch,
-      notes: [...notesOnKeys(written, name), ...notesOnJson(client, next)],
-    };
-  });
-}
-
-/** The name of the entry that runs this program for the URL, when there is one. */
-function nameOfSame(client: Client, document: unknown, { href }: URL): string | undefined {
-  const isSame = (word: string) => URL.canParse(word) && new URL(word).href === href;
-  return entriesIn(client, document)
-    .find(({ value }) => runsLatchkey(value) && launchOf(value)?.args.some(isSame))
-    ?.path.at(-1);
-}
-
-/** What of the entry's start is new, or not there yet. */
-function changedParts({ path, value }: Entry, old: Record<string, unknown>) {
-  const starts = ['command', 'cmd', 'args'];
-  return Object.entries(value)
-    .filter(([key, part]) => {
-      if (!Object.hasOwn(old, key)) return true;
-      return starts.includes(key) && JSON.stringify(old[key]) !== JSON.stringify(part);
-    })
-    .map(([key, part]) => ({ path: [...path, key], value: part as unknown }));
-}
-
-function notesOnKeys(entry: Record<string, unknown>, name: string): string[] {
-  const keys = Object.entries(launchOf(entry)?.env ?? {})
-    .filter(
-      ([variable, value]) =>
-        /(?:key|token|secret|password)$/i.test(variable) || /^(?:bearer |\S*auth\S*:)/i.test(value),
-    )
-    .map(([variable]) => variable);
-  if (keys.length === 0) return [];
-  return [
-    `${name} contains ${keys.join(' and ')} in plain text. Store the key with login, then remove it from the file and from its backup.`,
-  ];
-}
-
-// Claude Desktop reads its config with JSON.parse, and starts without any server when that fails.
-function notesOnJson(client: Client, text: string): string[] {
-  const at = client.id === 'claude-desktop' ? firstBeyondJson(text) : undefined;
-  if (at === undefined) return [];
-  return [
-    `Claude Desktop will not load any server: its config has a comment or trailing comma at line ${at.line}, column ${at.column}. Remove it.`,
-  ];
-}
-
-/**
- * Plans to remove an entry: `name`, or the one that runs this program. The change is `unchanged`
- * when there is none. Rejects with InstallError when the name is another server's (unless `force`
- * is set) or the file cannot be edited, with EntryError when several could be meant.
- */
-export async function planUninstall(
-  client: Client,
-  name: string | undefined,
-  { force = false } = {},
-): Promise<PlannedChange> {
-  return inConfig(client, async ({ file, text, document, edit }) => {
-    const entries = entriesIn(client, document);
-    const meant = entries.filter(({ path, value }) =>
-      name === undefined ? runsLatchkey(value) : path.at(-1) === name,
-    );
-    const [entry, second] = meant;
-    if (entry === undefined) {
-      const none = { ...planned(client, file, name ?? '', text, [], []), notes: [] };
-      return { ...none, change: 'unchanged' };
-    }
-    if (second !== undefined) {
-      const names = meant.map(({ path }) => path.at(-1)).join(', ');
-      throw new EntryError(
-        `several entries use mcp-latchkey: ${names}. Add the name of the one to remove`,
-      );
-    }
-    if (!runsLatchkey(entry.value) && !force) {
-      throw new InstallError(
-        `${name} in ${file.path} does not run mcp-latchkey. To remove it anyway, use --force`,
-      );
-    }
-    const next = edit.remove(text, entry.path);
-    const launch = launchOf(entry.value);
-    const own = entry.path.at(-1) ?? '';
-    const script = launch?.args.find((word) => word.endsWith('mcp-latchkey.js'));
-    return {
-      ...planned(client, file, own, next, entry.path, publicWordsOf(entry.value)),
-      change: 'removed',
-      notes: script
-        ? [`The local copy was not removed, because other clients may use it: ${script}`]
-        : [],
-    };
-  });
-}
-
-interface OpenConfig {
-  readonly file: Awaited<ReturnType<typeof readConfigFile>>;
-  readonly text: string;
-  readonly document: unknown;
-  readonly edit: ReturnType<typeof configText>;
-}
-
-/** Reads the client's config and plans with it. Rejects with InstallError. */
-async function inConfig(
-  client: Client,
-  plan: (config: OpenConfig) => Promise<PlannedChange>,
-): Promise<PlannedChange> {
-  const { configPath, format } = client;
-  try {
-    const file = await readConfigFile(configPath);
-    const edit = configText(format);
-    return await plan({ file, text: file.text, document: edit.read(file.text), edit });
-  } catch (error) {
-    if (error instanceof ConfigFileError) {
-      throw new InstallError(`${configPath} was not changed: ${error.message}`);
-    }
-    if (error instanceof ConfigSyntaxError) {
-      const { line, column, message } = error;
-      throw new InstallError(
-        `${configPath} was not changed: line ${line}, column ${column}: ${message}. Fix it, then run this again`,
-      );
-    }
-    if (error instanceof UneditableError) {
-      throw new InstallError(
-        `${configPath} was not changed: ${error.message}. Edit it by hand. --print shows the entry`,
-      );
-    }
-    throw error;
-  }
-}
-
-function planned(
-  client: Client,
-  file: OpenConfig['file'],
-  name: string,
-  next: string,
-  path: Path,
-  shown: readonly string[],
-) {
-  const { text } = file;
-  return {
-    client: { id: client.id, displayName: client.displayName },
-    file: file.path,
-    name,
-    diff: changedLines(text, next, [...shown, ...path, path.join('.'), `${path[0]}.`]),
-    async apply() {
-      if (next === text) return undefined;
-      try {
-        return await replaceConfigFile(file, next);
-      } catch (error) {
-        if (!(error instanceof ConfigFileError)) throw error;
-        throw new InstallError(`${file.path} was not changed: ${error.message}`);
-      }
-    },
   };
-}
-
-const wordsOf = ({ command, args }: Launch) => [command, ...args];
-
-/** The words of an old entry of this program without a key: who wrote it is not known. */
-function publicWordsOf(entry: unknown): string[] {
-  const launch = isTable(entry) && runsLatchkey(entry) ? launchOf(entry) : undefined;
-  return (launch ? wordsOf(launch) : []).filter(
-    (word, index, words) =>
-      !/^(?:-H|--header|--key-command)$/.test(words[index - 1] ?? '') &&
-      /^(?:mcp-latchkey@[\w.^~-]+|[^?=@]*)$/.test(word) &&
-      !/^-H./.test(word),
-  );
+  const copy = await programCopy(packageRoot, copies).catch(failed);
+  const { path, hasVersion } = lastingNode(process.execPath, process.env, process.platform);
+  return {
+    launch: { command: path, args: [copy.script, ...words] },
+    notes: hasVersion
+      ? [`The entry starts ${path}. If you remove that version of Node.js, run this again.`]
+      : [],
+    write: () => copy.write().catch(failed),
+  };
 }
 
 /** What to paste into a client's config, in its own format; for unknown clients as JSON. */
@@ -292,6 +98,23 @@ export async function snippetFor(clientName: string, name: string, launch: Launc
   }
   const { path, value } = await entryFor(client, name, launch, {});
   return configText(client.format).set('', path, value);
+}
+
+/**
+ * A link that installs the entry when it is opened (cursor.com/docs/mcp/install-links; VS Code's MCP
+ * developer guide). Throws EntryError for clients that have none.
+ */
+export function installLink(clientName: string, name: string, launch: Launch): string {
+  checkName(name);
+  const { command, args } = launch;
+  const id = clientOf(clientName).id;
+  if (id === 'vscode') {
+    return `vscode:mcp/install?${encodeURIComponent(JSON.stringify({ name, command, args }))}`;
+  }
+  if (id !== 'cursor') throw new EntryError('install links are for cursor and vscode only');
+  const config = Buffer.from(JSON.stringify({ command, args })).toString('base64');
+  const query = `name=${encodeURIComponent(name)}&config=${encodeURIComponent(config)}`;
+  return `cursor://anysphere.cursor-deeplink/mcp/install?${query}`;
 }
 
 /** A client with what its config has of this program. */

@@ -57,10 +57,10 @@ export function write(res: ServerResponse, { status, headers = {}, body }: Reply
     res.writeHead(status, headers).end();
     return;
   }
-  const payload = Buffer.from(JSON.stringify(body));
+  const payload = Buffer.from(typeof body === 'string' ? body : JSON.stringify(body));
   res.writeHead(status, {
-    ...headers,
     'Content-Type': 'application/json',
+    ...headers,
     'Content-Length': payload.length,
   });
   res.end(payload);

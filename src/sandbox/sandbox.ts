@@ -1,35 +1,22 @@
-import { randomUUID } from 'node:crypto';
-import {
-  createServer,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type ServerResponse,
-  STATUS_CODES,
-} from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Account, accounts, authenticate, sandboxKeys } from './accounts.ts';
-import { answer, type Exchange, isMessage, isObject, isRequest, type Json } from './methods.ts';
+import { accounts, authenticate, sandboxKeys } from './accounts.ts';
+import { answerPost, type Visitor } from './answer-post.ts';
+import { listenOnLoopback, parseTarget, type SandboxRequest } from './loopback-server.ts';
+import type { Json } from './methods.ts';
 import {
-  eventStreamHeaders,
-  notFound,
-  type Reply,
-  readBody,
-  rpcRefusal,
-  write,
-  writeEvent,
-} from './replies.ts';
-import {
-  endSession,
-  findSession,
-  gatewayRevision,
-  openStream,
-  type Session,
-  sessionRevisions,
-} from './sessions.ts';
+  type AuthorizationServer,
+  type OAuthOptions,
+  startAuthorizationServer,
+} from './oauth/authorization-server.ts';
+import { registeredClients } from './oauth/clients.ts';
+import { holders, TokenAccess } from './oauth/token-access.ts';
+import { notFound, type Reply, rpcRefusal, write, writeEvent } from './replies.ts';
+import { endSession, findSession, openStream, type Session } from './sessions.ts';
 import { createTools } from './tools.ts';
 
-export { accounts };
+export type { SandboxRequest };
+export { accounts, registeredClients };
 
 export interface SandboxOptions {
   /** Port on 127.0.0.1; 0, the default, takes a free one. */
@@ -47,26 +34,10 @@ export interface SandboxOptions {
   sessions?: boolean;
   /** Answer this many POSTs with this status first; see {@link Sandbox.failNext}. */
   fail?: { count: number; status: number };
-  /** Called when a request has been answered or cut off. */
+  /** Have an authorization server beside the gateway, and accept its tokens as well as the keys. */
+  oauth?: OAuthOptions;
+  /** Called when a request has been answered or cut off, by the authorization server too. */
   onServed?: (request: SandboxRequest) => void;
-}
-
-/** One HTTP request as the sandbox received it. */
-export interface SandboxRequest {
-  method: string;
-  /** Request target as it stood in the request line. */
-  url: string;
-  headers: IncomingHttpHeaders;
-  /** The body as text; empty until it has arrived, and when it was over the limit. */
-  text: string;
-  /** The body parsed as JSON; undefined when it is no JSON. */
-  body: unknown;
-  /** HTTP status of the reply; undefined until then, and when the client left first. */
-  status?: number;
-  /** Code of the JSON-RPC error in the reply, if it held one. */
-  errorCode?: number;
-  /** Milliseconds from the head of the request to the end of the reply. */
-  ms?: number;
 }
 
 export interface Sandbox {
@@ -79,6 +50,8 @@ export interface Sandbox {
   readonly keys: typeof sandboxKeys;
   /** Every request received, oldest first. Set `length = 0` to forget them. */
   readonly requests: SandboxRequest[];
+  /** The authorization server; undefined without the option. */
+  readonly oauth: AuthorizationServer | undefined;
   /**
    * Answers the next `count` POSTs to the endpoint with `status`, before even looking at their
    * key; 0 ends a burst. `headers` are added to the reply, such as `{ 'Retry-After': '1' }`.
@@ -117,36 +90,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   }
   failNext(options.fail?.count ?? 0, options.fail?.status);
 
-  const server = createServer((req, res) => {
-    const started = performance.now();
-    const request: SandboxRequest = {
-      method: req.method ?? '',
-      url: req.url ?? '',
-      headers: req.headers,
-      text: '',
-      body: undefined,
-    };
-    requests.push(request);
-    req.on('error', () => {});
-    res.on('error', () => {});
-    res.on('close', () => {
-      if (res.headersSent) request.status = res.statusCode;
-      request.ms = performance.now() - started;
-      onServed?.(request);
-    });
-    serve(req, res, request).catch((error: unknown) => {
-      if (closing.signal.aborted || res.headersSent) res.destroy();
-      else write(res, { status: 500, body: { error: `Sandbox: ${String(error)}` } });
-    });
-  });
-
-  async function serve(req: IncomingMessage, res: ServerResponse, request: SandboxRequest) {
-    const body = await readBody(req, bodyLimit);
-    if (body === 'aborted') return;
-    if (body !== 'too large') {
-      request.text = body;
-      request.body = parseJson(body);
-    }
+  async function serve(res: ServerResponse, request: SandboxRequest, isTooLarge: boolean) {
     // A web page could reach it too (MCP 2025-11-25, Transports, Security Warning).
     if (![undefined, origin, frontend].includes(request.headers.origin)) {
       write(res, rpcRefusal(403, -32000, 'Forbidden: Origin is not the sandbox itself'));
@@ -172,13 +116,9 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       });
       return;
     }
-    const account = authenticate(request.headers);
-    if (account?.standing === 'not entitled') {
-      write(res, { status: 403, body: { error: 'Forbidden' } });
-      return;
-    }
-    if (account?.standing !== 'good') {
-      write(res, unauthorized());
+    const visitor = admit(request);
+    if ('refusal' in visitor) {
+      write(res, visitor.refusal);
       return;
     }
     if (sessions && request.method === 'GET') {
@@ -191,120 +131,25 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
         endSession(found.id, sessions);
         write(res, { status: 204 });
       }
-    } else if (body === 'too large') {
+    } else if (isTooLarge) {
       const message = `Request body too large. Maximum size is ${formatBytes(bodyLimit)}.`;
       write(res, { status: 413, body: { message } });
     } else {
-      await exchange(res, request, account, target.searchParams);
+      await answerPost(res, request, visitor, target.searchParams, gateway);
     }
   }
 
-  async function exchange(
-    res: ServerResponse,
-    request: SandboxRequest,
-    account: Account,
-    query: URLSearchParams,
-  ) {
-    const { headers } = request;
-    const accept = headers.accept ?? '';
-    if (!accept.includes('application/json') || !accept.includes('text/event-stream')) {
-      const message =
-        'Not Acceptable: Client must accept both application/json and text/event-stream';
-      write(res, rpcRefusal(406, -32000, message));
-      return;
+  /** Lets a holder of a good key in, or of a token; a token is only looked at where a key is not known. */
+  function admit(request: SandboxRequest): Visitor | { refusal: Reply } {
+    const account = authenticate(request.headers);
+    if (account?.standing === 'good') return { account };
+    if (account?.standing === 'not entitled') {
+      return { refusal: { status: 403, body: { error: 'Forbidden' } } };
     }
-    if (!/^application\/json\s*(;|$)/i.test(headers['content-type'] ?? '')) {
-      const message = 'Unsupported Media Type: Content-Type must be application/json';
-      write(res, rpcRefusal(415, -32000, message));
-      return;
-    }
-    if (request.body === undefined) {
-      write(res, rpcRefusal(400, -32700, 'Parse error: Invalid JSON'));
-      return;
-    }
-    const starts = isRequest(request.body) && request.body.method === 'initialize';
-    const replyHeaders: Record<string, string> = {};
-    let session: Session | undefined;
-    if (sessions && !(starts && headers['mcp-session-id'] === undefined)) {
-      const found = findSession(headers, sessions);
-      if ('refusal' in found) {
-        write(res, found.refusal);
-        return;
-      }
-      session = found.session;
-      if (starts) {
-        write(res, rpcRefusal(400, -32600, 'Invalid Request: Server already initialized'));
-        return;
-      }
-    }
-    // Only revision 2025-03-26 knows JSON-RPC batches (its basic/index, "Batching").
-    const isBatch = Array.isArray(request.body) && session?.revision === '2025-03-26';
-    const messages: unknown[] = isBatch ? (request.body as unknown[]) : [request.body];
-    if (messages.length === 0 || !messages.every(isMessage)) {
-      write(res, rpcRefusal(400, -32600, 'Invalid Request: not a JSON-RPC message'));
-      return;
-    }
-    for (const { method, params } of messages) {
-      if (method !== 'notifications/cancelled') continue;
-      const { requestId } = isObject(params) ? params : {};
-      session?.running.get(requestId)?.abort();
-    }
-    const asked = messages.filter(isRequest);
-    if (asked.length === 0) {
-      write(res, { status: 202 });
-      return;
-    }
-
-    if (sessions && starts) {
-      const id = randomUUID();
-      session = { revision: gatewayRevision, streams: [], held: [], running: new Map() };
-      sessions.set(id, session);
-      replyHeaders['Mcp-Session-Id'] = id;
-    }
-    if (sse) {
-      res.writeHead(200, { ...replyHeaders, ...eventStreamHeaders });
-      res.flushHeaders();
-    }
-    const common: Omit<Exchange, 'signal'> = {
-      account,
-      filter: integrationFilter(query, headers),
-      tools,
-      frontend,
-      negotiate(requested) {
-        if (!session) return gatewayRevision;
-        session.revision = sessionRevisions.includes(requested)
-          ? requested
-          : (sessionRevisions.at(-1) ?? gatewayRevision);
-        return session.revision;
-      },
-      send(message) {
-        if (sse) writeEvent(res, message);
-      },
-    };
-    const replies = await Promise.all(
-      asked.map(async (message) => {
-        const cancelling = new AbortController();
-        session?.running.set(message.id, cancelling);
-        const signal = AbortSignal.any([closing.signal, cancelling.signal]);
-        try {
-          const outcome = await answer(message, { ...common, signal });
-          if ('error' in outcome) request.errorCode = outcome.error.code;
-          const reply = { jsonrpc: '2.0', id: message.id, ...outcome };
-          common.send(reply);
-          return reply;
-        } catch (error) {
-          // A cancelled request gets no reply (basic/utilities/cancellation).
-          if (cancelling.signal.aborted) return undefined;
-          throw error;
-        } finally {
-          session?.running.delete(message.id);
-        }
-      }),
-    );
-    const sent = replies.filter((reply) => reply !== undefined);
-    if (sse) res.end();
-    else if (sent.length === 0) write(res, { status: 202 });
-    else write(res, { status: 200, headers: replyHeaders, body: isBatch ? sent : sent[0] });
+    const admitted = tokens?.admit(request) ?? { refusal: unauthorized() };
+    if ('refusal' in admitted) return admitted;
+    const { account: user, scopes } = admitted;
+    return { account: user, refuse: (message) => tokens?.refuseMessage(message, scopes, tools) };
   }
 
   function metadata(): Reply {
@@ -312,6 +157,13 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       status: 200,
       body: {
         resource: url,
+        ...(oauth === undefined
+          ? {}
+          : {
+              authorization_servers: [oauth.issuer],
+              scopes_supported: ['mcp:read', 'mcp:write'],
+              dpop_bound_access_tokens_required: oauth.requiresDpop,
+            }),
         bearer_methods_supported: ['header'],
         resource_name: 'mcp-latchkey sandbox',
         resource_documentation: 'https://www.npmjs.com/package/mcp-latchkey',
@@ -327,17 +179,32 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     };
   }
 
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port ?? 0, '127.0.0.1', () => {
-      server.off('error', reject);
-      resolve();
-    });
+  const server = await listenOnLoopback({
+    port: options.port ?? 0,
+    bodyLimit,
+    requests,
+    onServed,
+    closing,
+    serve,
   });
-  const { port } = server.address() as AddressInfo;
-  const origin = `http://127.0.0.1:${port}`;
+  const { origin, port } = server;
   const url = origin + endpointPath;
   const frontend = `http://localhost:${port}`;
+  const gateway = { sessions, sse, tools, frontend, signal: closing.signal };
+  let oauth: AuthorizationServer | undefined;
+  let tokens: TokenAccess | undefined;
+  if (options.oauth !== undefined) {
+    // Its own port, the next one: an origin of its own, as most authorization servers have.
+    const { port: own = options.port ? port + 1 : 0 } = options.oauth;
+    const surroundings = { resource: url, holders, onServed };
+    try {
+      oauth = await startAuthorizationServer({ ...options.oauth, port: own }, surroundings);
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
+    tokens = new TokenAccess(oauth, { url, origin, metadataUrl: origin + metadataPath });
+  }
 
   return {
     url,
@@ -345,6 +212,13 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     frontend,
     keys: sandboxKeys,
     requests,
+    oauth: oauth && {
+      ...oauth,
+      rotateNonce() {
+        oauth.rotateNonce();
+        tokens?.rotateNonce();
+      },
+    },
     failNext,
     notify(message) {
       if (!sessions) throw new Error('Only a sandbox started with sessions can notify.');
@@ -358,43 +232,10 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
       if (!sessions) return;
       for (const id of [...sessions.keys()]) endSession(id, sessions);
     },
-    close() {
-      closing.abort();
-      return new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      });
+    async close() {
+      await Promise.all([server.close(), oauth?.close()]);
     },
   };
-}
-
-function integrationFilter(
-  query: URLSearchParams,
-  headers: IncomingHttpHeaders,
-): ReadonlySet<string> | undefined {
-  const header = headers['x-kindo-integrations'];
-  const lists = query.has('integrations')
-    ? query.getAll('integrations')
-    : header === undefined
-      ? undefined
-      : [String(header)];
-  return lists && new Set(lists.flatMap((list) => list.split(',').map((name) => name.trim())));
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function parseTarget(target: string): URL | undefined {
-  try {
-    return new URL(target, 'http://127.0.0.1');
-  } catch {
-    return undefined;
-  }
 }
 
 function formatBytes(bytes: number): string {

@@ -63,6 +63,132 @@ export const PROXY_OPTIONS = {
     value: 'NAME',
     describe: 'Send the key in this header instead of Authorization',
   },
+  auth: {
+    type: 'string',
+    requiresArg: true,
+    value: 'auto|key|oauth',
+    describe: 'What to authenticate with: auto, key, oauth [default: auto]',
+  },
+  'client-id': {
+    type: 'string',
+    requiresArg: true,
+    value: 'ID',
+    describe: 'OAuth: client ID of a client registered by hand',
+  },
+  'client-secret-env': {
+    type: 'string',
+    requiresArg: true,
+    value: 'NAME',
+    describe: "OAuth: environment variable with the client's secret",
+  },
+  'client-secret-file': {
+    type: 'string',
+    requiresArg: true,
+    path: true,
+    value: 'FILE',
+    describe: "OAuth: file with the client's secret",
+  },
+  'client-metadata-url': {
+    type: 'string',
+    requiresArg: true,
+    value: 'URL',
+    describe: 'OAuth: URL of a Client ID Metadata Document',
+  },
+  grant: {
+    type: 'string',
+    requiresArg: true,
+    value: 'NAME',
+    describe: 'OAuth: grant type [default: authorization-code]',
+  },
+  'client-key': {
+    type: 'string',
+    requiresArg: true,
+    path: true,
+    value: 'FILE',
+    describe: 'OAuth: PEM file with the private key for private_key_jwt',
+  },
+  scope: {
+    type: 'string',
+    requiresArg: true,
+    value: "'a b'",
+    describe: 'OAuth: scopes to ask for instead of those of the gateway',
+  },
+  'callback-port': {
+    type: 'string',
+    requiresArg: true,
+    value: 'PORT',
+    describe: 'OAuth: fixed loopback port for the redirect',
+  },
+  'callback-host': {
+    type: 'string',
+    requiresArg: true,
+    value: 'NAME',
+    describe: 'OAuth: 127.0.0.1 or localhost in the redirect URI [default: 127.0.0.1]',
+  },
+  'sign-in-wait': {
+    type: 'string',
+    requiresArg: true,
+    value: 'SECONDS',
+    describe: 'Longest wait of a request for your sign-in [default: 45]',
+  },
+  'no-browser': {
+    type: 'boolean',
+    describe: 'Never open a browser',
+  },
+  'sign-in': {
+    type: 'string',
+    requiresArg: true,
+    value: 'MODE',
+    describe: 'Open a browser when you must sign in: auto or error [default: auto]',
+  },
+  issuer: {
+    type: 'string',
+    requiresArg: true,
+    value: 'URL',
+    describe: "OAuth: issuer, if it differs from its metadata's location",
+  },
+  'no-resource': {
+    type: 'boolean',
+    describe: 'OAuth: do not send the resource parameter',
+  },
+  'authorize-param': {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    value: 'NAME=VALUE',
+    describe: 'OAuth: extra authorization parameter (repeatable)',
+  },
+  'assertion-command': {
+    type: 'string',
+    requiresArg: true,
+    value: 'COMMAND',
+    describe: 'OAuth: command that prints the JWT or ID token',
+  },
+  'idp-issuer': {
+    type: 'string',
+    requiresArg: true,
+    value: 'URL',
+    describe: "OAuth: your organization's identity provider",
+  },
+  'idp-client-id': {
+    type: 'string',
+    requiresArg: true,
+    value: 'ID',
+    describe: 'OAuth: client ID at the identity provider',
+  },
+  'store-key-command': {
+    type: 'string',
+    requiresArg: true,
+    value: 'COMMAND',
+    describe: 'Command that prints the key of stored sign-ins (Base64)',
+  },
+  'store-key-file': {
+    type: 'string',
+    requiresArg: true,
+    path: true,
+    value: 'FILE',
+    describe: 'File with the key of stored sign-ins',
+  },
   integrations: {
     type: 'string',
     requiresArg: true,
@@ -167,3 +293,29 @@ export const PROXY_OPTIONS = {
 } as const satisfies Record<string, Option>;
 
 export type OptionName = keyof typeof PROXY_OPTIONS;
+
+/** Those that say how to sign in, wherever that is done. */
+export const SIGN_IN_OPTIONS = [
+  'auth',
+  'client-id',
+  'client-secret-env',
+  'client-secret-file',
+  'client-metadata-url',
+  'grant',
+  'client-key',
+  'scope',
+  'callback-port',
+  'callback-host',
+  'no-browser',
+  'issuer',
+  'no-resource',
+  'authorize-param',
+  'store-key-command',
+  'store-key-file',
+] as const satisfies readonly OptionName[];
+
+/** Some of the proxy's options, for a command that has them too. */
+export function pickOptions<Name extends OptionName>(names: readonly Name[]): Record<Name, Option> {
+  const picked: [string, Option][] = names.map((name) => [name, PROXY_OPTIONS[name]]);
+  return Object.fromEntries(picked) as Record<Name, Option>;
+}

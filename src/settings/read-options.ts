@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { nearestNames } from '../failures/nearest-name.ts';
+import { fromMcpRemote } from './mcp-remote.ts';
 import { type Option, type OptionName, PROXY_OPTIONS, UsageError } from './options.ts';
 
 const PARSER_OPTIONS = Object.fromEntries(
@@ -9,15 +10,33 @@ const PARSER_OPTIONS = Object.fromEntries(
   ]),
 );
 
+/** The URL, and the options by name. */
+interface CommandLine {
+  readonly url: string;
+  readonly given: Readonly<Record<string, unknown>>;
+  /** Clauses on options of mcp-remote. */
+  readonly notes: readonly string[];
+}
+
 /**
- * Reads the proxy's command line, `<url> [options]`; `given` has the options by name. Not with yargs,
- * as the commands do, which takes 24 ms to load; and not with parseArgs, which takes 0.5 ms, for the
- * URL alone that most configs have. Throws UsageError.
+ * Reads the proxy's command line, `<url> [options]`, or what mcp-remote would read so. Throws
+ * UsageError.
  */
-export function readCommandLine(argv: readonly string[]): {
-  url: string;
-  given: Readonly<Record<string, unknown>>;
-} {
+export function readCommandLine(argv: readonly string[]): CommandLine {
+  try {
+    return parseCommandLine(argv);
+  } catch (error) {
+    const own = fromMcpRemote(argv);
+    if (own === undefined) throw error;
+    return { ...parseCommandLine(own.words), notes: own.notes };
+  }
+}
+
+/**
+ * Not with yargs, as the commands do, which takes 24 ms to load; and not with parseArgs, which takes
+ * 0.5 ms, for the URL alone that most configs have.
+ */
+function parseCommandLine(argv: readonly string[]): CommandLine {
   const { values, positionals, tokens } = argv.some((word) => word.startsWith('-'))
     ? parseArgs({
         args: [...argv],
@@ -37,11 +56,14 @@ export function readCommandLine(argv: readonly string[]): {
     if (PROXY_OPTIONS[name as OptionName].type === 'string' && isMissing) {
       throw new UsageError(`${rawName} needs a value`);
     }
+    if (name === 'transport' && /^(?:http|sse)-(?:first|only)$/.test(value ?? '')) {
+      throw new UsageError('--transport has a name that only mcp-remote uses');
+    }
   }
   const [url, ...rest] = positionals;
   if (url === undefined) throw new UsageError('missing gateway URL');
   if (rest.length > 0) throw new UsageError(ONE_URL_ONLY);
-  return { url, given: values };
+  return { url, given: values, notes: [] };
 }
 
 // The other word may be a key, so it is not quoted.
@@ -55,7 +77,7 @@ export function fromEnvironment(
 ): string | string[] | undefined {
   const value = env[`MCP_LATCHKEY_${name.toUpperCase().replaceAll('-', '_')}`];
   if (value === undefined || value === '') return undefined;
-  if (name === 'header') return value.split('\n').filter((line) => line.trim() !== '');
+  if ('array' in PROXY_OPTIONS[name]) return value.split('\n').filter((line) => line.trim() !== '');
   if (PROXY_OPTIONS[name].type === 'boolean')
     return /^(?:1|true|yes|on)$/i.test(value) ? 'true' : 'false';
   return value;

@@ -1,8 +1,10 @@
 import { type KeySources, keyHeaderNames } from '../auth/key.ts';
+import type { OAuthSettings } from '../auth/oauth/oauth-settings.ts';
 import { isLoopbackHost } from '../http/loopback.ts';
 import { Routes } from '../http/routes.ts';
 import { LOG_LEVELS, type LogLevel } from '../log.ts';
 import { checkedKeyHeader, headerLines, readHeaders } from './headers.ts';
+import { milliseconds, oneOf, readOAuthSettings } from './oauth-settings.ts';
 import { type OptionName, UsageError } from './options.ts';
 import { fromEnvironment, readCommandLine } from './read-options.ts';
 
@@ -11,6 +13,7 @@ const TRANSPORTS = ['auto', 'http', 'sse'] as const;
 /** `url` has the integration filter in its query. */
 export interface ProxySettings extends KeySources {
   readonly routes: Routes;
+  readonly oauth: OAuthSettings;
   readonly timeoutMs: number;
   /** How long the opening request is tried again while its failure may pass, in milliseconds. */
   readonly startPatienceMs: number;
@@ -35,8 +38,11 @@ const BUILT_IN_GATEWAYS: ReadonlyMap<string, string> = new Map([
 
 /** Settings from the proxy's command line, `<url> [options]`. Throws UsageError. */
 export function readProxySettings(argv: readonly string[], env: NodeJS.ProcessEnv): ProxySettings {
-  const { url, given } = readCommandLine(argv);
-  return toSettings(url, given, env);
+  const { url, given, notes } = readCommandLine(argv);
+  const settings = toSettings(url, given, env);
+  return notes.length === 0
+    ? settings
+    : { ...settings, warnings: [...notes, ...settings.warnings] };
 }
 
 /** Settings from a URL or built-in name and the options that were given, by name. Throws UsageError. */
@@ -46,7 +52,9 @@ export function toSettings(
   env: NodeJS.ProcessEnv,
 ): ProxySettings {
   const all = (name: OptionName): string[] => {
-    const value = given[name] ?? fromEnvironment(name, env);
+    // yargs reads `--no-browser` as `browser: false`.
+    const isNegated = name.startsWith('no-') && given[name.slice(3)] === false;
+    const value = given[name] ?? (isNegated ? 'true' : fromEnvironment(name, env));
     if (value === undefined) return [];
     return (Array.isArray(value) ? value : [value]).map(String);
   };
@@ -76,6 +84,7 @@ export function toSettings(
     keyEnv: last('key-env') ?? 'MCP_LATCHKEY_API_KEY',
     ...(keyHeader === undefined ? {} : { keyHeader }),
     ...(account === undefined ? {} : { account }),
+    oauth: readOAuthSettings(all),
     timeoutMs: milliseconds('timeout', last('timeout') ?? '600'),
     startPatienceMs: milliseconds('start-patience', last('start-patience') ?? '45'),
     usesCache: last('no-cache') !== 'true',
@@ -152,29 +161,9 @@ function accountName(given: string | undefined): string | undefined {
   return given;
 }
 
-function milliseconds(name: OptionName, seconds: string): number {
-  const value = Number(seconds);
-  if (!(value >= 0 && value <= 2_000_000))
-    throw new UsageError(`--${name} must be a number of seconds`);
-  return Math.round(value * 1000);
-}
-
 function bytes(name: OptionName, number: string): number {
   if (!/^\d{1,10}$/.test(number) || Number(number) < 1024) {
     throw new UsageError(`--${name} must be a number of bytes, at least 1024`);
   }
   return Number(number);
-}
-
-function oneOf<Choice extends string>(
-  name: OptionName,
-  choices: readonly Choice[],
-  given: string,
-): Choice {
-  const choice = choices.find((known) => known === given);
-  if (choice === undefined)
-    throw new UsageError(
-      `--${name} must be ${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`,
-    );
-  return choice;
 }

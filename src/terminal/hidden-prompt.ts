@@ -4,13 +4,14 @@ import type { ReadStream, WriteStream } from 'node:tty';
 const MAX_CHARACTERS = 64 * 1024;
 
 /**
- * Shows `question` on the terminal and reads one line from it without showing it. Backspace,
- * Ctrl-U and a pasted line end work; arrow keys and the like are ignored. Undefined after Ctrl-C,
- * or Ctrl-D on an empty line. The terminal is as it was once this resolves.
+ * Shows `question` on the terminal and reads one line from it, of which it shows only how many
+ * characters there are: that a paste has arrived. Backspace, Ctrl-U and a pasted line end work; arrow
+ * keys and the like are ignored. Undefined after Ctrl-C, or Ctrl-D on an empty line, and when
+ * `signal` aborts. The terminal is as it was once this resolves.
  */
 export async function promptHidden(
   question: string,
-  { input, output }: { input: ReadStream; output: WriteStream },
+  { input, output, signal }: { input: ReadStream; output: WriteStream; signal?: AbortSignal },
 ): Promise<string | undefined> {
   const wasRaw = input.isRaw;
   // Before the question: what a user types as soon as it shows must not show.
@@ -18,13 +19,21 @@ export async function promptHidden(
   output.write(question);
   input.setEncoding('utf8').resume();
   const line = new HiddenLine();
+  let sign = '';
   try {
     return await new Promise<string | undefined>((resolve) => {
       input.on('data', (keys: string) => {
         line.type(keys);
+        const before = sign.length;
+        const { length } = line.text;
+        sign = length === 0 ? '' : `${length} ${length === 1 ? 'character' : 'characters'}`;
+        const rest = Math.max(0, before - sign.length);
+        output.write('\b'.repeat(before) + sign + ' '.repeat(rest) + '\b'.repeat(rest));
         if (line.end !== undefined) resolve(line.end === 'entered' ? line.text : undefined);
       });
       for (const event of ['end', 'close', 'error']) input.once(event, () => resolve(undefined));
+      signal?.addEventListener('abort', () => resolve(undefined), { once: true });
+      if (signal?.aborted) resolve(undefined);
     });
   } finally {
     input.removeAllListeners('data');

@@ -1,4 +1,4 @@
-import type { KeyResult } from '../auth/key.ts';
+import type { Credential } from '../auth/credential.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { isBadHttp, isHttp2Frame } from '../http/bad-http.ts';
@@ -14,7 +14,7 @@ import { isLostSession } from './lost-session.ts';
 export interface Circumstances {
   /** The endpoint without its query. */
   readonly gateway: string;
-  readonly key: KeyResult;
+  readonly credential: Credential;
   readonly connectTimeoutMs: number;
   readonly timeoutMs: number;
   readonly maxMessageBytes: number;
@@ -28,14 +28,16 @@ export interface Circumstances {
 }
 
 /** Why there is no key to send. */
-export function failureOfKey(
+export function failureOfCredential(
   gateway: string,
-  { reason, detail, isPlaceholder, origin }: Extract<KeyResult, { kind: 'unusable' }>,
+  credential: Extract<Credential, { kind: 'unusable' }>,
 ): Failure {
+  const { reason, detail, origin } = credential;
   return {
     ...{ reason, gateway, key: origin },
     ...(detail === undefined ? {} : { detail }),
-    ...(isPlaceholder === undefined ? {} : { isPlaceholder }),
+    ...('isPlaceholder' in credential ? { isPlaceholder: true } : {}),
+    ...('signIn' in credential ? { signIn: credential.signIn } : {}),
   };
 }
 
@@ -57,8 +59,8 @@ export function replyInErrorResponse(
 
 /** Judges an exchange that brought no reply. */
 export function classifyOutcome(end: ExchangeOutcome, circumstances: Circumstances): Failure {
-  const { gateway, key, attempts } = circumstances;
-  const base = { gateway, key: key.origin, ...(attempts === undefined ? {} : { attempts }) };
+  const { gateway, credential, attempts } = circumstances;
+  const base = { gateway, key: credential.origin, ...(attempts === undefined ? {} : { attempts }) };
   switch (end.kind) {
     case 'http-error':
       return { ...base, ...ofStatus(end, circumstances), ...rpcCodeIn(end.body) };
@@ -93,7 +95,7 @@ type Judgement = Omit<Failure, 'gateway' | 'key'>;
 
 function ofStatus(
   end: Extract<ExchangeOutcome, { kind: 'http-error' }>,
-  { gateway, key, isInSession, hasWorked }: Circumstances,
+  { gateway, credential, isInSession, hasWorked }: Circumstances,
 ): Judgement {
   const { status, headers, body, reply } = end;
   const isResult = reply?.isError === false;
@@ -110,7 +112,7 @@ function ofStatus(
   }
   switch (status) {
     case 401:
-      if (key.kind === 'none') return { reason: 'no_api_key', status };
+      if (credential.kind === 'none') return { reason: 'no_api_key', status };
       return { reason: 'unauthorized', status, ...said };
     case 403:
       return { reason: 'forbidden', status, ...said };

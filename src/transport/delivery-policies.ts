@@ -1,5 +1,4 @@
-import type { KeyResult } from '../auth/key.ts';
-import type { KeyProvider } from '../auth/key-provider.ts';
+import type { Credential, CredentialProvider } from '../auth/credential.ts';
 import type { Failure } from '../failures/failure.ts';
 import type { Message } from '../jsonrpc/message.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -27,7 +26,7 @@ export interface FailedAttempt {
   readonly outcome: ExchangeOutcome;
   readonly message: Message;
   /** The one that it was sent with. */
-  readonly key: KeyResult;
+  readonly credential: Credential;
   /** 1 for the first; sending again at once counts as the same one. */
   readonly attempts: number;
   /** When the first one began, as `Date.now()` has it. */
@@ -37,6 +36,8 @@ export interface FailedAttempt {
 }
 
 const MOST_REDIRECTS = 3;
+/** A refresh, a sign-in, two steps up, and a nonce after each. */
+const MOST_RENEWALS = 8;
 
 /** The first opinion that one of the policies has. */
 export async function decide<Failed>(
@@ -50,13 +51,26 @@ export async function decide<Failed>(
   return undefined;
 }
 
-/** Credential: after a 401 (RFC 9110 §15.5.2), sends another one, once. */
-export function renewCredential(keys: KeyProvider): Policy<Pick<FailedAttempt, 'outcome' | 'key'>> {
-  let hasNewKey = false;
-  return async ({ outcome, key }) => {
-    if (hasNewKey || outcome.kind !== 'http-error' || outcome.status !== 401) return undefined;
-    hasNewKey = (await keys.renew(key)) !== undefined;
-    return hasNewKey ? 'send-again' : undefined;
+/**
+ * Credential: after a 401 or 403 (RFC 9110 §15.5.2, §15.5.4; RFC 6750 §3.1), sends another one, as
+ * often as `credentials` have one. `failureOf` says why nothing can be sent with one that is not
+ * usable.
+ */
+export function renewCredential(
+  credentials: CredentialProvider,
+  failureOf: (credential: Credential) => Failure | undefined,
+): Policy<Pick<FailedAttempt, 'outcome' | 'credential' | 'message'>> {
+  let renewals = 0;
+  return async ({ outcome, credential, message }) => {
+    if (outcome.kind !== 'http-error' || renewals === MOST_RENEWALS) return undefined;
+    const { status, headers } = outcome;
+    if (status !== 401 && status !== 403) return undefined;
+    const isAwaited = message.kind === 'request';
+    const renewed = await credentials.renew(credential, { status, headers, renewals, isAwaited });
+    if (renewed === undefined) return undefined;
+    renewals++;
+    const failure = failureOf(renewed);
+    return failure === undefined ? 'send-again' : { settled: { ...failure, status } };
   };
 }
 

@@ -1,4 +1,4 @@
-import type { KeyResult } from '../auth/key.ts';
+import type { Credential } from '../auth/credential.ts';
 import type { Failure } from '../failures/failure.ts';
 import type { Message, Notification, Request, Response } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
@@ -14,7 +14,7 @@ import type { Delivery, MessageObserver } from './transport.ts';
 /** How one attempt to send a message came out. */
 export interface Attempt {
   readonly outcome: ExchangeOutcome;
-  readonly key: KeyResult;
+  readonly credential: Credential;
   /** False where the outcome is that of something else, which had to succeed first. */
   readonly isOfMessage: boolean;
 }

@@ -1,5 +1,5 @@
+import type { Credential } from '../auth/credential.ts';
 import type * as Discovery from '../auth/discovery.ts';
-import type { KeyResult } from '../auth/key.ts';
 import type { Failure } from '../failures/failure.ts';
 import type { NetworkCause } from '../failures/network-causes.ts';
 import { displayUrl } from '../failures/url-secrets.ts';
@@ -24,7 +24,7 @@ const NO_METADATA_MS = 5_000;
 
 /** What is known of a message whose exchange failed. */
 export interface RequestContext {
-  readonly key: KeyResult;
+  readonly credential: Credential;
   /** Whether the same message twice would do no more than once. */
   mayRepeat(): boolean;
   readonly attempts: number;
@@ -61,7 +61,8 @@ export class FailureDiagnosis {
       timeoutMs,
       maxMessageBytes,
     });
-    const isTransient = mayPass(end);
+    // Whoever answers three times with what is not HTTP is not down.
+    const isTransient = mayPass(end) && failure.reason !== 'invalid_response';
     if (end.kind !== 'http-error') {
       return { ...failure, ...(await this.#certificate(failure)), isTransient };
     }
@@ -79,7 +80,7 @@ export class FailureDiagnosis {
     return explainRefusal(end, failure, {
       url,
       isForwarded,
-      key: attempted.key,
+      credential: attempted.credential,
       mayRepeat: attempted.mayRepeat,
     });
   }

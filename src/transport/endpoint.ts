@@ -1,4 +1,4 @@
-import { headerOfKey, type KeyResult } from '../auth/key.ts';
+import { type Credential, headersOf } from '../auth/credential.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
@@ -8,7 +8,7 @@ import type { HttpClient } from '../http/client.ts';
 import { isProxyFailure } from '../http/http-proxy.ts';
 import type { Routes } from '../http/routes.ts';
 import type { Message } from '../jsonrpc/message.ts';
-import { failureOfKey } from './classify-outcome.ts';
+import { failureOfCredential } from './classify-outcome.ts';
 import type { Exchange } from './exchange.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { isOpenEnded } from './methods.ts';
@@ -29,7 +29,7 @@ export interface EndpointOptions {
 
 /** Who sends a request: decides the headers that tell. */
 export interface Sender {
-  readonly key: KeyResult;
+  readonly credential: Credential;
   readonly session: SessionHeaders | undefined;
 }
 
@@ -56,12 +56,12 @@ export class Endpoint {
   }
 
   /** Opens the route there, once. Returns why nothing can be sent with `key`: that may change. */
-  open(key: KeyResult): Failure | undefined {
+  open(credential: Credential): Failure | undefined {
     const gateway = this.displayUrl;
-    if (key.kind === 'unusable') return failureOfKey(gateway, key);
+    if (credential.kind === 'unusable') return failureOfCredential(gateway, credential);
     const diagnosis = this.#openRoute();
     if (diagnosis === undefined) return undefined;
-    return { reason: 'unreachable', gateway, key: key.origin, ...diagnosis };
+    return { reason: 'unreachable', gateway, key: credential.origin, ...diagnosis };
   }
 
   #openRoute(): Diagnosis | undefined {
@@ -82,7 +82,11 @@ export class Endpoint {
 
   /** POSTs a message. */
   post(exchange: Exchange, target: string, message: Message, sender: Sender): void {
-    const headers = ['content-type', 'application/json', ...this.#headers(BOTH_FORMATS, sender)];
+    const headers = [
+      'content-type',
+      'application/json',
+      ...this.#headers('POST', target, BOTH_FORMATS, sender),
+    ];
     if (message.kind !== 'response' && message.headers !== undefined) {
       headers.push(...message.headers);
     }
@@ -107,7 +111,7 @@ export class Endpoint {
     sender: Sender,
     timeoutMs = 0,
   ): void {
-    const headers = this.#headers('text/event-stream', sender);
+    const headers = this.#headers('GET', target, 'text/event-stream', sender);
     if (lastEventId !== undefined) headers.push('last-event-id', lastEventId);
     exchange.lastEventId = lastEventId;
     this.#dispatch(exchange, 'GET', target, headers, timeoutMs);
@@ -115,7 +119,7 @@ export class Endpoint {
 
   /** Ends a session. */
   delete(exchange: Exchange, limitMs: number, sender: Sender): void {
-    const headers = this.#headers(BOTH_FORMATS, sender);
+    const headers = this.#headers('DELETE', this.sessionTarget, BOTH_FORMATS, sender);
     this.#dispatch(exchange, 'DELETE', this.sessionTarget, headers, limitMs);
   }
 
@@ -153,12 +157,13 @@ export class Endpoint {
     await this.#route?.destroy();
   }
 
-  #headers(accept: string, { key, session }: Sender): string[] {
+  #headers(method: string, target: string, accept: string, sender: Sender): string[] {
+    const { credential, session } = sender;
     const { headers: own, userAgent } = this.#options;
     const headers = ['accept', accept];
     if (!own.has('user-agent')) headers.push('user-agent', userAgent);
     for (const [name, value] of own) if (name !== 'host') headers.push(name, value);
-    headers.push(...headerOfKey(key));
+    headers.push(...headersOf(credential, method, this.#options.url.origin + target));
     const { id, protocolVersion } = session ?? {};
     if (protocolVersion !== undefined) headers.push('mcp-protocol-version', protocolVersion);
     if (id !== undefined) headers.push('mcp-session-id', id);

@@ -1,4 +1,4 @@
-import type { KeyResult } from '../auth/key.ts';
+import type { Credential } from '../auth/credential.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Headers } from '../http/request.ts';
@@ -13,7 +13,7 @@ export interface RefusedRequest {
   readonly url: URL;
   /** Whether an HTTP proxy forwarded it, which reads and writes the HTTP of plain http. */
   readonly isForwarded: boolean;
-  readonly key: KeyResult;
+  readonly credential: Credential;
   /** Whether the same message twice would do no more than once. */
   mayRepeat(): boolean;
 }
@@ -34,12 +34,15 @@ export function explainRefusal(
   }
   switch (refusal.status) {
     case 401:
-      return { ...failure, ...(pageOf(refusal, request.key) ?? ruleOf(refusal)) };
+      return { ...failure, ...(pageOf(refusal, request.credential) ?? ruleOf(refusal)) };
     case 403:
       if (isMissingKeyAccess(refusal, request)) return { ...failure, lacksKeyAccess: true };
-      return { ...failure, ...(pageOf(refusal, request.key) ?? withServer(refusal, failure)) };
+      return {
+        ...failure,
+        ...(pageOf(refusal, request.credential) ?? withServer(refusal, failure)),
+      };
     case 511:
-      return { ...failure, ...pageOf(refusal, request.key) };
+      return { ...failure, ...pageOf(refusal, request.credential) };
     default:
       return failure;
   }
@@ -63,7 +66,10 @@ function startOf(body: Buffer): string {
 const CLOUDFLARE_CODE = /^error code: 1\d{3}$/;
 
 /** The answer as that of a firewall or sign-in page; undefined where it may be the gateway's own. */
-function pageOf({ status, headers, body }: Refusal, key: KeyResult): Partial<Failure> | undefined {
+function pageOf(
+  { status, headers, body }: Refusal,
+  credential: Credential,
+): Partial<Failure> | undefined {
   const challenge = fields(headers, 'www-authenticate');
   if (/\bbearer\b/i.test(challenge)) return undefined;
   const mitigated = field(headers, 'cf-mitigated');
@@ -80,7 +86,8 @@ function pageOf({ status, headers, body }: Refusal, key: KeyResult): Partial<Fai
   const detail = what + signature(headers);
   // A web server's own page may be about the key, unless it asks for something else.
   const isPlain = status === 401 && mitigated === '' && /"(?:401|unauthori[sz]ed)/i.test(what);
-  const isForKey = isPlain && (key.kind === 'in-header' || !/^(?:basic|digest)/i.test(challenge));
+  const isForKey =
+    isPlain && (credential.kind === 'in-header' || !/^(?:basic|digest)/i.test(challenge));
   return isForKey ? { detail } : { detail, isIntermediary: true };
 }
 
@@ -115,8 +122,12 @@ function withServer({ headers }: Refusal, { detail: said }: Failure): Partial<Fa
  * lacks it: no challenge, and JSON with no more in it than `{ "error": "Forbidden" }` (Kindo, MCP API
  * errors).
  */
-function isMissingKeyAccess({ headers, body }: Refusal, { url, key }: RefusedRequest): boolean {
-  if (key.kind === 'none' || !/\/v1\/mcp\/?$/.test(url.pathname)) return false;
+function isMissingKeyAccess(
+  { headers, body }: Refusal,
+  { url, credential }: RefusedRequest,
+): boolean {
+  const isKey = credential.kind === 'found' || credential.kind === 'in-header';
+  if (!isKey || !/\/v1\/mcp\/?$/.test(url.pathname)) return false;
   if (headers['www-authenticate'] !== undefined || mediaType(headers) !== 'application/json') {
     return false;
   }

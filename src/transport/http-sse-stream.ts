@@ -1,4 +1,4 @@
-import type { KeyResult } from '../auth/key.ts';
+import type { Credential } from '../auth/credential.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { guarded } from '../http/guarded.ts';
 import { withMembers } from '../jsonrpc/json-members.ts';
@@ -30,7 +30,7 @@ export interface HttpSseStreamOptions {
   readonly origin: string;
   /** Path and query of the GET. */
   readonly target: string;
-  readonly key: KeyResult;
+  readonly credential: Credential;
   /** What the paths that the gateway names are known to lack at their beginning. */
   readonly prefix?: string;
   /** Takes what is no reply. */
@@ -114,12 +114,12 @@ export class HttpSseStream {
     this.#exchange = new Exchange('stream', reading, options.maxMessageBytes);
     this.#exchange.onOtherEvent = (type, data) => this.#onOtherEvent(type, data);
     this.#exchange.onUnusable = (found) => this.#onUnusable(found);
-    const { endpoint, target, key, openLimitMs } = options;
+    const { endpoint, target, credential, openLimitMs } = options;
     if (openLimitMs > 0) {
       const onLimit = guarded(() => this.#tooLate(openLimitMs), this.#crash);
       this.#openTimer = setTimeout(onLimit, openLimitMs);
     }
-    endpoint.get(this.#exchange, target, undefined, { key, session: undefined });
+    endpoint.get(this.#exchange, target, undefined, { credential, session: undefined });
     const onEnd = guarded(
       (end: ExchangeOutcome) => this.#onEnd(end),
       (error) => this.#onEnd({ kind: 'bug', error }),
@@ -136,7 +136,7 @@ export class HttpSseStream {
   }
 
   /** POSTs a message. Only on a stream that is open. */
-  send(message: Message, observer: MessageObserver, key: KeyResult): Posting {
+  send(message: Message, observer: MessageObserver, credential: Credential): Posting {
     if (this.#isOver) {
       // Since a moment ago: nothing was sent, so anything may be sent again.
       const end: ExchangeOutcome = {
@@ -146,8 +146,8 @@ export class HttpSseStream {
       };
       return { ended: Promise.resolve(end), hasBegun: false, abort: () => {} };
     }
-    if (message.kind === 'request') return this.#request(message, observer, key);
-    const post = this.#post('acceptance', message, observer, key);
+    if (message.kind === 'request') return this.#request(message, observer, credential);
+    const post = this.#post('acceptance', message, observer, credential);
     const ended = post.ended.then((end) => (this.#isAcceptance(end) ? ACCEPTED : end));
     return postingOf(post, ended, () => post.abort());
   }
@@ -163,7 +163,7 @@ export class HttpSseStream {
     this.#exchange.abort();
   }
 
-  #request(request: Request, observer: MessageObserver, key: KeyResult): Posting {
+  #request(request: Request, observer: MessageObserver, credential: Credential): Posting {
     let resolve!: (end: ExchangeOutcome) => void;
     const ended = new Promise<ExchangeOutcome>((resolveEnded) => {
       resolve = resolveEnded;
@@ -181,7 +181,7 @@ export class HttpSseStream {
     // Before the POST: the reply may overtake the word that the request was accepted.
     this.#pending.add(pending);
     this.#watch(pending, this.#options.timeoutMs);
-    const post = this.#post(request.id, request, observer, key);
+    const post = this.#post(request.id, request, observer, credential);
     void post.ended.then((end) => {
       if (!this.#isAcceptance(end)) pending.settle(end);
     });
@@ -196,7 +196,7 @@ export class HttpSseStream {
     due: MessageId | 'acceptance',
     message: Message,
     observer: MessageObserver,
-    key: KeyResult,
+    credential: Credential,
   ): Exchange {
     // Some gateways answer in the POST's body all the same.
     const reading: MessageObserver = {
@@ -206,7 +206,7 @@ export class HttpSseStream {
     const { endpoint, maxMessageBytes } = this.#options;
     const post = new Exchange(due, reading, maxMessageBytes);
     const { target } = this.#address as MessageAddress;
-    endpoint.post(post, target, message, { key, session: undefined });
+    endpoint.post(post, target, message, { credential, session: undefined });
     return post;
   }
 

@@ -101,8 +101,9 @@ export class HttpSse implements Transport {
   async isOffered(): Promise<boolean | Failure> {
     const ready = await this.#ready(true);
     if ('outcome' in ready && ready.outcome.kind === 'http-error' && ready.outcome.status === 401) {
-      const key = await this.#options.keys.current();
-      return this.#failures.failureOf(ready.outcome, { key, attempts: 1, mayRepeat: () => true });
+      const credential = await this.#options.credentials.current();
+      const context = { credential, attempts: 1, mayRepeat: () => true };
+      return this.#failures.failureOf(ready.outcome, context);
     }
     return 'stream' in ready || ('failure' in ready && ready.failure.reason === 'redirected');
   }
@@ -130,30 +131,30 @@ export class HttpSse implements Transport {
     const ready = await this.#ready(isInitialize(message));
     if (state.isOver || this.#isClosed) return { settled: undefined };
     if ('failure' in ready) return { settled: ready.failure };
-    const key = await this.#options.keys.current();
+    const credential = await this.#options.credentials.current();
     if (state.isOver) return { settled: undefined };
-    const failure = this.#endpoint.open(key);
+    const failure = this.#endpoint.open(credential);
     if (failure !== undefined) return { settled: failure };
     if ('outcome' in ready) {
-      return { outcome: ready.outcome, key, isOfMessage: false, stream: undefined };
+      return { outcome: ready.outcome, credential, isOfMessage: false, stream: undefined };
     }
     const { stream } = ready;
-    const posting = stream.send(message, this.#reading(message, observer), key);
+    const posting = stream.send(message, this.#reading(message, observer), credential);
     state.attempt = posting;
     const outcome = await posting.ended;
     if (stream.isProven) this.#prefix = stream.address?.prefix ?? '';
-    return { outcome, key, isOfMessage: true, stream };
+    return { outcome, credential, isOfMessage: true, stream };
   }
 
   /** Without trust: a stream that is open has settled that. */
   #policies(): readonly Policy<Posted & FailedAttempt>[] {
-    const { keys, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
+    const { credentials, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
     return [
       renewLostSession<Posted & FailedAttempt>(isLost, async ({ stream }) => {
         stream?.close();
         return undefined;
       }),
-      renewCredential(keys),
+      renewCredential(credentials, (credential) => this.#endpoint.open(credential)),
       followRedirect(
         ({ stream, outcome }) => stream?.address?.follows(outcome, stream.isProven) === true,
       ),
@@ -191,9 +192,9 @@ export class HttpSse implements Transport {
 
   /** Opens a stream, and shakes hands on it as in the session that was `lost`. */
   async #open(lost: Session | undefined): Promise<Readiness> {
-    const { keys, log, maxMessageBytes, routes, timeoutMs, url } = this.#options;
-    const key = await keys.current();
-    const failure = this.#endpoint.open(key);
+    const { credentials, log, maxMessageBytes, routes, timeoutMs, url } = this.#options;
+    const credential = await credentials.current();
+    const failure = this.#endpoint.open(credential);
     if (failure !== undefined) return { failure };
     let { target } = this.#endpoint;
     const policies: Policy<{ outcome: ExchangeOutcome }>[] = [
@@ -209,7 +210,7 @@ export class HttpSse implements Transport {
         endpoint: this.#endpoint,
         origin: url.origin,
         target,
-        key,
+        credential,
         prefix: this.#prefix,
         listener: this.#listener,
         timeoutMs,
@@ -227,7 +228,7 @@ export class HttpSse implements Transport {
       if (opening.kind === 'elsewhere') {
         const { location } = opening;
         const gateway = this.#endpoint.displayUrl;
-        return { failure: { reason: 'redirected', gateway, key: key.origin, location } };
+        return { failure: { reason: 'redirected', gateway, key: credential.origin, location } };
       }
       const outcome = opening.end;
       if ((await decide(policies, { outcome })) === undefined) return { outcome };
@@ -237,7 +238,7 @@ export class HttpSse implements Transport {
 
   async #shakeHandsAnew(stream: HttpSseStream, lost: Session): Promise<Readiness> {
     this.#options.log.info('the session ended with its event stream: initializing again');
-    const key = await this.#options.keys.current();
+    const credential = await this.#options.credentials.current();
     const giveUp = (why: Readiness): Readiness => {
       // What comes next tries again.
       this.#session = lost;
@@ -245,7 +246,7 @@ export class HttpSse implements Transport {
       return why;
     };
     const reading = this.#reading(lost.initialize, NO_OBSERVER);
-    const hello = await stream.send(lost.initialize, reading, key).ended;
+    const hello = await stream.send(lost.initialize, reading, credential).ended;
     if (hello.kind !== 'replied') return giveUp({ outcome: hello });
     const renewed = this.#session as Session;
     if (renewed === lost) {
@@ -254,7 +255,7 @@ export class HttpSse implements Transport {
       return giveUp({ failure: { reason: 'gateway_error', gateway, detail } });
     }
     if (lost.initialized !== undefined) {
-      const outcome = await stream.send(lost.initialized, NO_OBSERVER, key).ended;
+      const outcome = await stream.send(lost.initialized, NO_OBSERVER, credential).ended;
       if (outcome.kind !== 'accepted') return giveUp({ outcome });
       renewed.initialized = lost.initialized;
     }

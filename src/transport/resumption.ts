@@ -1,5 +1,4 @@
-import type { KeyResult } from '../auth/key.ts';
-import type { KeyProvider } from '../auth/key-provider.ts';
+import { type Credential, type CredentialProvider, isUsable } from '../auth/credential.ts';
 import type { DeliveryState } from './delivery-state.ts';
 import type { Exchange } from './exchange.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
@@ -12,12 +11,12 @@ const SETTLED: ReadonlySet<ExchangeOutcome['kind']> = new Set([
 ]);
 
 export interface ResumptionOptions {
-  readonly keys: KeyProvider;
+  readonly credentials: CredentialProvider;
   readonly state: DeliveryState;
   /** Longest silence while the reply is due, in milliseconds; 0 for no limit. */
   readonly timeoutMs: number;
   /** Sends the GET; `lastEventId` goes into `Last-Event-ID`. */
-  open(key: KeyResult, lastEventId: string): Exchange;
+  open(credential: Credential, lastEventId: string): Exchange;
 }
 
 /**
@@ -28,29 +27,31 @@ export interface ResumptionOptions {
 export async function resume(
   first: Exchange,
   broken: ExchangeOutcome,
-  { keys, state, timeoutMs, open }: ResumptionOptions,
+  { credentials, state, timeoutMs, open }: ResumptionOptions,
 ): Promise<ExchangeOutcome> {
   let { lastEventId, retryMs = DEFAULT_WAIT_MS } = first;
   let heardAt = performance.now();
-  let hasNewKey = false;
+  let hasNewCredential = false;
   state.hadAttempt = true;
   for (let failures = 0; lastEventId !== undefined && failures < MOST_FAILURES; ) {
     const leftMs = heardAt + (timeoutMs || Number.POSITIVE_INFINITY) - performance.now();
     if (leftMs <= 0) return broken;
-    if (!hasNewKey) await state.pause(Math.min(retryMs, leftMs));
-    const key = await keys.current();
+    if (!hasNewCredential) await state.pause(Math.min(retryMs, leftMs));
+    const credential = await credentials.current();
     if (state.isOver) return { kind: 'aborted' };
-    const exchange = open(key, lastEventId);
+    const exchange = open(credential, lastEventId);
     state.attempt = exchange;
     const end = await exchange.ended;
     if (SETTLED.has(end.kind)) return end;
     if (isTimeout(end)) return end;
-    if (end.kind === 'http-error' && end.status === 401 && !hasNewKey) {
-      hasNewKey = (await keys.renew(key)) !== undefined;
-      if (hasNewKey) continue;
+    if (end.kind === 'http-error' && end.status === 401 && !hasNewCredential) {
+      const { status, headers } = end;
+      const rejection = { status, headers, renewals: 0, isAwaited: true };
+      hasNewCredential = isUsable(await credentials.renew(credential, rejection));
+      if (hasNewCredential) continue;
     }
     if (!mayPass(end)) return broken;
-    hasNewKey = false;
+    hasNewCredential = false;
     // Closing without the reply is how a gateway lets its clients poll (MCP 2025-11-25,
     // Transports §Sending Messages to the Server, 6): no failure.
     const wasOpen = end.kind === 'transport-error' && end.status !== undefined;

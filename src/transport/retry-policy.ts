@@ -1,3 +1,4 @@
+import { isHttp2Frame } from '../http/bad-http.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { outcomeOf, wasNotRun } from './not-run.ts';
@@ -42,7 +43,7 @@ export function waitBeforeRetry({ end, attempt, elapsedMs, limitMs, mayRepeat }:
 export function mayPass(end: ExchangeOutcome): boolean {
   if (end.kind === 'transport-error') {
     const { code = '' } = end.error as NodeJS.ErrnoException;
-    return !LASTING.test(code);
+    return !LASTING.test(code) && !isHttp2Frame(end.error);
   }
   // A result has come, whatever the status says.
   if (end.kind !== 'http-error' || end.reply?.isError === false) return false;

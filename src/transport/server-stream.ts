@@ -1,5 +1,9 @@
-import { isOtherKey, type KeyResult } from '../auth/key.ts';
-import type { KeyProvider } from '../auth/key-provider.ts';
+import {
+  type Credential,
+  type CredentialProvider,
+  isOtherCredential,
+  isUsable,
+} from '../auth/credential.ts';
 import { toRpcError } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
 import { watchForSleep } from '../http/sleep-watch.ts';
@@ -15,16 +19,16 @@ const LONG_MS = 10_000;
 
 export interface ServerStreamOptions {
   readonly log: Log;
-  readonly keys: KeyProvider;
+  readonly credentials: CredentialProvider;
   /** Sends the GET; `lastEventId` goes into `Last-Event-ID`. */
-  open(key: KeyResult, lastEventId: string | undefined): Exchange;
+  open(credential: Credential, lastEventId: string | undefined): Exchange;
   /**
    * When `end` means that the session is lost, begins another, whose stream is another too. Resolves
    * with whether it did.
    */
   renewSession(end: ExchangeOutcome): Promise<boolean>;
   /** Why a stream could not be opened with `key`, for the log. */
-  describe(end: ExchangeOutcome, key: KeyResult): Promise<Failure>;
+  describe(end: ExchangeOutcome, credential: Credential): Promise<Failure>;
 }
 
 /**
@@ -42,9 +46,9 @@ export class ServerStream {
   #isClosed = false;
   #wasEverOpen = false;
   #hasWarned = false;
-  #hasNewKey = false;
+  #hasNewCredential = false;
   /** The one that it was refused with for good. */
-  #refusedKey: KeyResult | undefined;
+  #refusedCredential: Credential | undefined;
   #lastEventId: string | undefined;
   #openedAt = 0;
   /** Whether the stream has been waited for since it last brought something. */
@@ -64,13 +68,13 @@ export class ServerStream {
   }
 
   /** The gateway takes this key: a stream that it refused with another is opened again. */
-  keyWorks(key: KeyResult): void {
-    if (this.#isClosed || this.#refusedKey === undefined) return;
-    if (isOtherKey(key, this.#refusedKey)) this.#start();
+  works(credential: Credential): void {
+    if (this.#isClosed || this.#refusedCredential === undefined) return;
+    if (isOtherCredential(credential, this.#refusedCredential)) this.#start();
   }
 
   #start(): void {
-    this.#refusedKey = undefined;
+    this.#refusedCredential = undefined;
     this.#hasWarned = false;
     this.#waitMs = SHORTEST_WAIT_MS;
     this.#hasWaited = false;
@@ -89,26 +93,28 @@ export class ServerStream {
 
   async #open(): Promise<void> {
     this.#exchange = undefined;
-    const { keys, open } = this.#options;
-    const key = await keys.current();
+    const { credentials, open } = this.#options;
+    const credential = await credentials.current();
     // Closed meanwhile, or opened a second time by `#wakeUp`.
     if (this.#isClosed || this.#exchange !== undefined) return;
     this.#openedAt = performance.now();
-    const exchange = open(key, this.#lastEventId);
+    const exchange = open(credential, this.#lastEventId);
     this.#exchange = exchange;
     const isCurrent = () => !this.#isClosed && this.#exchange === exchange;
     const end = await exchange.ended;
     if (!isCurrent()) return;
-    if (end.kind === 'http-error' && end.status === 401 && !this.#hasNewKey) {
-      this.#hasNewKey = (await keys.renew(key)) !== undefined;
+    if (end.kind === 'http-error' && end.status === 401 && !this.#hasNewCredential) {
+      const { status, headers } = end;
+      const rejection = { status, headers, renewals: 0, isAwaited: false };
+      this.#hasNewCredential = isUsable(await credentials.renew(credential, rejection));
       if (!isCurrent()) return;
-      if (this.#hasNewKey) return this.#open();
+      if (this.#hasNewCredential) return this.#open();
     }
-    this.#hasNewKey = false;
-    this.#onEnd(exchange, end, key);
+    this.#hasNewCredential = false;
+    this.#onEnd(exchange, end, credential);
   }
 
-  #onEnd(exchange: Exchange, end: ExchangeOutcome, key: KeyResult): void {
+  #onEnd(exchange: Exchange, end: ExchangeOutcome, credential: Credential): void {
     if (wasOpen(end)) {
       this.#wasEverOpen = true;
       const { retryMs = SHORTEST_WAIT_MS } = exchange;
@@ -118,13 +124,13 @@ export class ServerStream {
         performance.now() - this.#openedAt > LONG_MS;
       this.#remember(exchange);
       // What is too large now, or a bug, will be so again: after a longer wait each time.
-      if (end.kind === 'too-large' || end.kind === 'bug') void this.#warnOnce(end, key);
+      if (end.kind === 'too-large' || end.kind === 'bug') void this.#warnOnce(end, credential);
       else if (isUseful || !this.#hasWaited) this.#waitMs = retryMs;
       else this.#waitMs = Math.max(this.#waitMs, retryMs);
     } else if (!mayPass(end) && (end.kind === 'http-error' || !this.#wasEverOpen)) {
-      void this.#giveUp(end, key);
+      void this.#giveUp(end, credential);
       return;
-    } else if (!this.#wasEverOpen) void this.#warnOnce(end, key);
+    } else if (!this.#wasEverOpen) void this.#warnOnce(end, credential);
     this.#options.log.debug(`the gateway's own stream ended, again in ${this.#waitMs} ms`);
     this.#timer = setTimeout(() => void this.#open(), this.#waitMs);
     this.#hasWaited = true;
@@ -132,15 +138,15 @@ export class ServerStream {
   }
 
   /** Until there is another key. */
-  async #giveUp(end: ExchangeOutcome, key: KeyResult): Promise<void> {
+  async #giveUp(end: ExchangeOutcome, credential: Credential): Promise<void> {
     this.#endWatch();
-    this.#refusedKey = key;
+    this.#refusedCredential = credential;
     if (!this.#wasEverOpen) {
-      if (!isAbsence(end)) await this.#warnOnce(end, key);
+      if (!isAbsence(end)) await this.#warnOnce(end, credential);
     } else if (!(await this.#options.renewSession(end))) {
       // It may have had a warning of its beginnings.
       this.#hasWarned = false;
-      await this.#warnOnce(end, key);
+      await this.#warnOnce(end, credential);
     }
   }
 
@@ -148,10 +154,10 @@ export class ServerStream {
     if (exchange !== undefined) this.#lastEventId = exchange.lastEventId;
   }
 
-  async #warnOnce(end: ExchangeOutcome, key: KeyResult): Promise<void> {
+  async #warnOnce(end: ExchangeOutcome, credential: Credential): Promise<void> {
     if (this.#hasWarned) return;
     this.#hasWarned = true;
-    const { message } = toRpcError(await this.#options.describe(end, key));
+    const { message } = toRpcError(await this.#options.describe(end, credential));
     this.#options.log.warn(`no stream for the gateway's own messages: ${message}`);
   }
 }

@@ -1,5 +1,4 @@
-import type { KeyResult } from '../auth/key.ts';
-import type { KeyProvider } from '../auth/key-provider.ts';
+import type { Credential, CredentialProvider } from '../auth/credential.ts';
 import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Headers } from '../http/request.ts';
@@ -45,7 +44,7 @@ import {
 } from './transport.ts';
 
 export interface TransportOptions extends EndpointOptions {
-  readonly keys: KeyProvider;
+  readonly credentials: CredentialProvider;
   /** Whether expired credentials may be answered with URLElicitationRequired. */
   readonly elicitsUrls: boolean;
   /** Whether a GET stream is opened for what belongs to no request. */
@@ -147,8 +146,8 @@ export class StreamableHttp implements Transport {
     observer: MessageObserver,
     state: DeliveryState,
   ): Promise<Posted | { readonly settled: Failure | undefined }> {
-    const key = await this.#options.keys.current();
-    const failure = this.#endpoint.open(key);
+    const credential = await this.#options.credentials.current();
+    const failure = this.#endpoint.open(credential);
     if (failure !== undefined) return { settled: failure };
     if (!state.isRenewal) await this.#renewal;
     if (state.isOver) return { settled: undefined };
@@ -159,7 +158,7 @@ export class StreamableHttp implements Transport {
     if (session?.id !== undefined) exchange.isRefusal = saysSessionIsLost;
     state.attempt = exchange;
     if (isInitialize(message)) this.#handshake = exchange;
-    this.#endpoint.post(exchange, target, message, { key, session });
+    this.#endpoint.post(exchange, target, message, { credential, session });
     let outcome = await exchange.ended;
     if (
       outcome.kind === 'transport-error' &&
@@ -172,20 +171,20 @@ export class StreamableHttp implements Transport {
     if (outcome.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
     if (outcome.kind === 'replied' || outcome.kind === 'accepted') {
       this.#hasWorked = true;
-      this.#serverStream?.keyWorks(key);
+      this.#serverStream?.works(credential);
     }
-    return { outcome, key, isOfMessage: true, session, target };
+    return { outcome, credential, isOfMessage: true, session, target };
   }
 
   #policies(state: DeliveryState): readonly Policy<Posted & FailedAttempt>[] {
-    const { keys, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
+    const { credentials, retryLimitMs = RETRY_LIMIT_MS } = this.#options;
     return [
       // The first: a key that was accepted may cost the user another prompt.
       renewLostSession(
         (failed) => !state.isRenewal && isLost(failed),
         ({ session }) => this.#renewSession(session as Session),
       ),
-      renewCredential(keys),
+      renewCredential(credentials, (credential) => this.#endpoint.open(credential)),
       followRedirect(({ outcome }) => this.#follow(outcome, state)),
       trustSystemStore(this.#endpoint),
       retry(retryLimitMs),
@@ -321,15 +320,15 @@ export class StreamableHttp implements Transport {
     request: Request,
     { observer, state, session, target }: Context,
   ): Promise<ExchangeOutcome> {
-    const { keys, log } = this.#options;
+    const { credentials, log } = this.#options;
     const timeoutMs = this.#endpoint.timeoutMs(request);
-    const open = (key: KeyResult, lastEventId: string) => {
+    const open = (credential: Credential, lastEventId: string) => {
       log.debug('resuming an event stream that broke off');
       const exchange = this.#exchange(request, observer);
-      this.#endpoint.get(exchange, target, lastEventId, { key, session }, timeoutMs);
+      this.#endpoint.get(exchange, target, lastEventId, { credential, session }, timeoutMs);
       return exchange;
     };
-    return resume(first, broken, { keys, state, timeoutMs, open });
+    return resume(first, broken, { credentials, state, timeoutMs, open });
   }
 
   #openServerStream(): void {
@@ -339,19 +338,19 @@ export class StreamableHttp implements Transport {
     this.#serverStream?.close();
     this.#serverStream = new ServerStream({
       log: this.#options.log,
-      keys: this.#options.keys,
-      open: (key, lastEventId) => {
+      credentials: this.#options.credentials,
+      open: (credential, lastEventId) => {
         const exchange = new Exchange('stream', observer, this.#options.maxMessageBytes);
         const target = this.#endpoint.sessionTarget;
-        this.#endpoint.get(exchange, target, lastEventId, { key, session });
+        this.#endpoint.get(exchange, target, lastEventId, { credential, session });
         return exchange;
       },
       renewSession: async (end) => {
         if (session?.id === undefined || !isLostSession(end)) return false;
         return (await this.#renewSession(session)) === undefined;
       },
-      describe: (end, key) =>
-        this.#failures.failureOf(end, { key, mayRepeat: () => true, attempts: 1 }),
+      describe: (end, credential) =>
+        this.#failures.failureOf(end, { credential, mayRepeat: () => true, attempts: 1 }),
     });
   }
 
@@ -369,8 +368,8 @@ export class StreamableHttp implements Transport {
     const exchange = new Exchange('acceptance', NO_OBSERVER, this.#options.maxMessageBytes);
     const timer = setTimeout(() => exchange.abort(), limitMs);
     // Not awaited: the source of the key may take longer than there is time.
-    void this.#options.keys.current().then((key) => {
-      this.#endpoint.delete(exchange, limitMs, { key, session });
+    void this.#options.credentials.current().then((credential) => {
+      this.#endpoint.delete(exchange, limitMs, { credential, session });
     });
     const end = await exchange.ended;
     clearTimeout(timer);

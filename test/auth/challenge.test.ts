@@ -319,9 +319,15 @@ describe('bearerChallenge', () => {
     expect(bearer('Bearer abc=')).toEqual({});
   });
 
-  it('is undefined without a Bearer challenge', () => {
-    expect(bearer('Basic realm="Bearer"', 'DPoP algs="ES256"')).toBeUndefined();
+  it('is undefined without a Bearer or DPoP challenge', () => {
+    expect(bearer('Basic realm="Bearer"', 'Negotiate')).toBeUndefined();
     expect(bearer()).toBeUndefined();
+  });
+
+  it('is also that of DPoP, which has the same parameters', () => {
+    expect(bearer('DPoP algs="ES256", error="use_dpop_nonce"')).toEqual({
+      error: 'use_dpop_nonce',
+    });
   });
 });
 

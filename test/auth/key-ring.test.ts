@@ -8,6 +8,8 @@ import { Secrets } from '../../src/failures/secrets.ts';
 import { createLog } from '../../src/log.ts';
 
 // The commands that give the keys here are for /bin/sh.
+const REJECTION = { status: 401, headers: {}, renewals: 0, isAwaited: true };
+
 describe.skipIf(process.platform === 'win32')('KeyRing', () => {
   let folder: string;
   beforeEach(() => {
@@ -45,6 +47,16 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
 
   const keyOf = (finding: KeyResult | undefined) =>
     finding?.kind === 'found' ? finding.key : finding?.kind;
+
+  it('has no other key for a 403, nor for a message that has had another one', async () => {
+    store('first');
+    const keys = ring();
+    const first = await keys.current();
+    store('second');
+    expect(await keys.renew(first, { ...REJECTION, status: 403 })).toBeUndefined();
+    expect(await keys.renew(first, { ...REJECTION, renewals: 1 })).toBeUndefined();
+    expect(keyOf(await keys.renew(first, REJECTION))).toBe('second');
+  });
 
   it('looks once for all that ask at first, and keeps the key', async () => {
     store('first');
@@ -84,9 +96,13 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
     const keys = ring();
     const first = await keys.current();
     store('second');
-    const renewed = await Promise.all([keys.renew(first), keys.renew(first), keys.renew(first)]);
+    const renewed = await Promise.all([
+      keys.renew(first, REJECTION),
+      keys.renew(first, REJECTION),
+      keys.renew(first, REJECTION),
+    ]);
     expect(renewed.map(keyOf)).toEqual(['second', 'second', 'second']);
-    expect(keyOf(await keys.renew(first))).toBe('second');
+    expect(keyOf(await keys.renew(first, REJECTION))).toBe('second');
     expect(keyOf(await keys.current())).toBe('second');
     expect(looks()).toBe(2);
   });
@@ -95,12 +111,12 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
     store('first');
     const keys = ring();
     const first = await keys.current();
-    expect(await keys.renew(first)).toBeUndefined();
+    expect(await keys.renew(first, REJECTION)).toBeUndefined();
     store('second');
-    expect(await keys.renew(first)).toBeUndefined();
+    expect(await keys.renew(first, REJECTION)).toBeUndefined();
     expect(looks()).toBe(2);
     passTime(2_000);
-    expect(keyOf(await keys.renew(first))).toBe('second');
+    expect(keyOf(await keys.renew(first, REJECTION))).toBe('second');
     expect(looks()).toBe(3);
   });
 
@@ -109,7 +125,7 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
     const keys = ring();
     const first = await keys.current();
     rmSync(`${folder}/key`);
-    expect(await keys.renew(first)).toBeUndefined();
+    expect(await keys.renew(first, REJECTION)).toBeUndefined();
     expect(keyOf(await keys.current())).toBe('first');
   });
 
@@ -128,6 +144,6 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
     );
     const finding = await keys.current();
     expect(finding.kind).toBe('in-header');
-    expect(await keys.renew(finding)).toBeUndefined();
+    expect(await keys.renew(finding, REJECTION)).toBeUndefined();
   });
 });

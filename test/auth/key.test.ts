@@ -5,7 +5,6 @@ import { afterAll, describe, expect, it } from 'vitest';
 import {
   chosenOrigin,
   findKey,
-  headerOfKey,
   isPlaceholder,
   type KeySources,
   sendableKey,
@@ -131,18 +130,6 @@ it('tells the last four characters of keys of 16 and more', async () => {
     const finding = await findKey(sources(), { MCP_LATCHKEY_API_KEY: key }, silent);
     expect(finding.origin.tail).toBe(tail);
   }
-});
-
-it('sends the key as a Bearer token, or bare in a header of its own', async () => {
-  const env = { MCP_LATCHKEY_API_KEY: 'a-key' };
-  expect(headerOfKey(await findKey(sources(), env, silent))).toEqual([
-    'authorization',
-    'Bearer a-key',
-  ]);
-  expect(headerOfKey(await findKey(sources({ keyHeader: 'x-key' }), env, silent))).toEqual([
-    'x-key',
-    'a-key',
-  ]);
 });
 
 it('calls what cannot be sent malformed, wherever it comes from', async () => {

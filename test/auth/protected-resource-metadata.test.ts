@@ -271,7 +271,7 @@ describe('validateMetadata', () => {
         resource: 'https://api.example.com/v1/mcp',
         resourceName: 'Example gateway 👩‍💻',
         resourceDocumentation: 'https://docs.example.com/mcp',
-        authorizationServers: ['https://login.example.com/', 'https://login2.example.com/t'],
+        authorizationServers: ['https://login.example.com', 'https://login2.example.com/t'],
         bearerMethodsSupported: ['header', 'body'],
         scopesSupported: ['mcp:tools', 'files:read'],
       },
@@ -312,7 +312,7 @@ describe('validateMetadata', () => {
 
   it('keeps the good entries of a list of URLs or scopes, at most 100', () => {
     expect(field('authorization_servers', ['http://a.example', 'https://b.example'])).toEqual([
-      'https://b.example/',
+      'https://b.example',
     ]);
     expect(
       field(
@@ -332,7 +332,7 @@ describe('validateMetadata', () => {
       'http://localhost:3000/docs',
     );
     expect(field('authorization_servers', ['http://[::1]:9000'], LOCAL)).toEqual([
-      'http://[::1]:9000/',
+      'http://[::1]:9000',
     ]);
   });
 
@@ -538,13 +538,13 @@ describe('fetchMetadata', () => {
 
   it("takes the challenge's document, and asks no further", async () => {
     answers['/challenge'] = json({ resource: endpoint.origin, resource_name: 'Gateway' });
-    expect(await run()).toEqual({ resource: `${endpoint.origin}/`, resourceName: 'Gateway' });
+    expect(await run()).toEqual({ resource: endpoint.origin, resourceName: 'Gateway' });
     expect(paths()).toEqual(['/challenge']);
   });
 
   it('goes on to the well-known paths, in order, and sends no key', async () => {
     answers[PATH] = json({ resource: endpoint.origin });
-    expect(await run()).toEqual({ resource: `${endpoint.origin}/` });
+    expect(await run()).toEqual({ resource: endpoint.origin });
     expect(paths()).toEqual(['/challenge', `${PATH}/v1/mcp?filter=secret`, PATH]);
     for (const { headers } of seen) {
       expect(headers).not.toHaveProperty('authorization');
@@ -576,7 +576,7 @@ describe('fetchMetadata', () => {
     answers['/challenge'] = (response) => response.end(padded(65_537));
     answers[`${PATH}/v1/mcp?filter=secret`] = (response) => response.end('x'.repeat(10_000_000));
     answers[PATH] = (response) => response.end(padded(65_536));
-    expect(await run()).toEqual({ resource: `${endpoint.origin}/` });
+    expect(await run()).toEqual({ resource: endpoint.origin });
     expect(paths()).toHaveLength(3);
   });
 
@@ -595,7 +595,7 @@ describe('fetchMetadata', () => {
     answers[`${PATH}/v1/mcp?filter=secret`] = (response) => response.end('['.repeat(60_000));
     answers[PATH] = (response) =>
       response.end(`\ufeff${JSON.stringify({ resource: endpoint.origin })}`);
-    expect(await run()).toEqual({ resource: `${endpoint.origin}/` });
+    expect(await run()).toEqual({ resource: endpoint.origin });
   });
 
   it('gives up after the time for all URLs together, also with a transport that never does', async () => {

@@ -145,11 +145,12 @@ describe.each(PROTOTYPE_NAMES)('the name %s, which every object has', (name) => 
     });
     const proxy = startProxy(gateway.url);
     expect(await proxy.initialize()).toHaveProperty('result');
-    expect((await proxy.request(1, 'tools/list')).error).toMatchObject({
-      data: { reason: 'invalid_response' },
-    });
-    const { result } = await proxy.request(name, name, { [name]: 1 });
-    expect(Object.keys(result as object)).toContain(name);
+    for (const reply of [
+      await proxy.request(1, 'tools/list'),
+      await proxy.request(name, name, { [name]: 1 }),
+    ]) {
+      expect(Object.keys(reply.result as object)).toContain(name);
+    }
     expect(await proxy.request(2, 'tools/call', { name })).toHaveProperty('result');
     expect(proxy.stderr).not.toContain('error: bug:');
     const { headers } = await gateway.request(({ message }) => message.method === 'tools/call');

@@ -83,10 +83,14 @@ class DevTools {
   }
 }
 
-/** Opens a file in headless Chromium, with its scripts disabled, and waits until it is there. */
+/**
+ * Opens a file or an http URL in headless Chromium, with its scripts disabled, and waits until it is
+ * there. `width`: of the window, in CSS pixels.
+ */
 export async function openInChromium(
-  file: string,
+  page: string,
   scheme: 'light' | 'dark' = 'light',
+  width = 900,
 ): Promise<OpenedPage> {
   const profile = mkdtempSync(join(tmpdir(), 'latchkey-chromium-'));
   const child = spawn(
@@ -127,9 +131,10 @@ export async function openInChromium(
     features: [{ name: 'prefers-color-scheme', value: scheme }],
   });
   await tools.call('Emulation.setDeviceMetricsOverride', {
-    ...{ width: 900, height: 1200, deviceScaleFactor: 1, mobile: false },
+    ...{ width, height: 1200, deviceScaleFactor: 1, mobile: false },
   });
-  await tools.call('Page.navigate', { url: pathToFileURL(file).href });
+  const url = page.startsWith('http:') ? page : pathToFileURL(page).href;
+  await tools.call('Page.navigate', { url });
   await loaded;
   return {
     console,

@@ -65,7 +65,7 @@ describe('what the metadata says goes into the 401', () => {
     }
   });
 
-  it('names what it cannot do: no key in the header, OAuth offered', async () => {
+  it('names what else is offered: no key in the header, but OAuth', async () => {
     const gateway = await gatewayWith({
       [WELL_KNOWN]: (url) => ({
         resource: url,

@@ -110,6 +110,7 @@ theme = "dark"
 
 const npxArgs = (...more: string[]) => [
   '-y',
+  '--prefer-offline',
   `mcp-latchkey@${ownVersion()}`,
   URL_OF_GATEWAY,
   ...more,
@@ -139,7 +140,7 @@ describe.each(clients)('the config of %s', (client, servers) => {
   };
   const existing = servers === undefined ? tomlConfig : jsonConfig(servers);
   const install = (home: string, ...options: string[]) =>
-    run(home, 'install', client, URL_OF_GATEWAY, '--no-verify', ...options);
+    run(home, 'install', client, URL_OF_GATEWAY, '--npx', '--no-verify', ...options);
 
   it('is made where there is none, and stays as it is the second time', async () => {
     const home = makeHome();
@@ -276,7 +277,8 @@ it('keeps what the user has added to the entry, and says when that is a key', as
 }
 `;
   writeFileSync(file, pasted);
-  const { code, stdout } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  const install = ['install', 'cursor', URL_OF_GATEWAY, '--npx', '--no-verify'];
+  const { code, stdout } = await run(home, ...install);
   expect(code).toBe(0);
   expect(stdout).not.toContain('hunter2');
   expect(stdout).toContain('! mine contains MCP_LATCHKEY_API_KEY in plain text');
@@ -290,7 +292,7 @@ it('does not write over another server, nor take it out, but with --force', asyn
   const file = await configOf(home, 'cursor');
   const before = '{\n  "mcpServers": {\n    "acme": { "url": "https://other.example" }\n  }\n}\n';
   writeFileSync(file, before);
-  const install = ['install', 'cursor', URL_OF_GATEWAY, '--no-verify'];
+  const install = ['install', 'cursor', URL_OF_GATEWAY, '--npx', '--no-verify'];
   for (const command of [install, ['uninstall', 'cursor', 'acme']]) {
     const { code, stderr } = await run(home, ...command);
     expect(code).toBe(1);
@@ -338,8 +340,8 @@ it('writes the paths of the proxy’s options so that they hold in any folder', 
     name,
     resolve(home, value.replace('~/', '')),
   ]);
-  expect(args.slice(3)).toEqual(expect.arrayContaining(written));
-  expect(args.slice(3)).toHaveLength(written.length);
+  expect(args.slice(4)).toEqual(expect.arrayContaining(written));
+  expect(args.slice(4)).toHaveLength(written.length);
 });
 
 it('shortens a path below the home, and no path beside it', async () => {
@@ -385,14 +387,7 @@ it('warns that Claude Desktop reads no comments', async () => {
 it('shows with --dry-run what it would do, and does not do it', async () => {
   const home = makeHome();
   const file = await configOf(home, 'cursor');
-  const { code, stdout } = await run(
-    home,
-    'install',
-    'cursor',
-    URL_OF_GATEWAY,
-    '--dry-run',
-    '--pin',
-  );
+  const { code, stdout } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--dry-run');
   expect(code).toBe(0);
   expect(stdout).toContain('+     "acme": {');
   expect(stdout).toContain('Nothing was written');
@@ -404,7 +399,7 @@ it('reports as JSON', async () => {
   const home = makeHome();
   const file = await configOf(home, 'cursor');
   writeFileSync(file, '{}');
-  const args = ['cursor', URL_OF_GATEWAY, '--no-verify'];
+  const args = ['cursor', URL_OF_GATEWAY, '--npx', '--no-verify'];
   const report = await runJson(home, 'install', ...args);
   expect(report).toEqual({
     client: 'cursor',
@@ -436,7 +431,7 @@ it('reports as JSON', async () => {
 it.each([
   [['nonesuch', URL_OF_GATEWAY], 2, /unknown client/],
   [['zedd', URL_OF_GATEWAY], 2, /Did you mean zed\?/],
-  [['cursor'], 2, /missing arguments/],
+  [['cursor'], 2, /needs a client and a URL/],
   [['cursor', 'acme.example'], 2, /expected a URL that starts with https/],
   [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /must be a number of seconds/],
   [['cursor', URL_OF_GATEWAY, '--nonesuch'], 2, /nonesuch/],
@@ -457,7 +452,16 @@ it('takes options before and behind the client, and passes headers with variable
   const home = makeHome();
   const file = await configOf(home, 'cursor');
   const header = 'Authorization: Bearer ${MY_KEY}';
-  const args = ['-H', "X-Team: a 'b", 'cursor', URL_OF_GATEWAY, '-H', header, '--no-verify'];
+  const args = [
+    '-H',
+    "X-Team: a 'b",
+    'cursor',
+    URL_OF_GATEWAY,
+    '-H',
+    header,
+    '--npx',
+    '--no-verify',
+  ];
   const { code, stdout } = await run(home, 'install', ...args);
   expect(code).toBe(0);
   expect(stdout).toContain(`login ${URL_OF_GATEWAY} --header 'X-Team: a '\\''b' --header`);
@@ -473,7 +477,7 @@ it('writes a header so that a client which expands ${VAR} puts no key on a comma
   const file = await configOf(home, 'claude-code');
   const headers = ['Authorization: Bearer ${MY_KEY}', 'X-Team: ${TEAM}'];
   const options = headers.flatMap((header) => ['--header', header]);
-  await run(home, 'install', 'claude-code', sandbox.url, '--pin', '--no-verify', ...options);
+  await run(home, 'install', 'claude-code', sandbox.url, '--no-verify', ...options);
   const [entry] = Object.values<WrittenEntry>(JSON.parse(read(file)).mcpServers);
   const env = { MY_KEY: sandbox.keys.good, TEAM: 'blue' };
   const expanded = entry?.args.map((word) =>
@@ -486,6 +490,29 @@ it('writes a header so that a client which expands ${VAR} puts no key on a comma
   expect(expanded?.join(' ')).not.toContain(sandbox.keys.good);
   await completeSession(home, { ...entry, args: expanded, env } as WrittenEntry);
   expect(sandbox.requests.at(-1)?.headers['x-team']).toBe('blue');
+});
+
+it('takes the last of an option that is given twice, and does without a folder for temporary files', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  const twice = [
+    '--name',
+    'one',
+    '--name',
+    'two',
+    '--npx',
+    '--npx',
+    '--timeout',
+    '5',
+    '--timeout=6',
+  ];
+  const args = ['install', 'cursor', URL_OF_GATEWAY, '--no-verify', ...twice];
+  const env = { HOME: home, TMPDIR: join(home, 'none') };
+  expect(await runToEnd(args, '', env)).toMatchObject({ code: 0, stderr: '' });
+  expect(JSON.parse(read(file)).mcpServers.two.args).toEqual(npxArgs('--timeout', '6'));
+  const status = await run(home, 'status', URL_OF_GATEWAY, '--account', 'a', '--account', 'b');
+  expect(status.stderr).toBe('');
+  expect(readdirSync(home).filter((name) => name.startsWith('.mcp-latchkey-'))).toEqual([]);
 });
 
 it('prints what to paste, in the format of the client', async () => {
@@ -590,28 +617,37 @@ async function completeSession(home: string, { command, args, env = {} }: Writte
   return tools.length;
 }
 
-it('--pin writes an entry that needs no registry, and a client completes a session with it', async () => {
+it('writes an entry that needs no registry, and a client completes a session with it', async () => {
   const home = makeHome();
   const { url, keyFile } = await gatewayWithKey(home);
   const file = await configOf(home, 'claude-desktop');
-  const args = ['claude-desktop', url, '--pin', '--key-file', keyFile];
+  const args = ['claude-desktop', url, '--key-file', keyFile];
   const { code, stdout, stderr } = await run(home, 'install', ...args);
   expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
   const entry: WrittenEntry = JSON.parse(read(file)).mcpServers['local-gateway'];
-  const { version } = JSON.parse(read(join(root, 'package.json')));
-  const script = join(home, `.local/share/mcp-latchkey/${version}/bin/mcp-latchkey.js`);
+  const copies = join(home, '.local/share/mcp-latchkey/versions');
+  const [id = '', ...others] = readdirSync(copies);
+  expect(others).toEqual([]);
+  expect(id).toMatch(new RegExp(`^${ownVersion()}-[0-9a-f]{12}$`));
+  const script = join(copies, id, 'bin/mcp-latchkey.js');
   expect(entry).toEqual({ command: process.execPath, args: [script, url, '--key-file', keyFile] });
   const tools = await completeSession(home, entry);
   expect(stdout).toMatch(new RegExp(`Connected: .* offers ${tools} tools`));
 
-  // A damaged copy is mended; the entry is as it should be.
+  // A damaged copy is replaced; the entry is as it should be.
   writeFileSync(script, 'throw new Error("damaged")');
-  const again = await run(home, 'install', ...args);
+  const again = await run(home, 'install', ...args, '--pin');
   expect(again).toMatchObject({ code: 0 });
   expect(again.stdout).toMatch(/is up to date|Nothing to do/);
   expect(readFileSync(script).equals(readFileSync(join(root, 'bin/mcp-latchkey.js')))).toBe(true);
-  const removal = await run(home, 'uninstall', 'claude-desktop');
-  expect(removal.stdout.replace(/\s+/g, ' ')).toContain('The local copy was not removed');
+  // Another client's entry starts the same copy, until no entry does.
+  const other = await configOf(home, 'cursor');
+  await run(home, 'install', 'cursor', url, '--key-file', keyFile, '--no-verify');
+  expect(JSON.parse(read(other)).mcpServers['local-gateway']).toEqual(entry);
+  expect(await run(home, 'uninstall', 'claude-desktop')).toMatchObject({ code: 0 });
+  expect(readdirSync(copies)).toEqual([id]);
+  expect(await run(home, 'uninstall', 'cursor')).toMatchObject({ code: 0 });
+  expect(readdirSync(copies)).toEqual([]);
 });
 
 it('writes an entry for npx with which a client completes a session, from the packed package', async () => {
@@ -620,7 +656,7 @@ it('writes an entry for npx with which a client completes a session, from the pa
   const registry = await startRegistry(home);
   const env = { ...registry.env, npm_config_cache: join(home, 'npm cache') };
   const file = await configOf(home, 'cursor');
-  const args = ['install', 'cursor', url, '--key-file', keyFile];
+  const args = ['install', 'cursor', url, '--npx', '--key-file', keyFile];
   expect(await run(home, ...args, '--no-verify')).toMatchObject({ code: 0 });
   const config = JSON.parse(read(file));
   const entry: WrittenEntry = config.mcpServers['local-gateway'];
@@ -634,10 +670,12 @@ it('writes an entry for npx with which a client completes a session, from the pa
   expect(stdout).toMatch(/is up to date|Nothing to do/);
   const tools = await completeSession(home, entry);
   expect(stdout).toMatch(new RegExp(`Connected: .* offers ${tools} tools`));
-  // What npm has, it starts without a registry as well, once it has given up trying.
+  // What npm has, it starts without asking the registry.
+  registry.asked.length = 0;
+  expect(await completeSession(home, entry)).toBe(tools);
+  expect(registry.asked).toEqual([]);
   await registry.close();
-  const offline = { ...entry, env: { ...env, npm_config_fetch_retries: '0' } };
-  expect(await completeSession(home, offline)).toBe(tools);
+  expect(await completeSession(home, entry)).toBe(tools);
 }, 60_000);
 
 /**
@@ -654,7 +692,9 @@ async function startRegistry(folder: string) {
   const [{ filename }] = JSON.parse(packed);
   const tarball = readFileSync(join(folder, filename));
   const manifest = JSON.parse(read(join(root, 'package.json')));
-  const server = createServer(({ url: path }, response) => {
+  const asked: string[] = [];
+  const server = createServer(({ url: path = '' }, response) => {
+    asked.push(path);
     const { port } = server.address() as AddressInfo;
     const dist = {
       tarball: `http://127.0.0.1:${port}/${filename}`,
@@ -682,13 +722,13 @@ async function startRegistry(folder: string) {
   onTestFinished(close);
   const { port } = server.address() as AddressInfo;
   const env = { npm_config_registry: `http://127.0.0.1:${port}/`, npm_config_audit: 'false' };
-  return { env, close };
+  return { env, asked, close };
 }
 
 it('says so when npx cannot fetch the package, and does not fail', async () => {
   const home = makeHome();
   const file = await configOf(home, 'cursor');
-  const args = ['install', 'cursor', URL_OF_GATEWAY];
+  const args = ['install', 'cursor', URL_OF_GATEWAY, '--npx'];
   await run(home, ...args, '--no-verify');
   const config = JSON.parse(read(file));
   const server = createServer((_, response) => response.writeHead(404).end('{}'));
@@ -710,16 +750,17 @@ it('says so when npx cannot fetch the package, and does not fail', async () => {
   expect(offline.stdout).toContain('ECONNREFUSED');
 });
 
-it('prints the login command when the gateway wants a key and there is no terminal', async () => {
+it('says how to pass a key where the gateway requires one and the client reaches no keychain', async () => {
   const home = makeHome();
   const sandbox = await startSandbox();
   onTestFinished(() => sandbox.close());
   await configOf(home, 'cursor');
-  const { code, stdout } = await run(home, 'install', 'cursor', sandbox.url, '--pin');
+  const { code, stdout } = await run(home, 'install', 'cursor', sandbox.url);
   expect(code).toBe(0);
-  expect(stdout).toContain(`  ${ownCommand(program)} login ${sandbox.url}\n`);
+  expect(stdout).toContain('MCP_LATCHKEY_API_KEY');
+  expect(stdout).not.toContain('mcp-latchkey login');
   expect(stdout).not.toContain('[Y/n]');
-  const report = await runJson(home, 'install', 'cursor', sandbox.url, '--pin');
+  const report = await runJson(home, 'install', 'cursor', sandbox.url);
   expect(report.check).toMatchObject({ outcome: 'refused', reason: 'no_api_key' });
 });
 
@@ -727,7 +768,7 @@ const missing = await missingForSecretService();
 const skipped = missing === undefined ? '' : ` (skipped: ${missing} is not here)`;
 
 describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`, () => {
-  /** `install --pin` on a terminal, for an entry that reaches the keychain. */
+  /** `install` on a terminal, for an entry that reaches the keychain. */
   async function start() {
     const service = await startSecretService();
     onTestFinished(() => service.stop());
@@ -735,17 +776,32 @@ describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`,
     const sandbox = await startSandbox();
     onTestFinished(() => sandbox.close());
     const file = await configOf(home, 'cursor');
-    const install = ['install', 'cursor', sandbox.url, '--pin'];
+    const install = ['install', 'cursor', sandbox.url];
     await runToEnd([...install, '--no-verify'], '', service.env);
     const config = JSON.parse(read(file));
     config.mcpServers['local-gateway'].env = env;
     writeFileSync(file, JSON.stringify(config));
     const command = [process.execPath, program, ...install].map((word) => `'${word}'`).join(' ');
-    return { sandbox, file, terminal: startOnTerminal(command, service.env) };
+    const terminal = (...more: string[]) =>
+      startOnTerminal([command, ...more].join(' '), service.env);
+    return { sandbox, file, install, service, terminal };
   }
 
+  it('prints the login command where there is no terminal, and with --yes', async () => {
+    const { sandbox, install, service, terminal } = await start();
+    const { code, stdout } = await runToEnd(install, '', service.env);
+    expect(code).toBe(0);
+    expect(stdout).toContain(`  npx mcp-latchkey login ${sandbox.url}\n`);
+    expect(stdout).not.toContain('[Y/n]');
+    const asking = terminal('--yes');
+    expect(await asking.exited).toBe(0);
+    expect(asking.shown).toContain(`npx mcp-latchkey login ${sandbox.url}`);
+    expect(asking.shown).not.toContain('[Y/n]');
+  });
+
   it('offers login, and shows that the key works', async () => {
-    const { sandbox, file, terminal } = await start();
+    const { sandbox, file, terminal: open } = await start();
+    const terminal = open();
     await terminal.until('Store your API key now? [Y/n]');
     terminal.type('\r');
     await terminal.until('(hidden)');
@@ -757,7 +813,8 @@ describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`,
   });
 
   it.each(['n\r', '\x03', '\x04'])('prints the command to whom answers %j', async (keys) => {
-    const { sandbox, terminal } = await start();
+    const { sandbox, terminal: open } = await start();
+    const terminal = open();
     await terminal.until('Store your API key now? [Y/n]');
     terminal.type(keys);
     expect(await terminal.exited).toBe(0);
@@ -769,11 +826,85 @@ it('shows the proxy’s own words when it does not work, with exit code 1', asyn
   const home = makeHome();
   const { url, keyFile } = await gatewayWithKey(home, 'revoked');
   const file = await configOf(home, 'cursor');
-  const args = ['install', 'cursor', url, '--pin', '--key-file', keyFile];
+  const args = ['install', 'cursor', url, '--key-file', keyFile];
   const { code, stdout } = await run(home, ...args);
   expect(code).toBe(1);
   expect(stdout.replace(/\s+/g, ' ')).toContain('API key rejected (HTTP 401)');
   expect(existsSync(file)).toBe(true);
   const report = await runJson(home, ...args);
   expect(report.check).toMatchObject({ outcome: 'refused', reason: 'unauthorized' });
+});
+
+it('prints links that install the entry in Cursor and VS Code', async () => {
+  const home = makeHome();
+  const args = [
+    '-y',
+    '--prefer-offline',
+    `mcp-latchkey@${ownVersion()}`,
+    'https://acme.example/v1/mcp?a=b',
+  ];
+  const gateway = args[3] as string;
+  const cursor = await run(home, 'install', 'cursor', gateway, '--link', '--name', 'a & b');
+  expect(cursor).toMatchObject({ code: 0, stderr: '' });
+  const link = new URL(cursor.stdout.trim());
+  expect(link.href).toMatch(/^cursor:\/\/anysphere\.cursor-deeplink\/mcp\/install\?/);
+  expect(link.searchParams.get('name')).toBe('a & b');
+  const config = Buffer.from(link.searchParams.get('config') ?? '', 'base64').toString();
+  expect(JSON.parse(config)).toEqual({ command: 'npx', args });
+  const vscode = await run(home, 'install', '--link', 'vscode', gateway);
+  const [, json = ''] = /^vscode:mcp\/install\?(\S+)\n$/.exec(vscode.stdout) ?? [];
+  expect(JSON.parse(decodeURIComponent(json))).toEqual({ name: 'acme', command: 'npx', args });
+  expect(await run(home, 'install', '--link', 'zed', gateway)).toMatchObject({
+    code: 2,
+    stdout: '',
+  });
+  expect(readdirSync(home)).toEqual([]);
+});
+
+it('removes a byte order mark that keeps Claude Desktop from loading its servers', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'claude-desktop');
+  const text = '{\n  "mcpServers": {}\n}\n';
+  const install = ['install', 'claude-desktop', URL_OF_GATEWAY, '--no-verify'];
+  writeFileSync(file, `\ufeff${text}`);
+  const { code, stdout } = await run(home, ...install);
+  expect(code).toBe(0);
+  expect(stdout).toContain('byte order mark');
+  expect(JSON.parse(read(file)).mcpServers).toHaveProperty('acme');
+  expect(backupsOf(file).map((backup) => backup.text)).toEqual([`\ufeff${text}`]);
+  writeFileSync(file, `\ufeff${read(file)}`);
+  expect((await run(home, ...install)).code).toBe(0);
+  expect(read(file)).toMatch(/^\{/);
+  const again = await run(home, ...install);
+  expect(again.stdout).not.toContain('byte order mark');
+  expect(again.stdout).toContain('Nothing to do');
+});
+
+it('writes through a link that leads to nothing yet', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  symlinkSync('../dotfiles/cursor.json', file);
+  const { code } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  expect(code).toBe(0);
+  expect(lstatSync(file).isSymbolicLink()).toBe(true);
+  expect(JSON.parse(read(join(home, 'dotfiles/cursor.json'))).mcpServers).toHaveProperty('acme');
+});
+
+it('leaves a link alone that leads to itself', async () => {
+  const home = makeHome();
+  const file = await configOf(home, 'cursor');
+  symlinkSync('mcp.json', file);
+  const { code, stderr } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+  expect(code).toBe(1);
+  expect(stderr.replaceAll('\n', ' ')).toContain('left alone: it');
+  expect(lstatSync(file).isSymbolicLink()).toBe(true);
+});
+
+it('finds the configs that CLAUDE_CONFIG_DIR and CODEX_HOME move', async () => {
+  const home = makeHome();
+  const env = { HOME: home, CLAUDE_CONFIG_DIR: join(home, 'c'), CODEX_HOME: join(home, 'x') };
+  const { stdout } = await runToEnd(['install', '--list', '--json'], '', env);
+  const files = (JSON.parse(stdout) as Json[]).map((client) => client.file);
+  expect(files).toContain(join(home, 'c/.claude.json'));
+  expect(files).toContain(join(home, 'x/config.toml'));
 });

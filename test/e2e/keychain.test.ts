@@ -53,6 +53,41 @@ withKeyring(`with a Secret Service${skipped}`, () => {
   });
   afterAll(() => service.stop());
 
+  describe('in Electron, whose program is not Node.js', () => {
+    /** What makes the process look so; Electron itself cannot run everywhere that this does. */
+    const inElectron = () => {
+      const folder = mkdtempSync(join(tmpdir(), 'latchkey-electron-'));
+      onTestFinished(() => rmSync(folder, { recursive: true }));
+      const file = join(folder, 'electron.cjs');
+      writeFileSync(
+        file,
+        "process.execPath = '/bin/false'; Object.defineProperty(process.versions, 'electron', { value: '39.0.0' });",
+      );
+      return { ...service.env, ...NO_ENV_KEY, NODE_OPTIONS: `--require "${file}"` };
+    };
+
+    it('finds the key', async () => {
+      const gateway = await startKeyedGateway();
+      const key = newKey();
+      gateway.accepted.add(key);
+      const login = await runToEnd(['login', gateway.url, '--no-verify'], key, service.env);
+      expect(login.code).toBe(0);
+      const proxy = startProxy(gateway.url, { env: inElectron() });
+      expect(await proxy.request(1, 'tools/list')).toHaveProperty('result.tools.length', 2);
+      expect(await proxy.end()).toBe(0);
+    });
+
+    it('ends although the keychain does not answer', async () => {
+      const gateway = await startKeyedGateway();
+      service.hang();
+      onTestFinished(() => service.resume());
+      const proxy = startProxy(gateway.url, { env: inElectron() });
+      proxy.send({ jsonrpc: '2.0', id: 1, method: 'tools/list' });
+      await proxy.until(() => proxy.stderr.includes(' for http'));
+      expect(await proxy.end()).toBe('SIGKILL');
+    });
+  });
+
   it('does not show a key of its own that the gateway quotes', async () => {
     const key = newKey();
     const gateway = await startGateway(({ message }, response) => {
@@ -130,6 +165,30 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     await runToEnd(['login', gateway.url], second, service.env);
     const replies = await Promise.all([1, 2, 3, 4, 5].map((id) => proxy.request(id, 'tools/list')));
     for (const reply of replies) expect(reply).toHaveProperty('result.tools.length', 2);
+  });
+
+  it('is asked by a session whose program was replaced by another version', async () => {
+    const gateway = await startKeyedGateway();
+    const [first, second] = [newKey(), newKey()];
+    gateway.accepted.add(first);
+    await runToEnd(['login', gateway.url], first, service.env);
+    const folder = mkdtempSync(join(tmpdir(), 'latchkey-replaced-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    for (const part of ['bin', 'dist', 'package.json', 'node_modules/keytar']) {
+      cpSync(join(dirname(program), '..', part), join(folder, part), { recursive: true });
+    }
+    const script = join(folder, 'bin', 'mcp-latchkey.js');
+    const proxy = startProxy(gateway.url, { script, env: { ...NO_ENV_KEY, ...service.env } });
+    await proxy.initialize();
+    await proxy.request(0, 'tools/list');
+    await proxy.until(() => proxy.stderr.includes('the files for later are in memory'));
+    for (const file of readdirSync(join(folder, 'dist'))) {
+      writeFileSync(join(folder, 'dist', file), 'throw new Error("another version")');
+    }
+    gateway.accepted.delete(first);
+    gateway.accepted.add(second);
+    await runToEnd(['login', gateway.url], second, service.env);
+    expect(await proxy.request(1, 'tools/list')).toHaveProperty('result');
   });
 
   it('finds a key that was stored after a request went out without one', async () => {

@@ -161,7 +161,7 @@ describe('a refusal that hides a gateway of HTTP+SSE', () => {
     'with %d: the hint has the option',
     async (status) => {
       const gateway = await startHttpSseGateway({ refuse: refuseWith(status) });
-      const proxy = startProxy(gateway.url);
+      const proxy = startProxy(gateway.url, { args: ['--start-patience', '0'] });
       const { message, data } = errorOf(await proxy.request(1, 'initialize'));
       expect(data.status).toBe(status);
       expect(message).toContain('--transport sse');

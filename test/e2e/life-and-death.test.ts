@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -182,6 +182,26 @@ describe('a command line that cannot be followed', () => {
     expect(stdout + stderr).not.toContain(key);
   });
 
+  it.each([
+    ['--port', 'x', ['sandbox']],
+    ['--fail', 'x', ['sandbox']],
+    ['--timeout', 'x', ['login', 'https://h.example/']],
+    ['--account', '', ['logout', 'https://h.example/']],
+    ['--key-file', '/none', ['status', 'https://h.example/']],
+    ['--name', '', ['install', 'cursor', 'https://h.example/', '--print']],
+    ['--from', '/none', ['update']],
+    ['--timeout', 'x', ['https://h.example/']],
+  ])('never answers with a stack trace where %s is given twice', async (option, value, args) => {
+    for (const twice of [
+      [option, value, option, value],
+      [`${option}=${value}`, `${option}=${value}`],
+    ]) {
+      const { code, stdout, stderr } = await runToEnd([...args, ...twice]);
+      expect(stderr + stdout).not.toMatch(/\n\s+at |TypeError|bug:/);
+      expect([1, 2]).toContain(code);
+    }
+  });
+
   it('is said to the client as well, as the error of its first request', async () => {
     const proxy = startProxy('http://gateway.example/v1/mcp');
     const { error } = await proxy.request(1, 'initialize');
@@ -252,19 +272,48 @@ describe('options', () => {
 });
 
 describe('when its own files are removed while it runs', () => {
-  /** The built program in a folder of its own, and what removes it from there. */
-  function ownCopy(): { script: string; remove: () => void } {
+  /**
+   * The built program in a folder of its own, and what removes it from there. With `keeps`, it can
+   * keep the files that it loads late, and not only those of its first moments.
+   */
+  function ownCopy({ keeps = false } = {}) {
     const folder = mkdtempSync(join(tmpdir(), 'latchkey-gone-'));
     onTestFinished(() => rmSync(folder, { recursive: true }));
     for (const part of ['bin', 'dist', 'package.json']) {
       cpSync(join(dirname(program), '..', part), join(folder, part), { recursive: true });
     }
     const dist = join(folder, 'dist');
+    if (!keeps) rmSync(join(dist, 'late-files.js'));
     const remove = () => {
       for (const file of readdirSync(dist)) rmSync(join(dist, file));
     };
-    return { script: join(folder, 'bin', 'mcp-latchkey.js'), remove };
+    const replace = () => {
+      for (const file of readdirSync(dist)) {
+        writeFileSync(join(dist, file), 'throw new Error("another version")');
+      }
+    };
+    return { script: join(folder, 'bin', 'mcp-latchkey.js'), remove, replace };
   }
+
+  it.each(['remove', 'replace'] as const)('goes on as before: %s', async (change) => {
+    const gateway = await startGateway((received, response) => {
+      if (received.message.method !== 'refused') return answer(received, response);
+      const challenge = `Bearer error="invalid_token", resource_metadata="${gateway.url}/none"`;
+      response.writeHead(401, { 'www-authenticate': challenge }).end(`no ${TEST_KEY}`);
+    });
+    const { script, ...changes } = ownCopy({ keeps: true });
+    const args = ['--key-command', `echo ${TEST_KEY}`];
+    const proxy = startProxy(gateway.url, { script, args });
+    await proxy.until(() => proxy.stderr.includes('the files for later are in memory'));
+    changes[change]();
+    for (const id of [2, 3]) {
+      expect(await proxy.request(id, 'refused')).toMatchObject({
+        error: { code: -32012, data: { reason: 'unauthorized', keySource: 'key-command' } },
+      });
+    }
+    expect(await proxy.request(4, 'ping')).toHaveProperty('result');
+    expect(await proxy.end()).toBe(0);
+  });
 
   it('answers each request that needs them, and says what to do', async () => {
     const gateway = await startGateway((received, response) => {

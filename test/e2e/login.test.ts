@@ -65,8 +65,8 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
       name: 'a gateway that fails',
       respond: status(404),
       outcome: 'failed',
-      stores: true,
-      says: /HTTP 404.*is not an MCP endpoint/,
+      stores: false,
+      says: /HTTP 404.*is not an MCP endpoint.*The key was not tested\. Pass --force to store it/,
     },
     {
       name: 'a gateway that answers with an error of its own',
@@ -146,13 +146,37 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
     expect(JSON.parse(stdout)).toMatchObject({ outcome: 'works', tools: 2 });
   });
 
-  it('stores when nobody answers, and says so', async () => {
+  it('stores a key that could not be tested with --force only, and says that it was not', async () => {
     const gateway = await startGateway(answer);
     await gateway.close();
-    const { code, stdout } = await run(['login', gateway.url], newKey());
-    expect(stdout).toMatch(/^. Cannot reach the gateway: /);
-    expect(stdout).toContain('Stored');
-    expect(code).toBe(0);
+    const { code, stderr } = await run(['login', gateway.url], newKey());
+    expect(stderr).toMatch(/^. Cannot reach the gateway: /);
+    expect(stderr.replaceAll('\n', ' ')).toContain('The key was not tested. Pass --force to store');
+    expect(code).toBe(1);
+    expect(await storedFor(gateway.url)).toEqual([]);
+    const forced = await run(['login', gateway.url, '--force'], newKey());
+    expect(forced.stdout.replaceAll('\n', ' ')).toMatch(
+      /^. Cannot reach the gateway: .*The key was not tested/,
+    );
+    expect(forced.stdout).toContain('Stored');
+    expect(forced.code).toBe(0);
+    expect(await storedFor(gateway.url)).toEqual(['default']);
+  });
+
+  it('says when it replaces a key, and which', async () => {
+    const gateway = await startGateway(answer);
+    const login = (key: string, ...more: string[]) =>
+      run(['login', gateway.url, '--no-verify', ...more], key);
+    const first = await login(newKey());
+    expect(first.stdout).not.toContain('replace');
+    const second = await login(newKey());
+    expect(second.stdout).toMatch(/It replaces the previous key \(…cret\)\./);
+    const json = JSON.parse((await login('short-key-of-mine', '--json')).stdout);
+    expect(json).toMatchObject({ stored: true, replaced: { tail: 'cret' }, tail: 'mine' });
+    const same = await login('short-key-of-mine');
+    expect(same.stdout).toContain('This key was already stored.');
+    const other = await login(newKey(), '--account', 'other');
+    expect(other.stdout).not.toContain('replace');
   });
 
   it('stores a rejected key with --force, and tries none with --no-verify', async () => {
@@ -163,6 +187,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
     const requests = gateway.received.length;
     const untried = await run(['login', gateway.url, '--no-verify', '--account', 'b'], newKey());
     expect(untried.code).toBe(0);
+    expect(untried.stdout).toContain('The key was not tested.');
     expect(gateway.received).toHaveLength(requests);
     expect(await storedFor(gateway.url)).toEqual(['a', 'b']);
   });
@@ -189,7 +214,8 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
     const { code, stdout } = await run(['login', gateway.url, '--json'], input);
     expect(JSON.parse(stdout)).toMatchObject({ stored: false, outcome });
     expect(code).toBe(1);
-    expect(gateway.received).toEqual([]);
+    // But for the question whether it offers sign-in.
+    expect(gateway.received.some(({ headers }) => headers.authorization)).toBe(false);
   });
 
   it('sends the key bare in the header of --key-header, and no key of --header with it', async () => {
@@ -250,6 +276,40 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
       expect(await storedFor(gateway.url)).toEqual(['default']);
     });
 
+    it('shows how many characters have arrived, before Enter', async () => {
+      const gateway = await startKeyedGateway();
+      const key = newKey();
+      gateway.accepted.add(key);
+      const terminal = login(gateway.url);
+      await terminal.until('(not shown): ');
+      terminal.type(`\x1b[200~${key}\x1b[201~`);
+      await terminal.until(`${key.length} characters`);
+      terminal.type('\x7f');
+      await terminal.until(`${key.length - 1} characters`);
+      terminal.type(`\x15`);
+      await terminal.until(' '.repeat(`${key.length - 1} characters`.length));
+      terminal.type(`${key}\r`);
+      expect(await terminal.exited).toBe(0);
+      expect(terminal.shown).toContain('The key works');
+      expect(terminal.shown).toContain('same terminal');
+    });
+
+    it.each([
+      ['y\r', ['default'], 0],
+      ['\r', [], 1],
+      ['\x03', [], 1],
+    ])('asks whether to store a key that could not be tested: %j', async (keys, stored, code) => {
+      const gateway = await startGateway(status(404));
+      const terminal = login(gateway.url);
+      await terminal.until('(not shown): ');
+      terminal.type(`${newKey()}\r`);
+      await terminal.until('Store it without a test? [y/N] ');
+      terminal.type(keys);
+      expect(await terminal.exited).toBe(code);
+      expect(terminal.shown).toContain('same terminal');
+      expect(await storedFor(gateway.url)).toEqual(stored);
+    });
+
     it.each([
       ['Ctrl-C', '\x03'],
       ['Ctrl-D', '\x04'],
@@ -262,7 +322,8 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
       expect(await terminal.exited).toBe(130);
       expect(terminal.shown).toContain('Nothing was stored.');
       expect(terminal.shown).toContain('same terminal');
-      expect(gateway.received).toEqual([]);
+      // But for the question whether it offers sign-in.
+      expect(gateway.received.some(({ headers }) => headers.authorization)).toBe(false);
       expect(await storedFor(gateway.url)).toEqual([]);
     });
 

@@ -329,12 +329,12 @@ describe.skipIf(!isRoot)(`on a computer with other users (${NEEDS_ROOT})`, () =>
     expect(statSync(path, { throwIfNoEntry: false })?.size ?? 0).toBe(0);
   });
 
-  it('a copy for --pin is not made where another user could change it', async () => {
+  it('the copy for an entry is not made where another user could change it', async () => {
     const { shared, home } = places();
     mkdirSync(join(home, '.cursor'));
     chownSync(join(home, '.cursor'), USER, USER);
     folderOf(OTHER, shared, 'mcp-latchkey', 0o777);
-    const args = ['install', 'cursor', 'https://acme.example/v1/mcp', '--pin', '--no-verify'];
+    const args = ['install', 'cursor', 'https://acme.example/v1/mcp', '--no-verify'];
     const env = { HOME: home, XDG_DATA_HOME: shared };
     const { code, stderr } = await runToEnd(args, '', env, { script, user: USER });
     expect(stderr).toContain('/shared/mcp-latchkey belongs to another user');

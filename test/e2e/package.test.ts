@@ -48,6 +48,18 @@ it('packs small, installs without a script or a warning, and carries a session f
   const [{ filename, unpackedSize, files }] = JSON.parse(packed.stdout);
   expect(files.map(({ path }: { path: string }) => path)).toContain('dist/main.js');
 
+  expect(files.map(({ path }: { path: string }) => path)).not.toContain('sbom.cdx.json');
+  const { components } = JSON.parse(readFileSync(join(root, 'sbom.cdx.json'), 'utf8'));
+  const licenses = readFileSync(join(root, 'dist/THIRD-PARTY-LICENSES.txt'), 'utf8');
+  expect(components.map(({ name }: { name: string }) => name)).toEqual(
+    expect.arrayContaining(['yargs', 'yaml', 'add-mcp']),
+  );
+  for (const { name, version } of components) {
+    const at = licenses.indexOf(`${name} ${version} (`);
+    expect(licenses.slice(at, at + 3000), name).toMatch(/permission|license/i);
+    expect(at, name).toBeGreaterThanOrEqual(0);
+  }
+
   // What npm adds to it is this tree's own keytar and the one package that keytar depends on.
   const keytar = ['keytar', 'node-addon-api'].map((name) => join(root, 'node_modules', name));
   const { dependencies: ofKeytar } = manifestOf(keytar[0] as string);

@@ -86,18 +86,54 @@ it('prints a config entry with which a client gets a whole session', async () =>
   const { version } = createRequire(import.meta.url)('../../package.json');
   const snippet = /^\{[\s\S]*?^\}/m.exec(introduction)?.[0] ?? '';
   const { command, args, env: entryEnv } = JSON.parse(snippet).mcpServers.sandbox;
-  expect([command, ...args.slice(0, 2)]).toEqual(['npx', '-y', `mcp-latchkey@${version}`]);
+  expect([command, ...args.slice(0, 3)]).toEqual([
+    'npx',
+    '-y',
+    '--prefer-offline',
+    `mcp-latchkey@${version}`,
+  ]);
   const client = new Client({ name: 'test', version: '1' });
   await client.connect(
     new StdioClientTransport({
       command: process.execPath,
-      args: [launcher, ...args.slice(2)],
+      args: [launcher, ...args.slice(3)],
       env: entryEnv,
       stderr: 'ignore',
     }),
   );
   expect((await client.listTools()).tools.length).toBeGreaterThan(5);
   await client.close();
+});
+
+it('offers sign-in with --oauth: no key in the config entry, and clients that are known', async () => {
+  const { introduction, url } = await start('--oauth-fault', 'no-registration');
+  expect(introduction).not.toContain('MCP_LATCHKEY_API_KEY');
+  expect(introduction).toContain('Fault no-registration: ');
+  for (const line of introduction.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
+  const issuer = /Authorization server: (\S+)/.exec(introduction)?.[1] ?? '';
+  const [, id = '', secret = ''] =
+    /--client-id (\S+), with the secret\s+(\S+)/.exec(introduction) ?? [];
+  const { status } = await fetch(`${issuer}/token`, {
+    method: 'POST',
+    headers: { authorization: `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}` },
+    body: new URLSearchParams({ grant_type: 'client_credentials', resource: url }),
+  });
+  expect(status).toBe(200);
+});
+
+it('prints no state and no code of a sign-in', async () => {
+  const { introduction, printed } = await start('--oauth');
+  const issuer = /Authorization server: (\S+)/.exec(introduction)?.[1] ?? '';
+  await fetch(`${issuer}/authorize?state=do-not-print-me`);
+  expect(await printed(/^GET .*$/m)).toMatch(/^GET +\/authorize +400 +\d+ ms$/);
+});
+
+it('says which port is taken where the authorization server should be', async () => {
+  const { introduction } = await start('--oauth');
+  const taken = Number(/Authorization server: \S+:(\d+)/.exec(introduction)?.[1]);
+  const { stderr, code } = await run('--oauth', '--port', String(taken - 1));
+  expect(stderr).toMatch(new RegExp(`^Port (${taken}|${taken - 1}) is already in use\\. `));
+  expect(code).toBe(1);
 });
 
 it('prints a line for each request, in which the request cannot steer the terminal', async () => {
@@ -155,6 +191,7 @@ it.each([
   ['--latency', '-1'],
   ['--fail', '200:1'],
   ['--fail', '503'],
+  ['--oauth-fault', 'x'],
 ])('refuses %s %s with exit code 2', async (option, value) => {
   const { stdout, stderr, code } = await run(`${option}=${value}`);
   expect(stdout).toBe('');

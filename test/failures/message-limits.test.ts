@@ -2,7 +2,8 @@ import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { findKey, type KeyResult, type KeySources } from '../../src/auth/key.ts';
+import type { Credential } from '../../src/auth/credential.ts';
+import { findKey, type KeySources } from '../../src/auth/key.ts';
 import { answerOf } from '../../src/auth/keychain.ts';
 import {
   internalError,
@@ -73,7 +74,7 @@ const METADATA = {
 
 const CIRCUMSTANCES = {
   gateway: GATEWAY,
-  key: { kind: 'in-header', origin: KEYS[0] } as KeyResult,
+  credential: { kind: 'in-header', origin: KEYS[0] } as Credential,
   connectTimeoutMs: 10_000,
   timeoutMs: 600_000,
   maxMessageBytes: 64 * 1024 * 1024,
@@ -155,7 +156,7 @@ describe.each<[string, Failure[]]>([
           explainRefusal(end, failure, {
             url: new URL(GATEWAY),
             isForwarded: status === 502 || status === 407,
-            key: CIRCUMSTANCES.key,
+            credential: CIRCUMSTANCES.credential,
             mayRepeat: () => false,
           }),
         ),

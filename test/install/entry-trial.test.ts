@@ -33,7 +33,21 @@ it.each(['initialize', 'tools/list'])('tells the error that answers %s', async (
       ? { error: { code: -1, message: 'No\\n entry', data: { reason: 'forbidden' } } }
       : { result: {} }`),
   );
-  expect(result).toEqual({ outcome: 'refused', reason: 'forbidden', message: 'No entry' });
+  expect(result).toEqual({
+    outcome: 'refused',
+    reason: 'forbidden',
+    message: 'No entry',
+    canLogin: false,
+  });
+});
+
+it('tells whether a stored key would help, by the remedy', async () => {
+  const result = await node(
+    server(
+      `{ error: { code: -1, message: 'No', data: { hint: 'Run \`npx mcp-latchkey login u\`' } } }`,
+    ),
+  );
+  expect(result).toMatchObject({ outcome: 'refused', canLogin: true });
 });
 
 it('tells what a program said that ended at once', async () => {

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { basename, delimiter, dirname, join } from 'node:path';
 import { expect, type TestContext } from 'vitest';
 import { pathOf } from './installed-peers.ts';
 import { proxyUnderTest } from './proxy-under-test.ts';
@@ -22,7 +22,8 @@ interface Run {
 
 /**
  * Lets the conformance suite run one scenario at `specVersion` with a client of this folder, which
- * finds the proxy's command line in PROXY_COMMAND and `env` beside it. Returns the suite's verdict.
+ * finds the proxy's command line in PROXY_COMMAND and `env` beside it. `flags`: more of the suite's.
+ * Returns the suite's verdict.
  * Fails the test when the proxy wrote anything but messages or did not end by itself.
  */
 export async function runConformanceScenario(
@@ -31,6 +32,7 @@ export async function runConformanceScenario(
   specVersion: string,
   client: string,
   env: Record<string, string>,
+  flags: readonly string[] = [],
 ): Promise<Run> {
   const { command, args, exit, messages } = proxyUnderTest(test);
   const results = mkdtempSync(join(tmpdir(), 'mcp-latchkey-conformance-'));
@@ -38,7 +40,7 @@ export async function runConformanceScenario(
   const suite = [
     pathOf('conformance'),
     ...['client', '--scenario', scenario, '--spec-version', specVersion],
-    ...['--output-dir', results, '--timeout', '15000'],
+    ...['--output-dir', results, '--timeout', '40000', ...flags],
     // The suite splits this at each space, so it holds no path.
     ...['--command', `node ${client}`],
   ];
@@ -52,13 +54,15 @@ export async function runConformanceScenario(
     execFile(
       pathOf('recentNode'),
       suite,
-      { cwd: import.meta.dirname, env: settings, timeout: 20_000 },
+      { cwd: import.meta.dirname, env: settings, timeout: 50_000 },
       (error, stdout, stderr) => resolve({ exitCode: error?.code ?? 0, output: stdout + stderr }),
     );
   });
   expect(await exit(), verdict.output).toEqual({ code: 0, signal: null });
   expect(messages().length).toBeGreaterThan(1);
-  const [folder = ''] = readdirSync(results);
-  const checks = JSON.parse(readFileSync(join(results, folder, 'checks.json'), 'utf8'));
+  // A scenario with a slash in its name has a folder in a folder.
+  const files = readdirSync(results, { recursive: true, encoding: 'utf8' });
+  const file = files.find((name) => basename(name) === 'checks.json') ?? '';
+  const checks = JSON.parse(readFileSync(join(results, file), 'utf8'));
   return { ...verdict, checks };
 }

@@ -27,6 +27,11 @@ export const peers = {
     name: '@modelcontextprotocol/conformance',
     path: installed('@modelcontextprotocol/conformance/dist/index.js'),
   },
+  /** The tools for MCP bundles, with the code that hosts start them by. */
+  mcpb: {
+    name: '@anthropic-ai/mcpb',
+    path: installed('@anthropic-ai/mcpb/dist/cli/cli.js'),
+  },
   /** The SDK's client that speaks 2026-07-28. */
   modernClient: {
     name: '@modelcontextprotocol/client',
@@ -37,7 +42,12 @@ export const peers = {
     name: '@modelcontextprotocol/server',
     path: installed('@modelcontextprotocol/server/dist/index.mjs'),
   },
-  /** The Inspector needs Node >= 22.19 and the conformance suite >= 22. */
+  /** An OAuth and OpenID Connect server. */
+  oidcProvider: {
+    name: 'oidc-provider',
+    path: installed('oidc-provider/lib/index.js'),
+  },
+  /** The Inspector needs Node >= 22.19 and the conformance suite and oidc-provider >= 22. */
   recentNode: { name: 'Node 22.19 or newer', path: findRecentNode() },
 };
 

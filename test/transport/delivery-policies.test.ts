@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import type { KeyResult } from '../../src/auth/key.ts';
+import type { Credential, CredentialProvider } from '../../src/auth/credential.ts';
 import type { Failure } from '../../src/failures/failure.ts';
 import type { Headers } from '../../src/http/request.ts';
 import type { Message } from '../../src/jsonrpc/message.ts';
@@ -15,7 +15,7 @@ import {
 import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
 import { isLostSession } from '../../src/transport/lost-session.ts';
 
-const KEY: KeyResult = { kind: 'none', origin: { source: 'none', origin: 'none' } };
+const KEY: Credential = { kind: 'none', origin: { source: 'none', origin: 'none' } };
 const CALL: Message = {
   kind: 'request',
   method: 'tools/call',
@@ -42,29 +42,62 @@ const transportError = (code: string): ExchangeOutcome => ({
 });
 
 describe('the credential policy', () => {
-  const policyWith = (...renewed: (KeyResult | undefined)[]) => {
-    const renew = vi.fn(async () => renewed.shift());
-    return { renew, policy: renewCredential({ current: async () => KEY, renew }) };
+  const failed = (outcome: ExchangeOutcome, message: Message = CALL) => ({
+    outcome,
+    credential: KEY,
+    message,
+  });
+  const policyWith = (...renewed: (Credential | undefined)[]) => {
+    const renew = vi.fn<CredentialProvider['renew']>(async () => renewed.shift());
+    const failureOf = (credential: Credential): Failure | undefined =>
+      credential.kind === 'unusable' ? { reason: credential.reason, gateway: 'g' } : undefined;
+    return { renew, policy: renewCredential({ current: async () => KEY, renew }, failureOf) };
   };
 
-  it('sends again with another key after a 401, once', async () => {
-    const { policy, renew } = policyWith(KEY, KEY);
-    expect(await policy({ outcome: httpError(401), key: KEY })).toBe('send-again');
-    expect(await policy({ outcome: httpError(401), key: KEY })).toBeUndefined();
-    expect(renew.mock.calls).toEqual([[KEY]]);
+  it('sends again with what replaces the credential, and tells how many there were', async () => {
+    const { policy, renew } = policyWith(KEY, KEY, undefined);
+    const headers = { 'www-authenticate': 'Bearer' };
+    expect(await policy(failed(httpError(401, headers)))).toBe('send-again');
+    expect(await policy(failed(httpError(403, headers)))).toBe('send-again');
+    expect(await policy(failed(httpError(401, headers)))).toBeUndefined();
+    expect(renew.mock.calls).toEqual([
+      [KEY, { status: 401, headers, renewals: 0, isAwaited: true }],
+      [KEY, { status: 403, headers, renewals: 1, isAwaited: true }],
+      [KEY, { status: 401, headers, renewals: 2, isAwaited: true }],
+    ]);
   });
 
-  it('has no opinion without another key, and asks for one again the next time', async () => {
+  it('has no opinion without another credential, and asks for one again the next time', async () => {
     const { policy } = policyWith(undefined, KEY);
-    expect(await policy({ outcome: httpError(401), key: KEY })).toBeUndefined();
-    expect(await policy({ outcome: httpError(401), key: KEY })).toBe('send-again');
+    expect(await policy(failed(httpError(401)))).toBeUndefined();
+    expect(await policy(failed(httpError(401)))).toBe('send-again');
   });
 
-  it.each([httpError(403), httpError(500), transportError('ECONNRESET')])(
-    'asks for no key after another outcome',
+  it('settles with why a credential cannot be used, and with the status', async () => {
+    const { policy } = policyWith({ kind: 'unusable', reason: 'no_api_key', origin: KEY.origin });
+    expect(await policy(failed(httpError(401)))).toEqual({
+      settled: { reason: 'no_api_key', gateway: 'g', status: 401 },
+    });
+  });
+
+  it('says of what no client waits for that it is not awaited', async () => {
+    const { policy, renew } = policyWith();
+    await policy(failed(httpError(401), RESPONSE));
+    expect(renew.mock.calls[0]?.[1].isAwaited).toBe(false);
+  });
+
+  it('ends after eight credentials', async () => {
+    const { policy, renew } = policyWith(...Array(10).fill(KEY));
+    for (let i = 0; i < 8; i++) expect(await policy(failed(httpError(401)))).toBe('send-again');
+    expect(await policy(failed(httpError(401)))).toBeUndefined();
+    expect(renew).toHaveBeenCalledTimes(8);
+  });
+
+  it.each([httpError(404), httpError(500), transportError('ECONNRESET')])(
+    'asks for no credential after another outcome',
     async (outcome) => {
       const { policy, renew } = policyWith(KEY);
-      expect(await policy({ outcome, key: KEY })).toBeUndefined();
+      expect(await policy(failed(outcome))).toBeUndefined();
       expect(renew).not.toHaveBeenCalled();
     },
   );

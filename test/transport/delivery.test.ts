@@ -1,5 +1,5 @@
 import { expect, it, vi } from 'vitest';
-import type { KeyResult } from '../../src/auth/key.ts';
+import type { Credential } from '../../src/auth/credential.ts';
 import type { Failure } from '../../src/failures/failure.ts';
 import type { Message, Response } from '../../src/jsonrpc/message.ts';
 import { type Attempt, DeliveryLoop } from '../../src/transport/delivery.ts';
@@ -7,7 +7,7 @@ import type { Policy } from '../../src/transport/delivery-policies.ts';
 import type { ExchangeOutcome } from '../../src/transport/exchange-outcome.ts';
 import { NO_OBSERVER } from '../../src/transport/transport.ts';
 
-const key: KeyResult = { kind: 'none', origin: { source: 'none', origin: 'none' } };
+const credential: Credential = { kind: 'none', origin: { source: 'none', origin: 'none' } };
 const FAILURE: Failure = { reason: 'gateway_error', gateway: 'https://a.test/mcp' };
 const request = (method: string): Message => ({
   kind: 'request',
@@ -32,7 +32,7 @@ function loopOf(outcomes: ExchangeOutcome[], policy: Policy<Attempt>, isOfMessag
     {
       attempt: async (message) => {
         sent.push('method' in message ? message.method : message.kind);
-        return { outcome: outcomes.shift() as ExchangeOutcome, key, isOfMessage };
+        return { outcome: outcomes.shift() as ExchangeOutcome, credential, isOfMessage };
       },
       initialized: () => {},
       isLostSession: () => false,

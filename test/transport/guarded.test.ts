@@ -196,7 +196,7 @@ describe('what an observer throws on an HTTP+SSE stream', () => {
       });
     });
     const log = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
-    const key = { kind: 'none', origin: { source: 'none', origin: 'none' } } as const;
+    const credential = { kind: 'none', origin: { source: 'none', origin: 'none' } } as const;
     const routes = new Routes({ connectTimeoutMs: 1_000, env: {}, warnOf: () => () => {} });
     const endpoint = new Endpoint({
       url: new URL(`${origin}/sse`),
@@ -206,13 +206,13 @@ describe('what an observer throws on an HTTP+SSE stream', () => {
       timeoutMs: 0,
       secrets: new Secrets((keys) => new SecretMatcher(keys)),
     });
-    endpoint.open(key);
+    endpoint.open(credential);
     onTestFinished(() => endpoint.close());
     const stream = new HttpSseStream({
       endpoint,
       origin,
       target: '/sse',
-      key,
+      credential,
       listener: { onMessage: () => {}, congested: () => undefined, ...listener },
       timeoutMs: 0,
       openLimitMs,
@@ -228,7 +228,7 @@ describe('what an observer throws on an HTTP+SSE stream', () => {
         id: { raw: `${id}`, key: `n${id}` },
         bytes,
       };
-      return stream.send(request, { onMessage, congested: () => undefined }, key).ended;
+      return stream.send(request, { onMessage, congested: () => undefined }, credential).ended;
     };
     return { stream, send, toStream: (line: string) => toStream(line) };
   }

@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { chosenOrigin, DEFAULT_ACCOUNT, type KeySources } from '../../auth/key.ts';
+import type { CredentialSources } from '../../auth/credential-sources.ts';
+import { chosenOrigin, DEFAULT_ACCOUNT } from '../../auth/key.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { displayUrl } from '../../failures/url-secrets.ts';
 import {
@@ -64,17 +65,23 @@ export interface CacheKey {
 }
 
 /**
- * The file for a gateway with its query, the account and place of the key, and the client's era and
- * revision. No key is in its name or can be found from it.
+ * The file for a gateway with its query, the account and place of the key, the way of signing in,
+ * and the client's era and revision. No key is in its name or can be found from it.
  */
-export function cacheKey(folder: string, sources: KeySources, opening: Request): CacheKey {
-  const { url, account = DEFAULT_ACCOUNT, keyCommand = '' } = sources;
+export function cacheKey(folder: string, sources: CredentialSources, opening: Request): CacheKey {
+  const { url, account = DEFAULT_ACCOUNT, keyCommand = '', oauth } = sources;
   const modern = revisionOf(opening);
   const method = modern === undefined ? 'initialize' : 'server/discover';
   const params = memberOf(opening.bytes, 'params');
   const revision = modern ?? stringOf(params, 'protocolVersion') ?? '';
   const { origin } = chosenOrigin(sources, process.env);
-  const identity = JSON.stringify([url.href, account, origin, keyCommand, method, revision]);
+  const { auth, grant, clientId = '', assertionCommand = '' } = oauth;
+  const signIn = [auth, grant, clientId, assertionCommand];
+  const identity = JSON.stringify([
+    ...[url.href, account, origin, keyCommand],
+    ...signIn,
+    ...[method, revision],
+  ]);
   const name = createHash('sha256').update(identity).digest('hex').slice(0, 32);
   return {
     gateway: displayUrl(url),
@@ -91,7 +98,7 @@ export function cacheKey(folder: string, sources: KeySources, opening: Request):
  */
 export function readCache(
   folder: string,
-  sources: KeySources,
+  sources: CredentialSources,
   opening: Request,
   log: Log,
 ): CachedGateway | undefined {

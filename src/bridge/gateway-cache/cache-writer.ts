@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import type { KeySources } from '../../auth/key.ts';
+import type { CredentialSources } from '../../auth/credential-sources.ts';
 import type { Secrets } from '../../failures/secrets.ts';
 import { entriesOf, memberOf, stringOf } from '../../jsonrpc/json-members.ts';
 import type { Request } from '../../jsonrpc/message.ts';
@@ -23,7 +23,7 @@ const OVERLAP_BYTES = 1024;
 
 export interface CacheWriterOptions {
   readonly folder: string;
-  readonly settings: KeySources;
+  readonly settings: CredentialSources;
   readonly secrets: Secrets;
   readonly log: Log;
 }

@@ -75,7 +75,7 @@ export function sayCheck(out: Printer, check: EntryTrial, client: string): void 
         : `${tools} tools`;
     out.marked('ok', `Connected: ${server || 'the gateway'} offers ${count}.`);
   } else if (check.outcome === 'not-fetched') {
-    const why = `Could not test it: ${check.message}. ${client} cannot start it either until npm can download it. --pin works without npm.`;
+    const why = `Could not test it: ${check.message}. ${client} cannot start it either until npm can download it. Install without --npx to start it without npm.`;
     out.note(why);
   } else {
     const isKeyMissing = check.outcome === 'refused' && check.reason === 'no_api_key';
@@ -87,14 +87,14 @@ export function sayCheck(out: Printer, check: EntryTrial, client: string): void 
   }
 }
 
-export function sayJson(
-  out: Printer,
+/** A change as `--json` prints it, with `more`. */
+export function changeAsJson(
   { client, name, file, change, diff, notes }: PlannedChange,
   written: boolean,
   backup: string | undefined,
   more: object,
-): void {
-  const report = {
+): object {
+  return {
     client: client.id,
     name,
     file,
@@ -105,11 +105,10 @@ export function sayJson(
     notes,
     diff: diff.map(({ sign, text }) => `${sign} ${text}`),
   };
-  out.json(report);
 }
 
 /** A path as people write it. */
-function tildePath(path: string): string {
+export function tildePath(path: string): string {
   const below = relative(homedir(), path);
   return below === '..' || /^\.\.[\\/]/.test(below) || isAbsolute(below) ? path : join('~', below);
 }

@@ -1,18 +1,19 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { resolve } from 'node:path';
-import { createInterface } from 'node:readline/promises';
 import type { CommandModule } from 'yargs';
-import type { PlannedChange } from '../../install/install.ts';
+import type { Client, DirectStart, EntryTrial, PlannedChange } from '../../install/install.ts';
 import { PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
 import { readProxySettings } from '../../settings/settings.ts';
-import { withOwnCommand } from '../../terminal/own-command.ts';
+import { canAsk, confirms } from '../../terminal/ask.ts';
 import { Printer } from '../../terminal/printer.ts';
+import { reportingErrors } from '../reporting-errors.ts';
+import { chosenTargets } from './install-choice.ts';
 import {
+  changeAsJson,
   sayCheck,
   sayClients,
   sayDone,
-  sayJson,
   sayLogin,
   sayNotes,
   sayPlan,
@@ -26,12 +27,15 @@ const out = new Printer(process.stdout);
 
 type Given = Readonly<Record<string, unknown>>;
 
-interface InstallArguments {
+export interface InstallArguments {
   client: string | undefined;
   url: string | undefined;
   name: string | undefined;
-  pin: boolean | undefined;
+  all: boolean | undefined;
+  yes: boolean | undefined;
+  npx: boolean | undefined;
   print: boolean | undefined;
+  link: boolean | undefined;
   list: boolean | undefined;
   verify: boolean | undefined;
   force: boolean | undefined;
@@ -39,13 +43,8 @@ interface InstallArguments {
   'dry-run': boolean | undefined;
 }
 
-const SHARED_OPTIONS = {
-  'dry-run': { type: 'boolean', describe: 'Show the changes without writing them' },
-  json: { type: 'boolean', describe: 'Print the result as JSON' },
-} as const;
-
 /**
- * `mcp-latchkey install`: exit 0 when the entry is written, or was already there; 1 when it could not be
+ * `mcp-latchkey install`: exit 0 when the entries are written, or were already there; 1 when one could not be
  * written or does not work; 2 on a wrong command line.
  */
 export const installCommand: CommandModule<object, InstallArguments> = {
@@ -53,15 +52,20 @@ export const installCommand: CommandModule<object, InstallArguments> = {
   describe: 'Add a gateway to a client',
   builder: (yargs) =>
     yargs
+      .usage(
+        '$0 install [client] [url] [options]\n\nAdds a gateway to a client. Without a client or a URL, it asks for them.',
+      )
       .positional('client', { type: 'string', describe: 'Client name (see --list)' })
       .positional('url', { type: 'string', describe: 'URL of the MCP endpoint' })
       .options({
         name: { type: 'string', requiresArg: true, describe: 'Name of the entry' },
-        pin: {
-          type: 'boolean',
-          describe: 'Start a local copy of this version, without npm',
-        },
+        all: { type: 'boolean', describe: 'Add it to every client on this computer' },
+        yes: { type: 'boolean', describe: 'Ask no questions' },
+        npx: { type: 'boolean', describe: 'Start it with npx, not from a local copy' },
+        // The default by now.
+        pin: { type: 'boolean', hidden: true },
         print: { type: 'boolean', describe: 'Print the config entry and exit' },
+        link: { type: 'boolean', describe: 'Print a link that installs it in Cursor or VS Code' },
         list: { type: 'boolean', describe: 'List supported clients' },
         verify: {
           type: 'boolean',
@@ -71,7 +75,8 @@ export const installCommand: CommandModule<object, InstallArguments> = {
           type: 'boolean',
           describe: 'Write even if the client is missing, or replace another server',
         },
-        ...SHARED_OPTIONS,
+        'dry-run': { type: 'boolean', describe: 'Show the changes without writing them' },
+        json: { type: 'boolean', describe: 'Print the result as JSON' },
       })
       .options(PROXY_OPTIONS)
       .nargs('header', 1)
@@ -79,91 +84,129 @@ export const installCommand: CommandModule<object, InstallArguments> = {
   handler: (args) => reportingErrors(args.json, () => install(args)),
 };
 
-interface UninstallArguments {
-  client: string;
-  name: string | undefined;
-  force: boolean | undefined;
-  json: boolean | undefined;
-  'dry-run': boolean | undefined;
-}
-
-/** `mcp-latchkey uninstall`: exit 0 when the entry is gone, 1 when it could not be, 2 on misuse. */
-export const uninstallCommand: CommandModule<object, UninstallArguments> = {
-  command: 'uninstall <client> [name]',
-  describe: 'Remove a gateway from a client',
-  builder: (yargs) =>
-    yargs
-      .positional('client', {
-        type: 'string',
-        demandOption: true,
-        describe: 'Client name (see install --list)',
-      })
-      .positional('name', { type: 'string', describe: 'Entry name, if there are several' })
-      .options({
-        force: {
-          type: 'boolean',
-          describe: 'Remove an entry that does not run mcp-latchkey',
-        },
-        ...SHARED_OPTIONS,
-      }),
-  handler: (args) => reportingErrors(args.json, () => uninstall(args)),
-};
-
-/** Runs a command and says its errors: on stderr, or as JSON on stdout. */
-async function reportingErrors(json: boolean | undefined, run: () => Promise<void>): Promise<void> {
-  const { EntryError, InstallError } = await import('../../install/install.ts');
-  try {
-    await run();
-  } catch (error) {
-    const isUsage = error instanceof UsageError || error instanceof EntryError;
-    if (!isUsage && !(error instanceof InstallError)) throw error;
-    if (json) out.line(JSON.stringify({ error: error.message }));
-    else {
-      const words = withOwnCommand(error.message.replace(/[^?]$/, '$&.'));
-      new Printer(process.stderr).result('fail', words);
-    }
-    process.exitCode = isUsage ? 2 : 1;
-  }
+/** What was done for a client; without a plan, only why nothing could be. */
+interface Result {
+  readonly plan?: PlannedChange;
+  readonly client: Client;
+  readonly error?: string;
+  readonly backup?: string | undefined;
+  readonly check?: EntryTrial | undefined;
 }
 
 async function install(args: InstallArguments): Promise<void> {
+  if (args.list) return list(args.json === true);
+  if (args.print || args.link) return print(args);
+  const { clients, gateway, isConfirmed } = await chosenTargets(args, out);
   const installing = await import('../../install/install.ts');
-  const { client: clientName, pin = false, json = false, force = false } = args;
+  const { json = false } = args;
   const isDryRun = args['dry-run'] === true;
-  if (args.list) return list(json);
-  if (clientName === undefined || args.url === undefined) {
-    throw new UsageError('missing arguments. Usage: install <client> <url>');
+  const { url, words, login } = await proxyLine(gateway, args as unknown as Given);
+  const direct = args.npx ? undefined : await installing.directStart(packageRoot, words);
+  const launch = direct?.launch ?? installing.npxLaunch(__VERSION__, words, process.platform);
+  const planFor = async (client: Client): Promise<Result> => {
+    const { force = false } = args;
+    const plan = await installing.planInstall(client, args.name ?? url, launch, { force });
+    return { client, plan: { ...plan, notes: [...plan.notes, ...(direct?.notes ?? [])] } };
+  };
+  const planned: Result[] = [];
+  for (const client of clients) {
+    const result = await (clients.length === 1 ? planFor(client) : reported(client, planFor));
+    planned.push(result);
+    if (!json) sayResult(result);
   }
-  const { url, words, login } = await proxyLine(args.url, args as unknown as Given);
-  const launch = installing.launchFor(words, { version: __VERSION__, pin });
-  if (args.print) {
-    if (pin && !isDryRun) await installing.pinPackage(packageRoot, __VERSION__);
-    const name = args.name ?? installing.nameForGateway(url);
-    out.write(await installing.snippetFor(clientName, name, launch));
-    return;
-  }
-  const client = installing.clientOf(clientName);
-  const plan = await installing.planInstall(client, url, args.name, launch, { force });
-  if (!json) sayPlan(out, plan);
-  let backup: string | undefined;
-  if (!isDryRun) {
-    if (pin) await installing.pinPackage(packageRoot, __VERSION__);
-    backup = await plan.apply();
-    if (!json) sayDone(out, plan, backup);
-  }
-  if (!json) sayNotes(out, plan);
-  const check = args.verify !== false && !isDryRun ? await verify(plan, login, json) : undefined;
-  const isRefused = check?.outcome === 'refused' && check.reason !== 'no_api_key';
-  if (isRefused || check?.outcome === 'failed') process.exitCode = 1;
+  const isRefused =
+    !isConfirmed && !isDryRun && planned.some(isChange) && !(await confirms('Write this?'));
+  if (isRefused) return out.line('Nothing was written.');
+
+  const results = isDryRun ? planned : await write(planned, direct, json);
+  if (!json) for (const { plan } of results) if (plan) sayNotes(out, plan);
+  const checked = args.verify === false || isDryRun ? results : await verify(results, login, args);
+  if (checked.some(hasFailed)) process.exitCode = 1;
   if (json) {
     const start = { command: launch.command, args: launch.args };
-    sayJson(out, plan, !isDryRun, backup, { start, check: check ?? null, login });
-    return;
+    const reports = checked.map(({ client, plan, error, backup, check }) =>
+      plan === undefined
+        ? { client: client.id, error }
+        : changeAsJson(plan, !isDryRun, backup, { start, check: check ?? null, login }),
+    );
+    return out.json(args.all ? reports : reports[0]);
   }
   if (isDryRun) return out.line('Nothing was written (--dry-run).');
-  if (check === undefined) sayLogin(out, 'If your gateway requires an API key, run:', login);
-  if (plan.change !== 'unchanged')
-    out.line(`Restart ${plan.client.displayName} to start using it.`);
+  if (args.verify === false) sayLogin(out, 'If your gateway requires an API key, run:', login);
+  for (const { plan } of checked.filter(isChange)) {
+    if (plan) out.text(installing.nextStep(plan.client, plan.name, process.platform));
+  }
+}
+
+const isChange = ({ plan }: Result) => plan !== undefined && plan.change !== 'unchanged';
+
+function hasFailed({ error, check }: Result): boolean {
+  const isRefused = check?.outcome === 'refused' && check.reason !== 'no_api_key';
+  return error !== undefined || isRefused || check?.outcome === 'failed';
+}
+
+function sayResult({ client, plan, error }: Result): void {
+  if (plan !== undefined) sayPlan(out, plan);
+  else out.marked('fail', `${client.displayName}: ${error}.`);
+}
+
+/** One client of several must not keep the others from their entry. */
+async function reported(client: Client, run: (client: Client) => Promise<Result>): Promise<Result> {
+  const { InstallError } = await import('../../install/install.ts');
+  try {
+    return await run(client);
+  } catch (error) {
+    if (!(error instanceof InstallError)) throw error;
+    return { client, error: error.message };
+  }
+}
+
+async function write(
+  planned: readonly Result[],
+  direct: DirectStart | undefined,
+  json: boolean,
+): Promise<Result[]> {
+  const { copiesFolder, removeUnusedCopies } = await import('../../install/install.ts');
+  await direct?.write();
+  const results: Result[] = [];
+  for (const result of planned) {
+    const { plan } = result;
+    const apply = async (client: Client): Promise<Result> => {
+      if (plan === undefined) return result;
+      const backup = await plan.apply();
+      if (!json) sayDone(out, plan, backup);
+      return { client, plan, backup };
+    };
+    const done = await (planned.length === 1
+      ? apply(result.client)
+      : reported(result.client, apply));
+    if (!json && done.error !== undefined && plan !== undefined) sayResult(done);
+    results.push(done);
+  }
+  // Another command may have removed the copy while no config named it.
+  await direct?.write();
+  await removeUnusedCopies(copiesFolder());
+  return results;
+}
+
+/** What to paste into a config, or a link that installs it, on stdout and nothing else. */
+async function print({ client, url: gateway, ...args }: InstallArguments): Promise<void> {
+  const option = args.link ? '--link' : '--print';
+  if (client === undefined || gateway === undefined) {
+    throw new UsageError(
+      `${option} needs a client and a URL, such as: install cursor kindo ${option}`,
+    );
+  }
+  const { installLink, nameForGateway, npxLaunch, snippetFor } = await import(
+    '../../install/install.ts'
+  );
+  const { url, words } = await proxyLine(gateway, args as unknown as Given);
+  const name = args.name ?? nameForGateway(url);
+  if (args.link) {
+    // Whoever opens the link may have another platform. These clients find npx on each.
+    return out.line(installLink(client, name, npxLaunch(__VERSION__, words, 'linux')));
+  }
+  out.write(await snippetFor(client, name, npxLaunch(__VERSION__, words, process.platform)));
 }
 
 const OPTION_VARIABLES = Object.keys(PROXY_OPTIONS).map(
@@ -183,7 +226,7 @@ const LOGIN_OPTIONS = ['account', 'allow-http', 'header', 'header-file', 'key-he
  * The URL, the proxy's command line for the entry, and the one that stores a key for it. Throws
  * UsageError or EntryError.
  */
-async function proxyLine(
+export async function proxyLine(
   gateway: string,
   args: Given,
 ): Promise<{ url: URL; words: string[]; login: string[] }> {
@@ -205,57 +248,65 @@ async function proxyLine(
   return { url, words, login: ['login', ...proxyWords(url.href, Object.fromEntries(forLogin))] };
 }
 
-/** Starts the entry, and offers login on a terminal when a key is all that is missing. */
-async function verify(plan: PlannedChange, login: readonly string[], json: boolean) {
+/**
+ * Starts each entry, those that start alike once, and offers login on a terminal when a key is all
+ * that is missing.
+ */
+async function verify(
+  results: readonly Result[],
+  login: readonly string[],
+  args: InstallArguments,
+): Promise<Result[]> {
+  const checks = new Map<string, EntryTrial>();
+  const checked: Result[] = [];
+  for (const result of results) {
+    const { plan } = result;
+    if (plan?.launch === undefined) {
+      checked.push(result);
+      continue;
+    }
+    const start = JSON.stringify(plan.launch);
+    const check = checks.get(start) ?? (await verifyOne(plan, login, args));
+    checks.set(start, check);
+    checked.push({ ...result, check });
+  }
+  return checked;
+}
+
+async function verifyOne(
+  plan: PlannedChange,
+  login: readonly string[],
+  { json, yes }: InstallArguments,
+): Promise<EntryTrial> {
   const { tryEntry } = await import('../../install/install.ts');
-  if (plan.launch === undefined) return undefined;
+  const { launch, client } = plan;
+  if (launch === undefined) throw new Error('the plan starts no entry');
   if (!json) out.line(out.paint('dim', 'Testing the connection …'));
-  const check = await tryEntry(plan.launch);
+  const check = await tryEntry(launch);
   if (json) return check;
-  sayCheck(out, check, plan.client.displayName);
+  sayCheck(out, check, client.displayName);
   if (check.outcome === 'connected' || check.outcome === 'failed') return check;
-  if (check.outcome === 'refused' && check.reason !== 'no_api_key') return check;
-  if (check.outcome === 'refused' && (await storesKey(login))) {
-    const again = await tryEntry(plan.launch);
-    sayCheck(out, again, plan.client.displayName);
+  if (check.outcome === 'not-fetched') {
+    sayLogin(out, 'If your gateway requires an API key:', login);
+    return check;
+  }
+  // Where the client reaches no keychain, a key that is stored there is of no use to it.
+  if (check.reason !== 'no_api_key' || !check.canLogin) return check;
+  if (!yes && canAsk() && (await storesKey(login))) {
+    const again = await tryEntry(launch);
+    sayCheck(out, again, client.displayName);
     return again;
   }
-  const when =
-    check.outcome === 'refused'
-      ? 'To store your API key, run'
-      : 'If your gateway requires an API key, run';
-  sayLogin(out, `${when}:`, login);
+  sayLogin(out, 'To store your API key, run:', login);
   return check;
 }
 
-/** Whether the user, asked on a terminal, has now stored a key. */
+/** Whether the user has now stored a key. */
 async function storesKey(login: readonly string[]): Promise<boolean> {
-  if (!process.stdin.isTTY || !process.stdout.isTTY) return false;
-  const prompt = createInterface({ input: process.stdin, output: process.stdout });
-  const answer = await Promise.race([
-    // Ctrl-C rejects, Ctrl-D closes.
-    prompt.question('Store your API key now? [Y/n] ').catch(() => 'n'),
-    once(prompt, 'close').then(() => 'n'),
-  ]);
-  prompt.close();
-  if (!/^\s*(?:y(?:es)?)?\s*$/i.test(answer)) return false;
+  if (!(await confirms('Store your API key now?'))) return false;
   const child = spawn(process.execPath, [launcher, ...login], { stdio: 'inherit' });
   const [code] = await once(child, 'exit');
   return code === 0;
-}
-
-async function uninstall(args: UninstallArguments): Promise<void> {
-  const { clientOf, planUninstall } = await import('../../install/install.ts');
-  const { force = false, 'dry-run': isDryRun = false } = args;
-  const plan = await planUninstall(clientOf(args.client), args.name, { force });
-  if (!args.json) sayPlan(out, plan);
-  const backup = isDryRun ? undefined : await plan.apply();
-  if (args.json) return sayJson(out, plan, !isDryRun, backup, {});
-  if (isDryRun) return out.line('Nothing was written (--dry-run).');
-  sayDone(out, plan, backup);
-  sayNotes(out, plan);
-  if (plan.change !== 'unchanged')
-    out.line(`Restart ${plan.client.displayName} to apply the change.`);
 }
 
 async function list(json: boolean): Promise<void> {

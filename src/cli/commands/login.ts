@@ -1,65 +1,51 @@
 import type { CommandModule } from 'yargs';
-import { matcherFor } from '../../auth/configured-secrets.ts';
+import { DEFAULT_ACCOUNT } from '../../auth/key.ts';
 import {
-  chosenOrigin,
-  DEFAULT_ACCOUNT,
-  isPlaceholder,
-  keyHeaderNames,
-  sendableKey,
-  tailOf,
-} from '../../auth/key.ts';
-import { openGateway } from '../../bridge/open-gateway.ts';
-import { type KeyTrial, tryKey } from '../../doctor/key-trial.ts';
-import { toRpcError } from '../../failures/catalogue.ts';
-import { Secrets } from '../../failures/secrets.ts';
-import { createLog } from '../../log.ts';
-import { PROXY_OPTIONS } from '../../settings/options.ts';
+  type OptionName,
+  PROXY_OPTIONS,
+  pickOptions,
+  SIGN_IN_OPTIONS,
+} from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
-import { promptHidden } from '../../terminal/hidden-prompt.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
-import { keychainError, sentence, withSlowNotice } from '../keychain-io.ts';
+import { sentence, withSlowNotice } from '../keychain-io.ts';
+import { type KeyFinding, loginWithKey, readStdin } from './login-key.ts';
+import { findOffer, loginBySignIn, printSignIn, type SignInFinding } from './login-sign-in.ts';
 
 interface Arguments {
   url: string;
+  key: boolean;
+  device: boolean;
   force: boolean;
   verify: boolean;
   json: boolean;
 }
 
-/** What came of it, as `--json` prints it. */
-interface Finding {
-  readonly gateway: string;
-  readonly account: string;
-  readonly stored: boolean;
-  readonly outcome: KeyTrial['outcome'] | 'untried' | Obstacle;
-  /** What was found about the key, in sentences. */
-  readonly message: string;
-  readonly tools?: number;
-  /** The key's last four characters, when it is at least 16 long. */
-  readonly tail?: string;
-  /** The source that comes before the keychain here, in words. */
-  readonly shadowedBy?: string;
-}
-
-type Obstacle = 'no-keychain' | 'no-key' | 'malformed' | 'cancelled';
-
-/** Bytes that no key has. */
-const MAX_INPUT = 64 * 1024;
-const CLOSE_LIMIT_MS = 1_000;
 const TRIAL_TIMEOUT_SECONDS = '30';
 
+/** Who sets one of these means to sign in. */
+const TELLING_OPTIONS: readonly OptionName[] = [
+  'no-browser',
+  'client-id',
+  'client-metadata-url',
+  'scope',
+  'callback-port',
+  'issuer',
+  'grant',
+];
+
 /**
- * `mcp-latchkey login <url>`: reads a key from a hidden prompt, or from stdin when that is not a
- * terminal, tests it and stores it in the keychain. Exit 0 when it is stored, 130 after Ctrl-C,
- * else 1.
+ * `mcp-latchkey login <url>`: signs in by OAuth where the gateway offers it and no key is piped in or
+ * stored; else reads a key from a hidden prompt, or from stdin when that is not a terminal, tests it
+ * and stores it in the keychain. Exit 0 when a sign-in or a key is stored, 130 after Ctrl-C, else 1.
  */
 export const loginCommand: CommandModule<object, Arguments> = {
   command: 'login <url>',
-  describe: 'Store an API key in the keychain',
+  describe: 'Sign in, or store an API key in the keychain',
   builder: (yargs) =>
     yargs
       .usage(
-        '$0 login <url> [options]\n\nPrompts for an API key (hidden), tests it against the gateway, and stores it in the keychain. Running clients pick it up without a restart.\n\nFrom another program: op read op://vault/item/key | $0 login <url>',
+        '$0 login <url> [options]\n\nSigns in with your browser if the gateway offers that. Otherwise prompts for an API key (hidden), tests it, and stores it in the keychain. Running clients pick it up without a restart.\n\nFrom another program: op read op://vault/item/key | $0 login <url>',
       )
       .positional('url', {
         type: 'string',
@@ -67,19 +53,25 @@ export const loginCommand: CommandModule<object, Arguments> = {
         describe: 'URL of the MCP endpoint',
       })
       .options({
+        key: { type: 'boolean', default: false, describe: 'Ask for an API key, do not sign in' },
+        device: {
+          type: 'boolean',
+          default: false,
+          describe: 'Sign in on another device, by a code',
+        },
         account: {
           ...PROXY_OPTIONS.account,
-          describe: 'Account name, to store several keys [default: default]',
+          describe: 'Account name, to store several keys or sign-ins [default: default]',
         },
         force: {
           type: 'boolean',
           default: false,
-          describe: 'Store the key even if the gateway rejects it',
+          describe: 'Store the key even if it is rejected or cannot be tested',
         },
         verify: {
           type: 'boolean',
           default: true,
-          describe: 'Test the key first; --no-verify skips the test',
+          describe: 'Test it first; --no-verify skips the test',
         },
         json: { type: 'boolean', default: false, describe: 'Print the result as JSON' },
         header: PROXY_OPTIONS.header,
@@ -95,142 +87,64 @@ export const loginCommand: CommandModule<object, Arguments> = {
         cert: PROXY_OPTIONS.cert,
         'key-pem': PROXY_OPTIONS['key-pem'],
         'key-pem-passphrase-env': PROXY_OPTIONS['key-pem-passphrase-env'],
+        ...pickOptions(SIGN_IN_OPTIONS),
       })
       .nargs('header', 1),
   async handler(argv) {
     const timeout = process.env.MCP_LATCHKEY_TIMEOUT || TRIAL_TIMEOUT_SECONDS;
-    const settings = toSettings(argv.url, { timeout, ...argv }, process.env);
+    const grant = argv.device ? { grant: 'device-code' } : {};
+    const settings = toSettings(argv.url, { timeout, ...argv, ...grant }, process.env);
     const finding = await login(settings, argv);
     process.exitCode = finding.stored ? 0 : finding.outcome === 'cancelled' ? 130 : 1;
     if (argv.json) new Printer(process.stdout).json(finding);
-    else print(new Printer(finding.stored ? process.stdout : process.stderr), finding);
+    else {
+      const out = new Printer(finding.stored ? process.stdout : process.stderr);
+      if ('method' in finding) printSignIn(out, finding);
+      else print(out, finding);
+    }
   },
 };
 
-async function login(settings: ProxySettings, argv: Arguments): Promise<Finding> {
-  const { url, account = DEFAULT_ACCOUNT } = settings;
-  const gateway = url.origin + url.pathname;
-  const stopped = (outcome: Finding['outcome'], message: string): Finding => ({
-    gateway,
-    account,
-    stored: false,
-    outcome,
-    message,
-  });
-  const { readKey, storeKey } = await import('../../auth/keychain.ts');
-  // Before anyone is asked for a key that cannot be kept.
-  const before = await withSlowNotice(readKey(url, account));
-  if ('error' in before) return stopped('no-keychain', keychainError(before.error));
-
-  const isTerminal = process.stdin.isTTY;
-  const text = isTerminal
-    ? await promptHidden(`API key for ${gateway} (hidden): `, {
-        input: process.stdin,
-        output: process.stderr,
-      })
-    : await readStdin();
-  if (text === undefined) return stopped('cancelled', 'Cancelled.');
-  if (text.trim() === '') return stopped('no-key', 'No key entered.');
-  const key = sendableKey(text);
-  if (key === undefined) {
-    return stopped(
-      'malformed',
-      isPlaceholder(text)
-        ? 'That is a placeholder, not an API key. Copy the key itself.'
-        : 'That is not a valid key: it contains spaces or invalid characters. Copy only the key.',
-    );
-  }
-
-  const secrets = new Secrets((keys) => matcherFor(keys, process.env, settings));
-  secrets.add(key);
-  const trial = argv.verify
-    ? await tryIt(settings, key, isTerminal ? 'the prompt' : 'standard input', secrets)
-    : undefined;
-  const found = {
-    gateway,
-    account,
-    outcome: trial?.outcome ?? 'untried',
-    message: secrets.mask(trialInWords(trial, url.host)),
-    ...(trial?.outcome === 'works' ? { tools: trial.tools } : {}),
-    ...tailOf(key),
-  } as const;
-  if (trial?.outcome === 'rejected' && !argv.force) return { ...found, stored: false };
-  const after = await withSlowNotice(storeKey(url, account, key));
-  if ('error' in after) {
-    const message = `${found.message} ${keychainError(after.error)}`.trim();
-    return { ...found, stored: false, outcome: 'no-keychain', message };
-  }
-  const { source, origin } = chosenOrigin(settings, process.env);
-  return { ...found, stored: true, ...(source === 'keychain' ? {} : { shadowedBy: origin }) };
-}
-
-/** All of stdin, as far as a key may be long. */
-async function readStdin(): Promise<string> {
-  let text = '';
-  for await (const chunk of process.stdin.setEncoding('utf8')) {
-    text += chunk;
-    if (text.length > MAX_INPUT) break;
-  }
-  return text;
-}
-
-async function tryIt(
+async function login(
   settings: ProxySettings,
-  key: string,
-  origin: string,
-  secrets: Secrets,
-): Promise<KeyTrial> {
-  const { keyHeader } = settings;
-  // A key that a header gives would go along, or instead.
-  const carriers = keyHeaderNames(keyHeader);
-  const headers = new Map([...settings.headers].filter(([name]) => !carriers.includes(name)));
-  const finding = {
-    kind: 'found',
-    key,
-    ...(keyHeader === undefined ? {} : { keyHeader }),
-    origin: { source: 'keychain', origin, ...tailOf(key) },
-  } as const;
-  const keys = { current: async () => finding, renew: async () => undefined };
-  const log = createLog('error', (line) => void process.stderr.write(secrets.mask(line)));
-  const gateway = openGateway({ ...settings, headers }, keys, log, secrets);
-  try {
-    return await tryKey(gateway, __VERSION__);
-  } finally {
-    await gateway.close(CLOSE_LIMIT_MS);
+  argv: Arguments,
+): Promise<KeyFinding | SignInFinding> {
+  const { auth } = settings.oauth;
+  const given = argv as unknown as Readonly<Record<string, unknown>>;
+  if (argv.key || auth === 'key' || given['key-header'] !== undefined) {
+    return loginWithKey(settings, argv);
   }
+  const isAsked =
+    argv.device || auth === 'oauth' || TELLING_OPTIONS.some((name) => given[name] !== undefined);
+  const piped = isAsked || process.stdin.isTTY ? '' : await readStdin();
+  // A key that is stored is used before a sign-in: it is the one to replace.
+  if (piped.trim() !== '' || (!isAsked && (await hasKey(settings)))) {
+    return loginWithKey(settings, argv, piped || undefined);
+  }
+  const offer = await findOffer(settings);
+  if (!isAsked && !('context' in offer)) {
+    return loginWithKey(settings, argv, process.stdin.isTTY ? undefined : piped);
+  }
+  return loginBySignIn(settings, offer, argv.verify);
 }
 
-function trialInWords(trial: KeyTrial | undefined, host: string): string {
-  switch (trial?.outcome) {
-    case 'works':
-      return `The key works. ${host} offers ${trial.tools} ${trial.tools === 1 ? 'tool' : 'tools'}.`;
-    case 'rejected': {
-      const { detail, resource } = trial.failure;
-      const page = resource?.documentation;
-      const said = detail === undefined ? '' : `: ${detail}`;
-      const more = page === undefined ? ' or create a new one.' : ` or create a new one: ${page}`;
-      return `${host} rejected this key (HTTP 401)${said}. Check that you copied all of it,${more}`;
-    }
-    case 'error':
-      return `The key was accepted, but listing the tools failed: ${trial.said}.`;
-    case 'forbidden':
-    case 'failed':
-      return toRpcError(trial.failure).message;
-    default:
-      return '';
-  }
+async function hasKey({ url, account = DEFAULT_ACCOUNT }: ProxySettings): Promise<boolean> {
+  const { readKey } = await import('../../auth/keychain.ts');
+  const found = await withSlowNotice(readKey(url, account));
+  return 'value' in found && found.value.key !== null;
 }
 
-function print(out: Printer, finding: Finding): void {
-  const { gateway, account, stored, outcome, message, shadowedBy } = finding;
+function print(out: Printer, finding: KeyFinding): void {
+  const { gateway, account, stored, outcome, message, shadowedBy, replaced, isSame } = finding;
   const name = account === DEFAULT_ACCOUNT ? '' : `, account "${account}"`;
   const isGood = outcome === 'works' || outcome === 'untried';
   const mark = isGood ? 'ok' : stored ? 'warn' : 'fail';
-  if (outcome === 'untried') out.marked('skipped', 'The key was not tested.');
-  if (message !== '') out.result(mark, message);
+  if (message !== '') out.result(outcome === 'untried' ? 'skipped' : mark, message);
   if (stored) {
     out.marked('ok', `Stored in the keychain for ${gateway}${name}${tailInWords(finding)}.`);
   } else out.line('  Nothing was stored.');
+  if (isSame) out.text('This key was already stored.', 2);
+  if (replaced) out.text(`It replaces the previous key${tailInWords(replaced)}.`, 2);
   if (shadowedBy !== undefined) {
     out.marked(
       'warn',

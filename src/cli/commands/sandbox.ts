@@ -1,6 +1,12 @@
 import type { CommandModule } from 'yargs';
 import { cleanNetworkText } from '../../failures/network-text.ts';
-import type { Sandbox, SandboxOptions, SandboxRequest } from '../../sandbox/sandbox.ts';
+import { type OAuthFault, oauthFaults } from '../../sandbox/oauth/faults.ts';
+import type {
+  registeredClients,
+  Sandbox,
+  SandboxOptions,
+  SandboxRequest,
+} from '../../sandbox/sandbox.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
 import { usageError } from '../../terminal/own-command.ts';
 
@@ -10,6 +16,9 @@ interface Arguments {
   sse: boolean;
   latency: number;
   fail: string | undefined;
+  oauth: boolean;
+  'oauth-fault': string | undefined;
+  'oauth-dpop': boolean;
 }
 
 /**
@@ -44,15 +53,35 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
       .option('fail', {
         type: 'string',
         describe: 'Fail the first requests: STATUS:COUNT, for example 503:2',
+      })
+      .option('oauth', {
+        type: 'boolean',
+        default: false,
+        describe: 'Offer sign-in too: an authorization server on the next port',
+      })
+      .option('oauth-fault', {
+        type: 'string',
+        describe: 'What goes wrong with a sign-in: NAME (implies --oauth)',
+      })
+      .option('oauth-dpop', {
+        type: 'boolean',
+        default: false,
+        describe: 'Require DPoP, tokens bound to a key (implies --oauth)',
       }),
-  async handler({ port, sessions, sse, latency, fail }) {
-    const problem = wrongArgument(port, latency, fail);
+  async handler({ port, sessions, sse, latency, fail, oauth, ...dashed }) {
+    const { 'oauth-fault': fault, 'oauth-dpop': requiresDpop } = dashed;
+    const hasOAuth = oauth || requiresDpop || fault !== undefined;
+    const problem =
+      wrongArgument(port, latency, fail, hasOAuth) ??
+      (fault === undefined || isFault(fault)
+        ? undefined
+        : `--oauth-fault must be one of: ${Object.keys(oauthFaults).join(', ')}.`);
     if (problem) {
       process.stderr.write(`${usageError(problem, 'sandbox --help')}\n`);
       process.exitCode = 2;
       return;
     }
-    const { startSandbox, accounts } = await import('../../sandbox/sandbox.ts');
+    const { startSandbox, accounts, registeredClients } = await import('../../sandbox/sandbox.ts');
     const paint = paintFor(process.stdout);
     const options: SandboxOptions = {
       port,
@@ -61,12 +90,17 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
       latencyMs: latency,
       onServed(request) {
         process.stdout.write(`${requestLine(request, paint)}\n`);
-        sandbox.requests.length = 0;
+        for (const { requests } of [sandbox, sandbox?.oauth].filter((own) => own !== undefined)) {
+          requests.length = 0;
+        }
       },
     };
+    if (hasOAuth) {
+      options.oauth = { requiresDpop, ...(isFault(fault) ? { fault } : {}) };
+    }
     const burst = parseFail(fail ?? '');
     if (burst) options.fail = burst;
-    let sandbox: Sandbox;
+    let sandbox: Sandbox | undefined;
     try {
       sandbox = await startSandbox(options);
     } catch (error) {
@@ -86,7 +120,10 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
     };
     const first = sessions ? { method: 'initialize', params } : { method: 'tools/list' };
     const keys = [...accounts].map(([key, { purpose }]) => [key, purpose] as const);
-    process.stdout.write(introduction(sandbox, keys, { jsonrpc: '2.0', id: 1, ...first }, paint));
+    const message = { jsonrpc: '2.0', id: 1, ...first };
+    const signIn =
+      sandbox.oauth && signInPart(sandbox.oauth.issuer, registeredClients, options.oauth?.fault);
+    process.stdout.write(introduction(sandbox, keys, message, signIn, paint));
     await stopped;
     await sandbox.close();
   },
@@ -96,9 +133,11 @@ function introduction(
   sandbox: Sandbox,
   keys: (readonly [key: string, purpose: string])[],
   message: object,
+  signIn: readonly string[] | undefined,
   paint: Paint,
 ): string {
   const heading = (text: string) => paint('bold', text);
+  const environment = `,\n      "env": { "MCP_LATCHKEY_API_KEY": "${sandbox.keys.good}" }`;
   const table = [...keys, ['any other key, or none', '401: missing or unknown'] as const];
   return `${heading('mcp-latchkey sandbox')}: a practice gateway. Only this computer can reach it, and
 its keys work nowhere else. Press Ctrl+C to stop.
@@ -109,13 +148,15 @@ ${heading('Endpoint')}
 ${heading('Keys')}
 ${table.map(([key, purpose]) => `  ${paint('cyan', key.padEnd(33))}${purpose}`).join('\n')}
 
-${heading("Paste this into your client's config")}
+${signIn === undefined ? '' : `${heading('Sign-in')}\n${signIn.map((line) => `  ${line}\n`).join('')}\n`}${heading("Paste this into your client's config")}
 {
   "mcpServers": {
     "sandbox": {
       "command": "npx",
-      "args": ["-y", "mcp-latchkey@${__VERSION__}", "${sandbox.url}"],
-      "env": { "MCP_LATCHKEY_API_KEY": "${sandbox.keys.good}" }
+      "args": [
+        "-y", "--prefer-offline", "mcp-latchkey@${__VERSION__}",
+        "${sandbox.url}"
+      ]${signIn ? '' : environment}
     }
   }
 }
@@ -131,8 +172,25 @@ ${heading('Requests')}
 `;
 }
 
+/** What there is to know about the authorization server, a line each. */
+function signInPart(
+  issuer: string,
+  { user, service }: typeof registeredClients,
+  fault: OAuthFault | undefined,
+): string[] {
+  return [
+    `Authorization server: ${issuer}`,
+    'Clients register by themselves, or use one of these:',
+    `  --client-id ${user.id}, without a secret`,
+    `  --client-id ${service.id}, with the secret`,
+    `    ${service.secret}`,
+    ...(fault === undefined ? [] : [`Fault ${fault}: ${oauthFaults[fault]}`]),
+  ];
+}
+
+/** Without the query: it may contain the state or the code of a sign-in. */
 function requestLine({ method, url, body, status, errorCode, ms }: SandboxRequest, paint: Paint) {
-  const what = cleanNetworkText(describeBody(body) ?? url, 44);
+  const what = cleanNetworkText(describeBody(body) ?? url.split('?', 1).join(), 44);
   const outcome =
     status === undefined
       ? 'cut off'
@@ -157,9 +215,10 @@ function describeBody(body: unknown): string | undefined {
   return typeof params?.name === 'string' ? `${method} ${params.name}` : method;
 }
 
-function wrongArgument(port: number, latency: number, fail: string | undefined) {
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-    return '--port must be a whole number from 0 to 65535';
+function wrongArgument(port: number, latency: number, fail: string | undefined, hasOAuth: boolean) {
+  const last = hasOAuth ? 65_534 : 65_535;
+  if (!Number.isInteger(port) || port < 0 || port > last) {
+    return `--port must be a whole number from 0 to ${last}`;
   }
   if (!(latency >= 0 && latency <= 600_000)) {
     return '--latency must be a number of milliseconds from 0 to 600000';
@@ -170,13 +229,18 @@ function wrongArgument(port: number, latency: number, fail: string | undefined) 
   return undefined;
 }
 
+function isFault(name: string | undefined): name is OAuthFault {
+  return name !== undefined && Object.hasOwn(oauthFaults, name);
+}
+
 function parseFail(text: string): { status: number; count: number } | undefined {
   const match = /^([45]\d\d):(\d{1,9})$/.exec(text);
   return match ? { status: Number(match[1]), count: Number(match[2]) } : undefined;
 }
 
-function startFailure(error: unknown, port: number): string {
-  const { code, message } = error as NodeJS.ErrnoException;
+function startFailure(error: unknown, wished: number): string {
+  // The authorization server has another than the one that was asked for.
+  const { code, message, port = wished } = error as NodeJS.ErrnoException & { port?: number };
   if (code === 'EADDRINUSE') {
     return `Port ${port} is already in use. Choose another with --port (0 takes any).`;
   }

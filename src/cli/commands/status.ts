@@ -3,12 +3,14 @@ import { chosenOrigin, DEFAULT_ACCOUNT, findKey, tailOf } from '../../auth/key.t
 import type { KeychainAnswer, KeychainEntry } from '../../auth/keychain.ts';
 import type { CacheSummary } from '../../bridge/gateway-cache/cache-file.ts';
 import type { KeySourceName } from '../../failures/failure.ts';
+import { cleanNetworkText } from '../../failures/network-text.ts';
 import { createLog } from '../../log.ts';
-import { PROXY_OPTIONS } from '../../settings/options.ts';
+import { PROXY_OPTIONS, pickOptions } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
 import { ownCacheFolder } from '../compile-cache.ts';
 import { keychainError as keychainErrorOf, sentence, withSlowNotice } from '../keychain-io.ts';
+import { signInFacts } from './login-sign-in.ts';
 
 interface Arguments {
   url?: string | undefined;
@@ -23,6 +25,8 @@ interface Status {
   readonly keychainError?: string;
   /** Where the key for the URL comes from, when one was given. */
   readonly used?: UsedKey;
+  /** All sign-ins of this user, or those to `gateway`. Never a token. */
+  readonly signIns: readonly StoredSignInFacts[];
   /** What the client can be given while the gateway cannot be reached. */
   readonly cached: readonly CacheSummary[];
 }
@@ -32,6 +36,24 @@ interface StoredKey {
   readonly account: string;
   /** The key's last four characters, when it is at least 16 long. */
   readonly tail?: string;
+}
+
+interface StoredSignInFacts {
+  readonly gateway: string;
+  readonly account: string;
+  readonly issuer?: string;
+  /** Who signed in, where the server says so. */
+  readonly subject?: string;
+  /** Separated by spaces. */
+  readonly scopes?: string;
+  /** When the access token expires, as an ISO date. */
+  readonly expires?: string;
+  /** Whether it is renewed without the user. */
+  readonly refreshable?: boolean;
+  /** Whether it may be used: it has tokens that have not expired, or can be renewed. */
+  readonly isUsable: boolean;
+  /** Why it cannot be read. */
+  readonly trouble?: string;
 }
 
 interface UsedKey {
@@ -53,16 +75,16 @@ interface UsedKey {
 }
 
 /**
- * `mcp-latchkey status [url]`: which keys are stored, and which source wins for the URL. Exit 1
- * when no key would be sent to it, or, without a URL, when the keychain cannot be read.
+ * `mcp-latchkey status [url]`: which keys and sign-ins are stored, and which is used for the URL. Exit 1
+ * when neither would be sent to it, or, without a URL, when the keychain cannot be read.
  */
 export const statusCommand: CommandModule<object, Arguments> = {
   command: 'status [url]',
-  describe: 'Show stored API keys and which one would be used',
+  describe: 'Show stored API keys and sign-ins, and which is used',
   builder: (yargs) =>
     yargs
       .usage(
-        "$0 status [url] [options]\n\nLists the API keys in the keychain. With a URL and the options from your client's config, also shows which key would be used. Never prints a key.",
+        "$0 status [url] [options]\n\nShows which API keys and sign-ins are stored. With a URL and the options from your client's config, also shows which one is used. Never prints a key or token.",
       )
       .positional('url', { type: 'string', describe: 'URL of the MCP endpoint' })
       .options({
@@ -75,25 +97,34 @@ export const statusCommand: CommandModule<object, Arguments> = {
         'key-env': PROXY_OPTIONS['key-env'],
         'key-header': PROXY_OPTIONS['key-header'],
         'allow-http': PROXY_OPTIONS['allow-http'],
+        ...pickOptions(['auth', 'store-key-command', 'store-key-file']),
       })
       .nargs('header', 1),
   async handler(argv) {
     const settings = argv.url === undefined ? undefined : toSettings(argv.url, argv, process.env);
     const { listKeys } = await import('../../auth/keychain.ts');
-    const status = await statusOf(await withSlowNotice(listKeys()), settings);
+    const signIns = await signInsOf(argv, settings);
+    const status = await statusOf(await withSlowNotice(listKeys()), signIns, settings);
     const isGood =
       status.used === undefined
         ? status.keychainError === undefined
         : status.used.isUsable && status.used.source !== 'none';
     process.exitCode = isGood ? 0 : 1;
     const out = new Printer(process.stdout);
-    if (argv.json) out.json(status);
-    else printStatus(out, status, settings);
+    const { knownNewerVersion } = await import('../../install/install.ts');
+    const newerVersion = knownNewerVersion(__VERSION__);
+    if (argv.json) return out.json({ ...status, newerVersion });
+    printStatus(out, status, settings);
+    if (newerVersion === undefined) return;
+    out.line();
+    out.line(`mcp-latchkey ${newerVersion} is available. To use it, run:`);
+    out.command(['update']);
   },
 };
 
 async function statusOf(
   listed: KeychainAnswer<KeychainEntry[]>,
+  signIns: readonly StoredSignInFacts[],
   settings: ProxySettings | undefined,
 ): Promise<Status> {
   const cached = await cachedFor(settings?.url);
@@ -101,10 +132,10 @@ async function statusOf(
   const unread = 'error' in listed ? { keychainError: keychainErrorOf(listed.error) } : {};
   const withoutKeys = (entries: KeychainEntry[]) =>
     entries.map(({ gateway, account, key }) => ({ gateway, account, ...tailOf(key) }));
-  if (settings === undefined) return { stored: withoutKeys(all), ...unread, cached };
+  if (settings === undefined) return { stored: withoutKeys(all), ...unread, signIns, cached };
   const gateway = settings.url.origin + settings.url.pathname;
   const own = all.filter((entry) => entry.gateway === gateway);
-  const used = await usedKey(settings, gateway, own);
+  const used = withSignIn(await usedKey(settings, gateway, own), signIns, settings);
   const { account } = used;
   const withoutSlash = (name: string) => name.replace(/\/$/, '');
   const near = all.find(
@@ -116,7 +147,57 @@ async function statusOf(
     stored: withoutKeys(own),
     ...unread,
     used: isMissed && near !== undefined ? { ...used, nearMiss: near.gateway } : used,
+    signIns,
     cached,
+  };
+}
+
+/** All of this user's sign-ins, or those to the gateway. */
+async function signInsOf(
+  given: Readonly<Record<string, unknown>>,
+  settings: ProxySettings | undefined,
+): Promise<StoredSignInFacts[]> {
+  // Only the sources of the key to them matter then, whatever the gateway.
+  const { oauth } = settings ?? toSettings('https://gateway.invalid', given, process.env);
+  const { listSignIns } = await import('../../auth/oauth/user-sign-in.ts');
+  const silent = createLog('error', () => {});
+  const all = await listSignIns(oauth, process.env, silent);
+  const gateway = settings && settings.url.origin + settings.url.pathname;
+  return all
+    .filter(({ entry }) => (gateway ?? entry.gateway) === entry.gateway)
+    .map(({ entry, found }) => {
+      const named = {
+        gateway: cleanNetworkText(entry.gateway, 500),
+        account: cleanNetworkText(entry.account, 100),
+      };
+      if (found.kind === 'unreadable') return { ...named, isUsable: false, trouble: found.words };
+      if (found.kind === 'none') return { ...named, isUsable: false };
+      const { tokens } = found.signIn;
+      const isFresh = tokens !== undefined && (tokens.expiresAt ?? Infinity) > Date.now();
+      const isUsable = isFresh || tokens?.refreshToken !== undefined;
+      return { ...named, ...signInFacts(found.signIn), isUsable };
+    });
+}
+
+/** What is used where there is no key. */
+function withSignIn(
+  used: UsedKey,
+  signIns: readonly StoredSignInFacts[],
+  { oauth }: ProxySettings,
+): UsedKey {
+  const isAsked = oauth.auth === 'oauth' || (oauth.auth === 'auto' && used.source === 'none');
+  const found = signIns.find(({ account }) => account === used.account);
+  if (!isAsked || found === undefined) return used;
+  const { tail: _, ...base } = used;
+  const why = found.isUsable
+    ? oauth.auth === 'oauth'
+      ? '--auth oauth asks for it.'
+      : REASONS['sign-in']
+    : `It cannot be used: ${found.trouble ?? 'it has expired, or was ended. Sign in again with login'}.`;
+  return {
+    ...base,
+    ...{ source: 'sign-in', origin: 'the sign-in', why, isUsable: found.isUsable },
+    shadowsKeychain: false,
   };
 }
 
@@ -170,12 +251,13 @@ const REASONS = {
   'key-file': 'It takes precedence over the environment and the keychain.',
   'key-env': 'It takes precedence over the keychain.',
   keychain: 'No other source is set.',
+  'sign-in': 'No API key is set.',
   none: 'Requests are sent without a key.',
 } as const satisfies Record<KeySourceName, string>;
 
 function printStatus(
   out: Printer,
-  { stored, keychainError, used, cached }: Status,
+  { stored, keychainError, used, signIns, cached }: Status,
   settings: ProxySettings | undefined,
 ): void {
   if (used !== undefined) {
@@ -194,7 +276,24 @@ function printStatus(
     gateway = entry.gateway;
     out.line(`    ${entry.account.padEnd(width)}${tailInWords(entry)}`);
   }
+  if (signIns.length > 0) printSignIns(out, signIns);
   if (cached.length > 0) printCached(out, cached);
+}
+
+function printSignIns(out: Printer, signIns: readonly StoredSignInFacts[]): void {
+  out.line();
+  out.title('Signed in');
+  for (const { gateway, account, issuer, subject, scopes, expires, ...rest } of signIns) {
+    out.line(`  ${out.paint('cyan', gateway)}`);
+    const as = subject === undefined ? '' : ` as ${subject}`;
+    const at = issuer === undefined ? '' : `, at ${issuer}`;
+    out.text(`${account}${as}${at}`, 4);
+    if (scopes !== undefined) out.text(`scopes: ${scopes}`, 4);
+    if (rest.trouble !== undefined) out.text(sentence(rest.trouble), 4, 'yellow');
+    else if (!rest.isUsable) out.text('has ended: sign in again', 4, 'yellow');
+    else if (rest.refreshable) out.text('renews itself', 4);
+    else if (expires !== undefined) out.text(`until ${expires}`, 4);
+  }
 }
 
 function printCached(out: Printer, cached: readonly CacheSummary[]): void {

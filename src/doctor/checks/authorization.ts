@@ -24,7 +24,12 @@ export async function checkAuthorization(run: DoctorRun): Promise<Finding> {
     };
   }
   const { finding } = await run.key();
-  const how = finding.kind === 'none' ? 'without a key' : 'with the key';
+  const isSignedIn = await run.isSignedIn();
+  const how = isSignedIn
+    ? 'with the sign-in'
+    : finding.kind === 'none'
+      ? 'without a key'
+      : 'with the key';
   const tries = requests.length > 1 ? `, after ${requests.length} requests` : '';
   return { ...base, ...known, status: 'ok', line: `granted ${how}: HTTP ${status}${tries}` };
 }

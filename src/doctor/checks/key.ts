@@ -1,14 +1,15 @@
 import type { KeyResult } from '../../auth/key.ts';
 import { tailInWords } from '../../terminal/printer.ts';
-import { failureOfKey } from '../../transport/classify-outcome.ts';
+import { failureOfCredential } from '../../transport/classify-outcome.ts';
 import { type DoctorRun, isWaitedFor } from '../doctor-run.ts';
 import { count, type Finding, problemOf } from '../finding.ts';
+import { offersSignIn } from './sign-in.ts';
 
 /** What people leave in a config where a key should be. The proxy sends it: it may be a key. */
 const PLACEHOLDER = /^(?:\$\w+|x{4,}|\.{3,}|your[-_ ].*)$/i;
 
 /** Where the key comes from, and its shape. Never the key. */
-export async function checkKey(run: DoctorRun): Promise<Finding> {
+export async function checkKey(run: DoctorRun, earlier: readonly Finding[]): Promise<Finding> {
   const [key, contact] = await Promise.all([run.key(), run.contact()]);
   const { finding } = key;
   const { source, origin, tail, keychainError, nearMiss } = finding.origin;
@@ -27,7 +28,7 @@ export async function checkKey(run: DoctorRun): Promise<Finding> {
       return { ...base, status: shape?.isOdd ? 'warn' : 'ok', line, details };
     }
     case 'unusable': {
-      const failure = failureOfKey(run.displayUrl, finding);
+      const failure = failureOfCredential(run.displayUrl, finding);
       const what = finding.isPlaceholder
         ? 'a placeholder that was not filled in'
         : 'contains spaces or invalid characters';
@@ -35,6 +36,10 @@ export async function checkKey(run: DoctorRun): Promise<Finding> {
       return { ...base, status: 'fail', line, details, problem: problemOf(failure) };
     }
     case 'none': {
+      if (offersSignIn(earlier)) {
+        const line = 'none found, the sign-in is used';
+        return { ...base, status: 'skipped', line, details };
+      }
       const reason = keychainError ?? nearMiss;
       const why = reason === undefined ? '' : `: ${reason}`;
       const known = { ...details, ...(keychainError === undefined ? {} : { keychainError }) };

@@ -13,15 +13,19 @@ const MOST_SKEW_MS = 2 * 60_000;
 
 /** What runs here. */
 export async function checkMachine(): Promise<Finding> {
+  const { knownNewerVersion } = await import('../../install/install.ts');
+  const newer = knownNewerVersion(__VERSION__);
+  const program = `mcp-latchkey ${__VERSION__}${newer ? ` (${newer} is available: update)` : ''}`;
   const system = SYSTEMS[process.platform] ?? process.platform;
   return {
     check: 'machine',
     name: 'machine',
     status: 'ok',
-    line: `Node.js ${process.versions.node}, mcp-latchkey ${__VERSION__}, ${system} ${process.arch}`,
+    line: `Node.js ${process.versions.node}, ${program}, ${system} ${process.arch}`,
     details: {
       node: process.versions.node,
       program: __VERSION__,
+      ...(newer === undefined ? {} : { newerProgram: newer }),
       platform: process.platform,
       release: release(),
       architecture: process.arch,

@@ -110,7 +110,7 @@ describe('the file of a gateway', () => {
     expect(read()).toEqual(content);
   });
 
-  it('is another for another URL, query, account, source of the key, revision and era', () => {
+  it('is another for another URL, query, account, credential, revision and era', () => {
     const modern = { _meta: { 'io.modelcontextprotocol/protocolVersion': '2025-11-25' } };
     const files = [
       cacheKey(folder, settings(), initialize),
@@ -121,6 +121,8 @@ describe('the file of a gateway', () => {
       cacheKey(folder, settings(URL_OF_NONE, { 'key-command': 'a' }), initialize),
       cacheKey(folder, settings(URL_OF_NONE, { 'key-command': 'b' }), initialize),
       cacheKey(folder, settings(URL_OF_NONE, { 'key-file': '/a' }), initialize),
+      cacheKey(folder, settings(URL_OF_NONE, { auth: 'oauth' }), initialize),
+      cacheKey(folder, settings(URL_OF_NONE, { 'client-id': 'a' }), initialize),
       cacheKey(folder, settings(), requestOf('initialize', { protocolVersion: '2025-06-18' })),
       cacheKey(folder, settings(), requestOf('server/discover', modern)),
     ].map(({ file }) => file);

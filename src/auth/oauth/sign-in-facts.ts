@@ -1,0 +1,27 @@
+import { Routes } from '../../http/routes.ts';
+import { OAuthHttp } from './oauth-http.ts';
+import type { ServerMetadata } from './server-metadata.ts';
+import type { SignInContext } from './sign-in-context.ts';
+import type { AuthorizationServer } from './stored-sign-in.ts';
+
+/** Requests for a sign-in, from the process that does it. */
+export function httpFor(
+  { routes, gatewayAddress }: SignInContext,
+  signal?: AbortSignal,
+): OAuthHttp {
+  const warnOf = () => () => {};
+  return new OAuthHttp(new Routes({ ...routes, env: process.env, warnOf }), gatewayAddress, signal);
+}
+
+/** What a refresh and a revocation need of the metadata. */
+export function factsOf(server: ServerMetadata): AuthorizationServer {
+  const { issuer, token_endpoint, authorization_endpoint, revocation_endpoint } = server;
+  return {
+    issuer,
+    tokenEndpoint: token_endpoint,
+    ...(authorization_endpoint === undefined
+      ? {}
+      : { authorizationEndpoint: authorization_endpoint }),
+    ...(revocation_endpoint === undefined ? {} : { revocationEndpoint: revocation_endpoint }),
+  };
+}

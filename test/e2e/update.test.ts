@@ -1,0 +1,197 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { expect, it, onTestFinished } from 'vitest';
+import { startSandbox } from '../../src/sandbox/sandbox.ts';
+import { RunningProxy, runToEnd, secret } from './running-proxy.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+const { version, ...manifest } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const NEXT = '0.999.0';
+
+/** A home with an entry for a sandbox in Cursor, and what runs commands and sessions there. */
+async function makeHome() {
+  const home = realpathSync(mkdtempSync(join(tmpdir(), 'latchkey-update-')));
+  onTestFinished(() => rmSync(home, { recursive: true, force: true }));
+  const sandbox = await startSandbox();
+  onTestFinished(() => sandbox.close());
+  const keyFile = join(home, 'key');
+  writeFileSync(keyFile, secret(sandbox.keys.good), { mode: 0o600 });
+  const config = join(home, '.cursor/mcp.json');
+  mkdirSync(join(home, '.cursor'));
+  const env: Record<string, string> = { HOME: home, npm_config_cache: join(home, 'npm') };
+  const run = (...args: string[]) => runToEnd(args, '', env);
+  await run('install', 'cursor', sandbox.url, '--key-file', keyFile, '--no-verify');
+  const copies = join(home, '.local/share/mcp-latchkey/versions');
+  /** Runs the entry of the config as it stands. */
+  const start = () => {
+    const { args } = JSON.parse(readFileSync(config, 'utf8')).mcpServers['local-gateway'];
+    const [script, ...words] = args;
+    const session = new RunningProxy([...words, '--log-level', 'debug'], { HOME: home }, script);
+    onTestFinished(() => void session.child.kill('SIGKILL'));
+    return session;
+  };
+  return { home, config, copies, env, run, start };
+}
+
+/** The built package as version `NEXT`, packed into `folder`. */
+function packNext(folder: string, change = (_: string) => {}): string {
+  const from = join(folder, 'next');
+  for (const part of ['bin', 'dist', 'LICENSE', 'README.md']) {
+    cpSync(join(root, part), join(from, part), { recursive: true });
+  }
+  writeFileSync(join(from, 'package.json'), JSON.stringify({ ...manifest, version: NEXT }));
+  for (const name of readdirSync(join(from, 'dist'))) {
+    const file = join(from, 'dist', name);
+    writeFileSync(file, readFileSync(file, 'utf8').replaceAll(version, NEXT));
+  }
+  change(from);
+  const pack = ['pack', from, '--json', '--ignore-scripts', '--pack-destination', folder];
+  const env = { ...process.env, npm_config_cache: join(folder, 'pack') };
+  const [{ filename }] = JSON.parse(execFileSync('npm', pack, { encoding: 'utf8', env }));
+  return join(folder, filename);
+}
+
+it('--from moves the entries while a session runs, which goes on', async () => {
+  const { home, config, copies, run, start } = await makeHome();
+  const [old = ''] = readdirSync(copies);
+  const session = start();
+  await session.initialize();
+  const file = packNext(home);
+  const { code, stdout, stderr } = await run('update', '--from', file);
+  expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+  expect(stdout).toContain(`✓ Cursor: local-gateway starts ${NEXT} now.`);
+  expect(stdout).toContain(`Restart Cursor to use ${NEXT}.`);
+  expect(await session.request(1, 'tools/list')).toHaveProperty('result');
+  expect(session.stderr).toContain(`mcp-latchkey ${version} for`);
+  const next = readdirSync(copies).find((name) => name.startsWith(NEXT));
+  expect(readdirSync(copies).sort()).toEqual([old, next].sort());
+
+  const after = start();
+  await after.initialize();
+  expect(await after.request(1, 'tools/list')).toHaveProperty('result');
+  expect(after.stderr).toContain(`mcp-latchkey ${NEXT} for`);
+  await Promise.all([session.end(), after.end()]);
+  // The copy of the running version goes with the session.
+  const before = readFileSync(config, 'utf8');
+  const again = await run('update', '--from', file);
+  expect(again.stdout).toContain('Nothing to do.');
+  expect(readFileSync(config, 'utf8')).toBe(before);
+  expect(readdirSync(copies)).toEqual([next]);
+}, 60_000);
+
+it('keeps an entry at its version when the new one does not work', async () => {
+  const { home, config, copies, run } = await makeHome();
+  const before = readFileSync(config, 'utf8');
+  const copy = readdirSync(copies);
+  const file = packNext(home, (folder) => {
+    writeFileSync(join(folder, 'dist/run-proxy.js'), 'throw new Error("broken")');
+  });
+  const { code, stdout } = await run('update', '--from', file);
+  expect(code).toBe(1);
+  expect(stdout).toContain('stays at its version');
+  expect(readFileSync(config, 'utf8')).toBe(before);
+  expect(readdirSync(copies)).toEqual(copy);
+}, 60_000);
+
+it.each([
+  ['that is not there', () => {}, /^mcp-latchkey: npm failed: .* Nothing was changed\./],
+  [
+    'that is another package',
+    (file: string) => {
+      const folder = `${file}.d`;
+      mkdirSync(folder);
+      writeFileSync(join(folder, 'package.json'), '{"name":"other","version":"1.0.0"}');
+      const pack = ['pack', folder, '--json', '--pack-destination', folder];
+      const [{ filename }] = JSON.parse(execFileSync('npm', pack, { encoding: 'utf8' }));
+      cpSync(join(folder, filename), file);
+    },
+    /is not mcp-latchkey\. Nothing was changed/,
+  ],
+])('refuses a file %s', async (_, make, message) => {
+  const { home, config, run } = await makeHome();
+  const before = readFileSync(config, 'utf8');
+  const file = join(home, 'file.tgz');
+  make(file);
+  const { code, stdout, stderr } = await run('update', '--from', file);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr.replaceAll('\n', ' ')).toMatch(message);
+  expect(readFileSync(config, 'utf8')).toBe(before);
+});
+
+/** A registry on loopback with the package as version `NEXT`. */
+async function startRegistry(home: string) {
+  const tarball = readFileSync(packNext(home));
+  const integrity = `sha512-${createHash('sha512').update(tarball).digest('base64')}`;
+  const state = { tarball, asked: [] as string[], url: '' };
+  const server = createServer(({ url = '' }, response) => {
+    state.asked.push(url);
+    if (url === '/next.tgz') return response.end(state.tarball);
+    if (!url.startsWith('/mcp-latchkey')) return response.writeHead(404).end('{}');
+    const dist = { tarball: `${state.url}next.tgz`, integrity };
+    const versions = { [NEXT]: { ...manifest, version: NEXT, dist } };
+    response.end(JSON.stringify({ name: manifest.name, 'dist-tags': { latest: NEXT }, versions }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  state.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  return state;
+}
+
+it('gets the newest version from the registry, which only update asks', async () => {
+  const { home, config, env, run, start } = await makeHome();
+  const registry = await startRegistry(home);
+  env.npm_config_registry = registry.url;
+  const status = async () => JSON.parse((await run('status', '--json')).stdout).newerVersion;
+  expect(await status()).toBeUndefined();
+  expect(registry.asked).toEqual([]);
+  const before = readFileSync(config, 'utf8');
+  const check = await run('update', '--check');
+  expect(check).toMatchObject({ code: 0, stderr: '' });
+  expect(check.stdout).toContain(`mcp-latchkey ${NEXT} is available. This is ${version}.`);
+  expect(JSON.parse((await run('update', '--check', '--json')).stdout)).toEqual({
+    ...{ version, newest: NEXT, available: true },
+  });
+  expect(readFileSync(config, 'utf8')).toBe(before);
+
+  registry.asked.length = 0;
+  expect(await status()).toBe(NEXT);
+  expect((await run('status')).stdout).toContain(`mcp-latchkey ${NEXT} is available`);
+  expect((await run('doctor')).stdout.replace(/\s+/g, ' ')).toContain(`${NEXT} is available`);
+  expect(registry.asked).toEqual([]);
+
+  // As somebody in between would change it.
+  const { tarball } = registry;
+  mkdirSync(join(home, 'other'));
+  const other = packNext(join(home, 'other'), (folder) => {
+    writeFileSync(join(folder, 'dist/more.js'), 'more');
+  });
+  registry.tarball = readFileSync(other);
+  const refused = await run('update');
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/EINTEGRITY/);
+  expect(readFileSync(config, 'utf8')).toBe(before);
+
+  registry.tarball = tarball;
+  expect(await run('update')).toMatchObject({ code: 0, stderr: '' });
+  const session = start();
+  await session.initialize();
+  expect(session.stderr).toContain(`mcp-latchkey ${NEXT} for`);
+  await session.end();
+}, 60_000);
