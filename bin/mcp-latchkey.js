@@ -8,11 +8,11 @@ if (version[0] > 20 || (version[0] === 20 && version[1] >= 19)) {
   require('../dist/main.js');
 } else {
   refuse(
-    'mcp-latchkey needs Node.js 20.19 or newer, and this is ' +
+    'mcp-latchkey requires Node.js 20.19 or later, but this is ' +
       process.version +
       ' (' +
       process.execPath +
-      '). Install a newer one from https://nodejs.org, then restart the client.',
+      '). Install Node.js from https://nodejs.org, then restart the client.',
   );
 }
 
@@ -36,7 +36,7 @@ function refuse(why) {
       if (id === undefined) return;
       var error = {
         code: -32005,
-        message: 'Misconfigured: ' + why,
+        message: 'Invalid configuration: ' + why,
         data: { reason: 'misconfigured', hint: why, retryable: false },
       };
       process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id: id, error: error }) + '\n', exit);

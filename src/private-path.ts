@@ -20,7 +20,7 @@ import { shellWord } from './terminal/shell-word.ts';
 
 /**
  * What is at a path cannot be used, or another user may have a hand in it. `message`: why, in words
- * that fit behind a colon; `cause`: the file system's error, where that is the reason.
+ * that fit after a colon; `cause`: the file system's error, where that is the reason.
  */
 export class UnusableFile extends Error {}
 
@@ -41,7 +41,7 @@ interface PrivatePath {
   readonly stats: Stats | undefined;
   /** It is a descriptor of this process, such as `/dev/fd/63`: whoever started it chose the file. */
   readonly isHandedOver: boolean;
-  /** What others can do all the same, but the user cannot change, in words that fit behind a colon. */
+  /** What others can do, but the user cannot change, in words that fit after a colon. */
   readonly warning: string | undefined;
 }
 
@@ -75,7 +75,7 @@ export function checkPath(path: string, purpose: Purpose): PrivatePath {
     if (problem === undefined) return;
     const { isFixed, words, remedy } = problem;
     const isLasting = purpose !== 'managed' && isOnReadOnlyMount(at);
-    if (!isFixed && !isLasting) throw new UnusableFile(`${words}; ${remedy}`);
+    if (!isFixed && !isLasting) throw new UnusableFile(`${words}. ${remedy}`);
     warning ??= words;
   };
   const rest = (path.startsWith('/') ? path : `${process.cwd()}/${path}`).split('/');
@@ -167,7 +167,7 @@ export function makePrivateFolder(path: string): void {
 
 /**
  * What a file or pipe that passes `checkPath` contains, of at most `limitBytes`; waits for a pipe's
- * writer. `warn` gets what others can do to it all the same, in words that fit behind a colon.
+ * writer. `warn` gets what others can do to it, in words that fit after a colon.
  * Throws UnusableFile.
  */
 export function readPrivate(
@@ -181,7 +181,7 @@ export function readPrivate(
     if (isPipe(path, purpose)) return readFileSync(path);
     const { fd, stats, warning } = openPrivate(path, purpose);
     try {
-      if (!stats.isFile()) throw new UnusableFile(`${path} is no file`);
+      if (!stats.isFile()) throw new UnusableFile(`${path} is not a file`);
       if (stats.size > limitBytes) throw new UnusableFile(`the file ${path} is too large`);
       if (warning !== undefined) warn(warning);
       return readFileSync(fd);
@@ -205,7 +205,7 @@ export function isPipe(path: string, purpose: Exclude<Purpose, 'output'>): boole
 function unusable(path: string, error: unknown): UnusableFile {
   if (error instanceof UnusableFile) return error;
   const { code } = error as NodeJS.ErrnoException;
-  return new UnusableFile(`the file ${path} cannot be read (${code})`, { cause: error });
+  return new UnusableFile(`the file ${path} could not be read: ${code}`, { cause: error });
 }
 
 interface PathProblem {
@@ -227,15 +227,15 @@ function problemOf(
   const own = process.geteuid?.();
   const isManaged = purpose === 'managed';
   const move = isManaged
-    ? 'ask your administrator to give it to root, and to no one else'
-    : 'use a path that only you can write to';
+    ? 'Ask your administrator to give it to root, and to no one else'
+    : 'Use a path that only you can write to';
   if ((isManaged || uid !== own) && !isTrustedUser(uid)) {
     const owner = uid === own ? 'you' : 'another user';
     return { words: `the ${kind} ${at} belongs to ${owner} (uid ${uid})`, remedy: move };
   }
   const isOpen = isManaged ? (mode & 0o022) !== 0 : othersCanWrite(stats);
   const chmod = (change: string) =>
-    uid === own || own === 0 ? `run: chmod ${change} ${shellWord(at)}` : move;
+    uid === own || own === 0 ? `Run \`chmod ${change} ${shellWord(at)}\`` : move;
   if (isFolder) {
     if (!isOpen || (isSharedFolder(stats) && !isManaged)) return undefined;
     return { words: `other users can write to the folder ${at}`, remedy: chmod('go-w') };
@@ -246,7 +246,7 @@ function problemOf(
   }
   // A device such as /dev/null is open to all.
   if (purpose === 'output' || !(stats.isFile() || stats.isFIFO())) return undefined;
-  const words = `the file ${at} is open to other users`;
+  const words = `other users can open the file ${at}`;
   if (isOpen) {
     return { words, remedy: chmod(purpose === 'secret' ? '600' : 'go-w') };
   }

@@ -75,14 +75,14 @@ describe.skipIf(process.platform === 'win32')('a path of this user', () => {
   it('is refused when it goes round in a circle, or through a file', () => {
     symlinkSync('circle', join(folder, 'circle'));
     expect(() => read(join(folder, 'circle'))).toThrow(/has too many links$/);
-    expect(() => read(`${file('file')}/below`)).toThrow('cannot be read (ENOTDIR)');
-    expect(() => read(join(folder, 'no/file'))).toThrow('cannot be read (ENOENT)');
+    expect(() => read(`${file('file')}/below`)).toThrow('could not be read: ENOTDIR');
+    expect(() => read(join(folder, 'no/file'))).toThrow('could not be read: ENOENT');
   });
 
   it.each([
-    [0o604, 'secret', /is open to other users; run: chmod 600/],
-    [0o640, 'secret', /is open to other users; run: chmod 600/],
-    [0o602, 'trusted', /is open to other users; run: chmod go-w/],
+    [0o604, 'secret', /^other users can open the file .*\. Run `chmod 600/],
+    [0o640, 'secret', /^other users can open the file .*\. Run `chmod 600/],
+    [0o602, 'trusted', /^other users can open the file .*\. Run `chmod go-w/],
     [0o644, 'trusted', undefined],
     [0o600, 'secret', undefined],
   ] as const)('with the mode %o is judged as one that is to be %s', (mode, purpose, words) => {
@@ -98,7 +98,7 @@ describe.skipIf(process.platform === 'win32')('a path of this user', () => {
     const path = file('open/inner/file');
     chmodSync(join(folder, 'open'), 0o777);
     expect(() => read(path)).toThrow(
-      `other users can write to the folder ${folder}/open; run: chmod go-w ${folder}/open`,
+      `other users can write to the folder ${folder}/open. Run \`chmod go-w ${folder}/open\``,
     );
     expect(() => checkPath(join(folder, 'open', 'new'), 'output')).toThrow(UnusableFile);
     symlinkSync(path, join(folder, 'link'));

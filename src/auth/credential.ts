@@ -9,7 +9,7 @@ export type Credential = KeyResult | Token | NoToken;
 export interface NoToken {
   readonly kind: 'unusable';
   readonly reason: 'sign_in_required' | 'unauthorized';
-  /** In words that fit behind a colon. */
+  /** In words that fit after a colon. */
   readonly detail?: string;
   readonly origin: KeyOrigin;
   readonly signIn: NonNullable<Failure['signIn']>;

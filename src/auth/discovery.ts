@@ -21,7 +21,7 @@ export function challengeInWords(challenge: BearerChallenge | undefined): string
   const { error, errorDescription, scope } = challenge ?? {};
   if (errorDescription !== undefined) return cleanNetworkText(errorDescription) || undefined;
   if (error === 'insufficient_scope' && scope !== undefined) {
-    return `it lacks the scope ${cleanNetworkText(scope, 200)}`;
+    return `missing scope ${cleanNetworkText(scope, 200)}`;
   }
   // invalid_token is what a 401 says anyway (RFC 6750 §3.1).
   if (error === undefined || error === 'invalid_token') return undefined;

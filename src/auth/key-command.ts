@@ -11,7 +11,7 @@ const MAX_STDERR_CHARACTERS = 1024 * 1024;
 const KEPT_STDERR_CHARACTERS = 16 * 1024;
 const MAX_STDERR_LINES = 20;
 
-/** What was printed, or why nothing usable was, in words that fit behind a colon. */
+/** What was printed, or why nothing usable was, in words that fit after a colon. */
 export type Printed = { readonly text: string } | { readonly error: string };
 
 /**
@@ -26,7 +26,7 @@ export async function runKeyCommand(
   limitMs = KEY_LIMIT_MS,
   option = '--key-command',
 ): Promise<Printed> {
-  const name = `the command of ${option}`;
+  const name = option;
   const { text, end, stderr } = await collect(
     () =>
       process.platform === 'win32'
@@ -37,7 +37,9 @@ export async function runKeyCommand(
   const complaint = await withoutKey(stderr, text);
   for (const line of complaint.slice(0, MAX_STDERR_LINES)) log.warn(`${option}: ${line}`);
   if (end === NOT_FOUND) {
-    return { error: `${name} was not found: give its full path, a client's PATH may be short` };
+    return {
+      error: `${name} was not found. Use its full path, because clients often have a short PATH`,
+    };
   }
   if (end !== 'exit code 0') {
     const said = complaint.at(-1);
@@ -55,7 +57,7 @@ export async function runKeyCommand(
 export async function readPipe(path: string): Promise<Printed> {
   // What the shell handed over is open here already, and not in a child.
   const number = /^\/(?:dev|proc\/self)\/fd\/(\d+)$/.exec(path)?.[1];
-  if (number === '0') return { error: "stdin carries the client's messages, not a key" };
+  if (number === '0') return { error: "stdin is reserved for the client's messages" };
   const { text, end } = await collect(
     () =>
       number === undefined
@@ -107,7 +109,7 @@ interface ByteCollector {
 
 /** Why a command was stopped. */
 const STOPPED = {
-  timeout: (limitMs: number) => `did not end within ${limitMs / 1000} s`,
+  timeout: (limitMs: number) => `timed out after ${limitMs / 1000} seconds`,
   stdout: () => 'printed more than 64 KB to stdout',
   stderr: () => 'printed more than 1 MB to stderr',
 };
@@ -177,11 +179,11 @@ function codeOf(error: unknown): string {
 
 function inWords(end: string, limitMs: number): string {
   if (Object.hasOwn(STOPPED, end)) {
-    return `${STOPPED[end as keyof typeof STOPPED](limitMs)} and was stopped`;
+    return STOPPED[end as keyof typeof STOPPED](limitMs);
   }
   return /^(?:exit code|SIG)/.test(end)
-    ? `ended with ${end}`
-    : `could not be started (${cleanNetworkText(end, 40)})`;
+    ? `failed with ${end}`
+    : `could not be started: ${cleanNetworkText(end, 40)}`;
 }
 
 /** The lines of `stderr`, fit to show, with what is in `stdout` struck out. */

@@ -6,7 +6,7 @@ import { optionWords, shellWord } from '../terminal/shell-word.ts';
 
 /** Where a key may come from, as the command line gave it. */
 export interface KeySources {
-  /** The endpoint: the keychain holds keys for its origin and path. */
+  /** The endpoint: the keychain has keys for its origin and path. */
   readonly url: URL;
   /** Headers given by `--header` and `--header-file`, names in lower case. */
   readonly headers: ReadonlyMap<string, string>;
@@ -43,7 +43,7 @@ export type KeyResult =
   | {
       readonly kind: 'unusable';
       readonly reason: 'malformed_api_key' | 'no_api_key';
-      /** In words that fit behind a colon. */
+      /** in words that fit after a colon. */
       readonly detail?: string;
       /** Whether a placeholder is where the key should be. */
       readonly isPlaceholder?: true;
@@ -63,7 +63,7 @@ export const textOf = (bytes: Buffer) => bytes.toString().replace(/^\ufeff/, '')
 
 const BEARER = /^bearer(?:\s+|$)/i;
 
-// Keys are opaque: what a field value may hold (RFC 9110 §5.5), less white space.
+// Keys are opaque: what a field value may contain (RFC 9110 §5.5), less white space.
 const SENDABLE_KEY = /^[\x21-\x7e]+$/;
 
 /** The headers, in lower case, that carry the key when a client's config gives one by `--header`. */
@@ -126,11 +126,11 @@ export function chosenOrigin(sources: KeySources, env: NodeJS.ProcessEnv): KeyOr
   const header = keyHeaderNames(sources.keyHeader).find((name) => sources.headers.has(name));
   if (header !== undefined) {
     return sources.fileHeaders.has(header)
-      ? { source: 'header-file', origin: `the header ${header} in the file of --header-file` }
+      ? { source: 'header-file', origin: '--header-file' }
       : { source: 'header', origin: `the header ${header}` };
   }
   if (sources.keyCommand !== undefined) {
-    return { source: 'key-command', origin: 'the command of --key-command' };
+    return { source: 'key-command', origin: '--key-command' };
   }
   if (sources.keyFile !== undefined) {
     return { source: 'key-file', origin: `the file ${sources.keyFile}` };
@@ -139,12 +139,12 @@ export function chosenOrigin(sources: KeySources, env: NodeJS.ProcessEnv): KeyOr
     return { source: 'key-env', origin: `the environment variable ${sources.keyEnv}` };
   }
   const { account = DEFAULT_ACCOUNT } = sources;
-  const name = account === DEFAULT_ACCOUNT ? '' : ` (account ${account})`;
-  return { source: 'keychain', origin: `the keychain${name}` };
+  const name = account === DEFAULT_ACCOUNT ? 'the keychain' : `keychain account ${account}`;
+  return { source: 'keychain', origin: name };
 }
 
 /**
- * Looks for the key where `chosenOrigin` says, anew each time. Takes as long as the source does, at
+ * Looks for the key where `chosenOrigin` says, again each time. Takes as long as the source does, at
  * most 10 s. What a key command writes to stderr goes to `log`. Never rejects.
  */
 export async function findKey(
@@ -248,17 +248,17 @@ async function fromKeychain(sources: KeySources, origin: KeyOrigin): Promise<Key
     const { isAbsent, words } = result.error;
     // Where there is no keychain at all, none may be needed.
     if (!isAbsent || !isOptional) return noKey(origin, words);
-    return { kind: 'none', origin: { ...NO_ORIGIN, keychainTrouble: words } };
+    return { kind: 'none', origin: { ...NO_ORIGIN, keychainError: words } };
   }
   const { key, nearMiss } = result.value;
   if (key !== null) return usableKey(key, sources, origin);
-  const near = nearMiss && `one for ${nearMiss}, which differs in the slash at its end`;
+  const near = nearMiss && `one for ${nearMiss} with a different slash at the end`;
   if (account === undefined) {
     const hint = near === undefined ? {} : { nearMiss: `the keychain has ${near}` };
     return { kind: 'none', origin: { ...NO_ORIGIN, ...hint } };
   }
-  const hint = near === undefined ? '' : `; it has ${near}`;
-  const missing = `the keychain holds no key for the account ${account}${hint}`;
+  const hint = near === undefined ? '' : `. It has ${near}`;
+  const missing = `the keychain has no key for account ${account}${hint}`;
   if (!isOptional) return noKey(origin, missing);
   return { kind: 'none', origin: { ...NO_ORIGIN, nearMiss: missing } };
 }

@@ -5,11 +5,13 @@ import { cleanNetworkText } from '../failures/network-text.ts';
 import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-access.ts';
 
 /** Why the keychain did not do what it was asked to. */
-interface KeychainError {
+export interface KeychainError {
   /** There is none that this process could ask, locked or not. */
   readonly isAbsent: boolean;
-  /** What is the matter and what works all the same, in words that fit behind a colon. */
+  /** What went wrong, in words that fit after a colon. */
   readonly words: string;
+  /** What to do, and what works without the keychain, in sentences. */
+  readonly advice: string;
 }
 
 export type KeychainAnswer<Value> = { readonly value: Value } | { readonly error: KeychainError };
@@ -31,7 +33,7 @@ const PROMPT_LIMIT_MS = 60_000;
 /** The item with the key that the stored sign-ins are encrypted with. */
 const STORE_KEY = 'token-store-key';
 
-/** Reads on their way. They go on when a request gives up: a user may be answering a prompt. */
+/** Reads that have begun. They go on when a request gives up: a user may be answering a prompt. */
 const reading = new Map<string, { startedAt: number; reply: Promise<Reply> }>();
 
 /** `nearMiss`: the URL, with or without a slash at its end, that there is a key for instead. */
@@ -269,57 +271,74 @@ function within<Value>(limitMs: number, promise: Promise<Value>): Promise<Value 
   });
 }
 
-function answerOf<Value>(
+/** The reply of the keychain's process in words; none came within `limitMs` where it is undefined. */
+export function answerOf<Value>(
   reply: Reply | undefined,
   limitMs: number,
-  alternatives: string,
+  alternatives = ALTERNATIVES,
 ): KeychainAnswer<Value> {
   if (reply?.kind === 'done') return { value: reply.value as Value };
-  const { isAbsent, what } = diagnosis(reply, limitMs);
-  return { error: { isAbsent, words: `${what}; ${alternatives}` } };
+  const { isAbsent, what, remedy } = diagnosis(reply, limitMs);
+  const advice = remedy === undefined ? alternatives : `${remedy} ${alternatives}`;
+  return { error: { isAbsent, words: what, advice } };
 }
 
-const ALTERNATIVES = 'without it, give the key by --key-command, --key-file or --key-env';
+/** Why the keychain cannot be used, and what to do, without the full stop at the end. */
+export function keychainClause({ words, advice }: KeychainError): string {
+  return `${words}. ${advice.replace(/\.$/, '')}`;
+}
 
-const STORE_ALTERNATIVES = 'without it, set a key with --store-key-command or --store-key-file';
+const ALTERNATIVES =
+  'Without a keychain, use --key-command, --key-file or an environment variable.';
 
-const absent = (what: string) => ({ isAbsent: true, what });
-const failed = (what: string) => ({ isAbsent: false, what });
+const STORE_ALTERNATIVES = 'Without a keychain, use --store-key-command or --store-key-file.';
 
-function diagnosis(reply: Exclude<Reply, { kind: 'done' }> | undefined, limitMs: number) {
+interface Diagnosis {
+  readonly isAbsent: boolean;
+  readonly what: string;
+  readonly remedy?: string;
+}
+
+const absent = (what: string): Diagnosis => ({ isAbsent: true, what });
+const failed = (what: string): Diagnosis => ({ isAbsent: false, what });
+
+function diagnosis(
+  reply: Exclude<Reply, { kind: 'done' }> | undefined,
+  limitMs: number,
+): Diagnosis {
   if (reply === undefined) {
     return failed(
-      `the keychain did not answer within ${limitMs / 1000} s: it may be waiting for its password in a window that nobody sees`,
+      `the keychain did not respond in ${limitMs / 1000} seconds. It may be waiting for its password in a hidden window`,
     );
   }
   if (reply.kind === 'ended') {
     return reply.how === 'SIGSEGV' && process.platform === 'linux'
       ? failed(LOCKED)
-      : failed(`the keychain's native module crashed (${reply.how})`);
+      : failed(`the keychain's native module crashed: ${reply.how}`);
   }
   const [firstLine = ''] = reply.message.split('\n');
   const said = cleanNetworkText(firstLine, 200);
   if (reply.kind === 'not-loaded') {
     if (/libsecret/.test(said)) {
-      return absent(
-        'the keychain cannot be reached, because the library libsecret is not installed (Debian and Ubuntu: apt install libsecret-1-0; Fedora: dnf install libsecret)',
-      );
+      return {
+        ...absent('libsecret is not installed'),
+        remedy: 'Install it with `apt install libsecret-1-0` or `dnf install libsecret`.',
+      };
     }
-    const why = /^Cannot find module/.test(said)
-      ? 'is not installed'
-      : `does not load on ${process.platform}-${process.arch} (${said})`;
-    return absent(`the keychain cannot be reached, because the native module keytar ${why}`);
+    const why = /^Cannot find module/.test(said) ? 'is not installed' : `does not load: ${said}`;
+    return absent(`the module keytar ${why}`);
   }
   if (/ServiceUnknown|not provided by any \.service/.test(said)) {
-    return absent(
-      'no keychain service runs in this D-Bus session, such as GNOME Keyring, KWallet or KeePassXC',
-    );
+    return {
+      ...absent('no keychain service is running'),
+      remedy: 'Start GNOME Keyring, KWallet or KeePassXC.',
+    };
   }
   if (/locked|User interaction is not allowed|dismissed/i.test(said)) return failed(LOCKED);
   if (/autolaunch|dbus-launch|could not connect|session bus|DBUS_SESSION_BUS_ADDRESS/i.test(said)) {
-    return absent('the keychain cannot be reached, because there is no D-Bus session');
+    return absent('the keychain needs a D-Bus session');
   }
-  return failed(`the keychain failed (${said})`);
+  return failed(`the keychain failed: ${said}`);
 }
 
-const LOCKED = 'the keychain is locked, and its password was not given or could not be asked for';
+const LOCKED = 'the keychain is locked';

@@ -1,7 +1,8 @@
-import yargs from 'yargs';
-import { oneValueEach, PROXY_OPTIONS, UsageError } from '../settings/options.ts';
+import yargs, { type CommandModule } from 'yargs';
+import { oneValueEach, UsageError } from '../settings/options.ts';
 import { forYargs, unknownOption } from '../settings/read-options.ts';
-import { columns } from '../terminal/wrap-text.ts';
+import { usageError } from '../terminal/own-command.ts';
+import { shownText } from '../terminal/printer.ts';
 import { bundleCommand } from './commands/bundle.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
@@ -16,13 +17,43 @@ import { toolsCommand } from './commands/tools.ts';
 import { traceCommand } from './commands/trace.ts';
 import { uninstallCommand } from './commands/uninstall.ts';
 import { updateCommand } from './commands/update.ts';
+import { commandHelp, mainHelp, optionsOf, proxyHelp } from './help.ts';
+
+const COMMANDS = [
+  loginCommand,
+  logoutCommand,
+  statusCommand,
+  doctorCommand,
+  toolsCommand,
+  traceCommand,
+  sandboxCommand,
+  demoCommand,
+  explainCommand,
+  installCommand,
+  uninstallCommand,
+  migrateCommand,
+  bundleCommand,
+  updateCommand,
+] as readonly CommandModule<object, never>[];
+
+const nameOf = ({ command }: CommandModule<object, never>) => String(command).split(' ', 1)[0];
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
+  // The reader of stdout may leave, as `head` does.
+  process.stdout.on('error', () => process.exit(1));
+  const [first = 'help', second] = argv;
+  if (['version', '-v', '--version'].includes(first)) {
+    process.stdout.write(`${__VERSION__}\n`);
+    return;
+  }
+  const isHelp = first === 'help' || argv.some((word) => word === '--help' || word === '-h');
+  if (isHelp) {
+    process.stdout.write(shownText(helpOn(first === 'help' ? second : first)));
+    return;
+  }
   const parser = yargs(forYargs(argv))
     .scriptName('mcp-latchkey')
-    .usage('$0 <url> [options]\n\nThe stdio side of a remote MCP gateway, for a client’s config.')
-    .command('$0 <url>', false, (command) => command.options(PROXY_OPTIONS))
     .command(loginCommand)
     .command(logoutCommand)
     .command(statusCommand)
@@ -37,20 +68,24 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(migrateCommand)
     .command(bundleCommand)
     .command(updateCommand)
-    .version(__VERSION__)
-    .help()
-    .alias('help', 'h')
+    .version(false)
+    .help(false)
     .middleware(lastOfRepeated, true)
     .strict()
     .demandCommand(1)
-    .wrap(columns(100))
     .fail((message, error) => {
       if (message === null && !(error instanceof UsageError)) throw error;
       const why = inPlainWords(message ?? error.message, argv);
-      process.stderr.write(`mcp-latchkey: ${why}. See mcp-latchkey --help.\n`);
+      process.stderr.write(`${usageError(why, `${argv[0]} --help`)}\n`);
       process.exit(2);
     });
   await parser.parseAsync();
+}
+
+function helpOn(topic: string | undefined): string {
+  if (topic === 'proxy' || /^https?:|^kindo$/.test(topic ?? '')) return proxyHelp();
+  const command = COMMANDS.find((own) => nameOf(own) === topic);
+  return command === undefined ? mainHelp() : commandHelp(command);
 }
 
 /** yargs makes an array of an option that is given twice: the last one counts, but for those that take several. */
@@ -65,28 +100,27 @@ function lastOfRepeated(argv: Record<string, unknown>): void {
 /** Options that take several values, and what yargs itself keeps in arrays. */
 const REPEATED = new Set(['_', '--', 'H', ...Object.keys(oneValueEach())]);
 
-/** The commands that need a word after their name. */
-const WANTING = [loginCommand, logoutCommand, toolsCommand, explainCommand, traceCommand];
-
 /**
  * yargs counts `non-option arguments` where one is missing, and quotes every word that it does not
  * know. One that is no option may be a key.
  */
 function inPlainWords(message: string, argv: readonly string[]): string {
   if (message.startsWith('Not enough non-option arguments')) {
-    const usage = WANTING.map(({ command }) => String(command)).find(
-      (words) => words.split(' ', 1)[0] === argv[0],
-    );
-    return `something is missing: mcp-latchkey ${usage ?? '<url>'}`;
+    const usage = COMMANDS.find((command) => nameOf(command) === argv[0])?.command;
+    return `missing argument. Usage: mcp-latchkey ${usage ?? '<url>'}`;
   }
+  const [, option] = /^Not enough arguments following: ([\w-]+)$/.exec(message) ?? [];
+  if (option !== undefined) return `--${option} needs a value`;
   const [, list] = /^Unknown arguments?: (.*)$/s.exec(message) ?? [];
   if (list === undefined) return message;
   const isOption = (name: string) =>
     argv.some((word) => /^--?/.test(word) && word.replace(/^--?/, '').split('=', 1)[0] === name);
+  const command = COMMANDS.find((own) => nameOf(own) === argv[0]);
+  const known = command === undefined ? [] : optionsOf(command);
   const options = [...new Set(list.split(', ').filter(isOption))];
   return options.length === 0
-    ? 'one word too many, not shown here; a key is never given on the command line'
+    ? 'unexpected argument, hidden because it might be a key'
     : options
-        .map((name) => unknownOption(`${name.length === 1 ? '-' : '--'}${name}`, []))
-        .join('; ');
+        .map((name) => unknownOption(`${name.length === 1 ? '-' : '--'}${name}`, known))
+        .join('. ');
 }

@@ -1,4 +1,4 @@
-import type { KeychainAnswer } from '../auth/keychain.ts';
+import type { KeychainAnswer, KeychainError } from '../auth/keychain.ts';
 
 const NOTICE_MS = 3_000;
 
@@ -14,6 +14,11 @@ export async function withSlowNotice<Value>(
   const done = await answer;
   clearTimeout(timer);
   return done;
+}
+
+/** Why the keychain cannot be used, and what to do, in sentences. */
+export function keychainError({ words, advice }: KeychainError): string {
+  return `${sentence(words)} ${advice}`;
 }
 
 /** A clause as a sentence: "no key" becomes "No key.". */

@@ -8,6 +8,7 @@ const COMMANDS = new Set([
   'demo',
   'doctor',
   'explain',
+  'help',
   'install',
   'login',
   'logout',
@@ -18,11 +19,13 @@ const COMMANDS = new Set([
   'trace',
   'uninstall',
   'update',
+  'version',
 ]);
 
 function main(argv: readonly string[]): void {
-  const isCommand = argv[0] !== undefined && COMMANDS.has(argv[0]);
-  if (isCommand || argv.some((word) => ['--help', '-h', '--version'].includes(word))) {
+  const [first] = argv;
+  const isCommand = first === undefined ? process.stdin.isTTY : COMMANDS.has(first);
+  if (isCommand || argv.some((word) => ['--help', '-h', '--version', '-v'].includes(word))) {
     void import('./commands.ts').then(({ runCommand }) => runCommand(argv));
     return;
   }
@@ -32,7 +35,9 @@ function main(argv: readonly string[]): void {
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     const { message } = error;
-    void import('./refuse-to-start.ts').then(({ refuseToStart }) => refuseToStart(message));
+    void import('./refuse-to-start.ts').then(({ refuseToStart }) =>
+      refuseToStart(message, first, [...COMMANDS]),
+    );
     return;
   }
   if (isWatched(settings)) {

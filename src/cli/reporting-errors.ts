@@ -1,4 +1,5 @@
 import { UsageError } from '../settings/options.ts';
+import { withOwnCommand } from '../terminal/own-command.ts';
 import { Printer } from '../terminal/printer.ts';
 
 /**
@@ -16,7 +17,10 @@ export async function reportingErrors(
     const isUsage = error instanceof UsageError || error instanceof EntryError;
     if (!isUsage && !(error instanceof InstallError)) throw error;
     if (json) new Printer(process.stdout).line(JSON.stringify({ error: error.message }));
-    else new Printer(process.stderr).text(`mcp-latchkey: ${error.message.replace(/[^?]$/, '$&.')}`);
+    else {
+      const words = withOwnCommand(error.message.replace(/[^?]$/, '$&.'));
+      new Printer(process.stderr).result('fail', words);
+    }
     process.exitCode = isUsage ? 2 : 1;
   }
 }

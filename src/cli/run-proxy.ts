@@ -10,6 +10,7 @@ import { UnusableFile } from '../private-path.ts';
 import { openRotated } from '../rotated-file.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import { StdioProxy } from '../stdio/stdio-proxy.ts';
+import { ownCommand } from '../terminal/own-command.ts';
 import type { SessionWatch } from '../trace/session-watch.ts';
 import type { Transport } from '../transport/transport.ts';
 import { ownCacheFolder } from './compile-cache.ts';
@@ -83,6 +84,12 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
   }
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
   for (const line of new Set(settings.warnings)) log.warn(line);
+  if (process.stdin.isTTY) {
+    const own = ownCommand();
+    process.stderr.write(
+      `mcp-latchkey is waiting for an MCP client. To stop it, press Ctrl+C.\nTo add it to a client, run:\n  ${own} install CLIENT URL\nTo test the connection, run:\n  ${own} doctor URL\n`,
+    );
+  }
   setTimeout(() => {
     void import('./late-files.ts')
       .then(({ keepLateFiles }) => keepLateFiles())

@@ -17,7 +17,7 @@ import { exchange } from './key-trial.ts';
 import { probeRoute, type RouteProbe } from './probe.ts';
 
 /**
- * After the first attempt no other begins later than this: enough for what mends itself, and a
+ * After the first attempt no other begins later than this: enough for what recovers by itself, and a
  * gateway that is dead is said to be so soon.
  */
 const RETRY_LIMIT_MS = 3_000;
@@ -146,7 +146,7 @@ export class DoctorRun {
     return this.#authorization;
   }
 
-  /** The way to the gateway, step by step, where the proxy goes it itself. */
+  /** The connection to the gateway, step by step, where no HTTP proxy makes it. */
   probe(): Promise<Probe> {
     this.#probe ??= this.#probeUnlessProxied();
     return this.#probe;
@@ -169,14 +169,14 @@ export class DoctorRun {
     const [contact, { finding }] = await Promise.all([this.contact(), this.key()]);
     const { failure } = contact;
     if (failure?.reason === 'unreachable') {
-      return hasConnected(contact) ? contact : { skipped: 'there is no connection' };
+      return hasConnected(contact) ? contact : { skipped: 'no connection' };
     }
-    if (this.keyHolder !== undefined) return { skipped: 'the key is not known here' };
-    if (finding.kind === 'unusable') return { skipped: 'there is no key to send' };
+    if (this.keyHolder !== undefined) return { skipped: 'key not known here' };
+    if (finding.kind === 'unusable') return { skipped: 'no key' };
     const isMachine = this.settings.oauth.grant !== 'authorization-code';
     const isKeyless = finding.kind === 'none' && !isMachine && !(await this.isSignedIn());
     if (isKeyless && failure !== undefined) {
-      return failure.status === 401 ? { skipped: 'there is no key to send' } : contact;
+      return failure.status === 401 ? { skipped: 'no key' } : contact;
     }
     return this.ask(this.gateway, 'initialize', INITIALIZE_PARAMS, 'initialize');
   }
@@ -184,8 +184,8 @@ export class DoctorRun {
   async #probeUnlessProxied(): Promise<Probe> {
     const { url, routes } = this.settings;
     await Promise.race([this.trace.firstConnection, this.contact()]);
-    if (this.trace.connections.length === 0) return { skipped: 'no connection was tried' };
-    if (routes.isProxied(url)) return { skipped: 'the HTTP proxy does that' };
+    if (this.trace.connections.length === 0) return { skipped: 'no connection attempted' };
+    if (routes.isProxied(url)) return { skipped: 'done by the HTTP proxy' };
     return probeRoute(url, routes.connectTimeoutMs, () => this.trace.now());
   }
 

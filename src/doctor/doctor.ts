@@ -24,21 +24,21 @@ type Check = (run: DoctorRun, earlier: readonly Finding[]) => Promise<Finding | 
 
 /** In the order in which they are shown, with what is being done meanwhile. */
 const STEPS: readonly (readonly [doing: string, check: Check])[] = [
-  ['looking at this machine', checkMachine],
-  ['asking the gateway for the time', checkClock],
-  ['reading the URL', checkUrl],
-  ['going the way to the gateway', checkRoute],
-  ['asking what the gateway wants', checkDiscovery],
-  ['looking for a sign-in', checkSignIn],
-  ['looking for the key', checkKey],
-  ['trying the key', checkAuthorization],
-  ['talking MCP', checkProtocol],
-  ['measuring ten pings', checkSpeed],
+  ['Checking this computer', checkMachine],
+  ['Checking the clock', checkClock],
+  ['Checking the URL', checkUrl],
+  ['Connecting', checkRoute],
+  ['Asking the gateway what it requires', checkDiscovery],
+  ['Looking for a sign-in', checkSignIn],
+  ['Looking for the key', checkKey],
+  ['Trying the key', checkAuthorization],
+  ['Starting an MCP session', checkProtocol],
+  ['Measuring speed', checkSpeed],
 ];
 
 /** A gateway to examine, as the proxy would be started for it. */
 export interface Target {
-  /** Or why the command line cannot be followed. */
+  /** Or why the command line is invalid. */
   readonly settings: ProxySettings | { readonly why: string };
   readonly env: NodeJS.ProcessEnv;
   readonly configuredIn?: ConfiguredIn;
@@ -82,7 +82,7 @@ export async function examine(
     }
   }
   const ms = run.trace.now();
-  onProgress('closing the connections');
+  onProgress('Finishing');
   const timeline = await timelineOf(run);
   await run.close();
   return {
@@ -159,7 +159,7 @@ function timelineEntry(request: TracedRequest): TimelineEntry[] {
   ];
 }
 
-/** What is private on this machine, and `secrets`. Without `redacts` it is those alone. */
+/** What is private on this computer, and `secrets`. Without `redacts` it is only those. */
 export function redactionFor(
   env: NodeJS.ProcessEnv,
   redacts: boolean,

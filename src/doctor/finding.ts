@@ -44,7 +44,7 @@ export interface Finding {
   /** Milliseconds that it took to find out; absent where nothing was waited for. */
   readonly ms?: number;
   readonly details?: Readonly<Record<string, Detail>>;
-  /** With `fail`, and with a `warn` that ought to be mended. */
+  /** With `fail`, and with a `warn` that should be fixed. */
   readonly problem?: Problem;
 }
 
@@ -53,7 +53,7 @@ export function problemOf(failure: Failure): Problem {
   return problemIn(toRpcError(failure));
 }
 
-/** An error of the catalogue as a problem: `message` is the sentence and, behind it, the remedy. */
+/** An error of the catalogue as a problem: `message` is the sentence and, after it, the remedy. */
 export function problemIn({ message, data }: RpcError): Problem {
   const { hint, reason, cause } = data as { hint: string; reason: string; cause?: string };
   return {
@@ -65,8 +65,8 @@ export function problemIn({ message, data }: RpcError): Problem {
 }
 
 /** `3 tools`, `1 tool`. */
-export function count(number: number, thing: string): string {
-  return `${number} ${thing}${number === 1 ? '' : 's'}`;
+export function count(number: number, thing: string, plural = 's'): string {
+  return `${number} ${thing}${number === 1 ? '' : plural}`;
 }
 
 /** `0.4 ms`, `12 ms`, `1.25 s`. */

@@ -23,10 +23,10 @@ export function reportPage(report: Report): string {
 <body>
 <main>
 <h1>mcp-latchkey doctor</h1>
-<p class="quiet">${escaped(program)}${report.redacted ? '. Keys, user names and other hosts than the gateway are masked.' : '. Not masked: look through it before you pass it on.'}</p>
+<p class="quiet">${escaped(program)}${report.redacted ? '. Keys, user names and other host names are hidden.' : '. Not redacted. Review it before you share it.'}</p>
 ${gateways.map(gatewaySection).join('\n')}
-${gateways.length === 0 ? '<p>No client that is installed has mcp-latchkey in its config.</p>' : ''}
-${report.unread.map(({ client, file, why }) => `<p>${escaped(`${client}: ${file} cannot be read: ${why}.`)}</p>`).join('\n')}
+${gateways.length === 0 ? '<p>No client on this computer uses mcp-latchkey.</p>' : ''}
+${report.unread.map(({ client, file, why }) => `<p>${escaped(`${client}: cannot read ${file}: ${why}.`)}</p>`).join('\n')}
 </main>
 </body>
 </html>
@@ -46,6 +46,7 @@ function gatewaySection(report: GatewayReport): string {
 <h2>${escaped(heading)}</h2>
 <p class="quiet">${escaped(quiet.join(' · '))}</p>
 <div class="verdict ${verdict.healthy ? 'ok' : 'fail'}">
+<p><b>${verdict.healthy ? '✓ Healthy' : '✗ Problem found'}</b>${verdict.reason === undefined ? '' : `: <code>${escaped(verdict.reason)}</code>`}</p>
 <p class="sentence">${withCode(verdict.sentence)}</p>
 ${verdict.remedy === undefined ? '' : `<p><b>What to do:</b> ${withCode(verdict.remedy)}</p>`}
 </div>
@@ -61,14 +62,14 @@ ${log.length === 0 ? '' : `<h3>Log</h3>\n<pre>${escaped(log.join('\n'))}</pre>`}
 }
 
 const CHECK_TITLES: Readonly<Record<CheckName, string>> = {
-  machine: 'This machine',
-  url: 'The URL',
-  route: 'The route',
+  machine: 'Computer',
+  url: 'URL',
+  route: 'Network',
   discovery: 'Discovery',
   'sign-in': 'Sign-in',
-  key: 'The key',
-  authorization: 'Authorization',
-  protocol: 'The protocol',
+  key: 'API key',
+  authorization: 'Access',
+  protocol: 'MCP',
   speed: 'Speed',
 };
 
@@ -78,6 +79,9 @@ const MARKS: Readonly<Record<Status, readonly [mark: string, words: string]>> = 
   fail: ['✗', 'failed'],
   skipped: ['–', 'skipped'],
 };
+
+/** Details of the report that are for programs. */
+const FOR_PROGRAMS = /Ms$|^(?:ipv[46]|used|bearer|skewSeconds|status)$/;
 
 function checkRows(check: CheckName, findings: readonly Finding[]): string {
   const own = findings.filter((finding) => finding.check === check);
@@ -90,8 +94,8 @@ function checkRows(check: CheckName, findings: readonly Finding[]): string {
         : '';
     const more = Object.entries(details)
       .map(([key, value]) => [key, [value].flat().join(', ')] as const)
-      // What the line says already is not said again.
-      .filter(([, value]) => value !== '' && !line.includes(value))
+      // What the line says already is not said again, and what only programs read is left out.
+      .filter(([key, value]) => value !== '' && !line.includes(value) && !FOR_PROGRAMS.test(key))
       .map(([key, value]) => `${escaped(key)} <b>${escaped(value)}</b>`);
     return `<tr class="${status}">${first}<td><span class="mark" role="img" aria-label="${words}">${mark}</span> ${escaped(name)}</td><td>${status === 'skipped' ? 'skipped: ' : ''}${escaped(line)}${more.length === 0 ? '' : `<p class="details">${more.join(' · ')}</p>`}</td><td class="ms">${ms === undefined ? '' : escaped(duration(ms))}</td></tr>`;
   });
@@ -142,7 +146,7 @@ function waterfallFigure(timeline: readonly TimelineEntry[]): string {
     ([kind, words]) => `<span><i class="${kind}"></i>${escaped(words)}</span>`,
   ).join(' ');
   return figure(
-    'When what happened',
+    'Timeline',
     'waterfall',
     height,
     [...ticks, ...rows].join('\n'),
@@ -153,10 +157,10 @@ function waterfallFigure(timeline: readonly TimelineEntry[]): string {
 type Kind = 'step' | 'connect' | 'wait' | 'receive';
 
 const LEGEND: readonly (readonly [Kind, string])[] = [
-  ['step', 'a step of its own'],
-  ['connect', 'opening a connection'],
-  ['wait', 'waiting for the answer'],
-  ['receive', 'receiving it'],
+  ['step', 'other'],
+  ['connect', 'connecting'],
+  ['wait', 'waiting'],
+  ['receive', 'receiving'],
 ];
 
 function segments({ startMs, connectedMs, firstByteMs, endMs }: TimelineEntry) {
@@ -212,7 +216,7 @@ function tickText(ms: number, step: number): string {
   return step >= 1000 || ms >= 10_000 ? `${Math.round(ms / 100) / 10} s` : `${n(ms)} ms`;
 }
 
-/** Escaped, with what stands between backticks as code. */
+/** Escaped, with what is between backticks as code. */
 function withCode(words: string): string {
   return escaped(words).replace(/`([^`]+)`/g, '<code>$1</code>');
 }
@@ -284,6 +288,12 @@ text { fill: var(--text); font-size: 12.5px; dominant-baseline: central; }
 .wait { fill: var(--wait); background: var(--wait); } .receive { fill: var(--receive); background: var(--receive); }
 figcaption { margin-top: .5rem; color: var(--quiet); font-size: .8125rem; }
 figcaption span { margin-right: 1rem; white-space: nowrap; }
+@media (max-width: 600px) {
+  thead { display: none; }
+  tr, tbody, table { display: block; }
+  tbody th, td { display: block; width: auto; padding: .1rem 0; }
+  .ms { text-align: left; width: auto; }
+}
 figcaption i { display: inline-block; width: .75em; height: .75em; margin-right: .4em; border-radius: 2px; }
 pre { overflow-x: auto; padding: .75rem; border-radius: 6px; background: var(--soft); font-size: .8125rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 `;

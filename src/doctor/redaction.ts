@@ -12,7 +12,7 @@ export interface Private {
   readonly secrets: Secrets;
   readonly homes: readonly string[];
   readonly userName: string;
-  /** Names of this machine. */
+  /** Names of this computer. */
   readonly machines: readonly string[];
   /** Host names of HTTP proxies. */
   readonly proxies: readonly string[];
@@ -31,7 +31,7 @@ const ADDRESS =
   /(?<![\w:.])(?:[\da-f]{0,4}:){2,7}[\da-f]{0,4}(?:%\w+)?(?![\w:])|(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)/gi;
 
 /**
- * Takes out of texts what is nobody's business: keys, user names, home folders, and every host name
+ * Takes out of texts what is private: keys, user names, home folders, and every host name
  * and IP address but the gateway's. The same host gets the same number throughout.
  */
 export class Redaction {
@@ -67,7 +67,7 @@ export class Redaction {
     for (const proxy of proxies)
       masked = replaceWord(masked, proxy, () => this.#named(proxy, 'proxy'));
     for (const machine of machines) {
-      masked = replaceWord(masked, machine, () => this.#named(machine, 'this machine'));
+      masked = replaceWord(masked, machine, () => this.#named(machine, 'this computer'));
     }
     return masked
       .replace(DOTTED, (run) => this.#dotted(run))

@@ -64,8 +64,8 @@ export interface Report {
 }
 
 /**
- * The verdict: the first failure; where there is none, the first thing that works and ought to be
- * mended all the same; where there is none of that either, that all is well.
+ * The verdict: the first failure; without one, the first thing that works and should be fixed;
+ * without that either, that everything works.
  */
 export function verdictOn(host: string, findings: readonly Finding[]): Verdict {
   const broken = findings.find(({ status }) => status === 'fail');
@@ -73,17 +73,17 @@ export function verdictOn(host: string, findings: readonly Finding[]): Verdict {
   if (worst?.problem !== undefined) return judged(worst, worst.problem, broken === undefined);
   const lineOf = (name: string) => findings.find((finding) => finding.name === name);
   if (lineOf('authorization')?.status === 'skipped') {
-    const sentence = `${host} can be reached; without the key, the rest could not be tried.`;
+    const sentence = `${host} is reachable. The other checks need the key.`;
     return { healthy: true, sentence };
   }
   const [tools = ''] = lineOf('tools')?.line.split(':', 1) ?? [];
   const speed = lineOf('speed');
-  const pings = speed?.status === 'ok' ? `, and ${speed.line.replace(/,.*/, '')}` : '';
-  return { healthy: true, sentence: `All is well: ${host} has ${tools}${pings}.` };
+  const pings = speed?.status === 'ok' ? `, ${speed.line.replace(/ \(.*/, '')}` : '';
+  return { healthy: true, sentence: `Everything works. ${host} offers ${tools}${pings}.` };
 }
 
 function judged({ name, check }: Finding, problem: Problem, works: boolean): Verdict {
   const { sentence, ...rest } = problem;
-  const shown = works ? `It works, but: ${sentence}` : sentence;
+  const shown = works ? `It works, with one problem. ${sentence}` : sentence;
   return { healthy: false, sentence: shown, ...rest, finding: name, check };
 }

@@ -1,5 +1,6 @@
 import type { Paint } from '../terminal/colour.ts';
-import { markText } from '../terminal/printer.ts';
+import { ownCommand } from '../terminal/own-command.ts';
+import { markText, remedyText } from '../terminal/printer.ts';
 import { wrapText } from '../terminal/wrap-text.ts';
 import { duration, type Finding } from './finding.ts';
 import type { ConfiguredIn, GatewayReport } from './report.ts';
@@ -43,17 +44,26 @@ export function findingText(finding: Finding, { paint, columns }: TextStyle): st
     .join('');
 }
 
-/** The bar chart of the speeds and the verdict, behind the findings. */
+/** The bar chart of the speeds and the verdict, after the findings. */
 export function conclusionText(report: GatewayReport, style: TextStyle): string {
   const { paint, columns } = style;
-  const { healthy, sentence, remedy } = report.verdict;
+  const { healthy, sentence, remedy, reason } = report.verdict;
+  // Node.js 20 would color a list of styles where there is no terminal.
+  const strong = (text: string) => paint('bold', paint(healthy ? 'green' : 'red', text));
   const [first = '', ...rest] = wrapText(sentence, columns - 2).split('\n');
   const lines = [
-    `${markText(healthy ? 'ok' : 'fail', paint)} ${paint('bold', first)}`,
-    ...rest.map((line) => `  ${paint('bold', line)}`),
+    `${markText(healthy ? 'ok' : 'fail', paint)} ${strong(first)}`,
+    ...rest.map((line) => `  ${strong(line)}`),
     ...(remedy === undefined
       ? []
-      : ['', paint('bold', '  What to do:'), wrapText(remedy, columns, 2)]),
+      : ['', paint('bold', '  What to do'), remedyText(remedy, columns, 2, paint).trimEnd()]),
+    ...(reason === undefined
+      ? []
+      : [
+          '',
+          paint('dim', `  Reason: ${reason}. For more, run:`),
+          `    ${paint('cyan', `${ownCommand()} explain ${reason}`)}`,
+        ]),
   ];
   return `${chartText(report.findings, style)}\n${lines.map((line) => `${line}\n`).join('')}`;
 }

@@ -1,6 +1,8 @@
+import { ownCommand, withOwnCommand } from '../terminal/own-command.ts';
 import { shellWord } from '../terminal/shell-word.ts';
-import type { Failure, Reason } from './failure.ts';
+import type { Failure, Reason, ResourceFacts } from './failure.ts';
 import { NETWORK_CAUSES, type UnreachableCause } from './network-causes.ts';
+import { cleanNetworkText } from './network-text.ts';
 import { MASK } from './url-secrets.ts';
 
 /** A JSON-RPC error object (JSON-RPC 2.0 §5.1). */
@@ -10,64 +12,84 @@ export interface RpcError {
   readonly data: Record<string, unknown>;
 }
 
-/** A reason for which a request is not answered by the gateway, and all that is said about it. */
+/** A reason for which the gateway does not answer a request, and its words. */
 export interface CatalogueEntry {
   readonly code: number;
   readonly title: string;
   /** Whether the same request may work later with nothing changed. */
   readonly retryable: boolean;
-  /** What happened, to follow the title and a colon; without a full stop. */
+  /** What happened, to follow the title and a colon; without a full stop at the end. */
   what(failure: Failure): string;
   /** What to do about it: whole sentences. */
   remedy(failure: Failure): string;
 }
 
+/** How much of what the gateway said is in `message`, in characters; `data.detail` has all of it. */
+const QUOTED_CHARACTERS = 100;
+
 const host = (failure: Failure) => new URL(failure.gateway).host;
+const quoted = (text: string) => cleanNetworkText(text, QUOTED_CHARACTERS);
 const because = ({ detail }: { detail?: string | undefined }) =>
-  detail === undefined ? '' : `: ${detail}`;
-const keyInWords = ({ key }: Failure) => {
-  const origin = key?.origin ?? 'the configuration';
-  return key?.tail === undefined ? `from ${origin}` : `from ${origin} (…${key.tail})`;
+  detail === undefined ? '' : `: ${quoted(detail)}`;
+/** A sentence about where the key came from, with a space before it; empty where that is unknown. */
+const keySentence = ({ key }: Failure) => {
+  if (key === undefined || key.source === 'none') return '';
+  const origin = key.origin.replace('the environment variable ', '');
+  return `. It is from ${origin}${key.tail === undefined ? '' : ` and ends in ${key.tail}`}`;
 };
 const isUnencrypted = (url: string | undefined) => url?.startsWith('http:') === true;
+const seconds = (number: number) => `${number} ${number === 1 ? 'second' : 'seconds'}`;
 const size = (bytes: number) =>
   bytes < 1024 * 1024
     ? `${Math.round(bytes / 1024)} KB`
     : `${Math.round((bytes / 1024 / 1024) * 10) / 10} MB`;
 // A URL with a part masked cannot be copied: the user has the whole one.
 const login = ({ gateway, key }: Failure) =>
-  `\`npx mcp-latchkey login ${gateway.includes(MASK) ? 'YOUR_GATEWAY_URL' : shellWord(gateway)}${key?.loginOptions ?? ''}\``;
-const sentences = (...parts: (string | undefined)[]) =>
-  parts.filter((part) => part !== undefined).join(' ');
+  `\`${ownCommand()} login ${gateway.includes(MASK) ? 'YOUR_GATEWAY_URL' : shellWord(gateway)}${key?.loginOptions ?? ''}\``;
 
-function newKeyRemedy(failure: Failure): string {
-  const origin = failure.key?.origin;
+/** `what`: `a new key` or `only the key`. */
+function newKeyRemedy(failure: Failure, what: string): string {
   switch (failure.key?.source) {
     case 'keychain':
-      return `Run ${login(failure)} with a new key; no restart needed.`;
+      return `Run ${login(failure)} and enter ${what}. No restart needed.`;
     case 'key-file':
-      return `Write a new key into ${origin}; no restart needed.`;
+      return `Put ${what} in that file. No restart needed.`;
     case 'key-command':
-      return `Make ${origin} print a valid key; no restart needed.`;
+      return `Make sure that it prints ${what === 'a new key' ? 'a valid key' : what}. No restart needed.`;
+    case 'header-file':
+      return `Put ${what} in that file, then restart the client.`;
     default:
-      return `Put a new key into ${origin}, or take it out there and run ${login(failure)}; then restart the client.`;
+      return `Set ${what} in the client's config, then restart the client.`;
   }
 }
 
 function firstKeyRemedy(failure: Failure): string {
-  const { source, origin } = failure.key ?? {};
-  switch (source) {
+  switch (failure.key?.source) {
     case 'key-file':
     case 'key-command':
-      return `Mend ${origin}; no restart needed.`;
+      return 'Fix that, then try again. No restart needed.';
     case 'keychain':
-      return `Mend that, or run ${login(failure)}; no restart needed.`;
+      return `Fix that, or run ${login(failure)}. No restart needed.`;
     default:
-      // Without a keychain there is nothing that login could store into.
-      return failure.key?.keychainTrouble !== undefined
-        ? 'Set MCP_LATCHKEY_API_KEY in the client’s config and restart the client.'
-        : `Run ${login(failure)}; no restart needed. Or set MCP_LATCHKEY_API_KEY in the client’s config and restart the client.`;
+      // Without a keychain, login has no place to store a key.
+      return failure.key?.keychainError !== undefined
+        ? "Set MCP_LATCHKEY_API_KEY in the client's config, then restart the client."
+        : `Run ${login(failure)}. No restart needed.`;
   }
+}
+
+/** Where the gateway's metadata (RFC 9728) says that a key in the usual header is not accepted. */
+function otherHeaderRemedy({ key, resource }: Failure): string | undefined {
+  if (resource?.takesHeader !== false || key?.loginOptions?.includes('--key-header')) {
+    return undefined;
+  }
+  return 'It needs the key in another header. Pass --key-header NAME.';
+}
+
+function howToGetKey(resource: ResourceFacts | undefined): string {
+  return resource?.documentation === undefined
+    ? ''
+    : ` How to get a key: ${resource.documentation}`;
 }
 
 /** Whether the credential is an access token. */
@@ -80,41 +102,26 @@ function tokenRemedy(failure: Failure): string {
     : `Check the options of --grant ${grant} in the client's config, then restart the client.`;
 }
 
-// What the RFC 9728 document knows: where keys are explained, and what this program cannot do.
-function fromResource({ resource, ...failure }: Failure): string | undefined {
-  if (resource === undefined) return undefined;
-  const { name, documentation, authorizationServers = [], takesHeader } = resource;
-  const issuers = authorizationServers.map((url) => new URL(url).host).join(', ');
-  return (
-    sentences(
-      documentation && `${name ?? 'The gateway'} explains its keys at ${documentation} .`,
-      takesHeader ? undefined : 'It says that it takes no key in the Authorization header.',
-      issuers === '' ? undefined : `You can also sign in at ${issuers}: run ${login(failure)}.`,
-    ) || undefined
-  );
-}
-
 function forbiddenRemedy(failure: Failure): string {
   if (failure.lacksKeyAccess) {
-    return 'Ask your admin to enable Personal API Key Access in the settings of one of your groups.';
+    return 'Ask your administrator to enable Personal API Key Access for one of your groups.';
   }
   if (isSignedIn(failure)) return 'Ask the administrator of the gateway for access.';
   return failure.key?.source === 'none'
-    ? `No API key was sent. If the gateway requires one, run ${login(failure)}; no restart needed.`
-    : "Ask your administrator or the gateway's operator what is not allowed: the key, this computer or this network.";
+    ? `No API key was sent. If the gateway requires one, run ${login(failure)}. No restart needed.`
+    : "Ask your administrator or the gateway's operator whether the key or this network is blocked.";
 }
 
 function wrongPathRemedy({ gateway, detail, isNamedByGateway }: Failure): string {
   if (isNamedByGateway) {
-    return "The gateway's own event stream names that address: tell its operator.";
+    return "The gateway's own event stream sent this address. Contact the gateway's operator.";
   }
   if (detail !== undefined) {
-    return 'Check the URL; if the gateway speaks Streamable HTTP, leave --transport out and restart the client.';
+    return 'Check the URL. If the gateway uses Streamable HTTP, remove --transport and restart the client.';
   }
   const { origin, pathname } = new URL(gateway);
-  if (pathname === '/v1/mcp')
-    return 'Check the URL: its path is the usual one, so look at the host.';
-  return `Check the URL: the endpoint is usually ${origin}/v1/mcp .`;
+  if (pathname === '/v1/mcp') return 'The path looks right, so check the host name in the URL.';
+  return `Check the URL. The endpoint is usually at ${origin}/v1/mcp`;
 }
 
 /** Every reason for which a request can fail here. */
@@ -123,67 +130,68 @@ export const CATALOGUE = {
     code: -32010,
     title: 'No API key',
     retryable: false,
-    what: (failure) =>
-      failure.status === undefined
-        ? (failure.detail ?? 'none was found')
-        : `${host(failure)} wants an API key, and none was found${because({ detail: failure.key?.keychainTrouble ?? failure.key?.nearMiss ?? failure.detail })}`,
-    remedy: (failure) => sentences(firstKeyRemedy(failure), fromResource(failure)),
+    what: (failure) => {
+      if (failure.status === undefined) return failure.detail ?? 'no API key was found';
+      const { keychainError, nearMiss } = failure.key ?? {};
+      const found = keychainError ?? nearMiss;
+      const more = found === undefined ? '' : `. ${found.charAt(0).toUpperCase()}${found.slice(1)}`;
+      return `${host(failure)} requires one, but none is set${more || because(failure)}`;
+    },
+    remedy: (failure) => firstKeyRemedy(failure) + howToGetKey(failure.resource),
   },
   malformed_api_key: {
     code: -32011,
-    title: 'Malformed API key',
+    title: 'Invalid API key',
     retryable: false,
     what: (failure) =>
-      failure.isPlaceholder
-        ? `the key ${keyInWords(failure)} is a placeholder that the client did not fill in, so nothing was sent`
-        : `the key ${keyInWords(failure)} holds white space or characters that no key has, so nothing was sent`,
-    remedy: (failure) =>
-      failure.isPlaceholder
-        ? newKeyRemedy(failure)
-        : `Copy the key again, whole and alone. ${newKeyRemedy(failure)}`,
+      `${
+        failure.isPlaceholder
+          ? 'it is a placeholder that was not filled in, so it was not sent'
+          : 'it contains spaces or invalid characters, so it was not sent'
+      }${keySentence(failure)}`,
+    remedy: (failure) => newKeyRemedy(failure, failure.isPlaceholder ? 'the key' : 'only the key'),
   },
   unauthorized: {
     code: -32012,
-    title: 'Unauthorized',
+    title: 'API key rejected',
     retryable: false,
     what: (failure) => {
       if (failure.signIn !== undefined) return failure.detail ?? 'no access token was given';
-      const what = isSignedIn(failure) ? 'access token' : 'API key';
-      return `${host(failure)} rejected the ${what} ${keyInWords(failure)}${because(failure)}`;
+      const what = isSignedIn(failure) ? 'your access token' : 'it';
+      return `${host(failure)} does not accept ${what}${because(failure)}${keySentence(failure)}`;
     },
     remedy: (failure) =>
       isSignedIn(failure)
         ? tokenRemedy(failure)
-        : sentences(newKeyRemedy(failure), fromResource(failure)),
+        : (otherHeaderRemedy(failure) ?? newKeyRemedy(failure, 'a new key')),
   },
   forbidden: {
     code: -32013,
-    title: 'Forbidden',
+    title: 'Access denied',
     retryable: false,
     what: (failure) =>
       failure.lacksKeyAccess
-        ? `the API key ${keyInWords(failure)} is valid, but its holder may not use ${host(failure)} with it${because(failure)}`
+        ? 'the API key is valid, but its owner may not use API keys'
         : isSignedIn(failure)
           ? `your sign-in to ${host(failure)} does not allow this${because(failure)}`
-          : `${host(failure)} refused access${because(failure)}`,
+          : `${host(failure)} refused it${because(failure)}`,
     remedy: forbiddenRemedy,
   },
   wrong_path: {
     code: -32014,
-    title: 'Wrong path',
+    title: 'Wrong URL',
     retryable: false,
     what: ({ detail = 'MCP endpoint', gateway, target = gateway }) =>
-      `there is no ${detail} at ${target}`,
+      `${target} is not an ${detail}`,
     remedy: wrongPathRemedy,
   },
   not_acceptable: {
     code: -32015,
-    title: 'Not acceptable',
+    title: 'Format rejected',
     retryable: false,
-    what: (failure) =>
-      `${host(failure)} refused the formats offered, application/json and text/event-stream${because(failure)}`,
+    what: (failure) => `${host(failure)} refused the Accept header${because(failure)}`,
     remedy: () =>
-      'A proxy on the way may be changing the Accept header: check what stands between this machine and the gateway.',
+      'A proxy may be changing it. Check any proxy between this computer and the gateway.',
   },
   request_too_large: {
     code: -32016,
@@ -191,101 +199,110 @@ export const CATALOGUE = {
     retryable: false,
     what: (failure) =>
       failure.status === undefined
-        ? `it is larger than ${size(failure.limitBytes ?? 0)}, the most that mcp-latchkey carries in one message`
+        ? `it exceeds mcp-latchkey's limit of ${size(failure.limitBytes ?? 0)}`
         : failure.limitBytes === undefined
-          ? `${host(failure)} does not take a request of this size${because(failure)}`
-          : `${host(failure)} takes at most ${size(failure.limitBytes)} in one request`,
+          ? `${host(failure)} does not accept it${because(failure)}`
+          : `${host(failure)} accepts at most ${size(failure.limitBytes)}`,
     remedy: ({ status }) =>
       status === undefined
-        ? 'Send less in one request, or allow more with --max-message-bytes.'
-        : 'Send less in one request.',
+        ? 'Send less data, or raise --max-message-bytes.'
+        : 'Send less data, for example a link instead of a file.',
   },
   rate_limited: {
     code: -32017,
     title: 'Rate limited',
     retryable: true,
-    what: (failure) => `${host(failure)} takes no more requests for now${because(failure)}`,
+    what: (failure) => `too many requests to ${host(failure)}${because(failure)}`,
     remedy: ({ retryAfterSeconds }) =>
       retryAfterSeconds === undefined
-        ? 'Wait a little, then try again.'
-        : `Wait ${retryAfterSeconds} s, then try again.`,
+        ? 'Wait a moment, then try again.'
+        : `Try again in ${seconds(retryAfterSeconds)}.`,
   },
   gateway_error: {
     code: -32018,
     title: 'Gateway error',
     retryable: true,
-    what: (failure) => `${host(failure)} failed${because(failure)}${times(failure)}`,
+    what: (failure) => {
+      const { attempts = 1 } = failure;
+      return `${host(failure)} failed${attempts > 1 ? ` ${attempts} times` : ''}${because(failure)}`;
+    },
     remedy: ({ retryAfterSeconds }) =>
-      `The fault is at the gateway: try again in ${retryAfterSeconds === undefined ? 'a minute' : `${retryAfterSeconds} s`}, and tell its operator if it stays.`,
+      `Try again in ${retryAfterSeconds === undefined ? 'a minute' : seconds(retryAfterSeconds)}. If it persists, contact the gateway's operator.`,
   },
   unreachable: {
     code: -32019,
-    title: 'Unreachable',
+    title: 'Cannot reach the gateway',
     retryable: true,
-    what: (failure) =>
-      `no answer from ${host(failure)}: ${failure.detail ?? NETWORK_CAUSES[failure.networkCause ?? 'connection-closed'].what}${times(failure)}`,
+    what: (failure) => {
+      const { networkCause = 'connection-closed', attempts = 1 } = failure;
+      const what = failure.detail ?? NETWORK_CAUSES[networkCause].what(host(failure));
+      return `${what}${attempts > 1 ? `. Tried ${attempts} times` : ''}`;
+    },
     remedy: ({ networkCause = 'connection-closed' }) => NETWORK_CAUSES[networkCause].remedy,
   },
   invalid_response: {
     code: -32009,
-    title: 'Invalid response',
+    title: 'Not an MCP response',
     retryable: false,
     what: (failure) =>
       failure.limitBytes === undefined
-        ? `what ${host(failure)} answered is no MCP message${because(failure)}`
-        : `${host(failure)} answered with a message larger than ${size(failure.limitBytes)}, the most that mcp-latchkey carries`,
-    remedy: ({ limitBytes }) =>
-      limitBytes === undefined
-        ? 'Check that the URL is the one of the MCP endpoint and that no login page or proxy stands in between.'
-        : 'Ask for less, or allow more with --max-message-bytes. The request itself has run.',
+        ? `${host(failure)} sent ${quoted(failure.detail ?? 'no reply')}`
+        : `the reply exceeds the limit of ${size(failure.limitBytes)}`,
+    remedy: ({ limitBytes, networkCause }) =>
+      limitBytes !== undefined
+        ? 'The request did run. Ask for less data, or raise --max-message-bytes.'
+        : networkCause !== undefined
+          ? "Try again. If it persists, contact the gateway's operator."
+          : 'Check that the URL is the MCP endpoint, or sign in to the network first.',
   },
   interrupted: {
     code: -32008,
-    title: 'Interrupted',
+    title: 'Connection lost',
     retryable: false,
-    what: (failure) =>
-      `the connection to ${host(failure)} ended before the reply, and the request may have run${because(failure)}`,
-    remedy: () =>
-      'It was not repeated, the outcome is unknown: check what it did before you try again.',
+    what: (failure) => {
+      const closed = `the connection to ${host(failure)} closed early`;
+      return `${failure.detail ?? closed}. The request may have run`;
+    },
+    remedy: () => 'It was not retried. Check whether it took effect before you try again.',
   },
   redirected: {
     code: -32007,
-    title: 'Redirected',
+    title: 'Redirect not followed',
     retryable: false,
     what: (failure) =>
-      failure.isDowngrade
-        ? `${host(failure)} points from https to unencrypted http; the API key was not sent there`
-        : `${host(failure)} points to ${failure.location}; the API key was not sent there`,
+      `${host(failure)} redirects to ${
+        failure.isDowngrade ? 'plain http' : `${failure.location} instead`
+      }. The API key was not sent there`,
     remedy: ({ status, isDowngrade, location, gateway }) =>
       status === undefined
-        ? 'Messages must go to the origin of the URL: tell the operator of the gateway.'
+        ? "Messages only go to the gateway's own origin. Contact the gateway's operator."
         : isDowngrade
-          ? `Set the URL in the client's config to ${location} , then restart the client.`
+          ? `Set the URL in the client's config to ${location} and restart the client.`
           : isUnencrypted(location) && !isUnencrypted(gateway)
-            ? "That address is not encrypted: ask the gateway's operator for its https URL."
-            : "If you trust that address, put it into the client's config as the URL.",
+            ? "That address is not encrypted. Ask the gateway's operator for its https URL."
+            : "If you trust that address, use it as the URL in the client's config.",
   },
   http_error: {
     code: -32006,
-    title: 'HTTP error',
+    title: 'Request rejected',
     retryable: false,
-    what: (failure) => `${host(failure)} refused the request${because(failure)}`,
-    remedy: () => "Check the URL and what was asked; the gateway's operator can say more.",
+    what: (failure) => `${host(failure)} refused it${because(failure)}`,
+    remedy: () =>
+      "Check the URL and the request. If they are right, contact the gateway's operator.",
   },
   misconfigured: {
     code: -32005,
-    title: 'Misconfigured',
+    title: 'Invalid configuration',
     retryable: false,
-    what: (failure) => failure.detail ?? 'the command line cannot be followed',
-    remedy: () => "Correct the arguments in the client's config, then restart the client.",
+    what: (failure) => failure.detail ?? 'the command line is invalid',
+    remedy: () => "Fix the arguments in the client's config, then restart the client.",
   },
   internal_error: {
     code: -32004,
     title: 'Internal error',
     retryable: false,
-    what: ({ detail = 'mcp-latchkey failed in itself' }) =>
-      `${detail}, and whether the request has run is unknown`,
-    remedy: () => 'Restart the client. If it happens again, report it with what the log says.',
+    what: ({ detail = 'mcp-latchkey hit a bug' }) => `${detail}. The request may have run`,
+    remedy: () => 'Restart the client. If it happens again, report it and attach the log.',
   },
   tool_not_allowed: {
     code: -32002,
@@ -319,32 +336,29 @@ export const CATALOGUE = {
   },
 } satisfies Record<Reason, CatalogueEntry>;
 
-/** What happened, whatever the status makes of it; without a full stop. */
+/** What happened, whatever the status means; without a full stop. */
 function whatOf(failure: Failure): string {
   return failure.isIntermediary
-    ? `${host(failure)} answered with ${failure.detail}`
+    ? `${host(failure)} sent ${quoted(failure.detail ?? 'no reason')}`
     : CATALOGUE[failure.reason].what(failure);
 }
 
 function remedyOf(failure: Failure): string {
   if (failure.offersHttpSse) {
-    return "The gateway offers HTTP+SSE: add --transport sse to the arguments in the client's config, then restart the client.";
+    return "Add --transport sse to the arguments in the client's config, then restart the client.";
   }
   if (failure.isIntermediary) {
-    return 'A firewall, VPN or sign-in page may be in front of it. Open its address in a browser to see, or ask your administrator.';
+    return 'A firewall or sign-in page may block it. Open the URL in a browser, or ask your administrator.';
   }
   if (failure.networkCause === 'http2-only') return NETWORK_CAUSES['http2-only'].remedy;
   return CATALOGUE[failure.reason].remedy(failure);
 }
 
-function times({ attempts = 1 }: Failure): string {
-  return attempts > 1 ? `, tried ${attempts} times` : '';
-}
-
 /**
  * The JSON-RPC error for a failure. `message` is one line, what happened and then what to do,
- * because many clients show nothing else; `data.reason` is the stable name, `data.hint` the remedy
- * alone.
+ * because many clients show nothing else: at most 200 characters, without URLs, commands and what
+ * the network said. `data.reason` is the stable name, `data.hint` only the remedy, `data.detail` what
+ * exactly happened.
  */
 export function toRpcError(failure: Failure): RpcError {
   const entry: CatalogueEntry = CATALOGUE[failure.reason];
@@ -365,10 +379,13 @@ export function toRpcError(failure: Failure): RpcError {
     target: failure.target,
     keySource: failure.key?.source,
     rule: failure.rule?.words,
+    detail: failure.detail,
+    documentation: failure.resource?.documentation,
+    authorizationServers: failure.resource?.authorizationServers,
   };
   return {
     code: entry.code,
-    message: `${title}${status}: ${whatOf(failure)}. ${hint}`,
+    message: `${title}${status}: ${asSentence(whatOf(failure))} ${hint}`,
     data: {
       reason: failure.reason,
       gateway: failure.gateway,
@@ -379,24 +396,29 @@ export function toRpcError(failure: Failure): RpcError {
   };
 }
 
-/** A command line or environment that cannot be followed: `why`, without a full stop. */
+/** An invalid command line or environment: `why`, without a full stop. */
 export function misconfiguredError(why: string): RpcError {
-  return localError({ reason: 'misconfigured', detail: why });
+  return localError({ reason: 'misconfigured', detail: withOwnCommand(why) });
 }
 
-/** A message from the client that is larger than this program carries. */
+/** A message from the client that exceeds `limitBytes`. */
 export function tooLargeError(limitBytes: number): RpcError {
   return localError({ reason: 'request_too_large', limitBytes });
 }
 
-/** A bug, or a file of this program that is there no more. */
+/** A bug, or a file of this program that no longer exists. */
 export function internalError(bug: Error): RpcError {
   const isGone = (bug as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND';
-  const detail = 'files of mcp-latchkey are gone, as after an update while it ran';
+  const detail = "some of mcp-latchkey's files are missing, probably after an update";
   return localError({ reason: 'internal_error', ...(isGone ? { detail } : {}) });
 }
 
-/** A failure that no gateway has a part in. */
+/** With a full stop where it has no mark at its end. */
+function asSentence(text: string): string {
+  return text.endsWith('?') ? text : `${text}.`;
+}
+
+/** A failure without a gateway. */
 function localError(failure: Omit<Failure, 'gateway'>): RpcError {
   const { code, message, data } = toRpcError({ ...failure, gateway: 'https://none.invalid' });
   const { gateway: _none, ...rest } = data;

@@ -1,6 +1,7 @@
 import { CATALOGUE, toRpcError } from './catalogue.ts';
 import type { Failure, Reason } from './failure.ts';
-import { NETWORK_CAUSES } from './network-causes.ts';
+import { nearestNames } from './nearest-name.ts';
+import { NETWORK_CAUSES, type UnreachableCause } from './network-causes.ts';
 
 /** An error that the gateway itself sends; mcp-latchkey adds the fix to its message. */
 interface GatewayErrorEntry {
@@ -68,6 +69,7 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
     'The gateway requires an API key, but mcp-latchkey did not find one. It looks in these places, in this order: an `Authorization` header from `--header` or `--header-file`, `--key-command`, `--key-file`, the environment variable `MCP_LATCHKEY_API_KEY` (or the one that `--key-env` selects), and the OS keychain.',
     "Get a key from the gateway's web interface (often Settings › API), then store it with `npx mcp-latchkey login URL`. A running client uses the key from its next request on. `npx mcp-latchkey status URL` shows which key would be used.",
     "Desktop apps do not read your shell profile, so variables set there do not reach them. Set the variable under `env` in the client's config.",
+    'Without a keychain, as in a container or over SSH, use `--key-command`, `--key-file` or an environment variable.',
   ],
   malformed_api_key: [
     'A key is a single word of ASCII characters. This one contains a space, a line break, a quotation mark or another invalid character, so nothing was sent.',
@@ -78,6 +80,7 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
     'The gateway received the key but does not recognize it. The key may be mistyped, revoked, expired, or meant for another deployment.',
     'If the message begins with "Access blocked", a sign-in page or a firewall in front of the gateway answered: see `forbidden`.',
     'The message says where the key came from and shows its last four characters. Compare them with the key you meant to use. If in doubt, create a new key and store it where the message says.',
+    'If the gateway does not accept keys in the `Authorization` header, pass `--key-header NAME` with the header that it expects. `data.authorizationServers` lists the OAuth sign-in that it offers.',
   ],
   forbidden: [
     'The gateway, or something in front of it, refused the request. The message includes the reason that it gave, and its `Server`.',
@@ -207,13 +210,13 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
   rate_limited: { status: 429, retryAfterSeconds: 60 },
   gateway_error: { status: 503, attempts: 3 },
   unreachable: { networkCause: 'connection-refused', attempts: 3 },
-  invalid_response: { status: 200, detail: 'a web page, “Sign in”' },
+  invalid_response: { status: 200, detail: 'a web page, "Sign in"' },
   interrupted: { networkCause: 'connection-closed' },
   redirected: { status: 302, location: 'https://login.example.com/' },
   http_error: { status: 400, detail: 'unknown team' },
   misconfigured: {
     detail:
-      'http://gateway.corp is plain http: the API key would be readable on the way. Use https, or --allow-http if you know the network',
+      'http://gateway.corp is unencrypted and would expose the API key. Use https, or pass --allow-http',
   },
   internal_error: {},
   tool_not_allowed: {
@@ -234,7 +237,7 @@ export function errorsPage(): string {
     '# Errors',
     'When a request fails, your client receives one error. Its message says what happened, then what to do. `npx mcp-latchkey explain CODE` prints the section of this page for that code or reason.',
     'An error does not end the session: once the cause is fixed, the next request works. Restart the client only if the message says so.',
-    'Errors from mcp-latchkey have `data`: `data.reason` is the reason, `data.hint` says what to do, and `data.retryable` says whether the same request may succeed later. `data.cachedAt` means that the gateway was down at the start, and says from when the lists are that your client has. The codes -32000, -32042, -32601 and -32602 are from the gateway. mcp-latchkey leaves their `code` and `data` unchanged, except for secrets in them, and appends the fix to `message`. When a tool itself fails, its result has `isError` set and is passed through unchanged.',
+    'Errors from mcp-latchkey have `data`: `data.reason` is the reason, `data.hint` says what to do, and `data.retryable` says whether the same request may succeed later. `data.detail` says what exactly happened, often in the words of the gateway. `data.cachedAt` means that the gateway was down at the start, and says from when the lists are that your client has. The codes -32000, -32042, -32601 and -32602 are from the gateway. mcp-latchkey leaves their `code` and `data` unchanged, except for secrets in them, and appends the fix to `message`. When a tool itself fails, its result has `isError` set and is passed through unchanged.',
     ...(Object.keys(ACTORS) as Actor[]).map(actorGroup),
   ].join('\n\n')}\n`;
 }
@@ -251,18 +254,21 @@ function actorGroup(actor: Actor): string {
     `## ${heading}`,
     introduction,
     ['| reason | code | title |', '|---|---|---|', ...rows].join('\n'),
-    ...reasons.map(reasonSection),
+    ...reasons.map((reason) => reasonSection(reason)),
     ...fromGateway.map((entry) => section(entry.reason, entry)),
   ].join('\n\n');
 }
 
-function reasonSection(reason: Reason): string {
+function reasonSection(reason: Reason, cause?: UnreachableCause): string {
   const { code, title } = CATALOGUE[reason];
   return section(reason, {
     code,
     title,
     example: example(reason),
-    explanation: [...EXPLANATIONS[reason], ...(reason === 'unreachable' ? [causeTable()] : [])],
+    explanation: [
+      ...EXPLANATIONS[reason],
+      ...(reason === 'unreachable' ? [causeTable(cause)] : []),
+    ],
   });
 }
 
@@ -283,29 +289,59 @@ function section(reason: string, { code, title, example: said, explanation }: Se
   ].join('\n\n');
 }
 
-function causeTable(): string {
+/** What leads to no response, of one cause or of all. */
+function causeTable(only?: UnreachableCause): string {
   return [
     '| cause | what happened | what to do |',
     '|---|---|---|',
-    ...Object.values(NETWORK_CAUSES).map(
-      ({ cause, what, remedy }) => `| \`${cause}\` | ${what} | ${remedy} |`,
-    ),
+    ...Object.values(NETWORK_CAUSES)
+      .filter(({ cause }) => only === undefined || cause === only)
+      .map(({ cause, what, remedy }) => `| \`${cause}\` | ${what('the host')} | ${remedy} |`),
   ].join('\n');
 }
 
+/** What people find in a log in place of a reason, and the cause that it stands for. */
+const CAUSE_OF: readonly (readonly [code: RegExp, cause: UnreachableCause])[] = [
+  [/^(?:DNS|ENOTFOUND|EAI_\w+)$/, 'dns'],
+  [/^(?:REFUSED|ECONNREFUSED|EHOSTUNREACH|ENETUNREACH)$/, 'refused'],
+  [/^(?:RESET|ECONNRESET|EPIPE)$/, 'reset'],
+  [/^(?:TIMEOUT|ETIMEDOUT|ESOCKETTIMEDOUT)$/, 'timeout'],
+  [/^(?:PROXY|ERR_PROXY_\w+)$/, 'proxy'],
+  [/^(?:TLS|SSL|CERTIFICATE|EPROTO|\w*CERT\w*|\w*SIGNATURE|ERR_(?:TLS|SSL)_\w+)$/, 'tls'],
+];
+
+/** The reasons that an HTTP status can lead to. */
+function reasonsOfStatus(status: number): readonly Reason[] {
+  if (status === 401) return ['no_api_key', 'unauthorized'];
+  if (status === 405) return ['wrong_path'];
+  if (status >= 300 && status < 400) return ['redirected'];
+  if (status >= 500 && status < 600) return ['gateway_error'];
+  if (status < 400 || status >= 600) return [];
+  const own = REASONS.filter((reason) => EXAMPLES[reason].status === status);
+  return own.length > 0 ? own : ['http_error'];
+}
+
 /**
- * The part of the page about a code (`-32012`, `32012`) or a reason (`unauthorized`); undefined
- * when there is none.
+ * The part of the page about a code (`-32012`, `32012`), a reason (`unauthorized`), an HTTP status
+ * (`401`), a title, a cause or a system's error code (`dns`, `ENOTFOUND`); undefined when there is none.
  */
-export function explainError(codeOrReason: string): string | undefined {
-  const wanted = codeOrReason.trim().toLowerCase().replaceAll('-', '_');
-  const isWanted = (code: number, reason: string) =>
-    wanted === reason || wanted.replace(/^_/, '') === String(-code);
+export function explainError(asked: string): string | undefined {
+  const text = asked.trim();
+  const wanted = text.toLowerCase().replaceAll(/[- ]/g, '_');
+  const isWanted = ({ code, title }: Pick<Section, 'code' | 'title'>, reason: string) =>
+    wanted === reason ||
+    wanted.replace(/^_/, '') === String(-code) ||
+    text.toLowerCase() === title.toLowerCase();
+  const [, cause] = CAUSE_OF.find(([code]) => code.test(text.toUpperCase())) ?? [];
+  const ofStatus = /^(?:http )?\d{3}$/i.test(text) ? reasonsOfStatus(Number(text.slice(-3))) : [];
   const sections = [
-    ...REASONS.filter((reason) => isWanted(CATALOGUE[reason].code, reason)).map(reasonSection),
-    ...GATEWAY_ERRORS.filter(({ code, reason }) => isWanted(code, reason)).map((entry) =>
+    ...REASONS.filter(
+      (reason) => isWanted(CATALOGUE[reason], reason) || ofStatus.includes(reason),
+    ).map((reason) => reasonSection(reason)),
+    ...GATEWAY_ERRORS.filter((entry) => isWanted(entry, entry.reason)).map((entry) =>
       section(entry.reason, entry),
     ),
+    ...(cause === undefined ? [] : [reasonSection('unreachable', cause)]),
   ];
   return sections.length === 0 ? undefined : sections.join('\n\n');
 }
@@ -315,3 +351,8 @@ export const EXPLAINED_REASONS: readonly string[] = [
   ...REASONS,
   ...GATEWAY_ERRORS.map(({ reason }) => reason),
 ];
+
+/** The reasons that `asked` was most likely meant to be, nearest first. */
+export function nearestReasons(asked: string): string[] {
+  return nearestNames(asked, [...EXPLAINED_REASONS, 'dns', 'timeout', 'proxy', 'certificate']);
+}

@@ -1,6 +1,6 @@
 import type { NetworkCause } from './network-causes.ts';
 
-/** Why a request is not answered by the gateway: `data.reason` of the error. */
+/** Why the gateway does not answer a request: `data.reason` of the error. */
 export type Reason =
   | 'no_api_key'
   | 'malformed_api_key'
@@ -42,13 +42,13 @@ export interface Failure {
   readonly gateway: string;
   readonly key?: {
     readonly source: KeySourceName;
-    /** The source in words: "the environment variable MCP_LATCHKEY_API_KEY". */
+    /** The source in words: `the environment variable MCP_LATCHKEY_API_KEY`. */
     readonly origin: string;
     /** The key's last four characters, only when it is at least 16 long. */
     readonly tail?: string;
-    /** With `none`: why the keychain could not be asked, in words that fit behind a colon. */
-    readonly keychainTrouble?: string;
-    /** With `none`: which other key the keychain has, in words that fit behind a colon. */
+    /** With `none`: why the keychain could not be read, in words that fit after a colon. */
+    readonly keychainError?: string;
+    /** With `none`: which other key the keychain has, in words that fit after a colon. */
     readonly nearMiss?: string;
     /** What `login` needs after the URL to store the key where it is looked for, with a space before. */
     readonly loginOptions?: string;
@@ -63,9 +63,9 @@ export interface Failure {
   readonly rpcCode?: number;
   /** With `malformed_api_key`: whether it is what a client should have replaced by the key. */
   readonly isPlaceholder?: true;
-  /** With `unreachable` and `interrupted`: what went wrong on the way. */
+  /** What went wrong with the connection, where something did. */
   readonly networkCause?: NetworkCause;
-  /** What exactly happened, in words that fit behind a colon; may quote the gateway. */
+  /** What exactly happened, in words that fit after a colon; may quote the gateway. */
   readonly detail?: string;
   /** What the gateway's protected resource metadata (RFC 9728) says of use here. */
   readonly resource?: ResourceFacts;
@@ -84,7 +84,7 @@ export interface Failure {
   readonly limitBytes?: number;
   /** Seconds, from a Retry-After. */
   readonly retryAfterSeconds?: number;
-  /** How often it was tried. */
+  /** How many times it was tried. */
   readonly attempts?: number;
   /** Where a redirect points to; with `isDowngrade`, the https address of the same path. */
   readonly location?: string;
@@ -100,7 +100,7 @@ export interface Failure {
   readonly isNamedByGateway?: true;
   /** Whether it is known that a key was accepted, but that its owner may not use keys. */
   readonly lacksKeyAccess?: true;
-  /** Whether `detail` is about what stands before the gateway, such as a firewall. */
+  /** Whether `detail` is about what is in front of the gateway, such as a firewall. */
   readonly isIntermediary?: true;
   /** Whether the gateway answers over HTTP+SSE at the same URL. */
   readonly offersHttpSse?: true;

@@ -1,135 +1,130 @@
-/** What kept an HTTP answer from coming at all: `data.cause`. */
+/** What kept an HTTP response from coming at all: `data.cause`. */
 export type UnreachableCause = 'dns' | 'refused' | 'reset' | 'timeout' | 'tls' | 'proxy';
 
 interface Words {
   readonly cause: UnreachableCause;
-  /** What happened, to follow "no answer from HOST:". Used where there is no exact detail. */
-  readonly what: string;
+  /** What happened, to follow "Cannot reach the gateway:". Used where there is no exact detail. */
+  readonly what: (host: string) => string;
   readonly remedy: string;
 }
 
 const CERTIFICATE_AUTHORITY =
-  'If it belongs to your organisation, get its CA certificate as a PEM file from your admin and name it with --ca FILE (or in NODE_EXTRA_CA_CERTS).';
+  'If your organization runs it, ask your administrator for its CA certificate and pass it with --ca FILE.';
 
-/** Each way in which no answer comes, finer than its cause: every one has its own remedy. */
+/** Each way in which no response comes, finer than its cause: each has its own remedy. */
 export const NETWORK_CAUSES = {
   'name-not-found': {
     cause: 'dns',
-    what: 'the name does not exist',
-    remedy: 'Check the spelling of the host in the URL, and whether it needs a VPN.',
+    what: (host) => `DNS has no address for ${host}`,
+    remedy: 'Check the host name in the URL. For an internal host, connect to your VPN.',
   },
   'name-lookup-failed': {
     cause: 'dns',
-    what: 'the name could not be looked up',
-    remedy: 'Check that this machine is online, then try again.',
+    what: (host) => `the DNS lookup of ${host} failed`,
+    remedy: 'Check your network connection, then try again.',
   },
   'connection-refused': {
     cause: 'refused',
-    what: 'the connection was refused',
+    what: (host) => `${host} refused the connection`,
     remedy: 'Check the host and port in the URL, and that the gateway is running.',
   },
   'no-route': {
     cause: 'refused',
-    what: 'there is no way to it on the network',
-    remedy: 'Check that this machine is online, and whether the gateway needs a VPN.',
+    what: (host) => `there is no network route to ${host}`,
+    remedy: 'Check your network connection. For an internal host, connect to your VPN.',
   },
   'connection-closed': {
     cause: 'reset',
-    what: 'the connection was closed before an answer came',
-    remedy: 'Try again; if it stays, a firewall or proxy on the way may be cutting the connection.',
+    what: () => 'the connection closed before the gateway replied',
+    remedy: 'Try again. If it keeps happening, a firewall or proxy may be closing the connection.',
   },
   'connect-timeout': {
     cause: 'timeout',
-    what: 'no connection came about in time',
-    remedy: 'Check the network, VPN and firewall; --connect-timeout SECONDS allows more time.',
+    what: (host) => `the connection to ${host} timed out`,
+    remedy: 'Check your network, VPN and firewall. To wait longer, use --connect-timeout SECONDS.',
   },
   'answer-timeout': {
     cause: 'timeout',
-    what: 'it is connected, but no answer came in time',
-    remedy: 'Try again; --timeout SECONDS allows more time (0: no limit).',
+    what: () => 'the gateway did not reply in time',
+    remedy: 'Try again. To wait longer, use --timeout SECONDS.',
   },
   'certificate-expired': {
     cause: 'tls',
-    what: 'its certificate is not valid now',
+    what: () => 'its certificate has expired or is not valid yet',
     remedy:
-      "Check this machine's clock; if that is right, the gateway's operator must renew the certificate.",
+      "Check this computer's clock. If it is right, ask the gateway's operator to renew the certificate.",
   },
   'certificate-self-signed': {
     cause: 'tls',
-    what: 'its certificate is self-signed',
+    what: () => 'its certificate is self-signed',
     remedy: CERTIFICATE_AUTHORITY,
   },
   'certificate-wrong-host': {
     cause: 'tls',
-    what: 'its certificate is for another host',
-    remedy: 'Check the host in the URL: it must be one that the certificate names.',
+    what: () => 'its certificate is for a different host',
+    remedy: 'Check the host in the URL. It must match the certificate.',
   },
   'certificate-unknown-issuer': {
     cause: 'tls',
-    what: 'its certificate comes from an issuer that this machine does not trust',
+    what: () => "this computer does not trust the certificate's issuer",
     remedy: CERTIFICATE_AUTHORITY,
   },
   'not-tls': {
     cause: 'tls',
-    what: 'it does not speak TLS on this port',
-    remedy: 'Check the port in the URL, and whether it should begin with http:// there.',
+    what: (host) => `${host} does not use TLS on this port`,
+    remedy: 'Check the port in the URL. Without TLS, the URL starts with http://',
   },
   'tls-failed': {
     cause: 'tls',
-    what: 'the TLS handshake failed',
+    what: () => 'the TLS handshake failed',
     remedy:
-      'Something on the way may be interfering with TLS, or the gateway wants a client certificate (--cert, --key-pem).',
+      'A firewall or proxy may be interfering, or the gateway requires a client certificate: --cert, --key-pem.',
   },
   'http2-only': {
     cause: 'tls',
-    what: 'it accepts HTTP/2 only',
-    remedy: "mcp-latchkey uses HTTP/1.1. Ask the gateway's operator to accept that too.",
+    what: () => 'the gateway only accepts HTTP/2',
+    remedy: "mcp-latchkey uses HTTP/1.1. Ask the gateway's operator to accept it, too.",
   },
   'certificate-file': {
     cause: 'tls',
-    what: 'a certificate file cannot be used',
-    remedy:
-      'Check the files that --ca, --cert and --key-pem name: they must be readable PEM files.',
+    what: () => 'a certificate file could not be read',
+    remedy: 'Check the files passed with --ca, --cert and --key-pem. They must be PEM files.',
   },
   'private-key-encrypted': {
     cause: 'tls',
-    what: 'the private key of --key-pem is encrypted',
-    remedy:
-      'Set its passphrase in an environment variable, and pass the name of that with --key-pem-passphrase-env NAME.',
+    what: () => 'the private key of --key-pem is encrypted',
+    remedy: 'Pass --key-pem-passphrase-env NAME with the variable that contains its passphrase.',
   },
   'proxy-unreachable': {
     cause: 'proxy',
-    what: 'the HTTP proxy of this machine does not answer',
-    remedy:
-      'Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, or name the gateway in NO_PROXY to go without.',
+    what: () => 'the HTTP proxy is not responding',
+    remedy: 'Check HTTPS_PROXY and HTTP_PROXY. To bypass the proxy, add the gateway to NO_PROXY.',
   },
   'proxy-untrusted': {
     cause: 'proxy',
-    what: 'the certificate of the HTTP proxy of this machine cannot be trusted',
-    remedy:
-      "Get the proxy's CA certificate as a PEM file from your network's admin and name it with --ca FILE (or in NODE_EXTRA_CA_CERTS), and check the proxy's host in HTTPS_PROXY.",
+    what: () => "the HTTP proxy's certificate is not trusted",
+    remedy: "Ask your administrator for the proxy's CA certificate and pass it with --ca FILE.",
   },
   'proxy-failed': {
     cause: 'proxy',
-    what: 'the HTTP proxy of this machine could not reach it',
+    what: () => 'the HTTP proxy could not reach the gateway',
     remedy:
-      "Check the host and port in the URL, and that the gateway is running; if it stays, ask your network's admin, or name the gateway in NO_PROXY to go without.",
+      'Check the URL. If it is right, ask your administrator, or bypass the proxy with NO_PROXY.',
   },
   'proxy-refused': {
     cause: 'proxy',
-    what: 'the HTTP proxy of this machine does not let it through',
-    remedy: "Ask your network's admin to allow the gateway, or name it in NO_PROXY to go without.",
+    what: () => 'the HTTP proxy blocked the connection',
+    remedy: 'Ask your administrator to allow the gateway, or bypass the proxy with NO_PROXY.',
   },
   'proxy-wants-credentials': {
     cause: 'proxy',
-    what: 'the HTTP proxy of this machine wants a user name and password',
-    remedy:
-      'Put them into the proxy URL in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or correct them there: http://user:password@proxy:port.',
+    what: () => 'the HTTP proxy requires a user name and password',
+    remedy: 'Add them to HTTPS_PROXY or HTTP_PROXY: http://user:password@proxy:port',
   },
   'proxy-invalid': {
     cause: 'proxy',
-    what: 'the address of the HTTP proxy is no URL that starts with http:// or https://',
-    remedy: 'Correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY: http://proxy:port.',
+    what: () => 'the HTTP proxy address is not an http:// or https:// URL',
+    remedy: 'Set HTTPS_PROXY, HTTP_PROXY or ALL_PROXY to a URL such as http://proxy:port',
   },
 } satisfies Record<string, Words>;
 

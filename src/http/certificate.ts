@@ -22,7 +22,7 @@ export async function describeCertificate(
   const connection = { host, port: Number(url.port || 443) };
   const { certificate } = await peekTls(host, connection, limitMs || DEFAULT_LIMIT_MS);
   if (certificate === undefined) return undefined;
-  const subject = `its certificate, for ${nameIn(certificate.subject)},`;
+  const subject = `its certificate for ${nameIn(certificate.subject)}`;
   const issuer = nameIn(certificate.issuer);
   switch (networkCause) {
     case 'certificate-expired': {
@@ -34,7 +34,7 @@ export async function describeCertificate(
     case 'certificate-self-signed':
       return `${subject} is self-signed`;
     case 'certificate-unknown-issuer':
-      return `${subject} was issued by ${issuer}, which this machine does not trust`;
+      return `${subject} is from ${issuer}, which this computer does not trust`;
     default:
       return undefined;
   }

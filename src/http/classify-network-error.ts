@@ -66,19 +66,19 @@ export function classifyNetworkError(error: Error, settings: Settings): Diagnosi
   const { host, hostname: own } = new URL(settings.gateway);
   // The system's own comes sooner, where it has a shorter patience.
   if (code === 'ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
-    const through = proxy === undefined ? '' : ` through the HTTP proxy ${proxy} of this machine`;
-    const within = connectTimeoutMs === 0 ? '' : ` within ${seconds(connectTimeoutMs)}`;
-    const detail = `no connection came about${through}${within}`;
+    const to = proxy === undefined ? `to ${host}` : `through the HTTP proxy ${proxy}`;
+    const after = connectTimeoutMs === 0 ? '' : ` in ${seconds(connectTimeoutMs)}`;
+    const detail = `no connection ${to}${after}`;
     return { networkCause: 'connect-timeout', detail };
   }
   if (code === 'ERR_ANSWER_TIMEOUT') {
-    const detail = `it is connected, but was silent for ${seconds(timeoutMs)}`;
+    const detail = `connected, but no reply for ${seconds(timeoutMs)}`;
     return { networkCause: 'answer-timeout', detail };
   }
   if (code === 'STREAM_SILENT') return { networkCause: 'connect-timeout', detail: first.message };
   const known = Object.hasOwn(CAUSE_BY_CODE, code) ? CAUSE_BY_CODE[code] : undefined;
   if (known === 'connection-refused' && address !== undefined && own !== address) {
-    return { networkCause: known, detail: `the connection to ${host} (${address}) was refused` };
+    return { networkCause: known, detail: `${host} refused the connection at ${address}` };
   }
   if (known === 'certificate-wrong-host') {
     const names = cleanNetworkText(certificateNames(first), 100);
@@ -86,7 +86,7 @@ export function classifyNetworkError(error: Error, settings: Settings): Diagnosi
   }
   if (known !== undefined) return { networkCause: known };
   if (/^(?:ERR_TLS|ERR_SSL|CERT_)|^EPROTO$/.test(code)) {
-    return { networkCause: 'tls-failed', detail: `the TLS handshake failed (${code})` };
+    return { networkCause: 'tls-failed', detail: `the TLS handshake failed: ${code}` };
   }
   if (code === 'STREAM_ENDED') return { networkCause: 'connection-closed', detail: first.message };
   return { networkCause: 'connection-closed' };
@@ -103,5 +103,5 @@ function certificateNames(error: Error): string {
 }
 
 function seconds(milliseconds: number): string {
-  return `${Math.round(milliseconds / 100) / 10} s`;
+  return `${Math.round(milliseconds / 100) / 10} seconds`;
 }

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { isBadHttp } from './bad-http.ts';
 import { guarded } from './guarded.ts';
 
-const PROXY = 'the HTTP proxy of this machine';
+const PROXY = 'the HTTP proxy';
 
 type Code =
   | 'ERR_PROXY_INVALID'
@@ -40,7 +40,7 @@ export class HttpProxy {
   /** Throws a ProxyFailure when `text` is no http or https URL. */
   constructor(text: string) {
     if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
-      throw new ProxyFailure('ERR_PROXY_INVALID', `${PROXY} has no URL`);
+      throw new ProxyFailure('ERR_PROXY_INVALID', `the address of ${PROXY} is not a URL`);
     }
     this.url = new URL(text);
     // Takes a `%` that encodes nothing for what it is.
@@ -54,13 +54,13 @@ export class HttpProxy {
   unreachable(error: NodeJS.ErrnoException & { hostname?: string }): ProxyFailure {
     const { code = '', hostname = this.url.host } =
       error instanceof AggregateError ? error.errors[0] : error;
-    const host = `the HTTP proxy ${hostname} of this machine`;
+    const host = `${PROXY} ${hostname}`;
     return /CERT|^UNABLE_TO/.test(code)
       ? new ProxyFailure(
           'ERR_PROXY_UNTRUSTED',
-          `${host} shows a certificate that cannot be trusted (${code})`,
+          `the certificate of ${host} is not trusted: ${code}`,
         )
-      : new ProxyFailure('ERR_PROXY_UNREACHABLE', `${host} does not answer (${code})`);
+      : new ProxyFailure('ERR_PROXY_UNREACHABLE', `${host} is not responding: ${code}`);
   }
 
   /**
@@ -85,7 +85,7 @@ export class HttpProxy {
         else reject(new ProxyFailure(codeOf(status), `${PROXY} answered ${status}`, status));
       };
       const onError = (error: Error) => {
-        const did = isBadHttp(error) ? 'does not speak HTTP' : 'hung up';
+        const did = isBadHttp(error) ? 'does not speak HTTP' : 'closed the connection';
         reject(new ProxyFailure('ERR_PROXY_HUNG_UP', `${PROXY} ${did}`));
       };
       request.once('connect', guarded(onConnect, reject));

@@ -150,9 +150,9 @@ function privateKey(
   if (!ENCRYPTED.test(key.toString('latin1'))) return { key };
   const passphrase = name === undefined ? undefined : env[name];
   if (passphrase === undefined || passphrase === '') {
-    const unset = name === undefined ? '' : `, and the variable ${name} is not set`;
+    const unset = name === undefined ? '' : `, but the variable ${name} is not set`;
     throw new UnusablePemFile(
-      `${file}, which --key-pem names, is encrypted${unset}`,
+      `the --key-pem file ${file} is encrypted${unset}`,
       'ERR_PEM_ENCRYPTED',
     );
   }
@@ -160,14 +160,14 @@ function privateKey(
     process.getBuiltinModule('node:crypto').createPrivateKey({ key, passphrase });
   } catch {
     throw new UnusablePemFile(
-      `the passphrase in ${name} does not open ${file}, which --key-pem names`,
+      `the passphrase in ${name} does not open the --key-pem file ${file}`,
       'ERR_PEM_ENCRYPTED',
     );
   }
   return { key, passphrase };
 }
 
-/** A file that an option names is of no use for TLS. `message`: which and why, in words. */
+/** The file of an option cannot be used for TLS. `message`: which and why, in words. */
 class UnusablePemFile extends Error {
   readonly code: 'ERR_PEM_FILE' | 'ERR_PEM_ENCRYPTED';
 
@@ -189,13 +189,13 @@ function pemIn(
   } catch (error) {
     const { message, cause } = error as Error;
     const why = cause
-      ? `cannot be read (${(cause as NodeJS.ErrnoException).code})`
+      ? `could not be read: ${(cause as NodeJS.ErrnoException).code}`
       : `cannot be used: ${message}`;
-    throw new UnusablePemFile(`${file}, which ${option} names, ${why}`);
+    throw new UnusablePemFile(`the ${option} file ${file} ${why}`);
   }
   // Authorities in another format, as DER, Node.js takes for none.
   if (pem.includes('-----BEGIN ')) return pem;
-  throw new UnusablePemFile(`${file}, which ${option} names, is no PEM file`);
+  throw new UnusablePemFile(`the ${option} file ${file} is not a PEM file`);
 }
 
 type Tls = typeof import('node:tls') & {

@@ -108,7 +108,7 @@ export async function entryFor(
     const [listed] = await listInstalledServers({ global: true, agents: [id] });
     const server = listed?.servers.find(({ serverName }) => serverName === name);
     if (!success || server === undefined) {
-      throw new UneditableError(error ?? `${id} takes no local servers`);
+      throw new UneditableError(error ?? `${id} does not support local servers`);
     }
     return { path: [...server.configKey.split('.'), name], value: server.config };
   } finally {

@@ -48,7 +48,7 @@ export async function readConfigFile(path: string): Promise<ConfigFile> {
     const [bytes, stats] = await Promise.all([readFile(real), stat(real)]);
     const decoded = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
     if (!Buffer.from(decoded).equals(bytes)) {
-      throw new ConfigFileError('it is not written in UTF-8. Save it as UTF-8 in an editor');
+      throw new ConfigFileError('it is not UTF-8. Save it as UTF-8 in an editor');
     }
     const hasByteOrderMark = decoded.startsWith(BYTE_ORDER_MARK);
     const text = hasByteOrderMark ? decoded.slice(1) : decoded;
@@ -114,9 +114,7 @@ export async function replaceConfigFile(
     if (found) await keepOwner(temporary, found.stats);
     const { found: current } = await readConfigFile(path);
     if (!(current ? found && current.bytes.equals(found.bytes) : found === undefined)) {
-      throw new ConfigFileError(
-        'it was changed by another program just now. Run the command again',
-      );
+      throw new ConfigFileError('another program changed it just now. Run the command again');
     }
     const backup = found && (await backUp(path, found, now));
     await rename(temporary, path);

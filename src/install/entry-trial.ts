@@ -126,7 +126,7 @@ export async function tryEntry({ command, args, env }: Launch): Promise<EntryTri
   };
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<EntryTrial>((resolve) => {
-    const message = `it gave no answer within ${PATIENCE_MS / 1000} seconds`;
+    const message = `no response within ${PATIENCE_MS / 1000} seconds`;
     timer = setTimeout(() => resolve({ outcome: 'failed', message }), PATIENCE_MS);
   });
   const result = await Promise.race([session(), ended, late]);
@@ -159,7 +159,7 @@ function refusal({ message, data }: NonNullable<Reply['error']>): EntryTrial {
 function notStarted(command: string, message: string): EntryTrial {
   const advice =
     command === 'npx' ? '. Is Node.js on the PATH? Without --npx, the entry needs no PATH' : '';
-  return { outcome: 'failed', message: `it cannot be started: ${message}${advice}` };
+  return { outcome: 'failed', message: `could not start it: ${message}${advice}` };
 }
 
 function endedEarly(how: number | string | null, stderr: string): EntryTrial {
@@ -171,5 +171,5 @@ function endedEarly(how: number | string | null, stderr: string): EntryTrial {
     return { outcome: 'not-fetched', message: `${why} (${code})` };
   }
   const last = cleanNetworkText(stderr.trim().split('\n').slice(-3).join(' '), 500);
-  return { outcome: 'failed', message: `it ended at once (${how})${last ? `: ${last}` : ''}` };
+  return { outcome: 'failed', message: `it exited immediately (${how})${last ? `: ${last}` : ''}` };
 }

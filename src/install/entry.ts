@@ -12,7 +12,7 @@ export type GivenOptions = Readonly<Record<string, string | readonly string[] | 
 /** What was asked for cannot be written into a config. The message says why, and what to do. */
 export class EntryError extends Error {}
 
-const NEVER_A_KEY = 'A config file is no place for a key';
+const NEVER_A_KEY = 'Do not keep keys in a config file';
 
 /** Names of headers and query parameters whose value is a secret: their last word tells. */
 export const SECRET_NAME =
@@ -21,13 +21,13 @@ export const SECRET_NAME =
 /**
  * The proxy's command line for a config: the URL, then the options, with paths made absolute, for
  * the client starts the proxy in a folder of its own choice. Throws EntryError where an option or
- * the URL holds a key.
+ * the URL contains a key.
  */
 export function proxyWords(url: string, options: GivenOptions): string[] {
   for (const [name] of new URL(url).searchParams) {
     if (SECRET_NAME.test(name)) {
       throw new EntryError(
-        `The URL seems to hold a key, in its parameter ${name}. ${NEVER_A_KEY}: leave it out, and store the key with \`mcp-latchkey login\``,
+        `the URL seems to contain a key (parameter ${name}). ${NEVER_A_KEY}. Remove it and run \`mcp-latchkey login URL\``,
       );
     }
   }
@@ -65,7 +65,7 @@ function refuseKeyIn(header: string | true, keyHeader: unknown): void {
     SECRET_NAME.test(name) || name.toLowerCase() === String(keyHeader).toLowerCase();
   if (!carriesKey || isTemplate) return;
   throw new EntryError(
-    `The header ${name} holds a key. ${NEVER_A_KEY}: store it with \`mcp-latchkey login\`, or write @{VAR} for an environment variable that contains it`,
+    `the header ${name} contains a key. ${NEVER_A_KEY}. Run \`mcp-latchkey login URL\`, or use @{VAR} for an environment variable`,
   );
 }
 
@@ -99,9 +99,7 @@ function wordForCmd(word: string): string {
     if (!CMD_ACTS_ON.test(word) || /[ \t]/.test(word)) return word;
     if (/^https?:/.test(word)) return `${word} `;
   }
-  throw new EntryError(
-    `Windows' command line would change \`${word}\` on its way through npx. Leave out --npx`,
-  );
+  throw new EntryError(`the Windows command line would alter "${word}". Leave out --npx`);
 }
 
 /** A name for the gateway: `kindo` for https://api.kindo.ai/v1/mcp. */
@@ -116,5 +114,5 @@ export function nameForGateway(url: URL): string {
 /** Throws EntryError for a name that no client could show, or that JavaScript reads otherwise. */
 export function checkName(name: string): void {
   if (/^[^\p{C}]{1,64}$/u.test(name) && name.trim() === name && name !== '__proto__') return;
-  throw new EntryError(`'${name}' is no name for a server: up to 64 characters that can be seen`);
+  throw new EntryError(`"${name}" is not a valid name. Use 1 to 64 visible characters`);
 }

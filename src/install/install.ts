@@ -48,8 +48,8 @@ export function clientOf(name: string): Client {
   const near = parts.length > 0 ? parts : nearestNames(name, ids);
   throw new EntryError(
     near.length > 0
-      ? `no client of this name is known; did you mean ${near.join(' or ')}?`
-      : `no client of this name is known. Known are ${ids.join(', ')}. For others, --print shows what to paste`,
+      ? `unknown client. Did you mean ${near.join(' or ')}?`
+      : `unknown client. Supported: ${ids.join(', ')}. For any other client, use --print`,
   );
 }
 
@@ -74,7 +74,7 @@ export async function directStart(
   const failed = (error: unknown): never => {
     const { message } = error as Error;
     throw new InstallError(
-      `The program cannot be copied to ${copies}: ${message}. Or use --npx, which needs no copy`,
+      `Cannot copy the program to ${copies}: ${message}. Use --npx to start it without a copy`,
     );
   };
   const copy = await programCopy(packageRoot, copies).catch(failed);
@@ -117,7 +117,7 @@ export function installLink(clientName: string, name: string, launch: Launch): s
   return `cursor://anysphere.cursor-deeplink/mcp/install?${query}`;
 }
 
-/** A client with what its config holds of this program. */
+/** A client with what its config has of this program. */
 export interface ListedClient {
   readonly client: string;
   readonly name: string;

@@ -26,18 +26,18 @@ const END_OF_FILE = 17;
 
 /** By jsonc-parser's ParseErrorCode, whose enum is `const` as well. */
 const ERRORS: Readonly<Record<number, string>> = {
-  1: 'this is not JSON',
-  2: 'this is no number',
-  3: 'a name in double quotes should stand here',
-  4: 'a value should stand here',
+  1: 'invalid JSON',
+  2: 'not a number',
+  3: 'expected a name in double quotes',
+  4: 'expected a value',
   5: 'a colon is missing before this',
   6: 'a comma is missing before this',
   7: 'a closing brace } is missing',
   8: 'a closing bracket ] is missing',
-  9: 'nothing may follow the end',
-  11: 'this comment has no end',
+  9: 'unexpected text after the end',
+  11: 'unterminated comment',
   12: 'this string has no closing quote',
-  13: 'this number has no end',
+  13: 'incomplete number',
   14: 'this \\u escape is wrong',
   15: 'this \\ escape is wrong',
   16: 'this character is not allowed here',
@@ -51,7 +51,7 @@ function read(text: string): unknown {
   const errors: ParseError[] = [];
   const tree = parseTree(text, errors, LENIENT);
   const [first] = errors;
-  if (first) throw syntaxError(text, first.offset, ERRORS[first.error] ?? 'this is not JSON');
+  if (first) throw syntaxError(text, first.offset, ERRORS[first.error] ?? 'invalid JSON');
   // jsonc-parser's `parse` makes a member "__proto__" the prototype; JSON.parse makes it a member.
   return JSON.parse(JSON.stringify(tree && getNodeValue(tree)));
 }
@@ -87,7 +87,9 @@ function set(text: string, path: Path, value: unknown): string {
       return replace(text, node, nest(path.slice(depth), value));
     }
     if (node?.type !== 'object') {
-      throw new UneditableError(`${path.slice(0, depth).join(' › ') || 'the file'} is no object`);
+      throw new UneditableError(
+        `${path.slice(0, depth).join(' › ') || 'the file'} is not an object`,
+      );
     }
     const member = lastMember(node, key);
     if (member === undefined) return insert(text, node, key, nest(path.slice(depth + 1), value));
@@ -167,7 +169,7 @@ function remove(text: string, path: Path): string {
   const object = root && findNodeAtLocation(root, path.slice(0, -1) as string[]);
   const member = object && lastMember(object, path.at(-1) ?? '');
   if (object?.children === undefined || member === undefined) {
-    throw new UneditableError(`${path.join(' › ')} is not there`);
+    throw new UneditableError(`${path.join(' › ')} does not exist`);
   }
   const index = object.children.indexOf(member);
   const previous = object.children[index - 1];

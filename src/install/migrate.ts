@@ -272,14 +272,14 @@ async function placeKey(
   name: string,
   key: string,
 ): Promise<{ account?: string; takeBack?: () => Promise<unknown> } | { why: string }> {
-  const { readKey, removeKey, storeKey } = await import('../auth/keychain.ts');
+  const { keychainClause, readKey, removeKey, storeKey } = await import('../auth/keychain.ts');
   for (const account of [DEFAULT_ACCOUNT, name]) {
     const answer = await readKey(url, account);
-    if ('error' in answer) return { why: answer.error.words };
+    if ('error' in answer) return { why: keychainClause(answer.error) };
     if (answer.value.key === key) return { account };
     if (answer.value.key !== null) continue;
     const stored = await storeKey(url, account, key);
-    if ('error' in stored) return { why: stored.error.words };
+    if ('error' in stored) return { why: keychainClause(stored.error) };
     return { account, takeBack: () => removeKey(url, account) };
   }
   return { why: `the keychain has other keys for this gateway, and for the account ${name}` };

@@ -21,7 +21,7 @@ export interface OwnEntry {
   readonly words: readonly string[];
 }
 
-/** A client's config that could not be read, and why, in words that fit behind a colon. */
+/** A client's config that could not be read, and why, in words that fit after a colon. */
 export interface UnreadConfig {
   readonly client: string;
   readonly file: string;

@@ -55,7 +55,7 @@ export async function planInstall(
   if (typeof named === 'string') checkName(named);
   if (!force && !(await isInstalled(client))) {
     throw new InstallError(
-      `${client.displayName} does not seem to be installed: there is no ${client.configPath}, nor its folder. --force writes it anyway`,
+      `${client.displayName} does not seem to be installed (${client.configPath} not found). To write the file anyway, use --force`,
     );
   }
   return inConfig(client, async ({ file, text, document, edit }) => {
@@ -65,7 +65,7 @@ export async function planInstall(
     const isOwn = isTable(old) && runsLatchkey(old);
     if (old !== undefined && !isOwn && !force) {
       throw new InstallError(
-        `${file.path} has another server called ${name}. Choose a name with --name, or replace that one with --force`,
+        `${file.path} already has a different server named "${name}". Choose another name with --name, or replace it with --force`,
       );
     }
     const values = isOwn ? changedParts(entry, old) : [entry];
@@ -115,7 +115,7 @@ function notesOnKeys(entry: Record<string, unknown>, name: string): string[] {
     .map(([variable]) => variable);
   if (keys.length === 0) return [];
   return [
-    `The entry ${name} has ${keys.join(' and ')} in plain text, from before. It stays. Once the key is stored with login, take it out of the file.`,
+    `${name} contains ${keys.join(' and ')} in plain text. Store the key with login, then remove it from the file and from its backup.`,
   ];
 }
 
@@ -141,12 +141,12 @@ function notesOnJson(client: Client, file: ConfigFile, text: string): string[] {
   if (at === undefined) return mark;
   return [
     ...mark,
-    `Claude Desktop reads plain JSON: the comment or trailing comma at line ${at.line}, column ${at.column} of its config keeps it from loading any server.`,
+    `Claude Desktop will not load any server: its config has a comment or trailing comma at line ${at.line}, column ${at.column}. Remove it.`,
   ];
 }
 
 /**
- * Plans to take an entry out: `name`, or the one that runs this program. The change is `unchanged`
+ * Plans to remove an entry: `name`, or the one that runs this program. The change is `unchanged`
  * when there is none. Rejects with InstallError when the name is another server's (unless `force`
  * is set) or the file cannot be edited, with EntryError when several could be meant.
  */
@@ -167,11 +167,13 @@ export async function planUninstall(
     }
     if (second !== undefined) {
       const names = meant.map(({ path }) => path.at(-1)).join(', ');
-      throw new EntryError(`several entries run mcp-latchkey: ${names}. Say which one to take out`);
+      throw new EntryError(
+        `several entries use mcp-latchkey: ${names}. Add the name of the one to remove`,
+      );
     }
     if (!runsLatchkey(entry.value) && !force) {
       throw new InstallError(
-        `${name} in ${file.path} does not run mcp-latchkey. --force takes it out anyway`,
+        `${name} in ${file.path} does not run mcp-latchkey. To remove it anyway, use --force`,
       );
     }
     const next = edit.remove(text, entry.path);
@@ -203,17 +205,17 @@ async function inConfig(
     return await plan({ file, text: file.text, document: edit.read(file.text), edit });
   } catch (error) {
     if (error instanceof ConfigFileError) {
-      throw new InstallError(`${configPath} is left alone: ${error.message}`);
+      throw new InstallError(`${configPath} was not changed: ${error.message}`);
     }
     if (error instanceof ConfigSyntaxError) {
       const { line, column, message } = error;
       throw new InstallError(
-        `${configPath} is left alone, because it cannot be read: line ${line}, column ${column}: ${message}. Mend that, then run this again`,
+        `${configPath} was not changed: line ${line}, column ${column}: ${message}. Fix it, then run this again`,
       );
     }
     if (error instanceof UneditableError) {
       throw new InstallError(
-        `${configPath} is left alone: ${error.message}. Edit it by hand; --print shows what belongs there`,
+        `${configPath} was not changed: ${error.message}. Edit it by hand. --print shows the entry`,
       );
     }
     throw error;
@@ -240,7 +242,7 @@ function planned(
         return await replaceConfigFile(readableFile(client, file), next);
       } catch (error) {
         if (!(error instanceof ConfigFileError)) throw error;
-        throw new InstallError(`${file.path} is left alone: ${error.message}`);
+        throw new InstallError(`${file.path} was not changed: ${error.message}`);
       }
     },
   };
@@ -248,7 +250,7 @@ function planned(
 
 const wordsOf = ({ command, args }: Launch) => [command, ...args];
 
-/** The words of an old entry of this program that hold no key: who wrote it is not known. */
+/** The words of an old entry of this program without a key: who wrote it is not known. */
 function publicWordsOf(entry: unknown): string[] {
   const launch = isTable(entry) && runsLatchkey(entry) ? launchOf(entry) : undefined;
   return (launch ? wordsOf(launch) : []).filter(

@@ -71,7 +71,7 @@ function set(text: string, path: Path, value: unknown): string {
     return text.slice(0, from) + render(value) + text.slice(to);
   }
   const table = tablesOf(top).find((at) => isAt(at.path, path.slice(0, -1)))?.node;
-  if (!table) throw new UneditableError(`[${path.slice(0, -1).join('.')}] is no table of its own`);
+  if (!table) throw new UneditableError(`[${path.slice(0, -1).join('.')}] is not a table`);
   const last = table.body.at(-1) ?? table.key;
   const lineStops = text.indexOf('\n', last.range[1]);
   const eol = lineEnd(text);
@@ -114,7 +114,7 @@ function render(value: unknown): string {
   if (typeof value === 'string') return renderString(value);
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
   if (Array.isArray(value)) return `[${value.map(render).join(', ')}]`;
-  throw new UneditableError('a client wants a value that TOML has no word for');
+  throw new UneditableError('TOML cannot express a value that the client requires');
 }
 
 /** Cuts tables, dotted keys and inline members out until nothing stands at the path. */

@@ -44,7 +44,7 @@ function set(text: string, path: Path, value: unknown): string {
   for (const [depth, key] of path.entries()) {
     const rest = path.slice(depth + 1);
     if (node === null) return `${endedLine(text)}${render(nest(path, value), text, 0)}`;
-    if (!isMap(node)) throw new UneditableError(`${path.slice(0, depth).join(' › ')} is no map`);
+    if (!isMap(node)) throw new UneditableError(`${path.slice(0, depth).join(' › ')} is not a map`);
     if (node.flow)
       throw new UneditableError(`${path.slice(0, depth).join(' › ')} is in flow style`);
     const [first] = node.items;
@@ -71,7 +71,7 @@ function set(text: string, path: Path, value: unknown): string {
 /** The end of a node's last line that holds more than a comment, without its line end. */
 function endOf(text: string, node: unknown): number {
   const { range } = node as { range?: [number, number, number] | null };
-  if (!range) throw new UneditableError('the place is not known');
+  if (!range) throw new UneditableError('unknown position');
   const [, end] = range;
   return text[end - 1] === '\n' ? end - lineEnd(text).length : end;
 }

@@ -200,7 +200,8 @@ export function createTools(): Map<string, Tool> {
         required: ['repository', 'title'],
       },
       annotations: { readOnlyHint: false, idempotentHint: false, destructiveHint: false },
-      call: ({ repository }) => failure(`${repository} is archived and takes no new issues.`),
+      call: ({ repository }) =>
+        failure(`${repository} is archived and does not accept new issues.`),
     },
     {
       name: 'sap-s4hana-rfc_invoke_bapi',

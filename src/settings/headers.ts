@@ -12,9 +12,9 @@ const HEADER_NAME = /^[!#$%&'*+.^_`|~\w-]+$/;
 export function checkedKeyHeader(given: string | undefined): string | undefined {
   const name = given?.toLowerCase();
   if (name === undefined) return undefined;
-  if (!HEADER_NAME.test(name)) throw new UsageError("--key-header wants a header's name");
+  if (!HEADER_NAME.test(name)) throw new UsageError('--key-header needs the name of a header');
   if (OWN_HEADERS.test(name) || name === 'host' || name === 'user-agent') {
-    throw new UsageError(`the header ${name} cannot take the key`);
+    throw new UsageError(`the header ${name} cannot carry the key`);
   }
   return name;
 }
@@ -44,24 +44,24 @@ export function readHeaders(
   for (const line of lines) {
     const [, name, template] = /^\s*([!#$%&'*+.^_`|~\w-]+)\s*:(.*)$/s.exec(line) ?? [];
     if (name === undefined || template === undefined) {
-      throw new UsageError("a header must be written 'Name: value'");
+      throw new UsageError("a header must have the form 'Name: value'");
     }
     const key = name.toLowerCase();
     if (OWN_HEADERS.test(key)) {
-      throw new UsageError(`the header ${key} cannot be set: mcp-latchkey or HTTP itself sets it`);
+      throw new UsageError(`the header ${key} is set by mcp-latchkey itself`);
     }
     const value = template
       .replace(/[$@]\{(\w+)\}/g, (_, variable: string) => {
         const expanded = environmentValue(variable, env);
         if (expanded === undefined) {
-          throw new UsageError(`the header ${key} names ${variable}, which is not set`);
+          throw new UsageError(`the header ${key} uses the variable ${variable}, which is not set`);
         }
         return expanded;
       })
       .trim();
     // A key with characters that cannot be sent is a malformed_api_key, said to the client.
     if (!carriers.includes(key) && !/^[\t\x20-\x7e]*$/.test(value)) {
-      throw new UsageError(`the header ${key} has characters that cannot be sent`);
+      throw new UsageError(`the header ${key} contains invalid characters`);
     }
     result.set(key, carriers.includes(key) ? unquotedHeader(value) : value);
   }

@@ -50,14 +50,18 @@ export function oneOf<Choice extends string>(
   given: string,
 ): Choice {
   const choice = choices.find((known) => known === given);
-  if (choice === undefined) throw new UsageError(`--${name} wants one of ${choices.join(', ')}`);
+  if (choice === undefined)
+    throw new UsageError(
+      `--${name} must be ${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`,
+    );
   return choice;
 }
 
 /** Throws UsageError for what is not a number of seconds. */
 export function milliseconds(name: OptionName, seconds: string): number {
   const value = Number(seconds);
-  if (!(value >= 0 && value <= 2_000_000)) throw new UsageError(`--${name} wants seconds`);
+  if (!(value >= 0 && value <= 2_000_000))
+    throw new UsageError(`--${name} must be a number of seconds`);
   return Math.round(value * 1000);
 }
 

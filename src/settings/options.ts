@@ -1,6 +1,6 @@
 import { LOG_LEVELS } from '../log.ts';
 
-/** The command line or the environment says something that cannot be followed. */
+/** The command line or the environment is invalid; `message`: why, without a full stop. */
 export class UsageError extends Error {}
 
 export interface Option {
@@ -15,7 +15,7 @@ export interface Option {
   readonly describe: string;
 }
 
-/** The proxy's options, as yargs takes them. Each also as `MCP_LATCHKEY_…` in the environment. */
+/** The proxy's options, as yargs expects them. Each also as `MCP_LATCHKEY_…` in the environment. */
 export const PROXY_OPTIONS = {
   header: {
     alias: 'H',
@@ -244,12 +244,12 @@ export const PROXY_OPTIONS = {
   'start-patience': {
     type: 'string',
     requiresArg: true,
-    describe:
-      'how long the first request is tried again while the gateway cannot be reached, in seconds (45)',
+    value: 'SECONDS',
+    describe: 'Retry the first request for so long at the start [default: 45]',
   },
   'no-cache': {
     type: 'boolean',
-    describe: "do not keep the gateway's lists for a start without it",
+    describe: "Do not cache the gateway's lists for a start without it",
   },
   'connect-timeout': {
     type: 'string',
@@ -260,7 +260,8 @@ export const PROXY_OPTIONS = {
   'ping-interval': {
     type: 'string',
     requiresArg: true,
-    describe: 'ping the gateway after so many idle seconds; 0 for never (0)',
+    value: 'SECONDS',
+    describe: 'Ping the gateway after so many idle seconds [default: 0, never]',
   },
   ca: {
     type: 'string',
@@ -286,7 +287,8 @@ export const PROXY_OPTIONS = {
   'key-pem-passphrase-env': {
     type: 'string',
     requiresArg: true,
-    describe: 'environment variable with the passphrase of --key-pem',
+    value: 'NAME',
+    describe: 'Environment variable with the passphrase of --key-pem',
   },
   transport: {
     type: 'string',
@@ -303,7 +305,7 @@ export const PROXY_OPTIONS = {
   },
   'no-server-stream': {
     type: 'boolean',
-    describe: 'open no stream for what belongs to no request, which some gateways cannot serve',
+    describe: 'Do not open a stream for messages from the gateway itself',
   },
   'max-message-bytes': {
     type: 'string',

@@ -61,14 +61,14 @@ function parseCommandLine(argv: readonly string[]): CommandLine {
     }
   }
   const [url, ...rest] = positionals;
-  if (url === undefined) throw new UsageError('the URL of the gateway is missing');
+  if (url === undefined) throw new UsageError('missing gateway URL');
   if (rest.length > 0) throw new UsageError(ONE_URL_ONLY);
   return { url, given: values, notes: [] };
 }
 
 // The other word may be a key, so it is not quoted.
 const ONE_URL_ONLY =
-  'one URL only, and no key: every program on this machine can read what stands here. Store the key with mcp-latchkey login';
+  'expected one URL. Keys are not accepted here. Store a key with `mcp-latchkey login URL`';
 
 /**
  * An option's value in `MCP_LATCHKEY_…`, one a line where it can be repeated; undefined when that is
@@ -87,20 +87,20 @@ export function fromEnvironment(
 }
 
 /**
- * What is wrong with an option that is none of `known`, and what was likely meant. `rawName` has its
+ * What is wrong with an option that is not in `known`, and what was likely meant. `rawName` has its
  * hyphens. It is quoted only where it is letters and hyphens: else it may be a key.
  */
 export function unknownOption(rawName: string, known: readonly string[]): string {
   const name = rawName.replace(/^-+/, '');
   const what = /^[a-z-]{1,30}$/i.test(name)
     ? `unknown option ${rawName}`
-    : 'unknown option, not shown here since it may be a key';
-  if (name === 'url') return `${what}: give the URL on its own, without a name before it`;
+    : 'unknown option, hidden because it might be a key';
+  if (name === 'url') return `${what}. Pass the URL without an option name`;
   if (/^(?:(?:api|auth|bearer)[-_]?)?(?:key|token|bearer)$/i.test(name)) {
-    return `${what}: no option takes the key, since every program on this machine could read it. Store it with mcp-latchkey login`;
+    return `${what}. Other programs can read this. Store keys with \`mcp-latchkey login URL\``;
   }
   const [near] = nearestNames(name, known, 1);
-  return near === undefined ? what : `${what}; the nearest one is --${near}`;
+  return near === undefined ? what : `${what}. Did you mean --${near}?`;
 }
 
 /**

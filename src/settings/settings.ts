@@ -43,7 +43,7 @@ export interface ProxySettings extends KeySources {
   readonly warnings: readonly string[];
 }
 
-/** Names that stand for a gateway's URL. */
+/** Short names of gateways. */
 const BUILT_IN_GATEWAYS: ReadonlyMap<string, string> = new Map([
   ['kindo', 'https://api.kindo.ai/v1/mcp'],
 ]);
@@ -153,28 +153,32 @@ function endpoint(gateway: string, allowsHttp: boolean, integrations: string | u
   const text = BUILT_IN_GATEWAYS.get(gateway) ?? gateway;
   if (!/^\s*https?:\/\//i.test(text)) {
     const names = [...BUILT_IN_GATEWAYS.keys()].join(', ');
-    // What stands there may be a key, so it is not quoted.
+    // It may be a key, so it is not quoted.
     throw new UsageError(
-      `what stands in the place of the URL is no URL that starts with https://, and no built-in gateway (${names}). It is not shown here, since it may be a key`,
+      `expected a URL that starts with https://, or ${names}. Yours is hidden because it might be a key`,
     );
   }
   if (/\s/.test(text.trim())) {
-    throw new UsageError('the URL has a space in it: give each option as a word of its own');
+    throw new UsageError('the URL contains a space. Put each option in its own argument');
   }
-  if (!URL.canParse(text)) throw new UsageError('the URL is none: check its host and port');
+  if (!URL.canParse(text)) throw new UsageError('the URL is not valid. Check its host and port');
   const url = new URL(text);
   if (url.username !== '' || url.password !== '') {
-    throw new UsageError('a user name or password in the URL is not used: give the key on its own');
+    throw new UsageError(
+      'the URL contains a user name or password. Store a key with `mcp-latchkey login URL`',
+    );
   }
   if (url.protocol === 'http:' && !isLoopbackHost(url.hostname) && !allowsHttp) {
     throw new UsageError(
-      `${url.origin} is plain http: the API key would be readable on the way. Use https, or --allow-http if you know the network`,
+      `${url.origin} is unencrypted and would expose the API key. Use https, or pass --allow-http`,
     );
   }
   url.hash = '';
   if (integrations !== undefined) {
     if (url.searchParams.has('integrations')) {
-      throw new UsageError('the URL has its own integrations filter: use that or --integrations');
+      throw new UsageError(
+        'the URL already has an integrations filter. Use that or --integrations',
+      );
     }
     const filter = `integrations=${names(integrations).map(encodeURIComponent).join(',')}`;
     url.search = url.search === '' ? filter : `${url.search}&${filter}`;
@@ -192,14 +196,14 @@ function names(list: string): string[] {
 function accountName(given: string | undefined): string | undefined {
   if (given === undefined) return undefined;
   if (given.trim() !== given || given.length > 100 || /\p{Cc}/u.test(given)) {
-    throw new UsageError('--account wants a name of at most 100 characters');
+    throw new UsageError('--account must be 1 to 100 characters, without spaces around it');
   }
   return given;
 }
 
 function bytes(name: OptionName, number: string): number {
   if (!/^\d{1,10}$/.test(number) || Number(number) < 1024) {
-    throw new UsageError(`--${name} wants a number of bytes, 1024 at least`);
+    throw new UsageError(`--${name} must be a number of bytes, at least 1024`);
   }
   return Number(number);
 }

@@ -209,7 +209,7 @@ export class StdioProxy {
   }
 
   #refuse(unusable: Unusable, answer: Answer): void {
-    this.#log.warn(`a line from the client is no JSON-RPC message: ${unusable.why}`);
+    this.#log.warn(`a line from the client is not a JSON-RPC message: ${unusable.why}`);
     if (wantsReply(unusable)) {
       answer(errorResponse(unusable.id, refusal(unusable.code, unusable.why)));
     }
@@ -217,7 +217,7 @@ export class StdioProxy {
 
   /** Answers each request of a batch of which none is sent, without blocking what is in flight. */
   #refuseBatch(batch: ReadResult, code: number, why: string): void {
-    this.#log.warn(`a line from the client is no JSON-RPC message: ${why}`);
+    this.#log.warn(`a line from the client is not a JSON-RPC message: ${why}`);
     const error = refusal(code, why);
     const refuse = async () => {
       for (let read: ReadResult | undefined = batch; read !== undefined; read = read.rest?.()) {
@@ -317,7 +317,7 @@ export class StdioProxy {
     const isOwn = own !== undefined && own.request.id.key === key && this.#inFlight.has(own);
     const target = isOwn ? own : this.#requestInFlight(key);
     if (target === undefined) {
-      this.#log.warn('dropped a reply from the gateway to no request that waits for one');
+      this.#log.warn('dropped a reply from the gateway that no request is waiting for');
       return;
     }
     if (!message.isError) this.#tasks.add(target.request);
@@ -380,10 +380,10 @@ function within(limitMs: number, promise: Promise<unknown>): Promise<void> {
 const INTERRUPTED: RpcError = {
   code: CATALOGUE.interrupted.code,
   message:
-    'Interrupted: mcp-latchkey was stopped before the reply came, and the request may have run. Check what it did before you try again.',
+    'Connection lost: mcp-latchkey was stopped before the reply. The request may have run. Check whether it took effect before you try again.',
   data: {
     reason: 'interrupted',
-    hint: 'Check what it did before you try again.',
+    hint: 'Check whether it took effect before you try again.',
     retryable: false,
   },
 };
@@ -391,6 +391,6 @@ const INTERRUPTED: RpcError = {
 const NOT_RUN: RpcError = {
   code: CATALOGUE.unreachable.code,
   message:
-    'Unreachable: mcp-latchkey was stopped before the gateway accepted the request, so it did not run. Try again.',
+    'Cannot reach the gateway: mcp-latchkey was stopped first. The request did not run. Try again.',
   data: { reason: 'unreachable', hint: 'Try again.', retryable: true },
 };

@@ -1,4 +1,5 @@
 import { type Paint, paintFor } from './colour.ts';
+import { ownCommand } from './own-command.ts';
 import { shellWord } from './shell-word.ts';
 import { columns, wrapText } from './wrap-text.ts';
 
@@ -17,6 +18,33 @@ export function markText(mark: Mark, paint: Paint): string {
   return paint(style, sign);
 }
 
+const ASCII: Readonly<Record<string, string>> = {
+  '✓': '+',
+  '✗': 'x',
+  '–': '-',
+  '●': '*',
+  '…': '...',
+  '›': '>',
+  '·': '-',
+  '█': '#',
+};
+
+/** Whether a terminal shows more than ASCII: unless the locale or an old Windows console rules it out. */
+function showsUnicode({ LC_ALL, LC_CTYPE, LANG, WT_SESSION, TERM_PROGRAM }: NodeJS.ProcessEnv) {
+  if (process.platform === 'win32') return Boolean(WT_SESSION || TERM_PROGRAM);
+  const locale = LC_ALL || LC_CTYPE || LANG || 'UTF-8';
+  return /utf-?8/i.test(locale);
+}
+
+/** `text` with the marks of this program as ASCII, where the terminal shows nothing else. */
+export function shownText(text: string, env: NodeJS.ProcessEnv = process.env): string {
+  if (showsUnicode(env)) return text;
+  return text
+    .replace(/[✓✗–●…›·█]/g, (sign) => ASCII[sign] ?? sign)
+    .replace(/[\u2800-\u28ff]/g, '*')
+    .replace(/[▏▎▍▌▋▊▉]/g, '');
+}
+
 /** What a command prints, in the parts that all commands are made of. */
 export class Printer {
   readonly write: (text: string) => void;
@@ -25,7 +53,7 @@ export class Printer {
   readonly columns: number;
 
   constructor(stream: NodeJS.WriteStream) {
-    this.write = (text) => void stream.write(text);
+    this.write = (text) => void stream.write(shownText(text));
     this.paint = paintFor(stream);
     this.columns = columns();
   }
@@ -47,16 +75,30 @@ export class Printer {
 
   /** Something to know, in yellow. */
   note(text: string): void {
-    this.write(this.paint('yellow', `${wrapText(`! ${text}`, this.columns)}\n`));
+    const wrapped = wrapText(text, this.columns, 2).trimStart();
+    this.write(this.paint('yellow', `! ${wrapped}\n`));
   }
 
+  /** A result: its mark, then its text, wrapped and indented. */
   marked(mark: Mark, text: string): void {
-    this.line(`${markText(mark, this.paint)} ${text}`);
+    const wrapped = wrapText(text, this.columns, 2).trimStart();
+    this.line(`${markText(mark, this.paint)} ${wrapped}`);
+  }
+
+  /** A result with what to do: `marked`, with each command in it on a line of its own. */
+  result(mark: Mark, text: string): void {
+    const words = remedyText(text, this.columns, 2, this.paint).trimStart();
+    this.write(`${markText(mark, this.paint)} ${words}`);
+  }
+
+  /** A message and what to do, with each command in it on a line of its own, ready to copy. */
+  remedy(text: string, indent = 2): void {
+    this.write(remedyText(text, this.columns, indent, this.paint));
   }
 
   /** A command of this program to copy, on a line of its own. */
   command(words: readonly string[]): void {
-    const line = ['npx mcp-latchkey', ...words.map((word) => shellWord(word))].join(' ');
+    const line = [ownCommand(), ...words.map((word) => shellWord(word))].join(' ');
     this.line(`  ${this.paint('cyan', line)}`);
   }
 
@@ -65,7 +107,15 @@ export class Printer {
   }
 }
 
-/** ` (…abcd)`, to follow where the key comes from; empty for a key that is too short to show its end. */
+/** ` (ends in abcd)`, to follow where the key comes from; empty for a key that is too short for that. */
 export function tailInWords({ tail }: { readonly tail?: string }): string {
-  return tail === undefined ? '' : ` (…${tail})`;
+  return tail === undefined ? '' : ` (ends in ${tail})`;
+}
+
+/** Text, wrapped and indented, in which `this command` stands for each command below it. */
+export function remedyText(text: string, columns: number, indent: number, paint: Paint): string {
+  const commands = [...text.matchAll(/`([^`]+)`/g)].map(([, command = '']) => command);
+  const words = wrapText(text.replaceAll(/`[^`]+`/g, 'this command'), columns, indent);
+  const lines = commands.map((command) => `${' '.repeat(indent + 2)}${paint('cyan', command)}`);
+  return [words, ...lines].map((line) => `${line}\n`).join('');
 }

@@ -1,7 +1,9 @@
+import { shownText } from './printer.ts';
+
 const FRAMES = [...'⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'];
 const FRAME_MS = 120;
 
-/** One line that says what is being done, rewritten in place; nothing where that is no terminal. */
+/** One line that says what is being done, rewritten in place; nothing unless stdout and stderr are terminals. */
 export class Progress {
   readonly #stream: NodeJS.WriteStream;
   readonly #moves: boolean;
@@ -12,7 +14,8 @@ export class Progress {
 
   constructor(stream: NodeJS.WriteStream) {
     this.#stream = stream;
-    this.#moves = stream.isTTY === true && process.env.TERM !== 'dumb';
+    this.#moves =
+      stream.isTTY === true && process.stdout.isTTY === true && process.env.TERM !== 'dumb';
   }
 
   show(doing: string): void {
@@ -34,6 +37,7 @@ export class Progress {
   #draw(): void {
     const seconds = Math.floor((performance.now() - this.#startedAt) / 1000);
     const frame = FRAMES[this.#frame++ % FRAMES.length];
-    this.#stream.write(`\r\x1b[K${frame} ${this.#doing} …${seconds > 0 ? ` ${seconds} s` : ''}`);
+    const line = shownText(`${frame} ${this.#doing} …${seconds > 0 ? ` ${seconds} s` : ''}`);
+    this.#stream.write(`\r\x1b[K${line.slice(0, Math.max(1, (this.#stream.columns || 80) - 1))}`);
   }
 }

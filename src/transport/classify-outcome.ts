@@ -65,7 +65,7 @@ export function classifyOutcome(end: ExchangeOutcome, circumstances: Circumstanc
     case 'http-error':
       return { ...base, ...ofStatus(end, circumstances), ...rpcCodeIn(end.body) };
     case 'refused': {
-      const detail = cleanSentence(end.body) ?? 'it sent an error in the place of the reply';
+      const detail = cleanSentence(end.body) ?? 'no reply, only an error';
       return { ...base, reason: 'gateway_error', status: end.status, detail };
     }
     case 'not-mcp':
@@ -138,21 +138,21 @@ function ofStatus(
   }
 }
 
-const RESULT_WITH_ERROR_STATUS = 'it sent a result, but with a status that means an error';
-const IS_GONE = 'the endpoint that worked before is gone';
-const FORGETS_SESSIONS = 'it forgets its sessions as soon as they are begun';
+const RESULT_WITH_ERROR_STATUS = 'it also sent a result';
+const IS_GONE = 'the endpoint is gone';
+const FORGETS_SESSIONS = 'it loses its sessions';
 
 function ofError(
   { error, sent, status }: Extract<ExchangeOutcome, { kind: 'transport-error' }>,
   circumstances: Circumstances,
 ): Judgement {
   if (isHttp2Frame(error)) {
-    const detail = 'it accepts HTTP/2 only';
+    const detail = 'an HTTP/2 frame';
     return { reason: 'invalid_response', networkCause: 'http2-only', detail };
   }
   if (isBadHttp(error)) {
     const words = error.message.replace(/^Parse Error: /, '');
-    const detail = `it is no proper HTTP (${cleanNetworkText(words, 100)})`;
+    const detail = `invalid HTTP. Reason: ${cleanNetworkText(words, 100)}`;
     return { reason: 'invalid_response', detail };
   }
   const answered = status === undefined ? {} : { status };
@@ -162,7 +162,8 @@ function ofError(
     return { reason: 'interrupted', ...answered, networkCause, ...said };
   }
   if (status === undefined) return { reason: 'unreachable', networkCause, ...said };
-  return { reason: 'invalid_response', status, detail: detail ?? 'the answer broke off' };
+  const why = detail === undefined ? '' : `. Reason: ${detail}`;
+  return { reason: 'invalid_response', status, networkCause, detail: `a truncated reply${why}` };
 }
 
 function redirect(headers: Headers, gateway: string): Judgement {

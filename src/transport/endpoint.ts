@@ -73,7 +73,7 @@ export class Endpoint {
       if (isProxyFailure(error as Error)) return { networkCause: 'proxy-invalid' };
       const { code, message } = error as NodeJS.ErrnoException;
       const isNamed = code === 'ERR_PEM_FILE' || code === 'ERR_PEM_ENCRYPTED';
-      const detail = isNamed ? message : `a certificate file cannot be used (${code})`;
+      const detail = isNamed ? message : `a certificate file could not be used: ${code}`;
       const networkCause =
         code === 'ERR_PEM_ENCRYPTED' ? 'private-key-encrypted' : 'certificate-file';
       return { networkCause, detail: cleanNetworkText(detail) };

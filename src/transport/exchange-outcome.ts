@@ -63,6 +63,6 @@ export type ExchangeOutcome =
 export const HTTP_SSE_STREAM: ExchangeOutcome = {
   kind: 'not-mcp',
   status: 200,
-  what: 'an event stream of the HTTP+SSE transport',
+  what: 'an HTTP+SSE stream',
   isHttpSse: true,
 };

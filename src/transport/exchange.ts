@@ -10,7 +10,6 @@ import {
   asReplyTo,
   type Message,
   type MessageId,
-  MOST_MESSAGES,
   type Response,
   readMessages,
   type Unusable,
@@ -136,7 +135,7 @@ export class Exchange implements RequestHandler {
     if (typeof coding !== 'object') this.#coding = coding;
     else {
       const words = cleanNetworkText(coding.unknown, 100);
-      this.#undecodable(`a body in the coding ${words}, which was not asked for`);
+      this.#undecodable(`a body encoded as ${words}`);
     }
   }
 
@@ -164,7 +163,7 @@ export class Exchange implements RequestHandler {
       return;
     }
     this.#error = error;
-    // What came before the error may hold the reply.
+    // What came before the error may contain the reply.
     if (this.#decoder === undefined) this.#bodyEnded();
     else this.#decoder.end();
   }
@@ -188,7 +187,7 @@ export class Exchange implements RequestHandler {
     };
     const onError = () => {
       if (this.#error !== undefined) this.#bodyEnded();
-      else this.#undecodable(`a body whose ${coding} compression is broken`);
+      else this.#undecodable(`a broken ${coding} body`);
     };
     listen(decoder, 'data', onData, this.#crash);
     listen(decoder, 'end', () => this.#bodyEnded(), this.#crash);
@@ -325,13 +324,13 @@ export class Exchange implements RequestHandler {
     for (const message of messages) what = this.#deliverOne(message);
     const isUnusable = messages[0]?.kind === 'unusable' && messages.length === 1;
     if (isUnusable && (isError || isErrorObject(bytes))) this.#refuse({ body: Buffer.from(bytes) });
-    return rest === undefined ? what : `a batch of more than ${MOST_MESSAGES} messages`;
+    return rest === undefined ? what : 'an oversized batch';
   }
 
   #deliverOne(message: Message | Unusable): string {
     if (message.kind === 'unusable') {
       this.onUnusable?.(message);
-      return `a body that is no message (${message.why})`;
+      return `an invalid message. Reason: ${message.why}`;
     }
     this.onReceived?.(message);
     const reply = this.#asReply(message);
@@ -346,13 +345,13 @@ export class Exchange implements RequestHandler {
       // JSON-RPC 2.0 §5: it could not tell the id. It has had only this one here.
       const bytes = withMembers(message.bytes, { id: due.raw });
       this.#refuse({ body: message.bytes, reply: { ...message, id: due, bytes } });
-      return 'an error without an id';
+      return 'an error without id';
     }
     this.hasMessage = true;
     this.#refusal = undefined;
     clearTimeout(this.#grace);
     this.#observer.onMessage(message);
-    return message.kind === 'response' ? 'a reply to another request' : `a ${message.kind}`;
+    return message.kind === 'response' ? 'an unrelated reply' : `a ${message.kind}`;
   }
 
   #asReply(message: Message | Unusable): Response | undefined {

@@ -110,8 +110,8 @@ function unknownToolHint(name: string, known: readonly string[] | undefined): st
   const clean = cleanNetworkText(name, 100);
   const near = nearestNames(name, known).map((near) => cleanNetworkText(near, 100));
   return near.length > 0
-    ? `There is no tool ${clean}: did you mean ${near.join(' or ')}?`
-    : `There is no tool ${clean} for this account: tools/list names those there are.`;
+    ? `There is no tool named ${clean}. Did you mean ${near.join(' or ')}?`
+    : `This account has no tool named ${clean}. To see its tools, call tools/list.`;
 }
 
 function sentence(said: string, hint: string): string {

@@ -30,7 +30,7 @@ export function explainRefusal(
 ): Failure {
   if (request.isForwarded && isProxysOwn(refusal)) return ofProxy(refusal, failure, request);
   if (isHttp2Only(refusal)) {
-    return { ...failure, networkCause: 'http2-only', detail: 'it accepts HTTP/2 only' };
+    return { ...failure, networkCause: 'http2-only', detail: 'HTTP/2 only' };
   }
   switch (refusal.status) {
     case 401:
@@ -81,11 +81,11 @@ function pageOf(
   const what = isPage
     ? whatItIs(/^<(?:!doctype )?html/i.test(text) ? 'text/html' : type, body)
     : isSignIn
-      ? `a request to sign in (${cleanNetworkText(challenge, 40)})`
+      ? `a "${cleanNetworkText(challenge, 40)}" sign-in`
       : cleanNetworkText(text, 100) || 'no body';
   const detail = what + signature(headers);
   // A web server's own page may be about the key, unless it asks for something else.
-  const isPlain = status === 401 && mitigated === '' && /“(?:401|unauthori[sz]ed)/i.test(what);
+  const isPlain = status === 401 && mitigated === '' && /"(?:401|unauthori[sz]ed)/i.test(what);
   const isForKey =
     isPlain && (credential.kind === 'in-header' || !/^(?:basic|digest)/i.test(challenge));
   return isForKey ? { detail } : { detail, isIntermediary: true };
@@ -100,21 +100,21 @@ function ruleOf({ headers, body }: Refusal): Partial<Failure> {
   const said = whatTheBodySays(body, headers) ?? '';
   if (headers['www-authenticate'] !== undefined) return {};
   if (!ABOUT_THE_NETWORK.test(said) || ABOUT_THE_KEY.test(said)) return {};
-  return { detail: `“${said}”${signature(headers)}`, isIntermediary: true };
+  return { detail: `"${said}"${signature(headers)}`, isIntermediary: true };
 }
 
-/** Who answered, as the head shows: ` (Server: cloudflare, cf-mitigated: challenge)`. */
+/** Who answered, as the head shows: `. Server: cloudflare, cf-mitigated: challenge`. */
 function signature(headers: Headers): string {
   const parts = [
     ['Server', field(headers, 'server')],
     ['cf-mitigated', field(headers, 'cf-mitigated')],
   ].flatMap(([name, value]) => (value === '' ? [] : [`${name}: ${value}`]));
-  return parts.length === 0 ? '' : ` (${parts.join(', ')})`;
+  return parts.length === 0 ? '' : `. ${parts.join(', ')}`;
 }
 
 function withServer({ headers }: Refusal, { detail: said }: Failure): Partial<Failure> {
   const by = signature(headers);
-  return by === '' ? {} : { detail: `${said ?? 'it does not say why'}${by}` };
+  return by === '' ? {} : { detail: `${said ?? 'no reason given'}${by}` };
 }
 
 /**
@@ -179,7 +179,7 @@ const NOT_REACHED =
 function ofProxy({ status, headers }: Refusal, failure: Failure, request: RefusedRequest): Failure {
   const why = `${fields(headers, 'x-squid-error')} ${fields(headers, 'proxy-status')}`;
   const [code] = /\bERR_\w{1,60}|(?<=;\s{0,9}error\s{0,9}=\s{0,9})\w{1,60}/i.exec(why) ?? [];
-  const detail = `the HTTP proxy of this machine answered ${status}${code === undefined ? '' : ` (${code})`}`;
+  const detail = `the HTTP proxy answered ${status}${code === undefined ? '' : `, ${code}`}`;
   const { status: _ofTheProxy, ...rest } = failure;
   if (status === 407 || headers['proxy-authenticate'] !== undefined) {
     return { ...rest, reason: 'unreachable', networkCause: 'proxy-wants-credentials' };

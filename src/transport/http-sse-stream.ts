@@ -240,7 +240,7 @@ export class HttpSseStream {
       this.#waitingFor((id) => asReplyTo(id, message) !== undefined);
     const reply = pending && asReplyTo(pending.request.id, withId(message, pending.request.id));
     if (pending === undefined || reply === undefined) {
-      log.warn('dropped a reply from the gateway to no request that waits for one');
+      log.warn('dropped a reply from the gateway that no request is waiting for');
       return;
     }
     this.#taker = pending.observer;
@@ -264,8 +264,8 @@ export class HttpSseStream {
   }
 
   #onUnusable({ why, id }: Unusable): void {
-    this.#options.log.warn(`dropped an event from the gateway that is no message: ${why}`);
-    const what = `an event that is no message (${why})`;
+    this.#options.log.warn(`dropped an event from the gateway that is not a message: ${why}`);
+    const what = `an invalid message. Reason: ${why}`;
     this.#waitingFor((pending) => pending.key === id?.key)?.settle({
       kind: 'not-mcp',
       status: 200,
@@ -295,18 +295,18 @@ export class HttpSseStream {
     if (this.#address !== undefined) this.#open({ kind: 'open' });
     else if (isShort && URL.canParse(reference, origin + target)) {
       const url = new URL(reference, origin + target);
-      // Without its query, which may hold secrets.
+      // Without its query, which may contain secrets.
       const named = url.origin === 'null' ? url.protocol : url.origin + url.pathname;
       this.#refuse({ kind: 'elsewhere', location: cleanNetworkText(named, 200) });
-    } else this.#refuse(notMcp('an endpoint event that names no address'));
+    } else this.#refuse(notMcp('a bad endpoint event'));
   }
 
   #tooLate(limitMs: number): void {
     const isConnected = this.#exchange.headers['content-type'] !== undefined;
-    const words = `no HTTP+SSE stream was opened within ${Math.round(limitMs / 100) / 10} s`;
+    const words = `no HTTP+SSE stream was opened within ${Math.round(limitMs / 100) / 10} seconds`;
     this.#refuse(
       isConnected
-        ? notMcp('an event stream without an endpoint event')
+        ? notMcp('no endpoint event')
         : {
             kind: 'failed',
             end: { kind: 'transport-error', error: new StreamSilent(words), sent: true },
@@ -359,8 +359,8 @@ export class HttpSseStream {
     if (end.kind !== 'accepted') return end;
     const type = [this.#exchange.headers['content-type']].flat()[0] ?? 'no type';
     const what = end.isEventStream
-      ? 'an event stream without an endpoint event'
-      : `no event stream but a body of type ${cleanNetworkText(type, 100)}`;
+      ? 'no endpoint event'
+      : `a body of type ${cleanNetworkText(type, 100)}`;
     return { kind: 'not-mcp', status: 200, what };
   }
 }

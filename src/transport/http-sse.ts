@@ -51,7 +51,7 @@ type Readiness =
 
 /**
  * A remote MCP server over the deprecated HTTP+SSE transport (MCP 2024-11-05, Transports §HTTP with
- * SSE). A stream that broke off is opened anew for the next message; that begins a new session, so
+ * SSE). A stream that broke off is opened again for the next message; that begins a new session, so
  * the client's own handshake is repeated there first.
  */
 export class HttpSse implements Transport {
@@ -174,7 +174,7 @@ export class HttpSse implements Transport {
     return isNone ? { ...failure, detail: 'HTTP+SSE endpoint' } : failure;
   }
 
-  /** What belongs to a session that is gone: nobody waits for it in another. */
+  /** What belongs to a session that is gone: no one waits for it in another. */
   #isPointless(message: Message): boolean {
     if (this.#opening !== undefined || this.#stream?.isOver === false) return false;
     return belongsToSession(message);
@@ -237,7 +237,7 @@ export class HttpSse implements Transport {
   }
 
   async #shakeHandsAnew(stream: HttpSseStream, lost: Session): Promise<Readiness> {
-    this.#options.log.info('the session ended with its event stream: initializing anew');
+    this.#options.log.info('the session ended with its event stream: initializing again');
     const credential = await this.#options.credentials.current();
     const giveUp = (why: Readiness): Readiness => {
       // What comes next tries again.
@@ -251,7 +251,7 @@ export class HttpSse implements Transport {
     const renewed = this.#session as Session;
     if (renewed === lost) {
       const gateway = this.#endpoint.displayUrl;
-      const detail = 'it lost the session and refuses to begin another';
+      const detail = 'it lost the session. It refused to start another';
       return giveUp({ failure: { reason: 'gateway_error', gateway, detail } });
     }
     if (lost.initialized !== undefined) {
@@ -270,7 +270,7 @@ export class HttpSse implements Transport {
     );
   }
 
-  /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
+  /** Takes from a reply what matters here; adds to an error of the gateway's how to fix it. */
   #read(request: Request, reply: Response): Response {
     if (reply.isError) {
       return explainEnvelope(this.#options.secrets.maskMessage(reply), request, {

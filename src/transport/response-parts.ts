@@ -18,7 +18,7 @@ export function whatItIs(type: string, body: Buffer): string {
   if (!type.includes('html')) return `a body of type ${cleanNetworkText(type, 100)}`;
   const [, title = ''] = /<title[^>]{0,200}>([^<]{0,500})/i.exec(body.toString('utf8')) ?? [];
   const clean = cleanNetworkText(title.replaceAll('&amp;', '&'), 100);
-  return clean === '' ? 'a web page' : `a web page, “${clean}”`;
+  return clean === '' ? 'a web page' : `a web page, "${clean}"`;
 }
 
 export function isSuccess(status: number): boolean {

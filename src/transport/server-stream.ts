@@ -83,7 +83,7 @@ export class ServerStream {
   }
 
   #wakeUp(): void {
-    this.#options.log.debug('the machine has slept');
+    this.#options.log.debug('the computer has slept');
     clearTimeout(this.#timer);
     this.#wasEverOpen ||= this.#exchange?.headers['content-type'] !== undefined;
     this.#remember(this.#exchange);

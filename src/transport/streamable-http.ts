@@ -81,7 +81,7 @@ const REPLACED_LIMIT_MS = 1_000;
 
 /**
  * A remote MCP endpoint over Streamable HTTP, revisions 2024-11-05 to 2025-11-25: each message is
- * one POST, repeated where that is safe; a lost session is begun anew; a GET stream is kept for
+ * one POST, repeated where that is safe; a lost session is started again; a GET stream is kept for
  * what belongs to no request.
  */
 export class StreamableHttp implements Transport {
@@ -223,7 +223,7 @@ export class StreamableHttp implements Transport {
     return exchange;
   }
 
-  /** Takes from a reply what matters here; adds to an error of the gateway's how to mend it. */
+  /** Takes from a reply what matters here; adds to an error of the gateway's how to fix it. */
   #read(request: Request, received: Message, headers: Headers): Message {
     if (received.kind !== 'response' || received.id?.key !== request.id.key) return received;
     if (received.isError) return this.#explained(request, received);
@@ -247,8 +247,8 @@ export class StreamableHttp implements Transport {
     const filter = this.#options.url.searchParams.get('integrations');
     this.#options.log.warn(
       filter === null
-        ? 'the gateway offers no tools: the account has no integrations connected'
-        : `the gateway offers no tools: the integration filter '${cleanNetworkText(filter)}' matches nothing that the account can reach`,
+        ? 'the gateway offers no tools, because this account has no connected integrations'
+        : `the gateway offers no tools that match the integrations filter '${cleanNetworkText(filter)}'`,
     );
   }
 
@@ -278,7 +278,7 @@ export class StreamableHttp implements Transport {
   }
 
   /**
-   * Shakes hands anew with the client's own messages, once for all that lost the session (MCP
+   * Shakes hands again with the client's own messages, once for all that lost the session (MCP
    * 2025-11-25, Transports §Session Management, 4). Resolves with why it failed.
    */
   #renewSession(lost: Session): Promise<Failure | undefined> {
@@ -293,13 +293,13 @@ export class StreamableHttp implements Transport {
   }
 
   async #shakeHandsAnew(lost: Session): Promise<Failure | undefined> {
-    this.#options.log.info('the gateway no longer knows the session: initializing anew');
+    this.#options.log.info('the gateway no longer knows the session: initializing again');
     const renew = (message: Message) =>
       this.#loop.deliver(message, NO_OBSERVER, new DeliveryState({ isRenewal: true }));
     let failure = await renew(lost.initialize);
     const renewed = this.#session as Session | undefined;
     if (renewed === undefined) {
-      failure ??= this.#sessionFailure('it lost the session and refuses to begin another');
+      failure ??= this.#sessionFailure('it lost the session. It refused to start another');
     }
     if (lost.initialized !== undefined) failure ??= await renew(lost.initialized);
     if (failure !== undefined || renewed === undefined) {
@@ -323,7 +323,7 @@ export class StreamableHttp implements Transport {
     const { credentials, log } = this.#options;
     const timeoutMs = this.#endpoint.timeoutMs(request);
     const open = (credential: Credential, lastEventId: string) => {
-      log.debug('going on with an event stream that broke off');
+      log.debug('resuming an event stream that broke off');
       const exchange = this.#exchange(request, observer);
       this.#endpoint.get(exchange, target, lastEventId, { credential, session }, timeoutMs);
       return exchange;

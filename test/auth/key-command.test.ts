@@ -41,14 +41,17 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
   });
 
   it.each([
-    ['echo no session >&2; exit 3', 'ended with exit code 3: no session'],
-    ['kill -9 $$', 'ended with SIGKILL'],
-    ['/nonexistent/program', "was not found: give its full path, a client's PATH may be short"],
+    ['echo no session >&2; exit 3', 'failed with exit code 3: no session'],
+    ['kill -9 $$', 'failed with SIGKILL'],
+    [
+      '/nonexistent/program',
+      'was not found. Use its full path, because clients often have a short PATH',
+    ],
     ['true', 'printed no key'],
   ])('says why there is no key: %s', async (command, why) => {
     const { log } = recordedLog();
     expect(await runKeyCommand(command, log)).toEqual({
-      error: `the command of --key-command ${why}`,
+      error: `--key-command ${why}`,
     });
   });
 
@@ -62,13 +65,13 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
 
   it('says with the words of the shell why a program cannot be run', async () => {
     const { error } = (await runKeyCommand('/', recordedLog().log)) as { error: string };
-    expect(error).toMatch(/^the command of --key-command ended with exit code 126: \S*sh: /);
+    expect(error).toMatch(/^--key-command failed with exit code 126: \S*sh: /);
   });
 
   it('stops a command that takes too long', async () => {
     const start = performance.now();
     expect(await runKeyCommand('sleep 8', recordedLog().log, 500)).toEqual({
-      error: 'the command of --key-command did not end within 0.5 s and was stopped',
+      error: '--key-command timed out after 0.5 seconds',
     });
     expect(performance.now() - start).toBeLessThan(4_000);
   });
@@ -78,9 +81,7 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
     ['stderr', 'yes >&2', '1 MB'],
   ])('stops a command that prints to %s without end', async (where, command, limit) => {
     expect(await runKeyCommand(command, recordedLog().log, 20_000)).toEqual({
-      error: expect.stringMatching(
-        `^the command of --key-command printed more than ${limit} to ${where} and was stopped`,
-      ),
+      error: expect.stringMatching(`^--key-command printed more than ${limit} to ${where}`),
     });
   });
 
@@ -94,7 +95,7 @@ describe.skipIf(process.platform === 'win32')('runKeyCommand', () => {
     const tether = await startTether();
     const run = runKeyCommand(commandOf(tether.hold), recordedLog().log, 2_500);
     await tether.started(count);
-    expect(await run).toEqual({ error: expect.stringContaining('was stopped') });
+    expect(await run).toEqual({ error: expect.stringContaining('timed out') });
     await tether.ended();
   });
 

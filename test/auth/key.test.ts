@@ -116,7 +116,7 @@ describe('the order of the sources', () => {
     expect(await findKey(given, env, silent)).toEqual({
       kind: 'unusable',
       reason: 'no_api_key',
-      detail: `the file ${folder}/missing cannot be read (ENOENT)`,
+      detail: `the file ${folder}/missing could not be read: ENOENT`,
       origin: { source: 'key-file', origin: `the file ${folder}/missing` },
     });
   });
@@ -162,15 +162,15 @@ onPosix('a key file', () => {
     expect(await find(path)).toMatchObject({
       kind: 'unusable',
       reason: 'no_api_key',
-      detail: `the file ${path} is open to other users; run: ${command}`,
+      detail: `other users can open the file ${path}. Run \`${command}\``,
     });
     execFileSync('/bin/sh', ['-c', command]);
     expect(await find(path)).toMatchObject({ kind: 'found', key: 'abc' });
   });
 
   it.each([
-    ['a folder', () => folder, /is no file$/],
-    ['a device', () => '/dev/zero', /is no file$/],
+    ['a folder', () => folder, /is not a file$/],
+    ['a device', () => '/dev/zero', /is not a file$/],
     ['too large a file', () => keyFile('large', 'a'.repeat(100_000)), /too large/],
     ['an empty file', () => keyFile('empty', '\n'), /is empty$/],
   ])('is refused when it is %s', async (_, path, why) => {
@@ -185,7 +185,7 @@ onPosix('a key file', () => {
     execFileSync('mkfifo', ['-m', '666', path]);
     expect(await find(path)).toMatchObject({
       kind: 'unusable',
-      detail: `the file ${path} is open to other users; run: chmod 600 ${path}`,
+      detail: `other users can open the file ${path}. Run \`chmod 600 ${path}\``,
     });
     chmodSync(path, 0o644);
     const found = find(path);

@@ -52,7 +52,7 @@ describe('Redaction', () => {
     ['files', 'docs/errors.md, a.json, keytar.node', 'docs/errors.md, a.json, keytar.node'],
     ['a home', 'the file /home/ada/.keys/k', 'the file ~/.keys/k'],
     ['a user elsewhere', '/mnt/c/Users/ada/x and adamant', '/mnt/c/Users/[user]/x and adamant'],
-    ['this machine', 'CN=ada-laptop-7', 'CN=[this machine]'],
+    ['this computer', 'CN=ada-laptop-7', 'CN=[this computer]'],
     ['a proxy', 'through proxy.corp.example:3128', 'through [proxy]:3128'],
     [
       'a proxy that is a word',

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Finding } from '../../src/doctor/finding.ts';
 import { verdictOn } from '../../src/doctor/report.ts';
 
-const problem = (sentence: string) => ({ problem: { sentence, remedy: `Mend: ${sentence}` } });
+const problem = (sentence: string) => ({ problem: { sentence, remedy: `Fix: ${sentence}` } });
 const ok: Finding = { check: 'authorization', name: 'authorization', status: 'ok', line: 'opens' };
 const note: Finding = { check: 'route', name: 'tls', status: 'warn', line: '3 days left' };
 const slow: Finding = { ...note, check: 'speed', name: 'speed', ...problem('It is slow.') };
@@ -15,26 +15,26 @@ describe('verdictOn', () => {
     expect(verdictOn('h', [clock, note, shut, empty, slow])).toEqual({
       healthy: false,
       sentence: 'It is shut.',
-      remedy: 'Mend: It is shut.',
+      remedy: 'Fix: It is shut.',
       finding: 'authorization',
       check: 'authorization',
     });
   });
 
-  it('is the first thing to mend where all works', () => {
+  it('is the first thing to fix where all works', () => {
     expect(verdictOn('h', [clock, note, ok, slow])).toMatchObject({
       healthy: false,
-      sentence: 'It works, but: It is late.',
+      sentence: 'It works, with one problem. It is late.',
       finding: 'clock',
     });
   });
 
   it('is good where there are only notes', () => {
     const tools: Finding = { ...ok, name: 'tools', line: '3 tools: linear 3' };
-    const speed: Finding = { ...ok, name: 'speed', line: 'a ping takes 1 ms, the median of 10' };
+    const speed: Finding = { ...ok, name: 'speed', line: 'median ping 1 ms (10 pings)' };
     expect(verdictOn('h', [note, ok, tools, speed])).toEqual({
       healthy: true,
-      sentence: 'All is well: h has 3 tools, and a ping takes 1 ms.',
+      sentence: 'Everything works. h offers 3 tools, median ping 1 ms.',
     });
   });
 
@@ -42,7 +42,7 @@ describe('verdictOn', () => {
     const { healthy, sentence } = verdictOn('h', [{ ...ok, status: 'skipped' }]);
     expect({ healthy, sentence }).toMatchObject({
       healthy: true,
-      sentence: expect.stringContaining('without the key, the rest could not be tried'),
+      sentence: expect.stringContaining('The other checks need the key'),
     });
   });
 });

@@ -120,7 +120,7 @@ describe.each(PROTOTYPE_NAMES)('the name %s, which every object has', (name) => 
     });
     const proxy = startProxy(gateway.url, { args: ['--timeout', '0'] });
     expect((await proxy.request(1, 'tools/list')).error).toMatchObject({
-      message: expect.stringContaining(`in the coding ${name.toLowerCase()}, which`),
+      message: expect.stringContaining(`encoded as ${name.toLowerCase()}`),
       data: { reason: 'invalid_response' },
     });
     expect(proxy.stderr).not.toContain('error: bug:');
@@ -189,7 +189,7 @@ describe.each(PROTOTYPE_NAMES)('the name %s, which every object has', (name) => 
   it('as a variable, is one that is not set', async () => {
     const { code, stderr } = await runToEnd(['http://127.0.0.1:9/mcp', '-H', `X: \${${name}}`]);
     expect(code).toBe(2);
-    expect(stderr).toContain(`names ${name}, which is not set`);
+    expect(stderr).toContain(`uses the variable ${name}, which is not set`);
     const gateway = await startGateway(answer);
     const proxy = startProxy(gateway.url, {
       args: ['--key-env', name],
@@ -202,6 +202,6 @@ describe.each(PROTOTYPE_NAMES)('the name %s, which every object has', (name) => 
   it('in the place of the URL, is no built-in gateway', async () => {
     const { code, stderr } = await runToEnd([name]);
     expect(code).toBe(2);
-    expect(stderr).toContain('no built-in gateway');
+    expect(stderr).toContain('expected a URL');
   });
 });

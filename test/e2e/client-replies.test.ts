@@ -67,7 +67,7 @@ describe('a reply of the client to a request of the gateway', () => {
     expect(await proxy.request(8, 'ping')).toHaveProperty('result');
     expect(await proxy.end()).toBe(0);
     expect(proxy.messages.map(({ id }) => id)).toEqual(['init', 8]);
-    expect(proxy.stderr).toContain('a line from the client is no JSON-RPC message');
+    expect(proxy.stderr).toContain('a line from the client is not a JSON-RPC message');
   });
 
   it.each<[string, Json]>([

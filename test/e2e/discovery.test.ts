@@ -38,11 +38,13 @@ const described = (url: string) => ({
   resource_documentation: new URL('/docs/keys', url).href,
 });
 
-async function unauthorized(gateway: LoopbackGateway): Promise<string> {
+async function unauthorized(
+  gateway: LoopbackGateway,
+): Promise<{ message: string; data: Record<string, unknown> }> {
   const proxy = startProxy(gateway.url);
   const { error } = await proxy.request(1, 'tools/list');
   expect(error).toMatchObject({ code: -32012, data: { reason: 'unauthorized' } });
-  return (error as { message: string }).message;
+  return error as never;
 }
 
 describe('what the metadata says goes into the 401', () => {
@@ -56,10 +58,8 @@ describe('what the metadata says goes into the 401', () => {
     ['the well-known path of the origin', WELL_KNOWN, undefined],
   ])('from %s', async (_, path, challenge) => {
     const gateway = await gatewayWith({ [path]: described }, challenge);
-    const message = await unauthorized(gateway);
-    expect(message).toContain(
-      `Acme MCP explains its keys at ${new URL('/docs/keys', gateway.url)}`,
-    );
+    const { data } = await unauthorized(gateway);
+    expect(data.documentation).toBe(new URL('/docs/keys', gateway.url).href);
     for (const { method, headers } of gateway.received) {
       if (method === 'GET') expect(headers).not.toHaveProperty('authorization');
     }
@@ -73,9 +73,9 @@ describe('what the metadata says goes into the 401', () => {
         authorization_servers: ['http://127.0.0.1:9/issuer'],
       }),
     });
-    const message = await unauthorized(gateway);
-    expect(message).toContain('It says that it takes no key in the Authorization header.');
-    expect(message).toContain('You can also sign in at 127.0.0.1:9: run `npx mcp-latchkey login');
+    const { message, data } = await unauthorized(gateway);
+    expect(message).toContain('It needs the key in another header. Pass --key-header NAME.');
+    expect(data.authorizationServers).toEqual(['http://127.0.0.1:9/issuer']);
   });
 
   it('is asked for once a session, for all requests', async () => {
@@ -91,12 +91,11 @@ it('what could not be found is asked for again after a while', async () => {
   const documents: Record<string, (url: string) => unknown> = {};
   const gateway = await gatewayWith(documents);
   const proxy = startProxy(gateway.url);
-  const message = async (id: number) =>
-    ((await proxy.request(id, 'tools/list')).error as { message: string }).message;
-  expect(await message(1)).not.toContain('Acme MCP');
+  const error = async (id: number) => JSON.stringify((await proxy.request(id, 'tools/list')).error);
+  expect(await error(1)).not.toContain('/docs/keys');
   documents[WELL_KNOWN] = described;
   let id = 2;
-  while (!(await message(id)).includes('Acme MCP')) id++;
+  while (!(await error(id)).includes('/docs/keys')) id++;
 });
 
 describe('a 401 is explained all the same', () => {
@@ -104,18 +103,18 @@ describe('a 401 is explained all the same', () => {
     const gateway = await gatewayWith({
       [WELL_KNOWN]: () => ({ ...described('https://evil.example/v1/mcp') }),
     });
-    const message = await unauthorized(gateway);
-    expect(message).not.toContain('Acme');
-    expect(message).toContain('rejected the API key');
+    const { message, data } = await unauthorized(gateway);
+    expect(data).not.toHaveProperty('documentation');
+    expect(message).toMatch(/^API key rejected /);
   });
 
   it('when the document is not there, and when it is no JSON', async () => {
-    expect(await unauthorized(await gatewayWith({}))).toContain('rejected the API key');
+    expect((await unauthorized(await gatewayWith({}))).message).toMatch(/^API key rejected /);
     const gateway = await startGateway(({ method }, response) => {
       if (method === 'POST') response.writeHead(401).end();
       else response.writeHead(200, { 'content-type': 'text/html' }).end('<html>');
     });
-    expect(await unauthorized(gateway)).toContain('rejected the API key');
+    expect((await unauthorized(gateway)).message).toMatch(/^API key rejected /);
   });
 
   it('within some 5 s when the document never comes', async () => {
@@ -123,7 +122,7 @@ describe('a 401 is explained all the same', () => {
       if (method === 'POST') response.writeHead(401).end();
     });
     const start = performance.now();
-    expect(await unauthorized(gateway)).toContain('rejected the API key');
+    expect((await unauthorized(gateway)).message).toMatch(/^API key rejected /);
     expect(performance.now() - start).toBeLessThan(20_000);
   });
 });

@@ -42,7 +42,7 @@ describe.skipIf(chromium === undefined)(
           scheme === 'light' ? 'rgb(255, 255, 255)' : 'rgb(20, 24, 29)',
         );
         expect(await page.evaluate(`document.querySelector('.sentence').textContent`)).toMatch(
-          name === 'healthy' ? /^All is well/ : /^Unauthorized \(HTTP 401\)/,
+          name === 'healthy' ? /^Everything works/ : /^API key rejected \(HTTP 401\)/,
         );
         if (PICTURES !== undefined) await page.screenshot(join(PICTURES, `${name}-${scheme}.png`));
         expect(page.console).toEqual([]);

@@ -14,6 +14,7 @@ import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { sandboxKeys } from '../../src/sandbox/accounts.ts';
 import { type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
+import { notPlainEnglish } from '../plain-english.ts';
 import { diagnosis, doctorReport, finding, health } from './doctor-run.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, sendJson, startGateway } from './loopback-gateway.ts';
@@ -70,7 +71,7 @@ describe('a healthy gateway', () => {
     const { url, requests } = await sandbox({ sessions: true, sse: true });
     const report = await health(url, { env: GOOD });
     expect(finding(report, 'initialize')).toMatchObject({
-      line: 'MCP 2025-11-25, replies as event streams, with a session',
+      line: 'MCP 2025-11-25, event-stream replies, with a session',
       details: { protocolVersion: '2025-11-25', server: 'mcp-latchkey sandbox 1.0.0' },
     });
     // Every id once, and the session is ended.
@@ -83,20 +84,20 @@ describe('a healthy gateway', () => {
     const gateway = await startModernGateway();
     const report = await health(gateway.url);
     expect(finding(report, 'initialize')).toMatchObject({
-      line: 'MCP 2026-07-28, translated for older clients, replies as JSON',
+      line: 'MCP 2026-07-28, translated for older clients, JSON replies',
       details: { protocolVersion: '2026-07-28', server: 'modern 3.2.1', translated: true },
     });
     expect(finding(report, 'tools')?.details).toMatchObject({ tools: 8 });
     // What the proxy answers itself is no measure of the gateway.
     expect(finding(report, 'ping')).toMatchObject({
-      line: 'answered server/discover: MCP 2026-07-28 has no ping',
+      line: 'ok (server/discover, MCP 2026-07-28 has no ping)',
       ms: expect.any(Number),
     });
     expect(finding(report, 'speed')).toMatchObject({
-      line: expect.stringMatching(/^a request takes .*, the median of 10$/),
+      line: expect.stringMatching(/^median request .* \(10 requests\)$/),
       details: { pings: 10, pingedWith: 'server/discover' },
     });
-    expect(report.verdict.sentence).toContain('has 8 tools, and a request takes ');
+    expect(report.verdict.sentence).toContain('offers 8 tools, median request ');
     expect(JSON.stringify(report.timeline)).not.toContain('"ping');
     // Once without and once with the key to find out the revision, then eleven times.
     expect(gateway.requests('server/discover')).toHaveLength(13);
@@ -112,7 +113,7 @@ describe('a healthy gateway', () => {
       ),
     );
     const report = await health(url);
-    expect(finding(report, 'key')?.line).toMatch(/^none was found, and none is needed/);
+    expect(finding(report, 'key')?.line).toMatch(/^not found, and not needed/);
   });
 
   it('is told in lines of 80 columns, without colours or movement where there is no terminal', async () => {
@@ -121,10 +122,13 @@ describe('a healthy gateway', () => {
     const { code, stdout, stderr } = await runToEnd(['doctor', url], '', GOOD);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).not.toMatch(/\x1b|\r/);
+    expect(notPlainEnglish(stdout)).toEqual([]);
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
     expect(stdout).toMatch(/^✓ authorization {2}granted with the key: HTTP 200/m);
     expect(stdout).toMatch(/^ {2}ping: total +[█▉▊▋▌▍▎▏]/m);
-    expect(stdout).toMatch(/\n\n✓ All is well: 127\.0\.0\.1:\d+ has 10 tools, and a ping takes/);
+    expect(stdout).toMatch(
+      /\n\n✓ Everything works\. 127\.0\.0\.1:\d+ offers 10 tools, median ping/,
+    );
   });
 });
 
@@ -133,7 +137,7 @@ describe('on a terminal', () => {
     const { url } = await sandbox({ latencyMs: 50 });
     const terminal = startOnTerminal(`'${process.execPath}' '${program}' doctor ${url}`, GOOD);
     expect(await terminal.exited).toBe(0);
-    expect(terminal.shown).toContain('measuring ten pings …\r\x1b[K');
+    expect(terminal.shown).toContain('Measuring speed …\r\x1b[K');
     expect(terminal.shown).toContain('\x1b[32m✓\x1b[39m authorization');
     const lines = terminal.shown.split('\n').map((line) => line.split('\x1b[K').at(-1) ?? '');
     expect(lines.filter((line) => /…$/.test(line.trim()))).toEqual([]);
@@ -171,10 +175,13 @@ describe('--json', () => {
 
 describe('a command line that cannot be followed', () => {
   it.each([
-    [['http://gateway.example/v1/mcp'], /plain http: the API key would be readable/],
-    [['gateway'], /is no URL that starts with https:/],
+    [['http://gateway.example/v1/mcp'], /is unencrypted and would expose the API key/],
+    [['gateway'], /expected a URL that starts with https:/],
     [['https://gateway.example/v1/mcp', '--frob'], /unknown option --frob/],
-    [['https://gateway.example/v1/mcp', '--timeout', 'soon'], /--timeout wants seconds/],
+    [
+      ['https://gateway.example/v1/mcp', '--timeout', 'soon'],
+      /--timeout must be a number of seconds/,
+    ],
   ])('ends with 2: %s', async (words, message) => {
     const { code, stdout, stderr } = await runToEnd(['doctor', ...words]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
@@ -198,7 +205,7 @@ describe.skipIf(missing !== undefined)(
       const locked = await diagnosis(gateway.url, { env: service.env });
       expect(locked.verdict).toMatchObject({ finding: 'key', reason: 'no_api_key' });
       expect(locked.verdict.sentence).toContain('the keychain is locked');
-      expect(finding(locked, 'authorization')).toMatchObject({ line: 'there is no key to send' });
+      expect(finding(locked, 'authorization')).toMatchObject({ line: 'no key' });
     });
   },
 );
@@ -250,7 +257,7 @@ describe('what is private', () => {
       expect(masked).not.toContain(word);
     }
     const text = await runToEnd(['doctor', ...args], '', env);
-    expect(text.stdout).toContain('--no-redact shows them.');
+    expect(text.stdout).toContain('use --no-redact.');
     const shown = JSON.stringify(
       await diagnosis(url, { env, args: [...args.slice(1), '--no-redact'] }),
     );
@@ -264,7 +271,7 @@ describe('what is private', () => {
     const env = { ...GOOD, HTTPS_PROXY: 'http://proxy.no-such-corp.invalid:3128' };
     const report = await diagnosis('https://gateway.example/v1/mcp', { env });
     expect(report.verdict).toMatchObject({ finding: 'proxy', cause: 'proxy' });
-    expect(report.verdict.sentence).toContain('the HTTP proxy [proxy] of this machine');
+    expect(report.verdict.sentence).toContain('the HTTP proxy [proxy] is not responding');
     expect(finding(report, 'proxy')?.line).toContain('the HTTP proxy [proxy]');
     expect(JSON.stringify(report)).not.toContain('no-such-corp');
   });
@@ -281,7 +288,7 @@ describe('--report', () => {
     const file = join(makeFolder('report-'), 'report.html');
     writeFileSync(file, 'what was there before', { mode: 0o644 });
     const { code, stderr } = await runToEnd(['doctor', url, '--report', file], '', GOOD);
-    expect({ code, stderr }).toEqual({ code: 1, stderr: `The report is in ${file}\n` });
+    expect({ code, stderr }).toEqual({ code: 1, stderr: `Report written to ${file}\n` });
     expect(statSync(file).mode & 0o777).toBe(0o600);
     const page = readFileSync(file, 'utf8');
     expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;&lt;/style&gt;');
@@ -293,7 +300,7 @@ describe('--report', () => {
     const file = '/no/such/folder/report.html';
     const { code, stderr } = await runToEnd(['doctor', url, '--report', file], '', GOOD);
     expect(code).toBe(1);
-    expect(stderr).toContain('cannot be written (ENOENT)');
+    expect(stderr).toContain('cannot write ');
   });
 });
 
@@ -312,9 +319,10 @@ describe('without a URL', () => {
   it('says that there is nothing to examine, and how to go on', async () => {
     const { code, stdout } = await runToEnd(['doctor'], '', { HOME: makeFolder('home-') });
     expect(code).toBe(1);
-    expect(stdout.replaceAll('\n', ' ')).toMatch(
-      /No client that is installed here has mcp-latchkey .*`npx mcp-latchkey install <client> <url>`.*`npx mcp-latchkey doctor <url>`/,
+    expect(stdout).toMatch(
+      /^No client on this computer uses mcp-latchkey\. .*:\n {2}.*install CLIENT URL$/m,
     );
+    expect(stdout).toMatch(/^ {2}.*doctor URL$/m);
   });
 
   it.each(['claude-desktop', 'cursor', 'vscode', 'windsurf', 'claude-code', 'codex'])(
@@ -375,7 +383,7 @@ describe('without a URL', () => {
       ['wrong-option', false, 'misconfigured'],
       ['asks', true, undefined],
     ]);
-    expect(report.gateways[3]?.verdict.sentence).toContain('without the key, the rest');
+    expect(report.gateways[3]?.verdict.sentence).toContain('The other checks need the key');
     expect(report.unread).toEqual([
       { client: 'Codex', file: '~/.codex/config.toml', why: expect.any(String) },
     ]);
@@ -383,6 +391,6 @@ describe('without a URL', () => {
     const { stdout } = await runToEnd(['doctor'], '', { HOME });
     expect(stdout).toMatch(/^Cursor: works\nhttp:.*\n~\/\.cursor\/mcp\.json\n\n✓ machine/);
     expect(stdout).toContain('\nCursor: wrong-key\n');
-    expect(stdout).toContain('Codex: ~/.codex/config.toml cannot be read');
+    expect(stdout).toContain('Codex: cannot read ~/.codex/config.toml');
   });
 });

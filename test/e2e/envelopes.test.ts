@@ -119,7 +119,7 @@ describe('an unknown tool', () => {
   ])('%s: the message names %s', async (name, meant) => {
     const { message, code } = await call(unknown, name);
     expect(code).toBe(-32602);
-    expect(message).toBe(`Tool not found. There is no tool ${name}: did you mean ${meant}?`);
+    expect(message).toBe(`Tool not found. There is no tool named ${name}. Did you mean ${meant}?`);
   });
 
   it.each(['linear:get_issue', 'linear_get_isue', 'anything'])(
@@ -143,7 +143,7 @@ describe('an unknown tool', () => {
 
   it('is called unknown where the list is empty', async () => {
     const { message } = await call(unknown, 'linear_get_issue', { tools: [] });
-    expect(message).toContain('There is no tool linear_get_issue for this account');
+    expect(message).toContain('This account has no tool named linear_get_issue');
   });
 
   it('a tool that exists was called with wrong arguments: nothing is added', async () => {
@@ -178,8 +178,8 @@ it('a result with isError passes through untouched', async () => {
 });
 
 it.each([
-  ['', 'no integrations connected'],
-  ['?integrations=nope', "filter 'nope' matches nothing"],
+  ['', 'no connected integrations'],
+  ['?integrations=nope', "match the integrations filter 'nope'"],
 ])('an empty tools/list is passed on and explained in the log (%s)', async (query, words) => {
   const gateway = await gatewayWith('{}', []);
   const proxy = startProxy(gateway.url + query);

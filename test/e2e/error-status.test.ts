@@ -27,7 +27,7 @@ describe('a result with an HTTP status that means an error', () => {
     const proxy = startProxy(gateway.url);
     const { error } = await proxy.request(1, 'initialize');
     expect(error).toMatchObject({
-      message: expect.stringContaining('it sent a result'),
+      message: expect.stringContaining('it also sent a result'),
       data: { reason, status },
     });
     expect(proxy.stderr).not.toContain('error: bug');

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createServer } from 'node:net';
 import { expect, it } from 'vitest';
 import { answer, type Respond, sendEvents, sendJson, startGateway } from './loopback-gateway.ts';
-import { type Json, startProxy, TEST_KEY } from './running-proxy.ts';
+import { type Json, program, startProxy, TEST_KEY } from './running-proxy.ts';
 
 interface Case {
   name: string;
@@ -30,7 +30,7 @@ const cases: Case[] = [
     env: { MCP_LATCHKEY_API_KEY: '' },
     code: -32010,
     reason: 'no_api_key',
-    says: [/HTTP 401.*wants an API key, and none was found/, /MCP_LATCHKEY_API_KEY/],
+    says: [/HTTP 401.*requires one, but none is set/, /MCP_LATCHKEY_API_KEY/],
     data: { status: 401, keySource: 'none', retryable: false },
   },
   {
@@ -39,14 +39,14 @@ const cases: Case[] = [
     env: { MCP_LATCHKEY_API_KEY: 'a key with spaces in it' },
     code: -32011,
     reason: 'malformed_api_key',
-    says: [/nothing was sent/, /Copy the key again/],
+    says: [/it was not sent/, /Set only the key/],
   },
   {
     name: 'a 401 with a key',
     respond: status(401, '{"error":"Unauthorized"}'),
     code: -32012,
     reason: 'unauthorized',
-    says: [/HTTP 401.*rejected the API key.*…cdef/, /Put a new key.*mcp-latchkey login/],
+    says: [/API key rejected.*HTTP 401.*ends in cdef/, /Set a new key/],
     data: { status: 401, keySource: 'key-env' },
   },
   {
@@ -54,28 +54,28 @@ const cases: Case[] = [
     respond: status(403, '{"error":"Forbidden"}'),
     code: -32013,
     reason: 'forbidden',
-    says: [/HTTP 403.*is valid/, /Ask your admin/],
+    says: [/HTTP 403.*is valid/, /Ask your administrator/],
   },
   {
     name: 'a 404',
     respond: status(404),
     code: -32014,
     reason: 'wrong_path',
-    says: [/HTTP 404.*no MCP endpoint/, /Check the URL/],
+    says: [/HTTP 404.*is not an MCP endpoint/, /The path looks right/],
   },
   {
     name: 'a 405',
     respond: status(405),
     code: -32014,
     reason: 'wrong_path',
-    says: [/HTTP 405/, /Check the URL/],
+    says: [/HTTP 405/, /The path looks right/],
   },
   {
     name: 'a 406',
     respond: status(406, '{"message":"Client must accept both"}'),
     code: -32015,
     reason: 'not_acceptable',
-    says: [/HTTP 406.*Client must accept both/, /proxy on the way/],
+    says: [/HTTP 406.*Client must accept both/, /proxy may be changing it/],
   },
   {
     name: 'a 413',
@@ -90,7 +90,7 @@ const cases: Case[] = [
     respond: status(429, '', { 'retry-after': '7' }),
     code: -32017,
     reason: 'rate_limited',
-    says: [/HTTP 429/, /Wait 7 s/],
+    says: [/HTTP 429/, /Try again in 7 seconds/],
     data: { retryAfter: 7, retryable: true },
   },
   {
@@ -98,7 +98,7 @@ const cases: Case[] = [
     respond: status(503, '<html>down</html>', { 'content-type': 'text/html' }),
     code: -32018,
     reason: 'gateway_error',
-    says: [/HTTP 503.*failed, tried 3 times\./, /try again/],
+    says: [/HTTP 503.*failed 3 times\./, /Try again/],
     data: { status: 503, retryable: true, attempts: 3 },
   },
   {
@@ -106,7 +106,10 @@ const cases: Case[] = [
     respond: status(307, '', { location: 'https://elsewhere.example/mcp' }),
     code: -32007,
     reason: 'redirected',
-    says: [/points to https:\/\/elsewhere\.example\/mcp; the API key was not sent there/, /trust/],
+    says: [
+      /redirects to https:\/\/elsewhere\.example\/mcp instead\. The API key was not sent there/,
+      /trust/,
+    ],
     data: { location: 'https://elsewhere.example/mcp' },
   },
   {
@@ -124,7 +127,7 @@ const cases: Case[] = [
         .end('<html><title>\n Sign &amp; in\u202e </title>Log in</html>'),
     code: -32009,
     reason: 'invalid_response',
-    says: [/a web page, “Sign & in”/, /login page/],
+    says: [/a web page, "Sign & in"/, /sign in to the network/],
   },
   {
     name: 'broken JSON',
@@ -145,7 +148,7 @@ const cases: Case[] = [
     respond: (_, response) => sendJson(response, { jsonrpc: '2.0', id: 'other', result: {} }),
     code: -32009,
     reason: 'invalid_response',
-    says: [/a reply to another request/, /Check/],
+    says: [/an unrelated reply/, /Check/],
   },
   {
     name: 'an event stream that ends before the reply',
@@ -156,7 +159,7 @@ const cases: Case[] = [
     },
     code: -32008,
     reason: 'interrupted',
-    says: [/ended before the reply.*may have run/, /outcome is unknown/],
+    says: [/ended before the reply.*may have run/, /Check whether it took effect/],
   },
   {
     name: 'a connection that is cut before the answer, for a call that may have run',
@@ -164,7 +167,7 @@ const cases: Case[] = [
     respond: (_, response) => response.destroy(),
     code: -32008,
     reason: 'interrupted',
-    says: [/may have run/, /not repeated/],
+    says: [/may have run/, /not retried/],
   },
   {
     name: 'an answer that is cut in the middle',
@@ -174,7 +177,7 @@ const cases: Case[] = [
     },
     code: -32009,
     reason: 'invalid_response',
-    says: [/the answer broke off/, /Check/],
+    says: [/a truncated reply/, /Try again/],
   },
   {
     name: 'a plain 404 where the URL has no path of an endpoint',
@@ -182,7 +185,7 @@ const cases: Case[] = [
     respond: status(404),
     code: -32014,
     reason: 'wrong_path',
-    says: [/no MCP endpoint/, /usually http:\/\/127.0.0.1:\d+\/v1\/mcp/],
+    says: [/is not an MCP endpoint/, /usually at http:\/\/127.0.0.1:\d+\/v1\/mcp/],
   },
   {
     name: 'a 401 with a challenge that says why',
@@ -192,7 +195,7 @@ const cases: Case[] = [
     }),
     code: -32012,
     reason: 'unauthorized',
-    says: [/rejected the API key.*: The key "k" expired/, /new key/],
+    says: [/API key rejected.*: The key "k" expired/, /new key/],
   },
   {
     name: 'a 403 with a challenge that names the scope',
@@ -201,14 +204,14 @@ const cases: Case[] = [
     }),
     code: -32013,
     reason: 'forbidden',
-    says: [/it lacks the scope tools:call/, /admin/],
+    says: [/missing scope tools:call/, /admin/],
   },
   {
     name: 'a connection that is cut before the answer, for a request that may be repeated',
     respond: (_, response) => response.destroy(),
     code: -32019,
     reason: 'unreachable',
-    says: [/closed before an answer came/, /Try again/],
+    says: [/closed before the gateway replied/, /Try again/],
     data: { cause: 'reset' },
   },
 ];
@@ -275,7 +278,7 @@ it('answers a server that speaks no HTTP', async () => {
     const proxy = startProxy(`http://127.0.0.1:${port}/v1/mcp`);
     const { error } = await proxy.request(1, 'tools/list');
     expect(error).toMatchObject({
-      message: expect.stringContaining('no proper HTTP'),
+      message: expect.stringContaining('sent invalid HTTP'),
       data: { reason: 'invalid_response' },
     });
   } finally {
@@ -319,12 +322,13 @@ it.skipIf(process.platform === 'win32')(
     const gateway = await startGateway(status(401, '{"error":"Unauthorized"}'));
     const url = `${new URL(gateway.url).origin}/a$(id);b&'c`;
     const args = ['--account', "Ada's $(id)", '--key-header', 'x`id`'];
-    const { error } = await startProxy(url, { args }).request(1, 'tools/list');
+    const proxy = startProxy(url, { args, env: { MCP_LATCHKEY_API_KEY: '' } });
+    const { error } = await proxy.request(1, 'tools/list');
     const { message } = error as { message: string };
-    const command = message.slice(message.indexOf('npx '), message.indexOf('; then restart'));
-    const program = 'npx() { printf "%s\\n" "$@"; }';
-    const read = execFileSync('sh', ['-c', `${program}\n${command.replace(/`$/, '')}`]);
-    expect(String(read).split('\n')).toEqual(['mcp-latchkey', 'login', url, ...args, '']);
+    const command = /run `(.*)`\. No restart/.exec(message)?.[1] ?? '';
+    const node = 'node() { printf "%s\\n" "$@"; }';
+    const read = execFileSync('sh', ['-c', `${node}\n${command}`]);
+    expect(String(read).split('\n')).toEqual([program, 'login', url, ...args, '']);
   },
 );
 
@@ -345,7 +349,7 @@ it('reads the key file anew until it has a key', async () => {
     const gateway = await startGateway(answer);
     const proxy = startProxy(gateway.url, { args: ['--key-file', `${folder}/key`] });
     expect(await proxy.request(1, 'tools/list')).toMatchObject({
-      error: { code: -32010, message: expect.stringContaining('cannot be read (ENOENT)') },
+      error: { code: -32010, message: expect.stringContaining('could not be read: ENOENT') },
     });
     writeFileSync(`${folder}/key`, 'Bearer from-the-file-0001\n', { mode: 0o600 });
     expect(await proxy.request(2, 'tools/list')).toHaveProperty('result');

@@ -59,7 +59,7 @@ describe('what is no HTTP', () => {
     const { url, count } = await startGarbage('SSH-2.0-OpenSSH_9.2\r\n', true);
     const proxy = startProxy(url);
     expect((await proxy.request(1, 'tools/list')).error).toMatchObject({
-      message: expect.stringContaining('no proper HTTP'),
+      message: expect.stringContaining('sent invalid HTTP'),
       data: { reason: 'invalid_response', attempts: 3 },
     });
     expect(count('tools/list')).toBe(3);

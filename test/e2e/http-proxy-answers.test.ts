@@ -64,14 +64,14 @@ describe.each(OWN)('an HTTP proxy that refuses plain http with %s', (_, answer) 
     const { message, data } = await through(answer, 'tools/call');
     expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy' });
     expect(data).not.toHaveProperty('status');
-    expect(message).toMatch(/the HTTP proxy of this machine answered 403/);
+    expect(message).toMatch(/the HTTP proxy answered 403/);
     expect(data.hint).toMatch(/NO_PROXY/);
   });
 
   it('is named where it could not reach the gateway, after three attempts', async () => {
     const { message, data, count } = await through({ ...answer, status: 502 });
     expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 3 });
-    expect(message).toContain('the HTTP proxy of this machine answered 502');
+    expect(message).toContain('the HTTP proxy answered 502');
     expect(count).toBe(3);
   });
 
@@ -87,7 +87,7 @@ it.each<[string, Answer]>([
   ['407', { status: 407 }],
 ])('an HTTP proxy that requires a password is called that, with %s', async (_, answer) => {
   const { message } = await through(answer);
-  expect(message).toContain('wants a user name and password');
+  expect(message).toContain('requires a user name and password');
 });
 
 it.each<[string, Answer, string]>([

@@ -147,7 +147,7 @@ it('is spoken to over TLS where its URL begins with https; it gets no key, and m
   const { message, data } = await failure(startProxy(url, { env }));
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 1 });
   expect(message).toMatch(
-    /127\.0\.0\.1:\d+ of this machine shows a certificate that cannot be trusted \(UNABLE_TO_VERIFY_LEAF_SIGNATURE\)\. .*--ca FILE/,
+    /the certificate of the HTTP proxy 127\.0\.0\.1:\d+ is not trusted: UNABLE_TO_VERIFY_LEAF_SIGNATURE\. .*--ca FILE/,
   );
   expect(proxy.asked).toHaveLength(1);
 });
@@ -166,7 +166,7 @@ it.each([
   });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 1 });
-  expect(message).toContain(`shows a certificate that cannot be trusted (${code})`);
+  expect(message).toContain(`is not trusted: ${code}`);
   expect(asked).toEqual([]);
 });
 
@@ -258,8 +258,8 @@ it('is asked for the whole URL for plain http', async () => {
 });
 
 it.each([
-  [407, /wants a user name and password\. .*http:\/\/user:password@proxy/],
-  [403, /HTTP proxy of this machine answered 403\. Ask your network's admin/],
+  [407, /requires a user name and password\. .*http:\/\/user:password@proxy/],
+  [403, /HTTP proxy answered 403\. Ask your administrator/],
 ])('that answers %i is named as what refuses', async (status, words) => {
   const proxy = await httpProxy({ refuseWith: status });
   const running = startProxy('https://gateway.example/v1/mcp', {
@@ -275,9 +275,7 @@ it('that could not reach the gateway is asked three times', async () => {
   const running = startProxy('https://gateway.example/v1/mcp', { env: { HTTPS_PROXY: proxy.url } });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 3 });
-  expect(message).toMatch(
-    /HTTP proxy of this machine answered 502, .* that the gateway is running/,
-  );
+  expect(message).toMatch(/HTTP proxy answered 502\. .*bypass the proxy with NO_PROXY/);
   expect(proxy.asked).toHaveLength(3);
   await expect.poll(proxy.open).toBe(0);
 });
@@ -290,7 +288,7 @@ it('that wants a password for plain http is named, not the gateway', async () =>
   });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy' });
-  expect(message).toMatch(/wants a user name and password\. .*HTTP_PROXY/);
+  expect(message).toMatch(/requires a user name and password\. .*HTTP_PROXY/);
 });
 
 it('gets no request through that was cancelled while its tunnel was being made', async () => {
@@ -342,7 +340,7 @@ it('that hangs up is named, and asked three times', async () => {
   });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy', attempts: 3 });
-  expect(message).toMatch(/the HTTP proxy of this machine hung up, tried 3 times\. Ask/);
+  expect(message).toMatch(/the HTTP proxy closed the connection\. Tried 3 times\. Ask/);
   expect(connections).toBe(3);
 });
 
@@ -355,7 +353,7 @@ it('that is not there is named as what does not answer', async () => {
   });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ cause: 'proxy' });
-  expect(message).toContain(`the HTTP proxy 127.0.0.1:${port} of this machine does not answer`);
+  expect(message).toContain(`the HTTP proxy 127.0.0.1:${port} is not responding`);
 });
 
 it('that does not speak HTTP is named', async () => {
@@ -365,7 +363,7 @@ it('that does not speak HTTP is named', async () => {
   });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'proxy' });
-  expect(message).toContain('the HTTP proxy of this machine does not speak HTTP');
+  expect(message).toContain('the HTTP proxy does not speak HTTP');
 });
 
 it('that is silent is given up after --connect-timeout, and named', async () => {
@@ -377,9 +375,7 @@ it('that is silent is given up after --connect-timeout, and named', async () => 
   });
   const { message, data } = await failure(running);
   expect(data).toMatchObject({ reason: 'unreachable', cause: 'timeout' });
-  expect(message).toContain(
-    `no connection came about through the HTTP proxy ${host} of this machine within 0.2 s`,
-  );
+  expect(message).toContain(`no connection through the HTTP proxy ${host} in 0.2 seconds`);
 });
 
 it.each(['http://[', 'socks5://127.0.0.1:1080'])(
@@ -387,7 +383,7 @@ it.each(['http://[', 'socks5://127.0.0.1:1080'])(
   async (HTTPS_PROXY) => {
     const running = startProxy('https://gateway.example/v1/mcp', { env: { HTTPS_PROXY } });
     expect((await failure(running)).message).toMatch(
-      /the address of the HTTP proxy is no URL that starts with http:\/\/ or https:\/\/\./,
+      /the HTTP proxy address is not an http:\/\/ or https:\/\/ URL\./,
     );
   },
 );

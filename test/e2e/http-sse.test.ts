@@ -183,13 +183,13 @@ it('with --transport sse, says where a gateway does not speak it', async () => {
   const proxy = startProxy(gateway.url, SSE);
   const reply = await proxy.request(1, 'initialize');
   expect(dataOf(reply)).toMatchObject({ reason: 'wrong_path', status: 405 });
-  expect(messageOf(reply)).toMatch(/no HTTP\+SSE endpoint.*leave --transport out/);
+  expect(messageOf(reply)).toMatch(/is not an HTTP\+SSE endpoint.*remove --transport/);
 });
 
 it('refuses another transport with a sentence', async () => {
   const { code, stderr } = await runToEnd(['http://127.0.0.1:1/', '--transport', 'websocket']);
   expect(code).toBe(2);
-  expect(stderr).toContain('--transport wants one of auto, http, sse');
+  expect(stderr).toContain('--transport must be auto, http or sse');
 });
 
 describe("the SDK's own server", () => {
@@ -292,8 +292,8 @@ describe('the endpoint event', () => {
       const reply = await proxy.request(1, 'initialize');
       const location = other.url.replace('/v1/mcp', '/messages');
       expect(dataOf(reply)).toMatchObject({ reason: 'redirected', location });
-      expect(messageOf(reply)).toContain('the API key was not sent there');
-      expect(messageOf(reply)).toContain('tell the operator');
+      expect(messageOf(reply)).toContain('The API key was not sent there');
+      expect(messageOf(reply)).toContain("Contact the gateway's operator");
       expect(other.received).toHaveLength(0);
       expect(gateway.posts()).toEqual([]);
     },
@@ -331,7 +331,7 @@ describe('the endpoint event', () => {
     const proxy = startProxy(gateway.url, { args: ['--transport', 'sse', ...atOnce] });
     const reply = await proxy.request(1, 'initialize');
     expect(dataOf(reply)).toMatchObject({ reason: 'unreachable', cause: 'timeout' });
-    expect(messageOf(reply)).toContain('no HTTP+SSE stream was opened within 0.2 s');
+    expect(messageOf(reply)).toContain('no HTTP+SSE stream was opened within 0.2 seconds');
   });
 
   it('is looked for behind a redirect within the origin', async () => {
@@ -433,7 +433,7 @@ describe('a stream that breaks off', () => {
     await proxy.until(() => proxy.stderr.includes('the event stream ended'));
     const reply = await proxy.request(1, 'ping');
     expect(dataOf(reply).reason).toBe('gateway_error');
-    expect(messageOf(reply)).toContain('refuses to begin another');
+    expect(messageOf(reply)).toContain('refused to start another');
   });
 
   it('drops what belongs to the session that ended', async () => {
@@ -556,7 +556,7 @@ it('is found well by the doctor', async () => {
   const [{ findings }] = JSON.parse(stdout).gateways as [{ findings: Json[] }];
   const lineOf = (own: string) => findings.find(({ name }) => name === own)?.line;
   expect(lineOf('initialize')).toBe('MCP 2024-11-05, over HTTP+SSE, which is deprecated');
-  expect(lineOf('speed')).toMatch(/^a ping takes .* the median of 10$/);
+  expect(lineOf('speed')).toMatch(/^median ping .* \(10 pings\)$/);
   const { ms, details } = findings.find(({ name }) => name === 'speed') as Json;
   expect((details as { slowestMs: number }).slowestMs).toBeLessThanOrEqual(ms as number);
   expect(code).toBe(0);
@@ -636,8 +636,8 @@ it('survives events that are garbage, and answers each request exactly once', as
   expect(resultOf(await proxy.request(2, 'ping'))).toEqual({ from: 1 });
   expect(await proxy.end()).toBe(0);
   expect(proxy.messages.map(({ id }) => id)).toEqual(['init', 1, 2]);
-  expect(proxy.stderr).toContain('dropped an event from the gateway that is no message');
-  expect(proxy.stderr).toContain('dropped a reply from the gateway to no request');
+  expect(proxy.stderr).toContain('dropped an event from the gateway that is not a message');
+  expect(proxy.stderr).toContain('dropped a reply from the gateway that no request');
   expect(proxy.stderr).toContain('came before its endpoint event');
 });
 

@@ -22,6 +22,7 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
+import { ownCommand } from '../../src/terminal/own-command.ts';
 import { expectNoSecret, type Json, program, runToEnd, secret } from './running-proxy.ts';
 import { missingForSecretService, startSecretService } from './secret-service.ts';
 import { startOnTerminal } from './terminal.ts';
@@ -151,7 +152,7 @@ describe.each(clients)('the config of %s', (client, servers) => {
     const before = statSync(file);
     const { code, stdout } = await install(home);
     expect(code).toBe(0);
-    expect(stdout).toContain('Nothing to do');
+    expect(stdout).toMatch(/is up to date|Nothing to do/);
     expect(statSync(file).ino).toBe(before.ino);
     expect(readdirSync(dirname(file)).filter((name) => name.includes(basename(file)))).toEqual([
       basename(file),
@@ -168,7 +169,7 @@ describe.each(clients)('the config of %s', (client, servers) => {
     expect(read(file)).toBe(withEntry(npxArgs()));
     const { code, stdout } = await install(home, '--integrations', 'linear,github');
     expect(code).toBe(0);
-    expect(stdout).toContain('an update');
+    expect(stdout).toContain('Updating the existing entry');
     expect(read(file)).toBe(withEntry(npxArgs('--integrations', 'linear,github')));
     expect(statSync(file).mode & 0o777).toBe(0o640);
 
@@ -177,7 +178,7 @@ describe.each(clients)('the config of %s', (client, servers) => {
     expect(read(file)).toBe(existing);
     const again = await run(home, 'uninstall', client, 'acme');
     expect(again.code).toBe(0);
-    expect(again.stdout).toContain('Nothing to do');
+    expect(again.stdout).toMatch(/is up to date|Nothing to do/);
     for (const text of [stdout, removal.stdout]) expect(text).not.toContain('hunter2');
 
     const backups = backupsOf(file);
@@ -202,7 +203,7 @@ describe.each(clients)('the config of %s', (client, servers) => {
     ]) {
       const { code, stderr } = await run(home, ...command);
       expect(code).toBe(1);
-      expect(stderr.replaceAll('\n', ' ')).toMatch(/left alone.* line 3, column \d+: /);
+      expect(stderr.replace(/\s+/g, ' ')).toMatch(/was not changed: line 3, column \d+: /);
     }
     expect(read(file)).toBe(broken);
     expect(readdirSync(dirname(file)).filter((name) => /bak|tmp/.test(name))).toEqual([]);
@@ -280,7 +281,7 @@ it('keeps what the user has added to the entry, and says when that is a key', as
   const { code, stdout } = await run(home, ...install);
   expect(code).toBe(0);
   expect(stdout).not.toContain('hunter2');
-  expect(stdout).toContain('! The entry mine has MCP_LATCHKEY_API_KEY in plain text');
+  expect(stdout).toContain('! mine contains MCP_LATCHKEY_API_KEY in plain text');
   expect(read(file)).toBe(
     pasted.replace(/\["-y".*\]/, JSON.stringify(npxArgs(), null, 2).replaceAll('\n', '\n      ')),
   );
@@ -378,8 +379,8 @@ it('warns that Claude Desktop reads no comments', async () => {
   const file = await configOf(home, 'claude-desktop');
   writeFileSync(file, '{\n  "mcpServers": {}, // none\n}\n');
   const { stdout } = await run(home, 'install', 'claude-desktop', URL_OF_GATEWAY, '--no-verify');
-  expect(stdout.replaceAll('\n', ' ')).toContain(
-    'reads plain JSON: the comment or trailing comma at line',
+  expect(stdout.replace(/\s+/g, ' ')).toContain(
+    'its config has a comment or trailing comma at line',
   );
 });
 
@@ -428,21 +429,21 @@ it('reports as JSON', async () => {
 });
 
 it.each([
-  [['nonesuch', URL_OF_GATEWAY], 2, /no client of this name is known/],
-  [['zedd', URL_OF_GATEWAY], 2, /did you mean zed\?/],
+  [['nonesuch', URL_OF_GATEWAY], 2, /unknown client/],
+  [['zedd', URL_OF_GATEWAY], 2, /Did you mean zed\?/],
   [['cursor'], 2, /needs a client and a URL/],
-  [['cursor', 'acme.example'], 2, /no URL that starts with https/],
-  [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /wants seconds/],
+  [['cursor', 'acme.example'], 2, /expected a URL that starts with https/],
+  [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /must be a number of seconds/],
   [['cursor', URL_OF_GATEWAY, '--nonesuch'], 2, /nonesuch/],
-  [['cursor', URL_OF_GATEWAY, '--name', '__proto__'], 2, /no name for a server/],
+  [['cursor', URL_OF_GATEWAY, '--name', '__proto__'], 2, /is not a valid name/],
   [['cursor', URL_OF_GATEWAY, '-H', 'Authorization: Bearer hunter2'], 2, /@\{VAR\}/],
-  [['cursor', `${URL_OF_GATEWAY}?api_key=hunter2`], 2, /holds? a key/],
+  [['cursor', `${URL_OF_GATEWAY}?api_key=hunter2`], 2, /seems to contain a key/],
 ])('refuses %j with exit code %i', async (args, expected, message) => {
   const home = makeHome();
   const file = await configOf(home, 'cursor');
   const { code, stdout, stderr } = await run(home, 'install', ...args, '--no-verify');
   expect(code).toBe(expected);
-  expect(stderr.replaceAll('\n', ' ')).toMatch(message);
+  expect(stderr.replace(/\s+/g, ' ')).toMatch(message);
   expect(stdout + stderr).not.toContain('hunter2');
   expect(existsSync(file)).toBe(false);
 });
@@ -631,13 +632,13 @@ it('writes an entry that needs no registry, and a client completes a session wit
   const script = join(copies, id, 'bin/mcp-latchkey.js');
   expect(entry).toEqual({ command: process.execPath, args: [script, url, '--key-file', keyFile] });
   const tools = await completeSession(home, entry);
-  expect(stdout).toMatch(new RegExp(`It works: .* offers ${tools} tools`));
+  expect(stdout).toMatch(new RegExp(`Connected: .* offers ${tools} tools`));
 
   // A damaged copy is replaced; the entry is as it should be.
   writeFileSync(script, 'throw new Error("damaged")');
   const again = await run(home, 'install', ...args, '--pin');
   expect(again).toMatchObject({ code: 0 });
-  expect(again.stdout).toContain('Nothing to do');
+  expect(again.stdout).toMatch(/is up to date|Nothing to do/);
   expect(readFileSync(script).equals(readFileSync(join(root, 'bin/mcp-latchkey.js')))).toBe(true);
   // Another client's entry starts the same copy, until no entry does.
   const other = await configOf(home, 'cursor');
@@ -666,9 +667,9 @@ it('writes an entry for npx with which a client completes a session, from the pa
   writeFileSync(file, JSON.stringify(config, null, 2));
   const { code, stdout } = await run(home, ...args);
   expect(code, stdout).toBe(0);
-  expect(stdout).toContain('Nothing to do');
+  expect(stdout).toMatch(/is up to date|Nothing to do/);
   const tools = await completeSession(home, entry);
-  expect(stdout).toMatch(new RegExp(`It works: .* offers ${tools} tools`));
+  expect(stdout).toMatch(new RegExp(`Connected: .* offers ${tools} tools`));
   // What npm has, it starts without asking the registry.
   registry.asked.length = 0;
   expect(await completeSession(home, entry)).toBe(tools);
@@ -742,7 +743,7 @@ it('says so when npx cannot fetch the package, and does not fail', async () => {
   const unknown = await run(home, ...args);
   expect(unknown.code).toBe(0);
   expect(unknown.stdout).toContain('does not have this version of');
-  expect(unknown.stdout).toContain(`npx mcp-latchkey login ${URL_OF_GATEWAY}`);
+  expect(unknown.stdout).toContain(`${ownCommand(program)} login ${URL_OF_GATEWAY}`);
   await new Promise((resolve) => server.close(resolve));
   const offline = await run(home, ...args);
   expect(offline.code).toBe(0);
@@ -803,11 +804,11 @@ describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`,
     const terminal = open();
     await terminal.until('Store your API key now? [Y/n]');
     terminal.type('\r');
-    await terminal.until('(not shown)');
+    await terminal.until('(hidden)');
     terminal.type(`${secret(sandbox.keys.good)}\r`);
     expect(await terminal.exited).toBe(0);
     expect(terminal.shown).toContain('Stored in the keychain');
-    expect(terminal.shown).toContain('It works');
+    expect(terminal.shown).toContain('Connected: ');
     expectNoSecret(read(file));
   });
 
@@ -817,7 +818,7 @@ describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`,
     await terminal.until('Store your API key now? [Y/n]');
     terminal.type(keys);
     expect(await terminal.exited).toBe(0);
-    expect(terminal.shown).toContain(`npx mcp-latchkey login ${sandbox.url}`);
+    expect(terminal.shown).toContain(`${ownCommand(program)} login ${sandbox.url}`);
   });
 });
 
@@ -828,7 +829,7 @@ it('shows the proxy’s own words when it does not work, with exit code 1', asyn
   const args = ['install', 'cursor', url, '--key-file', keyFile];
   const { code, stdout } = await run(home, ...args);
   expect(code).toBe(1);
-  expect(stdout.replaceAll('\n', ' ')).toContain('Unauthorized (HTTP 401)');
+  expect(stdout.replace(/\s+/g, ' ')).toContain('API key rejected (HTTP 401)');
   expect(existsSync(file)).toBe(true);
   const report = await runJson(home, ...args);
   expect(report.check).toMatchObject({ outcome: 'refused', reason: 'unauthorized' });

@@ -31,7 +31,7 @@ describe.skipIf(process.platform === 'win32')('a key command that hangs', () => 
     const command = `if [ -e '${keyFile}' ]; then cat '${keyFile}'; else echo run >>'${runs}'; ${tether.hold()} | cat; fi`;
     const proxy = startProxy(gateway.url, { args: ['--key-command', command] });
     const failed = {
-      error: { code: -32010, message: expect.stringContaining('within 10 s and was stopped') },
+      error: { code: -32010, message: expect.stringContaining('timed out after 10 seconds') },
     };
     for (let id = 1; id <= 50; id++) {
       expect(await proxy.request(id, 'tools/list')).toMatchObject(failed);

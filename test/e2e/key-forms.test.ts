@@ -64,8 +64,8 @@ describe('a placeholder is not sent, and called that', () => {
     '$env:MCP_KEY',
   ])('%s', async (key) => {
     const message = await refusal(key);
-    expect(message).toContain('is a placeholder that the client did not fill in');
-    expect(message).toContain('the environment variable MCP_LATCHKEY_API_KEY');
+    expect(message).toContain('it is a placeholder that was not filled in');
+    expect(message).toContain('It is from MCP_LATCHKEY_API_KEY.');
     // It may be a key in angle brackets.
     expect(message).not.toContain(key);
   });
@@ -74,12 +74,12 @@ describe('a placeholder is not sent, and called that', () => {
     'in the header Authorization: %s',
     async (value) => {
       const message = await refusal('', ['-H', `Authorization: ${value}`]);
-      expect(message).toContain('the header authorization is a placeholder');
+      expect(message).toContain('It is from the header authorization.');
     },
   );
 
   it('in a header of a gateway’s own', async () => {
     const args = ['--key-header', 'X-Team-Key', '-H', 'X-Team-Key: ${input:key}'];
-    expect(await refusal('', args)).toContain('the header x-team-key is a placeholder');
+    expect(await refusal('', args)).toContain('It is from the header x-team-key.');
   });
 });

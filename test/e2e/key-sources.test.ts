@@ -62,7 +62,7 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
       error: {
         code: -32010,
         message: expect.stringContaining(
-          'the command of --key-command ended with exit code 1: [ERROR] not signed in',
+          '--key-command failed with exit code 1: [ERROR] not signed in',
         ),
         data: { keySource: 'key-command' },
       },
@@ -75,11 +75,11 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
     const path = file('open', newKey(), 0o644);
     const proxy = startProxy(gateway.url, { args: ['--key-file', path] });
     expect(await proxy.request(1, 'tools/list')).toMatchObject({
-      error: { code: -32010, message: expect.stringContaining(`run: chmod 600 ${path}`) },
+      error: { code: -32010, message: expect.stringContaining(`Run \`chmod 600 ${path}\``) },
     });
     const headers = file('open headers', `Authorization: Bearer ${newKey()}`, 0o644);
     const { code, stderr } = await runToEnd([gateway.url, '--header-file', headers]);
-    expect(stderr).toContain(`run: chmod 600 '${headers}'`);
+    expect(stderr).toContain(`Run \`chmod 600 '${headers}'\``);
     expect(code).toBe(2);
     expect(gateway.received).toEqual([]);
   });
@@ -118,7 +118,7 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
     gateway.accepted.clear();
     expect(await proxy.request(2, 'tools/list')).toMatchObject({
       error: {
-        message: expect.stringContaining('the header authorization in the file of --header-file'),
+        message: expect.stringContaining('It is from --header-file and ends in'),
         data: { reason: 'unauthorized', keySource: 'header-file' },
       },
     });
@@ -140,11 +140,11 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
   });
 
   it.each([
-    [['--key-header', 'no header'], "wants a header's name"],
-    [['--key-header', 'Mcp-Session-Id'], 'mcp-session-id cannot take the key'],
+    [['--key-header', 'no header'], 'needs the name of a header'],
+    [['--key-header', 'Mcp-Session-Id'], 'mcp-session-id cannot carry the key'],
     [['--account', ''], '--account needs a value'],
-    [['--account', ' padded'], '--account wants a name'],
-    [['--header-file', '/nonexistent/headers'], 'cannot be read (ENOENT)'],
+    [['--account', ' padded'], '--account must be 1 to 100 characters'],
+    [['--header-file', '/nonexistent/headers'], 'could not be read: ENOENT'],
     [['--key-command='], '--key-command needs a value'],
   ])('option that cannot be followed is refused: %j', async (args, words) => {
     const { code, stderr } = await runToEnd(['https://gateway.example/v1/mcp', ...args]);

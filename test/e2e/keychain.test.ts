@@ -13,6 +13,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { ownCommand } from '../../src/terminal/own-command.ts';
 import { startTether } from '../tethered-process.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, sendJson, startGateway } from './loopback-gateway.ts';
@@ -108,15 +109,15 @@ withKeyring(`with a Secret Service${skipped}`, () => {
 
     const login = await runToEnd(['login', gateway.url], `  Bearer ${first}\r\n`, service.env);
     expect(login).toMatchObject({ code: 0, stderr: '' });
-    expect(login.stdout).toContain('The key works: 127.0.0.1');
+    expect(login.stdout).toContain('✓ The key works. 127.0.0.1');
     expect(login.stdout).toContain('2 tools');
     expect(login.stdout).toContain(gateway.url);
-    expect(login.stdout).toContain('(…cret)');
+    expect(login.stdout).toContain('(ends in cret)');
 
     const status = await runToEnd(['status', gateway.url], '', service.env);
     expect(status).toMatchObject({ code: 0, stderr: '' });
-    expect(status.stdout).toMatch(/In the keychain\n {2}\S+\n {4}default {2}…cret\n/);
-    expect(status.stdout).toMatch(/Used for \S+\n {2}the keychain \(…cret\)\n/);
+    expect(status.stdout).toMatch(/Stored keys\n {2}\S+\n {4}default \(ends in cret\)\n/);
+    expect(status.stdout).toMatch(/Key used for \S+\n. From the keychain \(ends in cret\)\n/);
 
     const proxy = startProxy(gateway.url, { env: { ...service.env, ...NO_ENV_KEY } });
     expect(await proxy.initialize()).toHaveProperty('result');
@@ -126,9 +127,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     gateway.accepted.delete(first);
     expect(await proxy.request(2, 'tools/list')).toMatchObject({
       error: {
-        message: expect.stringMatching(
-          /the API key from the keychain \(…cret\).*mcp-latchkey login/,
-        ),
+        message: expect.stringMatching(/It is from the keychain and ends in cret\..* login http/),
         data: { reason: 'unauthorized', keySource: 'keychain' },
       },
     });
@@ -146,7 +145,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     expect(await after.request(1, 'tools/list')).toMatchObject({
       error: {
         code: -32010,
-        message: expect.stringContaining(`mcp-latchkey login ${gateway.url}`),
+        message: expect.stringContaining(` login ${gateway.url}\``),
         data: { reason: 'no_api_key', keySource: 'none' },
       },
     });
@@ -225,7 +224,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     expect(await elsewhere.request(1, 'tools/list')).toHaveProperty('error.code', -32010);
     const missing = startProxy(gateway.url, { args: ['--account', 'nobody'], env });
     expect(await missing.request(1, 'tools/list')).toMatchObject({
-      error: { code: -32010, message: expect.stringContaining('no key for the account nobody') },
+      error: { code: -32010, message: expect.stringContaining('no key for account nobody') },
     });
     expect(gateway.authorizations().at(-1)).toBeUndefined();
   });
@@ -242,20 +241,22 @@ withKeyring(`with a Secret Service${skipped}`, () => {
       await runToEnd(['login', stored], key, service.env);
       const status = await runToEnd(['status', asked], '', env);
       expect(status.code).toBe(1);
-      expect(status.stdout.replace(/\s+/g, ' ')).toContain(`The keychain has a key for ${stored},`);
+      expect(status.stdout.replace(/\s+/g, ' ')).toContain(
+        `The keychain has a key for ${stored} with`,
+      );
       const report = JSON.parse((await runToEnd(['status', asked, '--json'], '', env)).stdout);
       expect(report).toMatchObject({ stored: [], used: { source: 'none', nearMiss: stored } });
       expect(await startProxy(asked, { env }).request(1, 'tools/list')).toMatchObject({
         error: {
           code: -32010,
           message: expect.stringMatching(
-            new RegExp(`none was found: the keychain has one for ${stored}, .*login ${asked}\``),
+            new RegExp(`The keychain has one for ${stored} with .*login ${asked}\``),
           ),
         },
       });
       const other = startProxy(asked, { args: ['--account', 'other'], env });
       const { error } = await other.request(1, 'tools/list');
-      expect((error as Json).message).not.toContain(`${stored},`);
+      expect((error as Json).message).not.toContain(`${stored} with`);
       const exact = await runToEnd(['status', stored, '--json'], '', env);
       expect(JSON.parse(exact.stdout).used).not.toHaveProperty('nearMiss');
     }
@@ -264,7 +265,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     expect(await named.request(1, 'tools/list')).toMatchObject({
       error: {
         message: expect.stringContaining(
-          `no key for the account work; it has one for ${gateway.url}/c/,`,
+          `no key for account work. It has one for ${gateway.url}/c/ with`,
         ),
       },
     });
@@ -283,7 +284,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
       [['--account', 'home'], ' --account home'],
       [['--key-header', 'x-key'], ' --key-header x-key'],
     ] as const) {
-      const login = `\`npx mcp-latchkey login ${gateway.url}${options}\``;
+      const login = `\`${ownCommand(program)} login ${gateway.url}${options}\``;
       expect(
         await startProxy(gateway.url, { args: [...args], env }).request(1, 'tools/list'),
       ).toMatchObject({
@@ -299,8 +300,8 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     const env = { ...service.env, MCP_LATCHKEY_API_KEY: inEnvironment };
     const login = await runToEnd(['login', gateway.url], stored, env);
     expect(login.code).toBe(0);
-    expect(login.stdout.replaceAll('\n', ' ')).toContain(
-      'not used where the environment variable MCP_LATCHKEY_API_KEY is set',
+    expect(login.stdout.replace(/\s+/g, ' ')).toContain(
+      '! The environment variable MCP_LATCHKEY_API_KEY is set here and takes precedence',
     );
     const status = await runToEnd(['status', gateway.url], '', env);
     expect(status.stdout).toContain('the environment variable MCP_LATCHKEY_API_KEY');
@@ -359,9 +360,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
     expect(await proxy.request(1, 'tools/list')).toMatchObject({
       error: {
         code: -32010,
-        message: expect.stringMatching(
-          /did not answer within 10 s: .*window that nobody sees.*--key-command, --key-file or --key-env/,
-        ),
+        message: expect.stringMatching(/did not respond in 10 seconds\. .*hidden window/),
         data: { keySource: 'keychain' },
       },
     });
@@ -375,7 +374,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
     expect(await stopped).toMatchObject({
       error: {
         code: -32010,
-        message: expect.stringContaining('--key-command did not end within 10 s and was stopped'),
+        message: expect.stringContaining('--key-command timed out after 10 seconds'),
       },
     });
   });
@@ -403,7 +402,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
     );
     await login.until('It may be asking for its password in another window.');
     service.resume();
-    await login.until('(not shown): ');
+    await login.until('(hidden): ');
     login.type(`${newKey()}\r`);
     expect(await login.exited).toBe(0);
   });
@@ -424,7 +423,7 @@ withKeyring(`when the keychain does not play along${skipped}`, () => {
     expect(status.code).toBe(1);
     expect(JSON.parse(status.stdout)).toMatchObject({
       stored: [],
-      keychainTrouble: expect.stringContaining('The keychain is locked'),
+      keychainError: expect.stringContaining('The keychain is locked'),
       used: { source: 'keychain', isUsable: false, why: expect.stringContaining('is locked') },
     });
     for (const command of ['login', 'logout']) {
@@ -535,8 +534,8 @@ describe('without a keychain', () => {
       expect(gateway.received[0]?.headers).not.toHaveProperty('authorization');
       const { code, stdout, stderr } = await runToEnd(['login', gateway.url], newKey(), env);
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
-      expect(stderr.replaceAll('\n', ' ')).toMatch(
-        /there is no D-Bus session; .*--key-command, --key-file or --key-env\. Nothing was stored\./,
+      expect(stderr.replace(/\s+/g, ' ')).toMatch(
+        /The keychain needs a D-Bus session\. .*--key-command, --key-file or an environment variable\. Nothing was stored\./,
       );
       expect(gateway.received).toHaveLength(1);
     },
@@ -550,7 +549,7 @@ describe('without a keychain', () => {
       const { error } = await startProxy(gateway.url, { env }).request(1, 'tools/list');
       expect(error).toMatchObject({
         message: expect.stringMatching(
-          /none was found: .*there is no D-Bus session; .*--key-command.*MCP_LATCHKEY_API_KEY/,
+          /none is set\. The keychain needs a D-Bus session\. .*MCP_LATCHKEY_API_KEY/,
         ),
         data: { reason: 'no_api_key', keySource: 'none' },
       });
@@ -582,8 +581,8 @@ describe('without a keychain', () => {
     const login = [bare, 'login', gateway.url];
     const { status, stderr } = spawnSync(process.execPath, login, { input: key, encoding: 'utf8' });
     expect(status).toBe(1);
-    expect(stderr.replaceAll('\n', ' ')).toContain(
-      'because the native module keytar is not installed; without it',
+    expect(stderr.replace(/\s+/g, ' ')).toContain(
+      'The module keytar is not installed. Without a keychain',
     );
     expect(existsSync(join(above, 'ran'))).toBe(false);
     expectNoSecret(stderr);

@@ -173,7 +173,7 @@ describe('the gateway floods, is cut off, and gets its next request', () => {
     const { data, message } = error as { data: Json; message: string };
     if (reason === 'too large') {
       expect(data).toMatchObject({ reason: 'invalid_response', limitBytes: LIMIT });
-      expect(message).toMatch(/larger than 1 MB.*--max-message-bytes/);
+      expect(message).toMatch(/(?:exceeds .*limit of|larger than) 1 MB.*--max-message-bytes/);
     } else expect(data.reason).toBe(reason);
     expect(await proxy.request(2, 'ping')).toHaveProperty('result');
     expect(gateway.received).toHaveLength(2);

@@ -264,7 +264,7 @@ it('a gateway that forgets every session at once gets two tries at a request', a
   await shakeHands(proxy);
   expect(await proxy.request(1, 'ping')).toMatchObject({
     error: {
-      message: expect.stringContaining('it forgets its sessions as soon as they are begun'),
+      message: expect.stringContaining('it loses its sessions'),
       data: { reason: 'gateway_error' },
     },
   });

@@ -79,12 +79,12 @@ describe.skipIf(!isRoot)(`on a computer with other users (${NEEDS_ROOT})`, () =>
     [
       'in a folder that everyone can write',
       ({ open }, key) => fileOf(USER, join(open, 'key'), key),
-      /other users can write to the folder (\S+\/open); run: chmod go-w \1/,
+      /other users can write to the folder (\S+\/open)\. Run `chmod go-w \1`/,
     ],
     [
       'below a folder that everyone can write',
       ({ open }, key) => fileOf(USER, join(folderOf(USER, open, 'sub', 0o700), 'key'), key),
-      /other users can write to the folder \S+\/open; run: chmod/,
+      /other users can write to the folder \S+\/open\. Run `chmod/,
     ],
     [
       'in a folder that a group can write',
@@ -93,7 +93,7 @@ describe.skipIf(!isRoot)(`on a computer with other users (${NEEDS_ROOT})`, () =>
         chownSync(folder, USER, OTHER);
         return fileOf(USER, join(folder, 'key'), key);
       },
-      /other users can write to the folder \S+\/team; run: chmod go-w/,
+      /other users can write to the folder \S+\/team\. Run `chmod go-w/,
     ],
     [
       'behind a link of another user',
@@ -175,7 +175,7 @@ describe.skipIf(!isRoot)(`on a computer with other users (${NEEDS_ROOT})`, () =>
     [
       "of root's that others can read",
       ({ system }: Places, key: string) => fileOf(0, join(system, 'key'), key, 0o644),
-      /warn: --key-file: the file \S+\/key is open to other users\n/g,
+      /warn: --key-file: other users can open the file \S+\/key\n/g,
     ],
     [
       'that root has linked in a shared folder, as Kubernetes does',
@@ -185,7 +185,7 @@ describe.skipIf(!isRoot)(`on a computer with other users (${NEEDS_ROOT})`, () =>
         linkOf(0, join(shared, '..data'), '..2025_01_31');
         return linkOf(0, join(shared, 'key'), '..data/key');
       },
-      /warn: --key-file: the file \S+\/\.\.2025_01_31\/key is open to other users\n/g,
+      /warn: --key-file: other users can open the file \S+\/\.\.2025_01_31\/key\n/g,
     ],
     [
       'of this user in the shared folder',
@@ -278,7 +278,7 @@ describe.skipIf(!isRoot)(`on a computer with other users (${NEEDS_ROOT})`, () =>
     const path = fileOf(USER, join(places().home, 'pem'), '-----BEGIN PRIVATE KEY-----', 0o640);
     const args = ['--key-pem', path];
     const proxy = startProxy(gateway.url, { args, script, user: USER });
-    expect(JSON.stringify(await proxy.request(1, 'ping'))).toContain(`run: chmod 600 ${path}`);
+    expect(JSON.stringify(await proxy.request(1, 'ping'))).toContain(`Run \`chmod 600 ${path}\``);
   });
 
   it.each([

@@ -105,6 +105,6 @@ describe('--ping-interval', () => {
   it('must be a number of seconds', async () => {
     const { code, stderr } = await runToEnd(['https://gateway.test/', '--ping-interval', 'often']);
     expect(code).toBe(2);
-    expect(stderr).toContain('--ping-interval wants seconds');
+    expect(stderr).toContain('--ping-interval must be a number of seconds');
   });
 });

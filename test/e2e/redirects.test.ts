@@ -133,15 +133,17 @@ describe('a redirect from https to http', () => {
     const { message, data, origin } = await redirected(location, status);
     expect(data).toMatchObject({ reason: 'redirected', status, location: `${origin}/new/mcp` });
     expect(data.hint).toContain(`${origin}/new/mcp `);
-    expect(message).toContain('points from https to unencrypted http');
+    expect(message).toContain('redirects to plain http. The API key was not sent there');
     expect(JSON.stringify({ message, data })).not.toMatch(/http:\/\//i);
   });
 
   it('of another host is not advised', async () => {
     const { message, data } = await redirected('http://elsewhere.example/mcp');
-    expect(message).toContain('points to http://elsewhere.example/mcp; the API key was not sent');
+    expect(message).toContain(
+      'redirects to http://elsewhere.example/mcp instead. The API key was not sent',
+    );
     expect(data.hint).toBe(
-      "That address is not encrypted: ask the gateway's operator for its https URL.",
+      "That address is not encrypted. Ask the gateway's operator for its https URL.",
     );
   });
 });

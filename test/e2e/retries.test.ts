@@ -104,7 +104,7 @@ describe('a request that may have run', () => {
       ['unknown', 1, 'interrupted'],
     ]);
     expect(replies[2]).toMatchObject({
-      error: { message: expect.stringContaining('the outcome is unknown') },
+      error: { message: expect.stringContaining('It was not retried') },
     });
   });
 });

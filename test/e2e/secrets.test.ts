@@ -262,7 +262,7 @@ describe('a key that the gateway quotes', () => {
     await proxy.request(1, 'tools/list');
     rmSync(join(copy, 'dist', 'configured-secrets.js'));
     expect(await proxy.request(2, 'tools/list')).toMatchObject({
-      error: { code: -32004, message: expect.stringContaining('files of mcp-latchkey are gone') },
+      error: { code: -32004, message: expect.stringContaining("mcp-latchkey's files are missing") },
     });
     await shown(proxy, own);
   });
@@ -354,9 +354,11 @@ describe('a secret', () => {
     expect(await proxy.request(1, 'tools/list')).toMatchObject({
       error: { data: { gateway: masked }, message: expect.stringContaining('no user [secret]') },
     });
-    const keyless = startProxy(url, { args: ['--key-env', 'NO_KEY'], env: { NO_KEY: 'a b' } });
+    const closed = await startGateway(body(403, 'text/plain', ''));
+    const closedUrl = closed.url.replace('/v1/mcp', `/api/mcp/s/${token}/mcp`);
+    const keyless = startProxy(closedUrl, { env: { MCP_LATCHKEY_API_KEY: '' } });
     expect(await keyless.request(1, 'tools/list')).toMatchObject({
-      error: { message: expect.stringContaining('`npx mcp-latchkey login YOUR_GATEWAY_URL`') },
+      error: { message: expect.stringContaining(' login YOUR_GATEWAY_URL`') },
     });
     await shown(proxy, token);
     expect(proxy.stderr).toContain(masked);

@@ -283,7 +283,7 @@ describe('lines that are no message', () => {
     expect(await proxy.reply('two')).toMatchObject({ error: { code: -32600 } });
     await proxy.request(3, 'ping');
     expect(proxy.messages).toHaveLength(3);
-    expect(proxy.stderr.match(/no JSON-RPC message/g)).toHaveLength(6);
+    expect(proxy.stderr.match(/not a JSON-RPC message/g)).toHaveLength(6);
   });
 
   it.each([
@@ -298,7 +298,7 @@ describe('lines that are no message', () => {
     proxy.send(line);
     await proxy.request(3, 'ping');
     expect(proxy.messages).toHaveLength(1);
-    expect(proxy.stderr).toContain('no JSON-RPC message');
+    expect(proxy.stderr).toContain('not a JSON-RPC message');
   });
 
   it('answers a request whose id or method is too long to be one', async () => {
@@ -388,7 +388,7 @@ describe('batches', () => {
     expect(await proxy.request(1, 'first')).toHaveProperty('result');
     const { error } = await proxy.request(2, 'last');
     expect(error).toMatchObject({ data: { reason: 'invalid_response' } });
-    expect((error as Json).message).toContain('a batch of more than 10000 messages');
+    expect((error as Json).message).toContain('an oversized batch');
   });
 
   it("takes the gateway's batches apart, in JSON and in events", async () => {

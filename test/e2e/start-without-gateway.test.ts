@@ -690,13 +690,13 @@ describe('status and logout', () => {
       },
     ]);
     const text = await runToEnd(['status', url], '', env);
-    expect(text.stdout).toMatch(/In the cache[\s\S]*2 from tools\/list/);
+    expect(text.stdout).toMatch(/Cached lists[\s\S]*2 from tools\/list/);
     const other = await runToEnd(['status', `${url}/other`, '--json'], '', env);
     expect(JSON.parse(other.stdout).cached).toEqual([]);
     await runToEnd(['logout', url, '--account', 'other'], '', env);
     expect(cachedText(cache)).not.toBe('');
     const logout = await runToEnd(['logout', url], '', env);
-    expect(logout.stdout).toContain('Removed from the cache');
+    expect(logout.stdout).toContain('Removed the cached lists');
     expect(cachedText(cache)).toBe('');
   });
 });

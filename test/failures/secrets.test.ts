@@ -48,7 +48,9 @@ describe('Secrets', () => {
       key: { source: 'key-env', origin: `the variable ${KEY}` },
     });
     const { message, data } = secretsWith(KEY, 'redirected', 'key-env', 'gateway').maskError(error);
-    expect(message).toContain('gateway.example points to https://x.example/?k=[secret];'.slice(7));
+    expect(message).toContain(
+      'gateway.example redirects to https://x.example/?k=[secret] instead'.slice(7),
+    );
     expect(data).toMatchObject({
       reason: 'redirected',
       keySource: 'key-env',
@@ -96,7 +98,7 @@ describe('Secrets', () => {
     const secrets = new Secrets(() => {
       throw Object.assign(new Error(`no ${KEY}`), { code: 'MODULE_NOT_FOUND' });
     });
-    expect(secrets.mask(KEY)).toContain('files of mcp-latchkey are gone');
+    expect(secrets.mask(KEY)).toContain("mcp-latchkey's files are missing");
     const text = `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"${KEY}"}}`;
     const { bytes } = secrets.maskMessage(response(text));
     expect(JSON.parse(bytes.toString())).toMatchObject({ id: 1, error: { code: -32004 } });

@@ -52,7 +52,10 @@ it('tells whether a stored key would help, by the remedy', async () => {
 
 it('tells what a program said that ended at once', async () => {
   const result = await node('console.error("no such\\u001b[1m gateway"); process.exitCode = 3');
-  expect(result).toEqual({ outcome: 'failed', message: 'it ended at once (3): no such gateway' });
+  expect(result).toEqual({
+    outcome: 'failed',
+    message: 'it exited immediately (3): no such gateway',
+  });
 });
 
 it('tells that a program cannot be started', async () => {

@@ -87,9 +87,9 @@ it('changes the last of several members with one name, which is the one that cou
 });
 
 it.each([
-  ['[]', 'the file is no object'],
-  ['{"mcpServers": []}', 'mcpServers is no object'],
-  ['{"mcpServers": "x"}', 'mcpServers is no object'],
+  ['[]', 'the file is not an object'],
+  ['{"mcpServers": []}', 'mcpServers is not an object'],
+  ['{"mcpServers": "x"}', 'mcpServers is not an object'],
 ])('refuses to put an entry into %s', (text, message) => {
   expect(() => json.set(text, path, entry)).toThrow(new UneditableError(message));
 });
@@ -99,9 +99,9 @@ describe('a text that is not JSON', () => {
     ['{\n  "a": 1\n  "b": 2\n}', 3, 3, 'a comma is missing before this'],
     ['{\r\n  "a": "x\r\n}', 2, 8, 'this string has no closing quote'],
     ['{"mcpServers": {', 1, 17, 'a closing brace } is missing'],
-    ["{'a': 1}", 1, 2, 'this is not JSON'],
+    ["{'a': 1}", 1, 2, 'invalid JSON'],
     ['{} {}', 1, 4, 'nothing may follow the end'],
-    ['<<<<<<< HEAD\n{}', 1, 1, 'this is not JSON'],
+    ['<<<<<<< HEAD\n{}', 1, 1, 'invalid JSON'],
   ])('is refused with line and column: %j', (text, line, column, message) => {
     let caught: unknown;
     try {

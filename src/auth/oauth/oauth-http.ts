@@ -136,10 +136,10 @@ export class UnreachableServer extends SignInError {
   }
 }
 
-function whyUnreachable({ href }: URL, error: Error, connectTimeoutMs: number): string {
+function whyUnreachable({ href, host }: URL, error: Error, connectTimeoutMs: number): string {
   const settings = { gateway: href, connectTimeoutMs, timeoutMs: TIMEOUT_MS };
   const { networkCause, detail } = classifyNetworkError(error, settings);
-  return cleanNetworkText(detail ?? NETWORK_CAUSES[networkCause].what, 200);
+  return cleanNetworkText(detail ?? NETWORK_CAUSES[networkCause].what(host), 200);
 }
 
 function jsonObject(body: Buffer): Readonly<Record<string, unknown>> | undefined {

@@ -96,15 +96,15 @@ export class StoreKey {
   }
 
   async #fromKeychain(makes: boolean): Promise<StoreKeyResult> {
-    const { keepStoreKey, readStoreKey } = await import('../keychain.ts');
+    const { keepStoreKey, keychainClause, readStoreKey } = await import('../keychain.ts');
     const found = await readStoreKey();
-    if ('error' in found) return { words: found.error.words };
+    if ('error' in found) return { words: keychainClause(found.error) };
     if (found.value !== null) return keyIn(found.value, IN_KEYCHAIN);
     if (!makes) return { words: 'the keychain does not have the key to it any longer' };
     const made = await withLock(this.#locks, 'store-key', { limitMs: LOCK_LIMIT_MS }, () =>
       keepStoreKey(randomBytes(KEY_BYTES).toString('base64')),
     );
-    if ('error' in made) return { words: made.error.words };
+    if ('error' in made) return { words: keychainClause(made.error) };
     return keyIn(made.value ?? '', IN_KEYCHAIN);
   }
 }

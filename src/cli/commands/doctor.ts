@@ -19,11 +19,11 @@ interface Arguments {
   report?: string | undefined;
 }
 
-/** A dead gateway is to be known as dead soon; the proxy itself is more patient. */
+/** A dead gateway should be recognized soon; the proxy itself is more patient. */
 const TIMEOUT_SECONDS = '10';
 
 /**
- * `mcp-latchkey doctor [url]`: exit 0 when all is well, 1 when something ought to be mended or
+ * `mcp-latchkey doctor [url]`: exit 0 when everything works, 1 when something should be fixed or
  * nothing is configured, 2 on a wrong command line.
  */
 export const doctorCommand: CommandModule<object, Arguments> = {
@@ -32,7 +32,7 @@ export const doctorCommand: CommandModule<object, Arguments> = {
   builder: (yargs) =>
     yargs
       .usage(
-        '$0 doctor [url] [options]\n\nGoes the whole way to the gateway, as the proxy does, and says what is wrong and what to do first. Give it the URL and the options of your client’s config; without a URL it reads the configs of the clients that are installed.',
+        "$0 doctor [url] [options]\n\nTests the connection to the gateway step by step and tells you what to fix first. Pass the URL and options from your client's config. Without a URL, doctor tests every client on this computer that uses mcp-latchkey.",
       )
       .positional('url', { type: 'string', describe: 'URL of the MCP endpoint' })
       .options({
@@ -50,9 +50,9 @@ export const doctorCommand: CommandModule<object, Arguments> = {
       })
       .options(PROXY_OPTIONS)
       .nargs(oneValueEach())
-      .group(Object.keys(PROXY_OPTIONS), 'Options of the proxy:'),
+      .group(Object.keys(PROXY_OPTIONS), 'Connection options (same as in the config):'),
   async handler(argv) {
-    // Nobody reads on, as behind `| head`.
+    // The reader is gone, as in `| head`.
     process.stdout.on('error', () => process.exit(1));
     const env = { ...process.env };
     env.MCP_LATCHKEY_TIMEOUT ||= TIMEOUT_SECONDS;
@@ -117,20 +117,32 @@ function targetHeading(
 
 /** What is said after all findings. */
 function printEnd(out: Printer, { gateways, unread, redacted }: Report): void {
-  const notes = unread.map(
-    ({ client, file, why }) => `! ${client}: ${file} cannot be read: ${why}.`,
-  );
+  if (gateways.length > 1) printSummary(out, gateways);
+  const notes = unread.map(({ client, file, why }) => `! ${client}: cannot read ${file}: ${why}.`);
   if (gateways.length === 0) {
-    notes.push(
-      'No client that is installed here has mcp-latchkey in its config. `npx mcp-latchkey install <client> <url>` puts it there; `npx mcp-latchkey doctor <url>` examines a gateway without any client.',
-    );
+    out.text('No client on this computer uses mcp-latchkey. To add it, run:');
+    out.command(['install', 'CLIENT', 'URL']);
+    out.line('To test a gateway directly, run:');
+    out.command(['doctor', 'URL']);
   }
   if (redacted && /\[(?:host|address|proxy)(?:-\d+)?\]/.test(JSON.stringify(gateways))) {
-    notes.push('Other hosts than the gateway are masked: --no-redact shows them.');
+    notes.push('Other host names are hidden. To show them, use --no-redact.');
   }
   for (const note of notes) {
     if (gateways.length > 0) out.line();
     out.text(note);
+  }
+}
+
+/** Each entry with its verdict, where there are several. */
+function printSummary(out: Printer, gateways: readonly GatewayReport[]): void {
+  const broken = gateways.filter(({ verdict }) => !verdict.healthy).length;
+  out.line();
+  out.title(`${broken} of ${gateways.length} entries have problems`);
+  for (const { configuredIn, url, verdict } of gateways) {
+    const name = configuredIn === undefined ? url : `${configuredIn.client}: ${configuredIn.entry}`;
+    const why = verdict.healthy ? '' : `  ${verdict.reason ?? verdict.finding ?? ''}`;
+    out.marked(verdict.healthy ? 'ok' : 'fail', `${name}${why}`);
   }
 }
 
@@ -144,11 +156,11 @@ function writePage(file: string, report: Report): boolean {
     } finally {
       closeSync(fd);
     }
-    process.stderr.write(`The report is in ${file}\n`);
+    process.stderr.write(`Report written to ${file}\n`);
     return true;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    const why = error instanceof UnusableFile ? message : `${file} cannot be written (${code})`;
+    const why = error instanceof UnusableFile ? message : `cannot write ${file} (${code})`;
     process.stderr.write(`mcp-latchkey: --report: ${why}.\n`);
     return false;
   }

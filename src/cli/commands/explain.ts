@@ -1,8 +1,9 @@
 import type { CommandModule } from 'yargs';
-import { EXPLAINED_REASONS, explainError } from '../../failures/errors-page.ts';
+import { EXPLAINED_REASONS, explainError, nearestReasons } from '../../failures/errors-page.ts';
+import { ownCommand } from '../../terminal/own-command.ts';
 import { wrapText } from '../../terminal/wrap-text.ts';
 
-/** `mcp-latchkey explain <code|reason>`: what an error means and how to mend it. Exit 2: unknown. */
+/** `mcp-latchkey explain <code|reason>`: what an error means and how to fix it. Exit 2: unknown. */
 export const explainCommand: CommandModule<object, { error: string }> = {
   command: 'explain <error>',
   describe: 'Explain an error code or reason',
@@ -10,19 +11,21 @@ export const explainCommand: CommandModule<object, { error: string }> = {
     yargs.positional('error', {
       type: 'string',
       demandOption: true,
-      describe: 'Error code or reason, for example -32012 or unauthorized',
+      describe: 'Code, reason or HTTP status: -32012, unauthorized, 401',
     }),
   handler({ error }) {
     const explanation = explainError(error);
     if (explanation === undefined) {
-      const known = EXPLAINED_REASONS.join(', ');
-      process.stderr.write(
-        `${wrapText(`mcp-latchkey: there is no error of this name or code. There are: ${known}.`, 80)}\n`,
-      );
+      const near = nearestReasons(error);
+      const more =
+        near.length > 0
+          ? `Did you mean ${near.join(' or ')}?`
+          : `Pass a code such as -32012, an HTTP status or one of ${EXPLAINED_REASONS.join(', ')}.`;
+      process.stderr.write(`${wrapText(`mcp-latchkey: unknown error. ${more}`, 80)}\n`);
       process.exitCode = 2;
       return;
     }
-    process.stdout.write(`${asText(explanation)}\n`);
+    process.stdout.write(`${asText(explanation.replaceAll('npx mcp-latchkey', ownCommand()))}\n`);
   },
 };
 

@@ -12,15 +12,15 @@ export function sayClients(out: Printer, clients: readonly ListedClient[]): void
     out.line(
       `${out.paint('green', '●')} ${out.paint('bold', client.padEnd(19))}${tildePath(file)}`,
     );
-    if (entries.length > 0) out.line(`${indent}runs mcp-latchkey: ${entries.join(', ')}`);
+    if (entries.length > 0) out.line(`${indent}mcp-latchkey entries: ${entries.join(', ')}`);
     if (problem !== undefined) {
-      out.line(`${indent}${out.paint('red', `cannot be read: ${problem}`)}`);
+      out.line(`${indent}${out.paint('red', problem)}`);
     }
   }
   const others = clients.filter((client) => !client.installed).map(({ client }) => client);
   if (others.length === 0) return;
   if (installed.length > 0) out.line();
-  out.text(`Not found on this machine: ${others.join(', ')}.`);
+  out.text(`Not found on this computer: ${others.join(', ')}.`);
 }
 
 export function sayLogin(out: Printer, introduction: string, login: readonly string[]): void {
@@ -40,27 +40,24 @@ export function sayPlan(out: Printer, { client, file, name, change, diff }: Plan
     out.line(out.paint(sign === '+' ? 'green' : 'red', `  ${sign} ${shown}`));
   }
   out.line();
-  if (change === 'updated') out.text(`${name} is there already: an update.`);
+  if (change === 'updated') out.text(`Updating the existing entry ${name}.`);
 }
 
 const DONE: Readonly<Record<PlannedChange['change'], string>> = {
-  created: 'Wrote',
-  added: 'Wrote',
+  created: 'Added',
+  added: 'Added',
   updated: 'Updated',
-  removed: 'Took out',
+  removed: 'Removed',
   unchanged: '',
 };
 
 export function sayDone(out: Printer, plan: PlannedChange, backup: string | undefined): void {
   if (plan.change === 'unchanged') {
     const isThere = plan.launch !== undefined;
-    out.marked(
-      'ok',
-      `${isThere ? `${plan.name} is there as it should be` : 'There is no such entry'}. Nothing to do.`,
-    );
+    out.marked('ok', isThere ? `${plan.name} is up to date.` : 'No such entry. Nothing to do.');
   } else {
     out.marked('ok', `${DONE[plan.change]} ${plan.name}.`);
-    if (backup) out.text(`The file as it was: ${tildePath(backup)}`, 2);
+    if (backup) out.text(`Backup: ${tildePath(backup)}`, 2);
   }
 }
 
@@ -76,17 +73,17 @@ export function sayCheck(out: Printer, check: EntryTrial, client: string): void 
       : tools === 1
         ? '1 tool'
         : `${tools} tools`;
-    out.marked('ok', `It works: ${server || 'the gateway'} offers ${count}.`);
+    out.marked('ok', `Connected: ${server || 'the gateway'} offers ${count}.`);
   } else if (check.outcome === 'not-fetched') {
-    const why = `It could not be tried: ${check.message}. Until it can be fetched, ${client} cannot start it either. Install without --npx, which needs no registry.`;
+    const why = `Could not test it: ${check.message}. ${client} cannot start it either until npm can download it. Install without --npx to start it without npm.`;
     out.note(why);
   } else {
     const isKeyMissing = check.outcome === 'refused' && check.reason === 'no_api_key';
     out.marked(
       isKeyMissing ? 'warn' : 'fail',
-      `It was started as ${client} does, and it ${check.outcome === 'refused' ? 'answered' : 'failed'}:`,
+      check.outcome === 'refused' ? 'The gateway answered:' : 'It failed to start:',
     );
-    out.text(check.message, 2);
+    out.remedy(check.message);
   }
 }
 

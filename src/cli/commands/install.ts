@@ -44,7 +44,7 @@ export interface InstallArguments {
 }
 
 /**
- * `mcp-latchkey install`: exit 0 when the entries are written, or were there; 1 when one could not be
+ * `mcp-latchkey install`: exit 0 when the entries are written, or were already there; 1 when one could not be
  * written or does not work; 2 on a wrong command line.
  */
 export const installCommand: CommandModule<object, InstallArguments> = {
@@ -132,7 +132,7 @@ async function install(args: InstallArguments): Promise<void> {
     return out.json(args.all ? reports : reports[0]);
   }
   if (isDryRun) return out.line('Nothing was written (--dry-run).');
-  if (args.verify === false) sayLogin(out, 'If your gateway requires an API key:', login);
+  if (args.verify === false) sayLogin(out, 'If your gateway requires an API key, run:', login);
   for (const { plan } of checked.filter(isChange)) {
     if (plan) out.text(installing.nextStep(plan.client, plan.name, process.platform));
   }
@@ -281,7 +281,7 @@ async function verifyOne(
   const { tryEntry } = await import('../../install/install.ts');
   const { launch, client } = plan;
   if (launch === undefined) throw new Error('the plan starts no entry');
-  if (!json) out.line(out.paint('dim', `Starting it as ${client.displayName} does …`));
+  if (!json) out.line(out.paint('dim', 'Testing the connection …'));
   const check = await tryEntry(launch);
   if (json) return check;
   sayCheck(out, check, client.displayName);
@@ -297,7 +297,7 @@ async function verifyOne(
     sayCheck(out, again, client.displayName);
     return again;
   }
-  sayLogin(out, 'Store your API key:', login);
+  sayLogin(out, 'To store your API key, run:', login);
   return check;
 }
 

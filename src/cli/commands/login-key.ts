@@ -16,7 +16,7 @@ import type { ProxySettings } from '../../settings/settings.ts';
 import { insists } from '../../terminal/ask.ts';
 import { promptHidden } from '../../terminal/hidden-prompt.ts';
 import { Printer } from '../../terminal/printer.ts';
-import { sentence, withSlowNotice } from '../keychain-io.ts';
+import { keychainError, withSlowNotice } from '../keychain-io.ts';
 
 /** What came of it, as `--json` prints it. */
 export interface KeyFinding {
@@ -65,24 +65,24 @@ export async function loginWithKey(
   const { readKey, storeKey } = await import('../../auth/keychain.ts');
   // Before anyone is asked for a key that cannot be kept.
   const before = await withSlowNotice(readKey(url, account));
-  if ('error' in before) return stopped('no-keychain', sentence(before.error.words));
+  if ('error' in before) return stopped('no-keychain', keychainError(before.error));
 
   const isTerminal = piped === undefined && process.stdin.isTTY;
   const text = isTerminal
-    ? await promptHidden(`API key for ${gateway}\n(not shown): `, {
+    ? await promptHidden(`API key for ${gateway}\n(hidden): `, {
         input: process.stdin,
         output: process.stderr,
       })
     : (piped ?? (await readStdin()));
   if (text === undefined) return stopped('cancelled', 'Cancelled.');
-  if (text.trim() === '') return stopped('no-key', 'No key was given.');
+  if (text.trim() === '') return stopped('no-key', 'No key entered.');
   const key = sendableKey(text);
   if (key === undefined) {
     return stopped(
       'malformed',
       isPlaceholder(text)
-        ? 'This is a placeholder, not an API key. Copy the key itself.'
-        : 'This is no API key: it holds white space or characters that no key has. Copy it again, whole and alone.',
+        ? 'That is a placeholder, not an API key. Copy the key itself.'
+        : 'That is not a valid key: it contains spaces or invalid characters. Copy only the key.',
     );
   }
 
@@ -109,7 +109,7 @@ export async function loginWithKey(
   }
   const after = await withSlowNotice(storeKey(url, account, key));
   if ('error' in after) {
-    message = `${message} ${sentence(after.error.words)}`.trim();
+    message = `${message} ${keychainError(after.error)}`.trim();
     return { ...found, stored: false, outcome: 'no-keychain', message };
   }
   const { source, origin } = chosenOrigin(settings, process.env);
@@ -163,16 +163,16 @@ async function tryIt(
 function trialInWords(trial: KeyTrial | undefined, host: string, isSettled: boolean): string {
   switch (trial?.outcome) {
     case 'works':
-      return `The key works: ${host} offers it ${trial.tools} ${trial.tools === 1 ? 'tool' : 'tools'}.`;
+      return `The key works. ${host} offers ${trial.tools} ${trial.tools === 1 ? 'tool' : 'tools'}.`;
     case 'rejected': {
       const { detail, resource } = trial.failure;
       const page = resource?.documentation;
       const said = detail === undefined ? '' : `: ${detail}`;
-      const more = page === undefined ? '' : ` (see ${page})`;
-      return `${host} rejected this key (HTTP 401)${said}. Copy it again, whole and alone, or make a new one${more}.`;
+      const more = page === undefined ? ' or create a new one.' : ` or create a new one: ${page}`;
+      return `${host} rejected this key (HTTP 401)${said}. Check that you copied all of it,${more}`;
     }
     case 'error':
-      return `The key was taken, but the tools could not be listed: ${host} said '${trial.said}'.`;
+      return `The key was accepted, but listing the tools failed: ${trial.said}.`;
     case 'forbidden':
       return toRpcError(trial.failure).message;
     case 'failed':

@@ -132,7 +132,7 @@ export function printSignIn(out: Printer, finding: SignInFinding): void {
     return;
   }
   const { host } = new URL(gateway);
-  const name = account === DEFAULT_ACCOUNT ? '' : `, account ${account}`;
+  const name = account === DEFAULT_ACCOUNT ? '' : `, account "${account}"`;
   const as = subject === undefined ? '' : ` as ${subject}`;
   out.marked('ok', `Signed in to ${host}${as}${name}.`);
   if (scopes !== undefined) out.marked('ok', `Scopes: ${scopes}`);
@@ -140,7 +140,7 @@ export function printSignIn(out: Printer, finding: SignInFinding): void {
   if (message !== '') out.marked(outcome === 'works' ? 'ok' : 'warn', message);
   if (finding.shadowedBy !== undefined) {
     out.note(
-      `It is not used where ${finding.shadowedBy} is set, as it is here. Set --auth oauth to use it.`,
+      `${finding.shadowedBy} is set here and takes precedence over the sign-in. To use the sign-in, pass --auth oauth.`,
     );
   }
   out.line('A running client uses it with its next request.');
@@ -151,7 +151,7 @@ function trialInWords(trial: KeyTrial, host: string): string {
     case 'works':
       return `${host} offers ${trial.tools} ${trial.tools === 1 ? 'tool' : 'tools'}.`;
     case 'error':
-      return `The tools could not be listed: ${host} said '${trial.said}'.`;
+      return `Listing the tools failed: ${trial.said}.`;
     default:
       return toRpcError(trial.failure).message;
   }

@@ -8,7 +8,7 @@ import {
 } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
-import { withSlowNotice } from '../keychain-io.ts';
+import { sentence, withSlowNotice } from '../keychain-io.ts';
 import { type KeyFinding, loginWithKey, readStdin } from './login-key.ts';
 import { findOffer, loginBySignIn, printSignIn, type SignInFinding } from './login-sign-in.ts';
 
@@ -36,7 +36,7 @@ const TELLING_OPTIONS: readonly OptionName[] = [
 
 /**
  * `mcp-latchkey login <url>`: signs in by OAuth where the gateway offers it and no key is piped in or
- * stored; else takes a key from a hidden prompt, or from stdin when that is not a terminal, tries it
+ * stored; else reads a key from a hidden prompt, or from stdin when that is not a terminal, tests it
  * and stores it in the keychain. Exit 0 when a sign-in or a key is stored, 130 after Ctrl-C, else 1.
  */
 export const loginCommand: CommandModule<object, Arguments> = {
@@ -45,9 +45,13 @@ export const loginCommand: CommandModule<object, Arguments> = {
   builder: (yargs) =>
     yargs
       .usage(
-        '$0 login <url> [options]\n\nSigns in with your browser if the gateway offers that. Otherwise asks for the API key without showing it, tries it, and stores it in the keychain. A running client needs no restart.\n\nA key piped in: op read op://vault/item/key | $0 login <url>',
+        '$0 login <url> [options]\n\nSigns in with your browser if the gateway offers that. Otherwise prompts for an API key (hidden), tests it, and stores it in the keychain. Running clients pick it up without a restart.\n\nFrom another program: op read op://vault/item/key | $0 login <url>',
       )
-      .positional('url', { type: 'string', demandOption: true, describe: 'The MCP endpoint' })
+      .positional('url', {
+        type: 'string',
+        demandOption: true,
+        describe: 'URL of the MCP endpoint',
+      })
       .options({
         key: { type: 'boolean', default: false, describe: 'Ask for an API key, do not sign in' },
         device: {
@@ -57,7 +61,7 @@ export const loginCommand: CommandModule<object, Arguments> = {
         },
         account: {
           ...PROXY_OPTIONS.account,
-          describe: 'Name, to keep several keys or sign-ins for one gateway',
+          describe: 'Account name, to store several keys or sign-ins [default: default]',
         },
         force: {
           type: 'boolean',
@@ -76,7 +80,7 @@ export const loginCommand: CommandModule<object, Arguments> = {
         'allow-http': PROXY_OPTIONS['allow-http'],
         timeout: {
           ...PROXY_OPTIONS.timeout,
-          describe: `Longest silence of the gateway [default: ${TRIAL_TIMEOUT_SECONDS}]`,
+          describe: `Seconds to wait for the gateway [default: ${TRIAL_TIMEOUT_SECONDS}]`,
         },
         'connect-timeout': PROXY_OPTIONS['connect-timeout'],
         ca: PROXY_OPTIONS.ca,
@@ -132,15 +136,19 @@ async function hasKey({ url, account = DEFAULT_ACCOUNT }: ProxySettings): Promis
 
 function print(out: Printer, finding: KeyFinding): void {
   const { gateway, account, stored, outcome, message, shadowedBy, replaced, isSame } = finding;
-  const name = account === DEFAULT_ACCOUNT ? '' : `, account ${account}`;
+  const name = account === DEFAULT_ACCOUNT ? '' : `, account "${account}"`;
   const isGood = outcome === 'works' || outcome === 'untried';
-  if (message !== '') out.text(message, 0, isGood ? 'green' : stored ? 'yellow' : 'red');
-  if (stored) out.text(`Stored in the keychain for ${gateway}${name}${tailInWords(finding)}.`);
-  else out.line('Nothing was stored.');
-  if (isSame) out.text('This key was stored already.');
-  if (replaced) out.text(`It replaces the key that was stored before${tailInWords(replaced)}.`);
+  const mark = isGood ? 'ok' : stored ? 'warn' : 'fail';
+  if (message !== '') out.result(outcome === 'untried' ? 'skipped' : mark, message);
+  if (stored) {
+    out.marked('ok', `Stored in the keychain for ${gateway}${name}${tailInWords(finding)}.`);
+  } else out.line('  Nothing was stored.');
+  if (isSame) out.text('This key was already stored.', 2);
+  if (replaced) out.text(`It replaces the previous key${tailInWords(replaced)}.`, 2);
   if (shadowedBy !== undefined) {
-    const warning = `It is not used where ${shadowedBy} is set, as it is here: that comes before the keychain.`;
-    out.text(warning, 0, 'yellow');
+    out.marked(
+      'warn',
+      `${sentence(`${shadowedBy} is set here and takes precedence over the keychain`)}`,
+    );
   }
 }

@@ -6,7 +6,7 @@ import { type OptionName, PROXY_OPTIONS, pickOptions } from '../../settings/opti
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { Printer } from '../../terminal/printer.ts';
 import { ownCacheFolder } from '../compile-cache.ts';
-import { sentence, withSlowNotice } from '../keychain-io.ts';
+import { keychainError, withSlowNotice } from '../keychain-io.ts';
 import { surroundingsOf } from './login-sign-in.ts';
 
 /**
@@ -20,21 +20,26 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
   builder: (yargs) =>
     yargs
       .usage(
-        '$0 logout <url> [options]\n\nRemoves the sign-in and revokes its tokens. Removes the API key from the keychain, and the handshake and lists from the cache.',
+        '$0 logout <url> [options]\n\nRemoves the sign-in and revokes its tokens. Removes the API key from the keychain, and the cached handshake and lists.',
       )
-      .positional('url', { type: 'string', demandOption: true, describe: 'The MCP endpoint' })
+      .positional('url', {
+        type: 'string',
+        demandOption: true,
+        describe: 'URL of the MCP endpoint',
+      })
       .options({
         account: {
           ...PROXY_OPTIONS.account,
           describe: 'Account of the key or sign-in [default: default]',
         },
-        'allow-http': { type: 'boolean', describe: 'The URL is plain http://' },
+        'allow-http': { type: 'boolean', describe: 'The URL uses unencrypted http://' },
         ...pickOptions(ROUTE_OPTIONS),
       }),
   async handler(argv) {
     const settings = toSettings(argv.url, argv, process.env, null);
     const { url, account = DEFAULT_ACCOUNT } = settings;
-    const place = `for ${url.origin}${url.pathname}, account ${account}`;
+    const name = account === DEFAULT_ACCOUNT ? '' : `, account "${account}"`;
+    const place = `for ${url.origin}${url.pathname}${name}`;
     const isSignedOut = await signOutOf(settings, place);
     const { readKey, removeKey } = await import('../../auth/keychain.ts');
     // A keychain that is locked says of every key that there is nothing to remove.
@@ -44,15 +49,15 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
     // Without a keychain there is no key, and who has signed in needs none.
     const isFailed = 'error' in after && !(isSignedOut && after.error.isAbsent);
     if (isRemoved) {
-      new Printer(process.stdout).text(`Removed from the keychain: the key ${place}.`);
-    } else if (isFailed) new Printer(process.stderr).text(sentence(after.error.words));
+      new Printer(process.stdout).result('ok', `Removed the key ${place} from the keychain.`);
+    } else if (isFailed) new Printer(process.stderr).result('fail', keychainError(after.error));
     else if (!isSignedOut) {
-      new Printer(process.stderr).text(`There is no key in the keychain ${place}, and no sign-in.`);
+      new Printer(process.stderr).result('fail', `Found no key and no sign-in ${place}.`);
     }
     const folder = ownCacheFolder(process.env);
     const { removeCaches } = await import('../../bridge/gateway-cache/cache.ts');
     if (folder !== undefined && removeCaches(folder, url, account) > 0) {
-      new Printer(process.stdout).text(`Removed from the cache: the handshake and lists ${place}.`);
+      new Printer(process.stdout).marked('ok', `Removed the cached lists ${place}.`);
     }
     process.exitCode = (isRemoved || isSignedOut) && !isFailed ? 0 : 1;
   },

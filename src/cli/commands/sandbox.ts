@@ -8,6 +8,7 @@ import type {
   SandboxRequest,
 } from '../../sandbox/sandbox.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
+import { usageError } from '../../terminal/own-command.ts';
 
 interface Arguments {
   port: number;
@@ -76,7 +77,7 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
         ? undefined
         : `--oauth-fault must be one of: ${Object.keys(oauthFaults).join(', ')}.`);
     if (problem) {
-      process.stderr.write(`mcp-latchkey: ${problem} See mcp-latchkey sandbox --help.\n`);
+      process.stderr.write(`${usageError(problem, 'sandbox --help')}\n`);
       process.exitCode = 2;
       return;
     }
@@ -138,8 +139,8 @@ function introduction(
   const heading = (text: string) => paint('bold', text);
   const environment = `,\n      "env": { "MCP_LATCHKEY_API_KEY": "${sandbox.keys.good}" }`;
   const table = [...keys, ['any other key, or none', '401: missing or unknown'] as const];
-  return `${heading('mcp-latchkey sandbox')}: a practice gateway. It runs on this machine only, and its
-keys open nothing else. Ctrl-C stops it.
+  return `${heading('mcp-latchkey sandbox')}: a practice gateway. Only this computer can reach it, and
+its keys work nowhere else. Press Ctrl+C to stop.
 
 ${heading('Endpoint')}
   ${paint('cyan', sandbox.url)}
@@ -160,7 +161,7 @@ ${signIn === undefined ? '' : `${heading('Sign-in')}\n${signIn.map((line) => `  
   }
 }
 
-${heading('Or ask it directly')}
+${heading('Or call it with curl')}
 curl ${sandbox.url} \\
   -H 'Authorization: Bearer ${sandbox.keys.good}' \\
   -H 'Content-Type: application/json' \\
@@ -217,13 +218,13 @@ function describeBody(body: unknown): string | undefined {
 function wrongArgument(port: number, latency: number, fail: string | undefined, hasOAuth: boolean) {
   const last = hasOAuth ? 65_534 : 65_535;
   if (!Number.isInteger(port) || port < 0 || port > last) {
-    return `--port must be a whole number from 0 to ${last}.`;
+    return `--port must be a whole number from 0 to ${last}`;
   }
   if (!(latency >= 0 && latency <= 600_000)) {
-    return '--latency must be a number of milliseconds from 0 to 600000.';
+    return '--latency must be a number of milliseconds from 0 to 600000';
   }
   if (fail !== undefined && !parseFail(fail)) {
-    return '--fail must be STATUS:COUNT with a status from 400 to 599, such as 503:2.';
+    return '--fail must be STATUS:COUNT with a status from 400 to 599, such as 503:2';
   }
   return undefined;
 }
@@ -244,7 +245,7 @@ function startFailure(error: unknown, wished: number): string {
     return `Port ${port} is already in use. Choose another with --port (0 takes any).`;
   }
   if (code === 'EACCES') {
-    return `Port ${port} is not open to you. Choose one above 1023 with --port.`;
+    return `No permission to use port ${port}. Choose a port above 1023 with --port.`;
   }
   return `The sandbox could not start on port ${port}: ${message}`;
 }

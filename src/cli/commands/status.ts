@@ -9,7 +9,7 @@ import { PROXY_OPTIONS, pickOptions } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
 import { ownCacheFolder } from '../compile-cache.ts';
-import { sentence, withSlowNotice } from '../keychain-io.ts';
+import { keychainError as keychainErrorOf, sentence, withSlowNotice } from '../keychain-io.ts';
 import { signInFacts } from './login-sign-in.ts';
 
 interface Arguments {
@@ -17,12 +17,12 @@ interface Arguments {
   json: boolean;
 }
 
-/** As `--json` prints it. Never holds a key. */
+/** As `--json` prints it. Never contains a key. */
 interface Status {
-  /** What the keychain holds: all of it, or what is for `gateway`. */
+  /** What the keychain contains: all of it, or what is for `gateway`. */
   readonly stored: readonly StoredKey[];
   /** Why the keychain cannot be read. */
-  readonly keychainTrouble?: string;
+  readonly keychainError?: string;
   /** Where the key for the URL comes from, when one was given. */
   readonly used?: UsedKey;
   /** All sign-ins of this user, or those to `gateway`. Never a token. */
@@ -84,11 +84,11 @@ export const statusCommand: CommandModule<object, Arguments> = {
   builder: (yargs) =>
     yargs
       .usage(
-        '$0 status [url] [options]\n\nShows which API keys and sign-ins are stored; with a URL and the options of your client’s config, also which one is used. Never shows a key or token.',
+        "$0 status [url] [options]\n\nShows which API keys and sign-ins are stored. With a URL and the options from your client's config, also shows which one is used. Never prints a key or token.",
       )
-      .positional('url', { type: 'string', describe: 'The MCP endpoint' })
+      .positional('url', { type: 'string', describe: 'URL of the MCP endpoint' })
       .options({
-        json: { type: 'boolean', default: false, describe: 'as JSON' },
+        json: { type: 'boolean', default: false, describe: 'Print as JSON' },
         account: PROXY_OPTIONS.account,
         header: PROXY_OPTIONS.header,
         'header-file': PROXY_OPTIONS['header-file'],
@@ -107,7 +107,7 @@ export const statusCommand: CommandModule<object, Arguments> = {
     const status = await statusOf(await withSlowNotice(listKeys()), signIns, settings);
     const isGood =
       status.used === undefined
-        ? status.keychainTrouble === undefined
+        ? status.keychainError === undefined
         : status.used.isUsable && status.used.source !== 'none';
     process.exitCode = isGood ? 0 : 1;
     const out = new Printer(process.stdout);
@@ -129,7 +129,7 @@ async function statusOf(
 ): Promise<Status> {
   const cached = await cachedFor(settings?.url);
   const all = 'error' in listed ? [] : listed.value;
-  const unread = 'error' in listed ? { keychainTrouble: sentence(listed.error.words) } : {};
+  const unread = 'error' in listed ? { keychainError: keychainErrorOf(listed.error) } : {};
   const withoutKeys = (entries: KeychainEntry[]) =>
     entries.map(({ gateway, account, key }) => ({ gateway, account, ...tailOf(key) }));
   if (settings === undefined) return { stored: withoutKeys(all), ...unread, signIns, cached };
@@ -223,7 +223,7 @@ async function usedKey(
     shadowsKeychain: isStored && chosen.source !== 'keychain',
   };
   if (chosen.source === 'key-command') {
-    return { ...base, why: `${REASONS[chosen.source]} It was not run now.` };
+    return { ...base, why: `${REASONS[chosen.source]} The command was not run.` };
   }
   const silent = createLog('error', () => {});
   const finding = await findKey(settings, process.env, silent);
@@ -236,8 +236,8 @@ async function usedKey(
       return { ...base, ...origin, why: REASONS.none };
     case 'unusable': {
       const what = finding.isPlaceholder
-        ? 'the key is a placeholder that the client did not fill in'
-        : 'the key holds white space or characters that no key has';
+        ? 'the key is a placeholder that was not filled in'
+        : 'the key contains spaces or invalid characters';
       const detail = finding.detail ?? what;
       return { ...base, isUsable: false, why: sentence(detail) };
     }
@@ -245,37 +245,39 @@ async function usedKey(
 }
 
 const REASONS = {
-  header: 'A header that carries a key comes before every other source.',
-  'header-file': 'A header that carries a key comes before every other source.',
-  'key-command': 'It comes before --key-file, the environment and the keychain.',
-  'key-file': 'It comes before the environment and the keychain.',
-  'key-env': 'It comes before the keychain.',
-  keychain: 'No other source is given.',
-  'sign-in': 'No API key is set for it.',
-  none: 'No source has a key: requests go out without one.',
+  header: 'A header takes precedence over every other source.',
+  'header-file': 'A header takes precedence over every other source.',
+  'key-command': 'It takes precedence over --key-file, the environment and the keychain.',
+  'key-file': 'It takes precedence over the environment and the keychain.',
+  'key-env': 'It takes precedence over the keychain.',
+  keychain: 'No other source is set.',
+  'sign-in': 'No API key is set.',
+  none: 'Requests are sent without a key.',
 } as const satisfies Record<KeySourceName, string>;
 
 function printStatus(
   out: Printer,
-  { stored, keychainTrouble, used, signIns, cached }: Status,
+  { stored, keychainError, used, signIns, cached }: Status,
   settings: ProxySettings | undefined,
 ): void {
-  out.title('In the keychain');
-  if (keychainTrouble !== undefined) out.text(keychainTrouble, 2, 'yellow');
-  else if (stored.length === 0) {
-    out.line(settings === undefined ? '  no key' : '  no key for this URL');
+  if (used !== undefined) {
+    printUsed(out, used);
+    out.line();
   }
+  out.title('Stored keys');
+  if (keychainError !== undefined) out.marked('warn', keychainError);
+  else if (stored.length === 0) {
+    out.marked('skipped', settings === undefined ? 'none' : 'none for this URL');
+  }
+  const width = Math.max(...stored.map(({ account }) => account.length));
   let gateway: string | undefined;
   for (const entry of stored) {
     if (entry.gateway !== gateway) out.line(`  ${out.paint('cyan', entry.gateway)}`);
     gateway = entry.gateway;
-    out.line(`    ${entry.account}${entry.tail === undefined ? '' : `  …${entry.tail}`}`);
+    out.line(`    ${entry.account.padEnd(width)}${tailInWords(entry)}`);
   }
   if (signIns.length > 0) printSignIns(out, signIns);
   if (cached.length > 0) printCached(out, cached);
-  if (used === undefined) return;
-  out.line();
-  printUsed(out, used);
 }
 
 function printSignIns(out: Printer, signIns: readonly StoredSignInFacts[]): void {
@@ -296,7 +298,7 @@ function printSignIns(out: Printer, signIns: readonly StoredSignInFacts[]): void
 
 function printCached(out: Printer, cached: readonly CacheSummary[]): void {
   out.line();
-  out.title('In the cache, for a start without the gateway');
+  out.title('Cached lists, for a start without the gateway');
   for (const { gateway, account, revision, savedAt, items } of cached) {
     out.line(`  ${out.paint('cyan', gateway)}`);
     const counts = Object.entries(items).map(([method, count]) => `${count} from ${method}`);
@@ -306,17 +308,17 @@ function printCached(out: Printer, cached: readonly CacheSummary[]): void {
 
 function printUsed(out: Printer, used: UsedKey): void {
   const { source, origin, isUsable, shadowsKeychain, nearMiss } = used;
-  const style = !isUsable ? 'red' : source === 'none' ? 'yellow' : 'green';
-  out.title(`Used for ${used.gateway}`);
-  out.text(source === 'none' ? 'no key' : `${origin}${tailInWords(used)}`, 2, style);
+  const mark = !isUsable ? 'fail' : source === 'none' ? 'warn' : 'ok';
+  out.title(`Key used for ${used.gateway}`);
+  out.marked(mark, source === 'none' ? 'No key found.' : `From ${origin}${tailInWords(used)}`);
   out.text(used.why, 2);
   if (shadowsKeychain) {
-    const warning = `The key in the keychain is not used: ${origin} comes before it. Take that away to use the keychain.`;
-    out.text(warning, 2, 'yellow');
+    const warning = `The key in the keychain is not used, because ${origin} takes precedence. Remove that to use the keychain.`;
+    out.marked('warn', warning);
   }
   if (nearMiss !== undefined) {
-    const hint = `The keychain has a key for ${nearMiss}, which differs in the slash at its end. Use that URL, or store a key for this one with login.`;
-    out.text(hint, 2, 'yellow');
+    const hint = `The keychain has a key for ${nearMiss} with a different slash at the end. Use that URL, or store a key for this one with login.`;
+    out.marked('warn', hint);
   }
-  out.text('As seen from here, with these options. A client has an environment of its own.', 2);
+  out.text("This is for the current shell and options. Your client's environment may differ.", 2);
 }

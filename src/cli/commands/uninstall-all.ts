@@ -23,7 +23,7 @@ interface Purge extends Leftovers {
   readonly keys: readonly KeychainEntry[];
   readonly signIns: readonly SignInEntry[];
   /** Why the keychain could not be read, in a sentence. */
-  readonly keychainTrouble?: string;
+  readonly keychainError?: string;
 }
 
 /** What is still there afterwards, in words, one for each thing. */
@@ -54,7 +54,7 @@ export async function uninstallAll(options: Options, out: Printer): Promise<void
   const notes: string[] = [];
   const backups = isDryRun ? [] : await remove(plans, left, json ? undefined : out);
   if (purge && !isDryRun) left.push(...(await removePurged(purge, notes)));
-  if (purge?.keychainTrouble !== undefined) left.push(purge.keychainTrouble);
+  if (purge?.keychainError !== undefined) left.push(purge.keychainError);
   if (left.length > 0) process.exitCode = 1;
   if (json) {
     const { keys = [], signIns = [], backups: files = [], copies = [], caches = [] } = purge ?? {};
@@ -145,7 +145,7 @@ async function found(): Promise<Purge> {
   if ('value' in answer) return { ...stored, keys: answer.value };
   // Where there is no keychain, there are no keys in it.
   const { isAbsent, words } = answer.error;
-  return { ...stored, keys: [], ...(isAbsent ? {} : { keychainTrouble: sentence(words) }) };
+  return { ...stored, keys: [], ...(isAbsent ? {} : { keychainError: sentence(words) }) };
 }
 
 /** For what is stored of a gateway: no policy keeps it from being removed. */

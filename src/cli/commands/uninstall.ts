@@ -66,5 +66,6 @@ async function uninstall(clientName: string, args: UninstallArguments): Promise<
   if (isDryRun) return out.line('Nothing was written (--dry-run).');
   sayDone(out, plan, backup);
   sayNotes(out, plan);
-  if (plan.change !== 'unchanged') out.line(`Restart ${plan.client.displayName} to drop it.`);
+  if (plan.change !== 'unchanged')
+    out.line(`Restart ${plan.client.displayName} to apply the change.`);
 }

@@ -34,7 +34,7 @@ export async function checkAuthorization(run: DoctorRun): Promise<Finding> {
   return { ...base, ...known, status: 'ok', line: `granted ${how}: HTTP ${status}${tries}` };
 }
 
-/** The catalogue's title: the sentence stands in the verdict. */
+/** The catalogue's title: the sentence is in the verdict. */
 function firstLine(sentence: string): string {
   return sentence.split(': ', 1)[0] ?? sentence;
 }

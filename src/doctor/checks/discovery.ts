@@ -15,7 +15,7 @@ export async function checkDiscovery(run: DoctorRun): Promise<Finding[]> {
   const contact = await run.contact();
   const posted = contact.requests.findLast(({ method }) => method === 'POST');
   if (!hasConnected(contact) || posted?.status === undefined) {
-    const line = 'there is no answer';
+    const line = 'no response';
     return [{ check: 'discovery', name: 'challenge', status: 'skipped', line }];
   }
   const challenge = challengeIn(posted.headers['www-authenticate']);
@@ -36,12 +36,12 @@ function challengeFinding(
   } as const;
   if (status === 401) {
     const line = isBearer
-      ? 'without a key: HTTP 401 with a Bearer challenge'
-      : 'without a key: HTTP 401, but no Bearer challenge';
+      ? 'requires a Bearer token (HTTP 401)'
+      : 'requires a key (HTTP 401), but sends no Bearer challenge';
     return { ...base, status: isBearer ? 'ok' : 'warn', line };
   }
-  if (failure === undefined) return { ...base, status: 'ok', line: 'none: no key is wanted' };
-  return { ...base, status: 'warn', line: `none: without a key it answers HTTP ${status}` };
+  if (failure === undefined) return { ...base, status: 'ok', line: 'no key required' };
+  return { ...base, status: 'warn', line: `HTTP ${status} without a key` };
 }
 
 async function metadataFinding(
@@ -70,7 +70,7 @@ async function metadataFinding(
     return {
       ...base,
       status: 'skipped',
-      line: 'the gateway has none that can be used',
+      line: 'none provided',
       ms,
       details,
     };
@@ -78,12 +78,13 @@ async function metadataFinding(
   return {
     ...base,
     status: 'warn',
-    line: `it is about another resource, ${other}`,
+    line: `describes a different endpoint: ${other}`,
     ms,
     details: { resource: other, why: found.why },
     problem: {
-      sentence: `The metadata of ${url.host} is about another resource, ${other}, not about ${displayUrl}.`,
-      remedy: `If you trust that address, use it as the URL; if not, the gateway's operator must set \`resource\` to ${displayUrl} .`,
+      sentence: `${url.host} says that its MCP endpoint is ${other} and not ${displayUrl}`,
+      remedy:
+        "If you trust that address, use it as the URL. Otherwise contact the gateway's operator.",
     },
   };
 }
@@ -93,11 +94,12 @@ function aboutThis(
   endpoint: string,
 ): Pick<Finding, 'status' | 'line' | 'details'> {
   const takesHeader = bearerMethodsSupported?.includes('header') ?? true;
-  const about = resource === endpoint ? 'about this URL' : `about ${resource}, which it is part of`;
+  const about =
+    resource === endpoint ? 'matches this URL' : `matches ${resource}, which includes this URL`;
   const name = resourceName === undefined ? '' : ` (${resourceName})`;
   return {
     status: takesHeader ? 'ok' : 'warn',
-    line: takesHeader ? `${about}${name}` : `${about}; it says that it takes no key in a header`,
+    line: takesHeader ? `${about}${name}` : `${about}, but does not accept keys in a header`,
     details: { resource, ...(resourceName === undefined ? {} : { name: resourceName }) },
   };
 }

@@ -12,11 +12,11 @@ const PLACEHOLDER = /^(?:\$\w+|x{4,}|\.{3,}|your[-_ ].*)$/i;
 export async function checkKey(run: DoctorRun, earlier: readonly Finding[]): Promise<Finding> {
   const [key, contact] = await Promise.all([run.key(), run.contact()]);
   const { finding } = key;
-  const { source, origin, tail, keychainTrouble, nearMiss } = finding.origin;
+  const { source, origin, tail, keychainError, nearMiss } = finding.origin;
   const ms = isWaitedFor(key) ? { ms: key.endMs - key.startMs } : {};
   const base = { check: 'key', name: 'key', ...ms } as const;
   if (run.keyHolder !== undefined) {
-    const line = `${run.keyHolder} fills it in itself, so it is not known here`;
+    const line = `${run.keyHolder} asks you for the key, so it cannot be checked here`;
     return { ...base, status: 'skipped', line };
   }
   const details = { source, ...(tail === undefined ? {} : { tail }) };
@@ -30,27 +30,26 @@ export async function checkKey(run: DoctorRun, earlier: readonly Finding[]): Pro
     case 'unusable': {
       const failure = failureOfCredential(run.displayUrl, finding);
       const what = finding.isPlaceholder
-        ? 'it is a placeholder that the client did not fill in'
-        : 'it holds characters that no key has';
+        ? 'a placeholder that was not filled in'
+        : 'contains spaces or invalid characters';
       const line = finding.detail ?? `from ${origin}: ${what}`;
       return { ...base, status: 'fail', line, details, problem: problemOf(failure) };
     }
     case 'none': {
       if (offersSignIn(earlier)) {
-        const line = 'none was found: the sign-in is used';
+        const line = 'none found, the sign-in is used';
         return { ...base, status: 'skipped', line, details };
       }
-      const reason = keychainTrouble ?? nearMiss;
+      const reason = keychainError ?? nearMiss;
       const why = reason === undefined ? '' : `: ${reason}`;
-      const known = { ...details, ...(keychainTrouble === undefined ? {} : { keychainTrouble }) };
+      const known = { ...details, ...(keychainError === undefined ? {} : { keychainError }) };
       const { failure } = contact;
       if (failure?.reason !== 'no_api_key') {
-        const line =
-          failure === undefined ? 'none was found, and none is needed' : 'none was found';
+        const line = failure === undefined ? 'not found, and not needed' : 'not found';
         return { ...base, status: 'skipped', line: `${line}${why}`, details: known };
       }
       const problem = problemOf({ ...failure, key: finding.origin });
-      return { ...base, status: 'fail', line: `none was found${why}`, details: known, problem };
+      return { ...base, status: 'fail', line: `not found${why}`, details: known, problem };
     }
   }
 }
@@ -58,6 +57,6 @@ export async function checkKey(run: DoctorRun, earlier: readonly Finding[]): Pro
 function shapeOf({ key, keyHeader }: Extract<KeyResult, { kind: 'found' }>) {
   const header = keyHeader === undefined ? '' : `, sent in ${keyHeader}`;
   return PLACEHOLDER.test(key)
-    ? { isOdd: true, words: 'it looks like a placeholder' }
+    ? { isOdd: true, words: 'looks like a placeholder' }
     : { isOdd: false, words: `${count(key.length, 'character')}${header}` };
 }

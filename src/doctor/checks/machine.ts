@@ -33,13 +33,13 @@ export async function checkMachine(): Promise<Finding> {
   };
 }
 
-/** How far this machine's clock is from the gateway's, by its `Date` (RFC 9110 §6.6.1). */
+/** How far this computer's clock is from the gateway's, by its `Date` (RFC 9110 §6.6.1). */
 export async function checkClock(run: DoctorRun): Promise<Finding> {
   const base = { check: 'machine', name: 'clock' } as const;
   const { requests } = await run.contact();
   const dated = requests.find(({ headers }) => !Number.isNaN(Date.parse(headers.date ?? '')));
   if (dated === undefined) {
-    const line = 'nothing from the gateway to compare it with';
+    const line = 'no response to compare it with';
     return { ...base, status: 'skipped', line };
   }
   const { headers, sentMs = 0, headMs = 0 } = dated;
@@ -49,18 +49,18 @@ export async function checkClock(run: DoctorRun): Promise<Finding> {
   const details = { skewSeconds: Math.round(skewMs / 1000) };
   if (Math.abs(skewMs) <= MOST_SKEW_MS) {
     const seconds = Math.abs(details.skewSeconds);
-    const line = seconds <= 1 ? "agrees with the gateway's" : `${seconds} s from the gateway's`;
+    const line = seconds <= 1 ? 'in sync with the gateway' : `${seconds} s off`;
     return { ...base, status: 'ok', line, details };
   }
-  const off = `${inWords(Math.abs(skewMs))} ${skewMs > 0 ? 'ahead of' : 'behind'} the gateway's`;
+  const off = `${inWords(Math.abs(skewMs))} ${skewMs > 0 ? 'ahead' : 'behind'}`;
   return {
     ...base,
     status: 'warn',
     line: off,
     details,
     problem: {
-      sentence: `This machine's clock is ${off}.`,
-      remedy: 'Set the clock of this machine, best by its automatic time.',
+      sentence: `This computer's clock is ${off}.`,
+      remedy: "Turn on automatic date and time in this computer's settings.",
     },
   };
 }

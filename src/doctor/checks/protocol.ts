@@ -20,7 +20,7 @@ interface Envelope {
 export async function checkProtocol(run: DoctorRun): Promise<Finding[]> {
   const authorization = await run.authorize();
   if ('skipped' in authorization || authorization.failure !== undefined) {
-    const line = 'access was not granted';
+    const line = 'no access';
     return [{ check: 'protocol', name: 'initialize', status: 'skipped', line }];
   }
   const hello = helloFinding(run, authorization);
@@ -51,12 +51,12 @@ function helloFinding(run: DoctorRun, answer: Answer): Finding {
   // Else the reply came on the stream of the other transport, maybe before the POST's answer.
   const isHttpSse = posted?.status !== 200;
   const parts = [
-    revision === '' ? 'names no revision' : `MCP ${revision}`,
+    revision === '' ? 'no protocol version' : `MCP ${revision}`,
     ...(translatedRevision === undefined ? [] : ['translated for older clients']),
     ...(isHttpSse
       ? ['over HTTP+SSE, which is deprecated']
       : [
-          `replies as ${isStream ? 'event streams' : 'JSON'}`,
+          isStream ? 'event-stream replies' : 'JSON replies',
           // Revisions that are translated know none.
           ...(translatedRevision === undefined
             ? [hasSession ? 'with a session' : 'no session']
@@ -83,12 +83,12 @@ async function ping(run: DoctorRun): Promise<Finding> {
   const base = { check: 'protocol', name: 'ping', ...msOf(answer) } as const;
   if (answer.failure) return { ...base, ...failed(answer.failure) };
   const { error } = envelopeOf(answer);
-  if (error) return { ...base, status: 'warn', line: `answered with an error: ${saidIn(error)}` };
+  if (error) return { ...base, status: 'warn', line: `error: ${saidIn(error)}` };
   const { translatedRevision } = run.gateway;
   const line =
     translatedRevision === undefined
-      ? 'answered'
-      : `answered ${pingMethod}: MCP ${translatedRevision} has no ping`;
+      ? 'ok'
+      : `ok (${pingMethod}, MCP ${translatedRevision} has no ping)`;
   return { ...base, status: 'ok', line };
 }
 
@@ -120,12 +120,12 @@ async function tools(run: DoctorRun): Promise<Finding> {
   return {
     ...base,
     status: 'fail',
-    line: 'there are none',
+    line: 'no tools',
     details,
     problem: {
-      sentence: `No tools: ${warning ?? 'the gateway offers none'}.`,
+      sentence: `${capitalized(warning ?? 'the gateway offers no tools')}.`,
       remedy: isFiltered
-        ? 'Correct the integrations in --integrations or in the URL, or leave them out. Each must be written exactly as the gateway does.'
+        ? "Fix or remove the integrations in --integrations or in the URL. Names must match the gateway's exactly."
         : "Connect an integration in the gateway's web interface, or use the key of an account that has one.",
     },
   };
@@ -137,9 +137,9 @@ async function prompts(run: DoctorRun): Promise<Finding> {
   if (answer.failure) return { ...base, ...failed(answer.failure) };
   const { error } = envelopeOf(answer);
   if (valueIn(memberOf(error, 'code')) === METHOD_NOT_FOUND) {
-    return { ...base, status: 'ok', line: 'none: the gateway has no prompts' };
+    return { ...base, status: 'ok', line: 'no prompts' };
   }
-  if (error) return { ...base, status: 'warn', line: `answered with an error: ${saidIn(error)}` };
+  if (error) return { ...base, status: 'warn', line: `error: ${saidIn(error)}` };
   const line = `${hasMore ? 'more than ' : ''}${count(names.length, 'prompt')}`;
   return { ...base, status: 'ok', line, details: { prompts: names.length } };
 }
@@ -167,7 +167,7 @@ async function list(
   }
 }
 
-/** `linear` for `linear_get_issue`: the gateway's tools have one underscore behind it. */
+/** `linear` for `linear_get_issue`: the gateway's tools have one underscore after it. */
 function integrationOf(tool: string): string {
   const end = tool.indexOf('_');
   return (end > 0 ? cleanNetworkText(tool.slice(0, end), 40) : '') || 'other';
@@ -200,13 +200,15 @@ function refused({ settings }: DoctorRun, method: string, error: Buffer) {
   const said = saidIn(error);
   return {
     status: 'fail',
-    line: `answered with an error: ${said}`,
+    line: `error: ${said}`,
     problem: {
-      sentence: `${settings.url.host} answered ${method} with an error of its own: ${said}.`,
-      remedy: "The gateway's operator can say more: send them this report.",
+      sentence: `${settings.url.host} returned an error for ${method}: ${said}.`,
+      remedy: "Send this report to the gateway's operator.",
     },
   } as const;
 }
+
+const capitalized = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 
 function msOf({ requests }: Answer): { ms?: number } {
   const { startMs, endMs } = requests.at(-1) ?? {};

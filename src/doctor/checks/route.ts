@@ -6,22 +6,23 @@ import { cleanNetworkText } from '../../failures/network-text.ts';
 import { day, nameIn } from '../../http/certificate.ts';
 import { namedProxy, withoutBrackets } from '../../http/environment-proxy.ts';
 import { type Answer, type DoctorRun, hasConnected, type Probe } from '../doctor-run.ts';
-import { type Detail, duration, type Finding, hundredths, problemOf } from '../finding.ts';
+import { count, type Detail, type Finding, hundredths, problemOf } from '../finding.ts';
 
 const FEW_DAYS = 14;
 const DAY_MS = 24 * 60 * 60_000;
 
 type Step = 'proxy' | 'dns' | 'tcp' | 'tls';
 
-/** The way to the gateway: an HTTP proxy or none, the name, a connection, TLS. */
+/** The connection to the gateway: an HTTP proxy or none, the name, TCP, TLS. */
 export async function checkRoute(run: DoctorRun): Promise<Finding[]> {
   const [contact, probe] = await Promise.all([run.contact(), run.probe()]);
   const lost = hasConnected(contact) ? undefined : contact.failure;
   const failed = lost && stepOf(lost, probe);
   const judged = (finding: Finding): Finding => {
     if (lost === undefined || finding.name !== failed) return finding;
-    const { networkCause = 'connection-closed', detail = NETWORK_CAUSES[networkCause].what } = lost;
-    return { ...finding, status: 'fail', line: detail, problem: problemOf(lost) };
+    const { networkCause = 'connection-closed', detail } = lost;
+    const line = detail ?? NETWORK_CAUSES[networkCause].what(run.settings.url.host);
+    return { ...finding, status: 'fail', line, problem: problemOf(lost) };
   };
   return [
     proxyFinding(run),
@@ -31,7 +32,7 @@ export async function checkRoute(run: DoctorRun): Promise<Finding[]> {
   ].map(judged);
 }
 
-/** Where on the way the connection that the proxy wanted got lost. */
+/** Where the connection failed. */
 function stepOf({ networkCause }: Failure, probe: Probe): Step {
   if (networkCause?.startsWith('proxy-')) return 'proxy';
   if (networkCause?.startsWith('name-')) return 'dns';
@@ -47,17 +48,13 @@ function proxyFinding(run: DoctorRun): Finding {
   const base = { check: 'route', name: 'proxy', status: 'ok' } as const;
   const named = namedProxy(settings.url, env);
   if (named === undefined) {
-    const line = `none: ${settings.url.protocol.slice(0, -1).toUpperCase()}_PROXY is not set`;
-    return { ...base, line, details: { used: false } };
+    return { ...base, line: 'no proxy', details: { used: false } };
   }
   const { variable, url, exemption } = named;
   const host = URL.canParse(url) ? new URL(url).host : 'unknown';
   const used = exemption === undefined;
-  const why =
-    exemption === 'NO_PROXY' ? 'NO_PROXY exempts this host' : 'the gateway is on this machine';
-  const line = used
-    ? `through ${host}, which ${variable} names`
-    : `none: ${variable} names one, but ${why}`;
+  const why = exemption === 'NO_PROXY' ? 'NO_PROXY excludes this host' : 'local gateway';
+  const line = used ? `via ${host} (from ${variable})` : `no proxy (${why})`;
   return { ...base, line, details: { used, variable, proxy: host } };
 }
 
@@ -67,13 +64,13 @@ function dnsFinding({ settings }: DoctorRun, probe: Probe): Finding {
   const { hostname } = settings.url;
   const { addresses, lookupMs: ms, lookupCode } = probe;
   if (addresses.includes(withoutBrackets(hostname))) {
-    return { ...base, status: 'skipped', line: 'the URL has an address, not a name' };
+    return { ...base, status: 'skipped', line: 'the URL uses an IP address' };
   }
   if (lookupCode !== undefined) {
-    return { ...base, status: 'warn', line: `the name was not found (${lookupCode})`, ms };
+    return { ...base, status: 'warn', line: `host name not found (${lookupCode})`, ms };
   }
   const [v4, v6] = [4, 6].map((family) => addresses.filter((own) => isIP(own) === family).length);
-  const line = `addresses: ${v4} IPv4, ${v6} IPv6`;
+  const line = `${count(v4 ?? 0, 'IPv4 address', 'es')}, ${count(v6 ?? 0, 'IPv6 address', 'es')}`;
   return { ...base, status: 'ok', line, ms, details: { addresses } };
 }
 
@@ -81,13 +78,11 @@ function tcpFinding(probe: Probe): Finding {
   const base = { check: 'route', name: 'tcp' } as const;
   if ('skipped' in probe) return { ...base, status: 'skipped', line: probe.skipped };
   const { reached } = probe;
-  if (reached.length === 0) return { ...base, status: 'skipped', line: 'there is no address' };
+  if (reached.length === 0) return { ...base, status: 'skipped', line: 'no address' };
   const times = reached.flatMap(({ connectMs }) => connectMs ?? []);
   const line = reached
     .map(({ family, connectMs, code = '' }) =>
-      connectMs === undefined
-        ? `IPv${family} fails (${code})`
-        : `IPv${family} connects in ${duration(connectMs)}`,
+      connectMs === undefined ? `IPv${family} failed (${code})` : `connected over IPv${family}`,
     )
     .join(', ');
   return {
@@ -107,7 +102,7 @@ function tcpFinding(probe: Probe): Finding {
 function tlsFinding({ env, settings, trace }: DoctorRun, contact: Answer, probe: Probe): Finding {
   const base = { check: 'route', name: 'tls' } as const;
   if (settings.url.protocol === 'http:') {
-    return { ...base, status: 'skipped', line: 'the URL begins with http://' };
+    return { ...base, status: 'skipped', line: 'the URL starts with http://' };
   }
   const probed = 'skipped' in probe ? undefined : probe.tls;
   const ms = probed === undefined ? {} : { ms: probed.ms };
@@ -115,26 +110,26 @@ function tlsFinding({ env, settings, trace }: DoctorRun, contact: Answer, probe:
   const { protocol, certificate } = own ?? probed ?? {};
   if (protocol === undefined || certificate?.subject === undefined) {
     if (probed?.code !== undefined) {
-      return { ...base, ...ms, status: 'warn', line: `the handshake failed (${probed.code})` };
+      return { ...base, ...ms, status: 'warn', line: `the TLS handshake failed (${probed.code})` };
     }
-    return { ...base, status: 'skipped', line: 'there is no connection' };
+    return { ...base, status: 'skipped', line: 'no connection' };
   }
   const daysLeft = Math.floor((Date.parse(certificate.valid_to) - Date.now()) / DAY_MS);
   const details = detailsOf(protocol, certificate, daysLeft);
-  const left = `${daysLeft} ${daysLeft === 1 ? 'day' : 'days'} left`;
+  const left = `expires in ${count(daysLeft, 'day')}`;
   // Node.js takes any certificate then, for every connection of the process.
   if (env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
     return {
       ...base,
       ...ms,
       status: 'warn',
-      line: 'certificates are not checked: NODE_TLS_REJECT_UNAUTHORIZED is 0',
+      line: 'certificate checks are off (NODE_TLS_REJECT_UNAUTHORIZED=0)',
       details,
       problem: {
         sentence:
-          'Certificates are not checked, since NODE_TLS_REJECT_UNAUTHORIZED is 0: whoever is on the way can read the API key.',
+          'Certificate checks are off (NODE_TLS_REJECT_UNAUTHORIZED=0), so others on the network could read the API key.',
         remedy:
-          "Take NODE_TLS_REJECT_UNAUTHORIZED out of the client's config; for a CA of your own organisation, name its PEM file with --ca FILE.",
+          "Remove NODE_TLS_REJECT_UNAUTHORIZED from the client's config. If your organization has its own CA, pass its PEM file with --ca FILE.",
       },
     };
   }
@@ -142,7 +137,7 @@ function tlsFinding({ env, settings, trace }: DoctorRun, contact: Answer, probe:
     ...base,
     ...ms,
     status: daysLeft < FEW_DAYS && contact.failure?.networkCause === undefined ? 'warn' : 'ok',
-    line: `${protocol.replace('v', ' ')}, for ${details.subject} by ${details.issuer}, ${left}`,
+    line: `${protocol.replace('v', ' ')}, certificate for ${details.subject} from ${details.issuer}, ${left}`,
     details,
   };
 }

@@ -12,7 +12,7 @@ export async function checkSpeed(run: DoctorRun, earlier: readonly Finding[]): P
   const base = { check: 'speed', name: 'speed' } as const;
   const pinged = earlier.find(({ name }) => name === 'ping');
   if (pinged?.status !== 'ok') {
-    return { ...base, status: 'skipped', line: 'there is no ping to measure' };
+    return { ...base, status: 'skipped', line: 'nothing to measure' };
   }
   const { pingMethod } = run;
   const ping = pingMethod === 'ping' ? 'ping' : 'request';
@@ -55,7 +55,7 @@ export async function checkSpeed(run: DoctorRun, earlier: readonly Finding[]): P
     pings: totals.length,
     ...(pingMethod === 'ping' ? {} : { pingedWith: pingMethod }),
   };
-  const line = `a ${ping} takes ${duration(p50Ms)}, the median of ${totals.length}`;
+  const line = `median ${ping} ${duration(p50Ms)} (${count(totals.length, ping)})`;
   if (p50Ms < SLOW_MS) return { ...base, status: 'ok', line, ms, details };
   const isFar = (connectMs ?? 0) > p50Ms / 4;
   const took = duration(connectMs ?? 0);
@@ -66,19 +66,19 @@ export async function checkSpeed(run: DoctorRun, earlier: readonly Finding[]): P
     ms,
     details,
     problem: {
-      sentence: `${run.settings.url.host} is slow: it answers a ${ping} in ${duration(p50Ms)} (the median of ${count(totals.length, ping)}), ${
+      sentence: `${run.settings.url.host} is slow: the median ${ping} is ${duration(p50Ms)}. ${
         isFar
-          ? `and a connection alone takes ${took}, so the time goes by on the way`
-          : 'and the time goes by at the gateway, not on the way'
-      }.`,
+          ? `Connecting alone takes ${took}, so the network is slow.`
+          : 'The network is fast, so the gateway is slow.'
+      }`,
       remedy: isFar
-        ? 'Check the network of this machine: VPN, Wi-Fi, and the distance to the gateway.'
-        : "Tell the gateway's operator, with this report: nothing on this machine makes it faster.",
+        ? 'Check your VPN and Wi-Fi.'
+        : "Send this report to the gateway's operator. Nothing on this computer can fix it.",
     },
   };
 }
 
-/** Of the probe, or, through an HTTP proxy, of the whole way to the gateway. */
+/** Of the probe, or, through an HTTP proxy, to the gateway. */
 async function connectionTimes(run: DoctorRun): Promise<{ connectMs?: number; tlsMs?: number }> {
   const probe = await run.probe();
   if (!('skipped' in probe)) {

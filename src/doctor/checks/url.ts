@@ -8,13 +8,13 @@ export async function checkUrl({ settings }: DoctorRun): Promise<Finding> {
   const parameters = [...new Set(searchParams.keys())];
   const isReadable = protocol === 'http:' && !isLoopbackHost(hostname);
   const parts = [
-    protocol === 'https:' ? 'https' : `plain http${isReadable ? '' : ', on this machine'}`,
+    protocol === 'https:' ? 'https' : `http${isReadable ? '' : ' (this computer)'}`,
     pathname === '/' ? 'no path' : `path ${pathname}`,
     // Without the values: there may be secrets among them.
     ...(parameters.length === 0 ? [] : [`with ${parameters.join(', ')}`]),
   ];
   const notes = [
-    ...(isReadable ? ['the key can be read on the way (--allow-http)'] : []),
+    ...(isReadable ? ['the key is sent unencrypted (--allow-http)'] : []),
     ...(pathname === '/' ? ['the endpoint is usually at /v1/mcp'] : []),
   ];
   return {
