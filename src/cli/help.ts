@@ -3,7 +3,7 @@ import { type Option, PROXY_OPTIONS } from '../settings/options.ts';
 import { ownCommand } from '../terminal/own-command.ts';
 import { columns, wrapText } from '../terminal/wrap-text.ts';
 
-type OptionOfCommand = Option & { readonly default?: unknown };
+type OptionOfCommand = Option & { readonly default?: unknown; readonly hidden?: boolean };
 type Rows = readonly (readonly [words: string, describe: string])[];
 
 /** What a command declares to yargs: for a help that is the same whatever yargs prints. */
@@ -22,11 +22,13 @@ Usage: mcp-latchkey <url> [options]      run the proxy (your client does this)
        mcp-latchkey <command> [options]
 
 Set up
-  install, uninstall       Add a gateway to a client, or remove it
+  install [client] [url]   Add a gateway to a client
+  uninstall [client]       Remove a gateway from a client
   migrate [client]         Move entries of mcp-remote, and keys in plain text
   bundle [url]             Make a file to double-click for Claude Desktop
   update                   Move the entries to the newest version
-  login, logout            Sign in or store an API key, or remove it
+  login <url>              Sign in, or store an API key in the keychain
+  logout <url>             Sign out, and remove an API key from the keychain
   status [url]             Show stored API keys and sign-ins, and which is used
 Troubleshoot
   doctor [url]             Diagnose connection problems
@@ -36,9 +38,7 @@ Troubleshoot
 Try it
   demo                     Show a full session and every error, offline
   sandbox                  Run a local practice gateway
-Examples
-  ${own} install claude-desktop kindo
-  ${own} doctor
+Example: ${own} install claude-desktop kindo
 For the options of a command or of the proxy: "help login", "help proxy"
 `;
 }
@@ -106,7 +106,8 @@ function declaredBy({ builder }: CommandModule<object, never>): Declared {
 }
 
 function optionRows(options: Readonly<Record<string, OptionOfCommand>>): Rows {
-  return Object.entries(options).map(([name, { alias, type, value, describe, ...more }]) => {
+  const shown = Object.entries(options).filter(([, { hidden }]) => hidden !== true);
+  return shown.map(([name, { alias, type, value, describe, ...more }]) => {
     const isNegated = describe.includes(`--no-${name}`);
     const own = value ?? name.toUpperCase().replaceAll('-', '_');
     const words = `--${isNegated ? '[no-]' : ''}${name}${type === 'boolean' ? '' : ` ${own}`}`;

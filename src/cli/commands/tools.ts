@@ -53,7 +53,7 @@ export const toolsCommand: CommandModule<object, Arguments> = {
   builder: (yargs) =>
     yargs
       .usage(
-        '$0 tools <url> [options]\n\nLists the tools that the gateway offers, with their annotations. With the filters of your client’s config, also which tools are left and which rule blocks each of the others.',
+        "$0 tools <url> [options]\n\nLists the tools that the gateway offers, with their annotations. With the filters of your client's config, also which tools are left and which rule blocks each of the others.",
       )
       .positional('url', {
         type: 'string',
