@@ -30,6 +30,7 @@ const entries = [
   'src/http/certificate.ts',
   'src/sandbox/sandbox.ts',
   'src/demo/demo.ts',
+  'src/demo/demo-browser.ts',
   'src/install/install.ts',
 ].map((entry) => resolve(root, entry));
 

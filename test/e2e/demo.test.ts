@@ -71,6 +71,7 @@ it('comes out as the error contract says, in under ten seconds, and leaves nothi
     'malformed_api_key -32011',
     'unauthorized -32012',
     'forbidden -32013',
+    'sign_in_required -32003',
     'wrong_path -32014',
     'request_too_large -32016',
     'gateway_error -32018',
