@@ -18,6 +18,7 @@ const programs = [
   'src/trace/session-watch.ts',
   'src/sandbox/sandbox.ts',
   'src/demo/demo.ts',
+  'src/demo/demo-browser.ts',
   'src/install/install.ts',
   'src/terminal/choose.ts',
 ].map((entry) => resolve(root, entry));

@@ -5,6 +5,7 @@ import { EmptyResultSchema, McpError } from '@modelcontextprotocol/sdk/types.js'
 import type { Sandbox, SandboxOptions } from '../sandbox/sandbox.ts';
 import { markText, type Printer } from '../terminal/printer.ts';
 import { wrapText } from '../terminal/wrap-text.ts';
+import { makeSignInPlace } from './sign-in.ts';
 
 /** What the error contract promises for one failure. */
 interface Promised {
@@ -21,6 +22,8 @@ const clientInfo = { name: 'mcp-latchkey demo', version: '1.0.0' };
 const bodyLimit = 1_048_576;
 /** Longest wait for one reply, in milliseconds: the demo ends even if the proxy says nothing. */
 const patience = { timeout: 5_000 };
+/** The same, where the user signs in meanwhile. */
+const signInPatience = { timeout: 30_000 };
 
 /**
  * Starts a sandbox and the built proxy, drives it with the official SDK's client over stdio, and
@@ -79,10 +82,17 @@ export async function runDemo(out: Printer): Promise<boolean> {
   }
 
   const sandbox = await startSandbox({ bodyLimit });
+  const signInSandbox = await startSandbox({ oauth: {} });
+  const signInPlace = makeSignInPlace();
   const clients: Client[] = [];
   try {
     /** A client, not connected yet, and what connects it: a proxy of its own, over stdio. */
-    function clientFor(url: string, key: string | undefined) {
+    function clientFor(
+      url: string,
+      key: string | undefined,
+      options: readonly string[] = [],
+      env: Record<string, string> = {},
+    ) {
       const client = new Client(clientInfo);
       clients.push(client);
       const connect = () =>
@@ -90,11 +100,11 @@ export async function runDemo(out: Printer): Promise<boolean> {
           new StdioClientTransport({
             command: process.execPath,
             // Each failure is to be seen at once, and nothing is to be left behind.
-            args: [launcher, url, '--start-patience', '0', '--no-cache'],
-            env: key === undefined ? {} : { MCP_LATCHKEY_API_KEY: key },
+            args: [launcher, url, '--start-patience', '0', '--no-cache', ...options],
+            env: key === undefined ? env : { MCP_LATCHKEY_API_KEY: key },
             stderr: 'ignore',
           }),
-          patience,
+          options.length === 0 ? patience : signInPatience,
         );
       return { client, connect };
     }
@@ -214,9 +224,37 @@ export async function runDemo(out: Printer): Promise<boolean> {
     await succeeds('The next call', () =>
       callTool(client, 'linear_list_issues', { state: 'todo', assignee: 'grace' }),
     );
+
+    if (signInPlace !== undefined && signInSandbox.oauth !== undefined) {
+      const { oauth } = signInSandbox;
+      section('Where you sign in instead (OAuth)');
+      const signedIn = (...options: string[]) =>
+        clientFor(signInSandbox.url, undefined, ['--auth', 'oauth', ...options], signInPlace.env);
+      await fails(
+        'No browser may be opened',
+        { code: -32003, reason: 'sign_in_required', names: 'mcp-latchkey login' },
+        signedIn('--sign-in', 'error').connect,
+      );
+      const { client: user, connect: signIn } = signedIn();
+      await succeeds('A sign-in in the browser', async () => {
+        await signIn();
+        const { holder } = JSON.parse(await callTool(user, 'platform_whoami', {}));
+        return `Signed in as ${holder}. The tokens were stored, encrypted.`;
+      });
+      await succeeds('An access token that expires', async () => {
+        oauth.expireAccess();
+        await callTool(user, 'platform_whoami', {});
+        return 'It was renewed, and you see nothing of it.';
+      });
+      await succeeds('A tool that requires another scope', async () => {
+        await callTool(user, 'linear_add_comment', { id: 'ENG-42', text: 'x' }, signInPatience);
+        return 'The browser asked once more, for mcp:write.';
+      });
+    }
   } finally {
     await Promise.all(clients.map((client) => client.close()));
-    await sandbox.close();
+    await Promise.all([sandbox.close(), signInSandbox.close()]);
+    signInPlace?.remove();
   }
 
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
@@ -229,8 +267,13 @@ export async function runDemo(out: Printer): Promise<boolean> {
 }
 
 /** Calls a tool and returns the text of its result. Rejects with what the client would be given. */
-async function callTool(client: Client, name: string, args: Record<string, unknown>) {
-  const result = await client.callTool({ name, arguments: args }, undefined, patience);
+async function callTool(
+  client: Client,
+  name: string,
+  args: Record<string, unknown>,
+  limit = patience,
+) {
+  const result = await client.callTool({ name, arguments: args }, undefined, limit);
   return textOf(result.content);
 }
 

@@ -72,6 +72,7 @@ it('passes every check in under ten seconds, and leaves nothing behind', async (
     'malformed_api_key -32011',
     'unauthorized -32012',
     'forbidden -32013',
+    'sign_in_required -32003',
     'wrong_path -32014',
     'request_too_large -32016',
     'gateway_error -32018',

@@ -133,7 +133,7 @@ describe.skipIf(missing !== undefined)(`migrate${skipped}`, () => {
     const shown = await run(home, 'migrate');
     expect(shown.code).toBe(0);
     expect(shown.stdout).toContain('Nothing was changed.');
-    expect(shown.stdout).toContain(`Its key (…${key.slice(-4)}) moves into the keychain.`);
+    expect(shown.stdout).toContain(`Its key (ends in ${key.slice(-4)}) moves into the keychain.`);
     for (const { file, text } of configs) expect(readFileSync(file, 'utf8')).toBe(text);
 
     const moved = await run(home, 'migrate', '--yes', '--no-verify');
@@ -174,7 +174,8 @@ describe.skipIf(missing !== undefined)(`migrate${skipped}`, () => {
     const text = readFileSync(file, 'utf8').replace('{ // mine', '{');
     const { command, args, env } = JSON.parse(text).mcpServers.linear;
     expect(args.slice(1)).toEqual([
-      ...[gateway.url, '--transport', 'http', '--header', 'X-Team: a b'],
+      ...[gateway.url, '--callback-port', '9696', '--transport', 'http'],
+      ...['--header', 'X-Team: a b'],
     ]);
     expect(env).toEqual({ DBUS_SESSION_BUS_ADDRESS: service.env.DBUS_SESSION_BUS_ADDRESS });
     expect(command).toBe(process.execPath);

@@ -8,7 +8,7 @@ const npx = (...args: string[]) => ({ command: 'npx', args });
 describe('an entry of another bridge', () => {
   it.each([
     ['by npx', npx('-y', 'mcp-remote', GATEWAY)],
-    ['of a version', npx('mcp-remote@latest', GATEWAY, '3334')],
+    ['of a version', npx('mcp-remote@latest', GATEWAY)],
     ['by a package and its command', npx('-p', 'mcp-remote@0.1.29', 'mcp-remote', GATEWAY)],
     ['by cmd', { command: 'cmd', args: ['/c', 'npx', '-y', 'mcp-remote', GATEWAY] }],
     ['by bunx', { command: 'bunx', args: ['mcp-remote', GATEWAY] }],

@@ -59,7 +59,8 @@ export async function runConformanceScenario(
     );
   });
   expect(await exit(), verdict.output).toEqual({ code: 0, signal: null });
-  expect(messages().length).toBeGreaterThan(1);
+  // One alone is the error that ends a scenario in which the client must refuse the server.
+  expect(messages().length).toBeGreaterThan(0);
   // A scenario with a slash in its name has a folder in a folder.
   const files = readdirSync(results, { recursive: true, encoding: 'utf8' });
   const file = files.find((name) => basename(name) === 'checks.json') ?? '';
