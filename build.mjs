@@ -32,7 +32,6 @@ const lateFiles = [
   'src/auth/keychain.ts',
   'src/auth/keychain-access.ts',
   'src/auth/keychain-child.ts',
-  'src/auth/oauth/open-sign-in.ts',
   'src/auth/oauth/sign-in-process.ts',
   'src/auth/oauth/user-sign-in.ts',
   'src/bridge/adapters.ts',
@@ -188,12 +187,30 @@ for (const folder of [...new Set(bundled)].sort()) {
   byName.set(`${name} ${version}`, { name, version, license, texts });
 }
 const packages = [...byName.values()];
+/** Most texts differ by who holds the copyright only: each is there once, with all who do. */
+const packageWithText = new Map();
+const noticeOf = (/** @type {string} */ text, /** @type {string} */ owner) => {
+  const lines = text.split(/\r?\n/);
+  const isHolder = (/** @type {string} */ line) => /^\s*copyright\b/i.test(line);
+  const body = lines
+    .filter((line) => !isHolder(line))
+    .join(' ')
+    .replace(/\W+/g, ' ')
+    .trim();
+  const first = packageWithText.get(body);
+  if (first === undefined) packageWithText.set(body, owner);
+  const holders = lines.filter(isHolder);
+  return first === undefined
+    ? text
+    : [...holders, `The license text is the same as that of ${first}, above.`].join('\n');
+};
 writeFileSync(
   resolve(root, 'dist/THIRD-PARTY-LICENSES.txt'),
   packages
-    .map(({ name, version, license, texts }) =>
-      [`${name} ${version} (${license})`, ...texts].join('\n\n'),
-    )
+    .map(({ name, version, license, texts }) => {
+      const title = `${name} ${version}`;
+      return [`${title} (${license})`, ...texts.map((text) => noticeOf(text, title))].join('\n\n');
+    })
     .join(`\n\n${'-'.repeat(72)}\n\n`),
 );
 // CycloneDX 1.6, JSON

@@ -37,7 +37,7 @@ export class Credentials implements CredentialProvider {
     this.#env = env;
     this.#keys = keys;
     this.#open = async () => {
-      const { openSignIn } = await import('./oauth/open-sign-in.ts');
+      const { openSignIn } = await import('./oauth/user-sign-in.ts');
       return openSignIn(sources, env, log, secrets);
     };
   }

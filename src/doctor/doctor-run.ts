@@ -129,7 +129,7 @@ export class DoctorRun {
 
   /** How the gateway is signed in to. `challenge`: of its 401. */
   async signIn(challenge: BearerChallenge | undefined): Promise<SignInFacts> {
-    const { examineSignIn, openStore } = await import('../auth/oauth/open-sign-in.ts');
+    const { examineSignIn, openStore } = await import('../auth/oauth/user-sign-in.ts');
     const store = openStore(this.settings, this.env, this.#log);
     const own = { env: this.env, log: this.#log, secrets: this.#secrets };
     return examineSignIn(this.settings, store, challenge, own);

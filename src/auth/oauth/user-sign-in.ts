@@ -1,5 +1,5 @@
-// What the commands login, logout and status do with sign-ins, and what the process needs that has the
-// user sign in for a proxy: one bundle for both.
+// All of sign-in, in one bundle: what the proxy loads when it has or needs a token, what the commands login,
+// logout, status and doctor do, and the process that has the user sign in for a proxy.
 import type { Secrets } from '../../failures/secrets.ts';
 import type { Headers } from '../../http/request.ts';
 import type { Log } from '../../log.ts';
@@ -23,7 +23,7 @@ import {
   type StoredSignIn,
 } from './stored-sign-in.ts';
 
-export { openSignIn } from './open-sign-in.ts';
+export { examineSignIn, openSignIn, openStore } from './open-sign-in.ts';
 export { performSignIn } from './perform-sign-in.ts';
 export { runSignInHelper } from './sign-in-helper.ts';
 
