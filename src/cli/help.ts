@@ -3,7 +3,11 @@ import { type Option, PROXY_OPTIONS } from '../settings/options.ts';
 import { ownCommand } from '../terminal/own-command.ts';
 import { columns, wrapText } from '../terminal/wrap-text.ts';
 
-type OptionOfCommand = Option & { readonly default?: unknown; readonly hidden?: boolean };
+type OptionOfCommand = Option & { readonly default?: unknown };
+
+/** An option that a command only accepts for the sake of old command lines. */
+const isHidden = (option: object) => 'hidden' in option && option.hidden === true;
+
 type Rows = readonly (readonly [words: string, describe: string])[];
 
 /** What a command declares to yargs: for a help that is the same whatever yargs prints. */
@@ -58,7 +62,7 @@ export function commandHelp(command: CommandModule<object, never>): string {
   const { usage, positionals, options } = declaredBy(command);
   const isShared = (name: string, option: OptionOfCommand) =>
     (PROXY_OPTIONS as Readonly<Record<string, Option>>)[name] === option;
-  const entries = Object.entries(options);
+  const entries = Object.entries(options).filter(([, option]) => !isHidden(option));
   const own = Object.fromEntries(entries.filter(([name, option]) => !isShared(name, option)));
   const shared = Object.fromEntries(entries.filter(([name, option]) => isShared(name, option)));
   const [, ...paragraphs] = usage.replaceAll('$0', 'mcp-latchkey').split('\n\n');
@@ -106,8 +110,7 @@ function declaredBy({ builder }: CommandModule<object, never>): Declared {
 }
 
 function optionRows(options: Readonly<Record<string, OptionOfCommand>>): Rows {
-  const shown = Object.entries(options).filter(([, { hidden }]) => hidden !== true);
-  return shown.map(([name, { alias, type, value, describe, ...more }]) => {
+  return Object.entries(options).map(([name, { alias, type, value, describe, ...more }]) => {
     const isNegated = describe.includes(`--no-${name}`);
     const own = value ?? name.toUpperCase().replaceAll('-', '_');
     const words = `--${isNegated ? '[no-]' : ''}${name}${type === 'boolean' ? '' : ` ${own}`}`;

@@ -151,7 +151,7 @@ function parseReply(line: string): Reply | undefined {
 function refusal({ message, data }: NonNullable<Reply['error']>): EntryTrial {
   const reason = typeof data?.reason === 'string' ? { reason: data.reason } : {};
   // The remedy is another one where the process reaches no keychain.
-  const canLogin = String(data?.hint).includes('mcp-latchkey login');
+  const canLogin = /mcp-latchkey(?:\.js)?['"]? login /.test(String(data?.hint));
   const said = cleanNetworkText(String(message), 2_000);
   return { outcome: 'refused', ...reason, message: said, canLogin };
 }

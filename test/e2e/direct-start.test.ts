@@ -41,7 +41,7 @@ const HARNESS = `
     const env = { HOME: home, PATH: process.env.PATH };
     const install = [program, 'install', 'cursor', url, '--key-file', keyFile];
     const { status, stdout, stderr } = spawnSync(process.execPath, install, { env, encoding: 'utf8' });
-    if (status !== 0 || !stdout.includes('It works')) throw new Error(stdout + stderr);
+    if (status !== 0 || !stdout.includes('Connected: ')) throw new Error(stdout + stderr);
     const config = JSON.parse(readFileSync(home + '/.cursor/mcp.json', 'utf8'));
     const { command, args } = Object.values(config.mcpServers)[0];
     const entry = spawn(command, args, { env: { HOME: home }, cwd: '/', stdio: ['pipe', 'pipe', 2] });

@@ -29,7 +29,8 @@ describe('the help', () => {
     const { code, stdout, stderr } = await runToEnd([name, '--help']);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect((await runToEnd(['help', name])).stdout).toBe(stdout);
-    for (const option of Object.keys(options)) {
+    for (const [option, { hidden }] of Object.entries(options)) {
+      if (hidden === true) continue;
       expect(stdout).toMatch(new RegExp(`--(?:\\[no-\\])?${option}\\b`));
     }
     for (const line of shown(stdout).split('\n')) expect(line.length, line).toBeLessThanOrEqual(80);

@@ -149,7 +149,7 @@ describe('install without arguments', () => {
     const { home } = makeHome();
     const { code, stderr } = await run(home, 'install', 'claude', URL_OF_GATEWAY);
     expect(code).toBe(2);
-    expect(plain(stderr)).toContain('did you mean claude-code or claude-desktop?');
+    expect(plain(stderr)).toContain('Did you mean claude-code or claude-desktop?');
   });
 });
 
@@ -198,7 +198,7 @@ it('tests the entries of --all once, when they start alike', async () => {
   const all = ['install', '--all', sandbox.url, '--key-file', keyFile, '--yes'];
   const { code, stdout } = await run(home, ...all);
   expect({ code }, stdout).toEqual({ code: 0 });
-  expect(stdout.match(/It works/g)).toHaveLength(1);
+  expect(stdout.match(/Connected: /g)).toHaveLength(1);
 });
 
 describe('uninstall --all', () => {
@@ -261,11 +261,11 @@ describe.skipIf(missing !== undefined)(`with a keychain${skipped}`, () => {
     terminal.type('\r');
     await terminal.until('Store your API key now? [Y/n]');
     terminal.type('\r');
-    await terminal.until('(not shown)');
+    await terminal.until('(hidden)');
     terminal.type(`${secret(sandbox.keys.good)}\r`);
     expect(await terminal.exited).toBe(0);
     const shown = plain(terminal.shown);
-    expect(shown).toContain('It works');
+    expect(shown).toContain('Connected: ');
     expect(shown).toContain('Quit Cursor and open it again. Its settings for MCP show mine.');
     expectNoSecret(read(cursor));
   });

@@ -791,11 +791,11 @@ describe.skipIf(missing !== undefined)(`on a terminal, without a key${skipped}`,
     const { sandbox, install, service, terminal } = await start();
     const { code, stdout } = await runToEnd(install, '', service.env);
     expect(code).toBe(0);
-    expect(stdout).toContain(`  npx mcp-latchkey login ${sandbox.url}\n`);
+    expect(stdout).toContain(`  ${ownCommand(program)} login ${sandbox.url}\n`);
     expect(stdout).not.toContain('[Y/n]');
     const asking = terminal('--yes');
     expect(await asking.exited).toBe(0);
-    expect(asking.shown).toContain(`npx mcp-latchkey login ${sandbox.url}`);
+    expect(asking.shown).toContain(`${ownCommand(program)} login ${sandbox.url}`);
     expect(asking.shown).not.toContain('[Y/n]');
   });
 
@@ -877,7 +877,7 @@ it('removes a byte order mark that keeps Claude Desktop from loading its servers
   expect(read(file)).toMatch(/^\{/);
   const again = await run(home, ...install);
   expect(again.stdout).not.toContain('byte order mark');
-  expect(again.stdout).toContain('Nothing to do');
+  expect(again.stdout).toContain('acme is up to date.');
 });
 
 it('writes through a link that leads to nothing yet', async () => {
@@ -896,7 +896,7 @@ it('leaves a link alone that leads to itself', async () => {
   symlinkSync('mcp.json', file);
   const { code, stderr } = await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
   expect(code).toBe(1);
-  expect(stderr.replaceAll('\n', ' ')).toContain('left alone: it');
+  expect(stderr.replaceAll('\n', ' ')).toContain('was not changed: it');
   expect(lstatSync(file).isSymbolicLink()).toBe(true);
 });
 

@@ -170,7 +170,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
     const first = await login(newKey());
     expect(first.stdout).not.toContain('replace');
     const second = await login(newKey());
-    expect(second.stdout).toMatch(/It replaces the previous key \(…cret\)\./);
+    expect(second.stdout).toMatch(/It replaces the previous key \(ends in cret\)\./);
     const json = JSON.parse((await login('short-key-of-mine', '--json')).stdout);
     expect(json).toMatchObject({ stored: true, replaced: { tail: 'cret' }, tail: 'mine' });
     const same = await login('short-key-of-mine');
@@ -281,7 +281,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
       const key = newKey();
       gateway.accepted.add(key);
       const terminal = login(gateway.url);
-      await terminal.until('(not shown): ');
+      await terminal.until('(hidden): ');
       terminal.type(`\x1b[200~${key}\x1b[201~`);
       await terminal.until(`${key.length} characters`);
       terminal.type('\x7f');
@@ -301,7 +301,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
     ])('asks whether to store a key that could not be tested: %j', async (keys, stored, code) => {
       const gateway = await startGateway(status(404));
       const terminal = login(gateway.url);
-      await terminal.until('(not shown): ');
+      await terminal.until('(hidden): ');
       terminal.type(`${newKey()}\r`);
       await terminal.until('Store it without a test? [y/N] ');
       terminal.type(keys);

@@ -2,7 +2,9 @@ import { createServer } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
 import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-server.ts';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
+import { ownCommand } from '../../src/terminal/own-command.ts';
 import { diagnosis, finding, health } from './doctor-run.ts';
+import { program } from './running-proxy.ts';
 import { watchSecrets } from './secret-watch.ts';
 import { startBrowser } from './test-browser.ts';
 
@@ -37,7 +39,7 @@ it('says that no one has signed in, and how to, and opens nothing', async () => 
   const report = await examine();
   expect(report.verdict).toMatchObject({
     sentence: `You are not signed in to ${new URL(sandbox.url).host}.`,
-    remedy: expect.stringContaining(`npx mcp-latchkey login ${sandbox.url}`),
+    remedy: expect.stringContaining(`${ownCommand(program)} login ${sandbox.url}`),
     reason: 'sign_in_required',
     check: 'sign-in',
   });

@@ -206,7 +206,7 @@ it('login on a terminal hides what is pasted, and ends with Ctrl-C', async () =>
   const env = { HOME: folder, XDG_DATA_HOME: folder, XDG_RUNTIME_DIR: folder };
   const storeKey = randomBytes(32).toString('base64');
   const login = startOnTerminal(command, { ...env, MCP_LATCHKEY_STORE_KEY: storeKey });
-  await login.until('(not shown): ');
+  await login.until('(hidden): ');
   login.type('http://127.0.0.1:1/callback?code=abcdefgh&state=wrong\r');
   await login.until('not the address of this sign-in');
   login.type('\u0003');

@@ -226,8 +226,8 @@ class Terminal implements SignInTerminal {
       out.text('Or run login with --device, and type a code in any browser.');
     }
     this.#question = isAnywhere
-      ? 'Then paste the address that the browser ends on (not shown): '
-      : 'Waiting for you there. Or paste the address that the browser ends on (not shown): ';
+      ? 'Then paste the address that the browser ends on (hidden): '
+      : 'Waiting for you there. Or paste the address that the browser ends on (hidden): ';
     this.#ask();
   }
 

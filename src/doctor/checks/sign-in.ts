@@ -2,6 +2,7 @@ import { createServer } from 'node:net';
 import { challengeIn } from '../../auth/discovery.ts';
 import type { SignInFacts } from '../../auth/oauth/examine-sign-in.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
+import { ownCommand } from '../../terminal/own-command.ts';
 import { shellWord } from '../../terminal/shell-word.ts';
 import type { DoctorRun } from '../doctor-run.ts';
 import type { Finding } from '../finding.ts';
@@ -90,7 +91,7 @@ function portTrouble(port: number): Promise<string | undefined> {
 
 function tokenFinding({ stored }: Offered, { settings, displayUrl }: DoctorRun): Finding {
   const base = { check: 'sign-in', name: 'token' } as const;
-  const login = `Run \`npx mcp-latchkey login ${shellWord(displayUrl)}\`. No restart needed.`;
+  const login = `Run \`${ownCommand()} login ${shellWord(displayUrl)}\`. No restart needed.`;
   const signIn = stored.kind === 'found' ? stored.signIn : undefined;
   if (signIn?.tokens === undefined) {
     const why = stored.kind === 'unreadable' ? `: ${stored.words}` : '';
