@@ -29,6 +29,8 @@ const HARNESS = `
   const { readFileSync, writeFileSync } = require('node:fs');
   const [, program, home] = process.argv;
   const sandbox = spawn(process.execPath, [program, 'sandbox', '--port', '0'], { stdio: ['ignore', 'pipe', 2] });
+  // It has this process's stderr, which would stay open.
+  process.on('exit', () => sandbox.kill());
   let text = '';
   sandbox.stdout.on('data', (chunk) => {
     text += chunk;
