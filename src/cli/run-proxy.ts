@@ -49,7 +49,6 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
     }
   };
   const log = createLog(settings.logLevel, write, watch?.onLogLine);
-  watch?.begin(secrets, log);
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const credentials = new Credentials(settings, process.env, log, secrets);
@@ -82,6 +81,8 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
       proxy.stop();
     });
   }
+  // It may write to the log. Who reads that may send a signal.
+  watch?.begin(secrets, log);
   log.info(`mcp-latchkey ${__VERSION__} for ${url.origin}${url.pathname}`);
   for (const line of new Set(settings.warnings)) log.warn(line);
   if (process.stdin.isTTY) {
