@@ -89,6 +89,9 @@ function idOf(version: string, files: readonly PackageFile[]): string {
   return `${version}-${hash.digest('hex').slice(0, 12)}`;
 }
 
+/** More than there are installations at once. */
+const MOST_MOVES = 10;
+
 async function writeCopy(files: readonly PackageFile[], copies: string, id: string): Promise<void> {
   const folder = join(copies, id);
   await makeFolder(copies);
@@ -111,14 +114,27 @@ async function writeCopy(files: readonly PackageFile[], copies: string, id: stri
     if (!(await isIntact(temporary, id))) {
       throw new Error(`what was written to ${temporary} reads differently`);
     }
-    // A damaged one is in the way of the rename.
-    await rm(folder, { recursive: true, force: true });
-    await rename(temporary, folder);
-  } catch (error) {
-    // Another installation may have been faster.
-    if (!(await isIntact(folder, id))) throw error;
+    await moveInto(temporary, folder, id);
   } finally {
     await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+/** Moves a copy into its place, unless an intact one is there by then: others may do the same now. */
+async function moveInto(temporary: string, folder: string, id: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      await rename(temporary, folder);
+      return;
+    } catch (error) {
+      // Another installation may have been faster.
+      if (await isIntact(folder, id)) return;
+      if (tries === MOST_MOVES) throw error;
+    }
+    // A damaged one is in the way. Moved, not removed in place: half of it must not be started.
+    const damaged = `${temporary}.damaged`;
+    await rename(folder, damaged).catch(() => {});
+    await rm(damaged, { recursive: true, force: true });
   }
 }
 
