@@ -156,11 +156,7 @@ describe('an entry of another bridge', () => {
   });
 
   it.each([
-    [
-      'a key in the URL',
-      npx('mcp-remote', `${GATEWAY}?api_key=${KEY}`),
-      '(parameter api_key)',
-    ],
+    ['a key in the URL', npx('mcp-remote', `${GATEWAY}?api_key=${KEY}`), '(parameter api_key)'],
     [
       'Basic',
       npx('mcp-remote', GATEWAY, '--header', `Authorization: Basic ${KEY}`),
