@@ -157,8 +157,7 @@ export const CATALOGUE = {
     retryable: false,
     what: (failure) => {
       if (failure.signIn !== undefined) return failure.detail ?? 'no access token was given';
-      const what = isSignedIn(failure) ? 'your access token' : 'it';
-      return `${host(failure)} does not accept ${what}${because(failure)}${keySentence(failure)}`;
+      return `${host(failure)} does not accept it${because(failure)}${keySentence(failure)}`;
     },
     remedy: (failure) =>
       isSignedIn(failure)
@@ -173,7 +172,7 @@ export const CATALOGUE = {
       failure.lacksKeyAccess
         ? 'the API key is valid, but its owner may not use API keys'
         : isSignedIn(failure)
-          ? `your sign-in to ${host(failure)} does not allow this${because(failure)}`
+          ? `your sign-in to ${host(failure)} is not enough${because(failure)}`
           : `${host(failure)} refused it${because(failure)}`,
     remedy: forbiddenRemedy,
   },
@@ -325,14 +324,17 @@ export const CATALOGUE = {
     retryable: true,
     what: (failure) => {
       const { server, link } = failure.signIn ?? {};
-      if (link !== undefined) return `the sign-in to ${host(failure)} is open in your browser`;
-      const where = server === undefined ? '' : ` at ${server}`;
-      return `${host(failure)} requires you to sign in${where}${because(failure)}`;
+      if (link !== undefined) return `${host(failure)} is waiting for your sign-in`;
+      const where = server === undefined ? '' : `you sign in at ${server}`;
+      // A whole detail: its last sentence may be what to set.
+      const more = failure.detail ?? where;
+      const why = more === '' ? '' : `. ${more.charAt(0).toUpperCase()}${more.slice(1)}`;
+      return `${host(failure)} requires you to sign in${why}`;
     },
     remedy: (failure) =>
       failure.signIn?.link === undefined
         ? `Run ${login(failure)}. No restart needed.`
-        : 'Finish it there, then try again. No restart needed.',
+        : 'Finish it in your browser, then try again. No restart needed.',
   },
 } satisfies Record<Reason, CatalogueEntry>;
 
@@ -354,6 +356,13 @@ function remedyOf(failure: Failure): string {
   return CATALOGUE[failure.reason].remedy(failure);
 }
 
+function titleOf(failure: Failure, { title }: CatalogueEntry): string {
+  if (failure.isIntermediary) return 'Access blocked';
+  if (failure.reason !== 'unauthorized') return title;
+  if (failure.signIn !== undefined) return 'No access token';
+  return isSignedIn(failure) ? 'Access token rejected' : title;
+}
+
 /**
  * The JSON-RPC error for a failure. `message` is one line, what happened and then what to do,
  * because many clients show nothing else: at most 200 characters, without URLs, commands and what
@@ -362,7 +371,7 @@ function remedyOf(failure: Failure): string {
  */
 export function toRpcError(failure: Failure): RpcError {
   const entry: CatalogueEntry = CATALOGUE[failure.reason];
-  const title = failure.isIntermediary ? 'Access blocked' : entry.title;
+  const title = titleOf(failure, entry);
   const hint = remedyOf(failure);
   const hasCause = failure.reason === 'unreachable' || failure.reason === 'interrupted';
   const cause: UnreachableCause | undefined =

@@ -60,7 +60,7 @@ describe('conclusionText', () => {
 
   it('has no chart where nothing was measured', () => {
     expect(conclusionText(report(undefined), plain(80))).toBe(
-      '\n✗ It is slow.\n\n  What to do:\n  Wait.\n',
+      '\n✗ It is slow.\n\n  What to do\n  Wait.\n',
     );
   });
 });

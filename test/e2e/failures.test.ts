@@ -322,7 +322,9 @@ it.skipIf(process.platform === 'win32')(
     const gateway = await startGateway(status(401, '{"error":"Unauthorized"}'));
     const url = `${new URL(gateway.url).origin}/a$(id);b&'c`;
     const args = ['--account', "Ada's $(id)", '--key-header', 'x`id`'];
-    const proxy = startProxy(url, { args, env: { MCP_LATCHKEY_API_KEY: '' } });
+    // With --auth key, an account must have a key. Otherwise one that is missing may be a sign-in's.
+    const keyOnly = [...args, '--auth', 'key'];
+    const proxy = startProxy(url, { args: keyOnly, env: { MCP_LATCHKEY_API_KEY: '' } });
     const { error } = await proxy.request(1, 'tools/list');
     const { message } = error as { message: string };
     const command = /run `(.*)`\. No restart/.exec(message)?.[1] ?? '';

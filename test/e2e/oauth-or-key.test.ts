@@ -52,9 +52,7 @@ describe.skipIf(missing !== undefined)(`with a keychain${skipped}`, () => {
     expect(await whoami('--account', 'work')).toContain('Ada Example');
     expect(await whoami('--account', 'work')).toContain('Ada Example');
     expect(browser.opened).toHaveLength(1);
-    expect(await whoami('--account', 'work', '--auth', 'key')).toContain(
-      'no key for the account work',
-    );
+    expect(await whoami('--account', 'work', '--auth', 'key')).toContain('no key for account work');
   });
 });
 

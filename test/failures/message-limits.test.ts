@@ -63,6 +63,7 @@ const KEYS: readonly NonNullable<Failure['key']>[] = [
   { source: 'header', origin: 'the header authorization' },
   { source: 'header-file', origin: '--header-file' },
 ].map((key) => ({ ...key, tail: 'a1b2' }) as NonNullable<Failure['key']>);
+const SIGN_IN = { source: 'sign-in', origin: 'your sign-in', tail: 'a1b2' } as const;
 const NONE = { source: 'none', origin: 'no source' } as const;
 
 const METADATA = {
@@ -122,6 +123,19 @@ describe.each<[string, Failure[]]>([
         { reason: 'forbidden', status: 403, gateway: GATEWAY, key, lacksKeyAccess: true },
       ]),
     ] as Failure[],
+  ],
+  [
+    'a sign-in that is missing, rejected or not enough',
+    [undefined, SAID].flatMap((detail) => [
+      ...[{}, { server: 'login.example.com' }, { link: 'https://login.example.com/' }].map(
+        (signIn) => ({ reason: 'sign_in_required', status: 401, gateway: GATEWAY, signIn, detail }),
+      ),
+      { reason: 'unauthorized', status: 401, gateway: GATEWAY, key: SIGN_IN, detail },
+      ...['client-credentials', 'id-jag'].map((grant) => ({
+        ...{ reason: 'unauthorized', gateway: GATEWAY, signIn: { grant }, detail },
+      })),
+      { reason: 'forbidden', status: 403, gateway: GATEWAY, key: SIGN_IN, detail },
+    ]) as Failure[],
   ],
   [
     'no connection',

@@ -156,11 +156,7 @@ describe('an entry of another bridge', () => {
   });
 
   it.each([
-    [
-      'a key in the URL',
-      npx('mcp-remote', `${GATEWAY}?api_key=${KEY}`),
-      'in its parameter api_key',
-    ],
+    ['a key in the URL', npx('mcp-remote', `${GATEWAY}?api_key=${KEY}`), '(parameter api_key)'],
     [
       'Basic',
       npx('mcp-remote', GATEWAY, '--header', `Authorization: Basic ${KEY}`),
@@ -177,7 +173,7 @@ describe('an entry of another bridge', () => {
       { command: 'mcp-proxy', args: [GATEWAY, '--client-id', 'a', '--client-secret', KEY] },
       'no counterpart',
     ],
-    ['plain http', npx('supergateway', '--sse', 'http://gateway.example'), 'plain http'],
+    ['plain http', npx('supergateway', '--sse', 'http://gateway.example'), 'is unencrypted'],
   ])('stays where it has %s, for a reason without the key', (_, value, why) => {
     const found = foreignEntry(value);
     expect(found).toHaveProperty('why', expect.stringContaining(why));

@@ -100,7 +100,7 @@ describe('a text that is not JSON', () => {
     ['{\r\n  "a": "x\r\n}', 2, 8, 'this string has no closing quote'],
     ['{"mcpServers": {', 1, 17, 'a closing brace } is missing'],
     ["{'a': 1}", 1, 2, 'invalid JSON'],
-    ['{} {}', 1, 4, 'nothing may follow the end'],
+    ['{} {}', 1, 4, 'unexpected text after the end'],
     ['<<<<<<< HEAD\n{}', 1, 1, 'invalid JSON'],
   ])('is refused with line and column: %j', (text, line, column, message) => {
     let caught: unknown;

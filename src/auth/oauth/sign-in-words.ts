@@ -27,7 +27,7 @@ export function signInErrorFrom(error: unknown, host: string): SignInError {
   if (typeof code !== 'string' || !code.startsWith('OAUTH_')) throw error;
   if (/"iss"/.test(message)) {
     return new SignInError(
-      `The answer does not come from ${host}, so it was not used. Try again; if it happens again, tell your administrator.`,
+      `The answer does not come from ${host}, so it was not used. Try again. If it happens again, contact your administrator.`,
     );
   }
   return new SignInError(

@@ -26,7 +26,7 @@ export async function checkSignIn(run: DoctorRun): Promise<Finding[]> {
   const server = { check: 'sign-in', name: 'server', ms } as const;
   if (facts.kind === 'unusable') {
     const [line = ''] = facts.words.split(/\.(?: |$)/, 1);
-    const remedy = `Run \`npx mcp-latchkey explain sign_in_required\`, or ask the operator of ${run.settings.url.host}.`;
+    const remedy = `Run \`${ownCommand()} explain sign_in_required\`, or ask the operator of ${run.settings.url.host}.`;
     return [{ ...server, status: 'fail', line, problem: { sentence: facts.words, remedy } }];
   }
   const issuer = cleanNetworkText(facts.issuer, 200);

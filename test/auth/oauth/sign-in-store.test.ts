@@ -254,7 +254,7 @@ describe('the key', () => {
     expect(await by({ file: keyFile })).toEqual(found);
     expect(await by({ command: `cat '${keyFile}'`, file: 'no file' })).toEqual(found);
     expect(await by({ command: 'exit 3', value: key })).toMatchObject({
-      words: 'the command of --store-key-command ended with exit code 3',
+      words: '--store-key-command failed with exit code 3',
     });
     chmodSync(keyFile, 0o644);
     expect(await by({ file: keyFile })).toMatchObject({ words: /open to other users/ });
