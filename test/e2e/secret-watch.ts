@@ -211,13 +211,15 @@ class ProcessWatch {
 
   #look(id: string): void {
     try {
+      // Before the environment: a fork that becomes another program between the two reads would be
+      // found to have its parent's environment under its own arguments.
+      const cmdline = readFileSync(`/proc/${id}/cmdline`);
       const environ = readFileSync(`/proc/${id}/environ`);
       // Behind the name, which is in parentheses and may have any character: the state, the parent.
       const stat = readFileSync(`/proc/${id}/stat`, 'latin1');
       const [, parent = ''] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
       if (!environ.includes(this.#marker) && !this.#ours.has(parent)) return;
       this.#ours.add(id);
-      const cmdline = readFileSync(`/proc/${id}/cmdline`);
       // One that is becoming another program has none.
       if (cmdline.length === 0) return;
       // A fork that has not become another program yet: it has all that its parent has.
