@@ -232,7 +232,7 @@ export async function runDemo(out: Printer): Promise<boolean> {
         clientFor(signInSandbox.url, undefined, ['--auth', 'oauth', ...options], signInPlace.env);
       await fails(
         'No browser may be opened',
-        { code: -32003, reason: 'sign_in_required', names: 'mcp-latchkey login' },
+        { code: -32003, reason: 'sign_in_required', names: ` login ${signInSandbox.url}` },
         signedIn('--sign-in', 'error').connect,
       );
       const { client: user, connect: signIn } = signedIn();

@@ -6,6 +6,7 @@ import type { Secrets } from '../failures/secrets.ts';
 import { displayUrl } from '../failures/url-secrets.ts';
 import type { RequestBegun } from '../http/client.ts';
 import type { ConnectionBegun } from '../http/connector.ts';
+import { listen } from '../http/guarded.ts';
 import type { RequestHandler } from '../http/request.ts';
 import { memberAt, textIn } from '../jsonrpc/json-members.ts';
 import { type Message, type Request, readMessages, type Unusable } from '../jsonrpc/message.ts';
@@ -219,7 +220,7 @@ export class SessionWatch implements StdioObserver {
       const connection = this.#connections.get(socket);
       if (connection !== undefined) line.connection = connection;
     });
-    request.once('response', (response: IncomingMessage) => {
+    const onResponse = (response: IncomingMessage) => {
       line.headMs = this.#now();
       line.status = response.statusCode ?? 0;
       responseHeaders = this.#responseHeaders.of(response.rawHeaders);
@@ -229,7 +230,8 @@ export class SessionWatch implements StdioObserver {
         call.status = line.status;
         call.session = line.session;
       }
-    });
+    };
+    listen(request, 'response', onResponse, logLater);
     const exchange = asExchange(handler);
     let outcome: ExchangeOutcome | undefined;
     let isClosed = false;
@@ -316,6 +318,16 @@ export class SessionWatch implements StdioObserver {
   #now(): number {
     return rounded(performance.now() - this.#origin);
   }
+}
+
+/**
+ * Hands a failure of the watch to `uncaughtException`, which logs it, once the other listeners have
+ * run: the request goes on without it.
+ */
+function logLater(bug: Error): void {
+  queueMicrotask(() => {
+    throw bug;
+  });
 }
 
 /** What an HTTP request is for, if it is one of MCP's: `onReceived` can be set on it. */

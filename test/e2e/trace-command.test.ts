@@ -94,7 +94,7 @@ describe('mcp-latchkey trace', () => {
   });
 
   it.each([
-    ['a file that is not there', '/no/such/trace', 1, 'cannot be read (ENOENT)'],
+    ['a file that is not there', '/no/such/trace', 1, 'could not be read: ENOENT'],
     ['a file that is not a trace', import.meta.filename, 1, 'is not a file of --trace'],
   ])('says why it cannot show %s', async (_, path, expected, words) => {
     const { code, stderr } = await runToEnd(['trace', path]);

@@ -14,6 +14,13 @@ const PICTURES = process.env.TRACE_PICTURES;
 const FRAME =
   'new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))';
 
+/** Resolves once the list shows failures only. */
+const FILTERED = `new Promise((done) => {
+  const look = () => /HTTP 202/.test(document.querySelector('#rows').textContent)
+    ? requestAnimationFrame(look) : done(0);
+  look();
+})`;
+
 const HOSTILE = '</script><script>document.title="run"</script><img src=x onerror=alert(1)>';
 
 describe.skipIf(chromium === undefined)(
@@ -100,7 +107,7 @@ describe.skipIf(chromium === undefined)(
       expect(await page.evaluate('document.activeElement.id')).toBe('details');
       await page.evaluate(`search.value = ''; search.dispatchEvent(new Event('input'))`);
       await page.evaluate('failures.click(); list.scrollTop = 0');
-      await page.evaluate(FRAME);
+      await page.evaluate(FILTERED);
       const failed = (await page.evaluate('document.querySelector("#rows").textContent')) as string;
       expect(failed).toContain('HTTP 503 for POST tools/list');
       expect(failed).toContain('HTTP 404 for POST tools/call search');

@@ -116,10 +116,10 @@ describe.skipIf(missing('oidcProvider', 'recentNode'))('oidc-provider', () => {
   });
 
   it('signs in again when the session has expired', async () => {
-    const rig = await setUp({ accessSeconds: 1, refreshSeconds: 1 });
+    const rig = await setUp({ accessSeconds: 3, refreshSeconds: 3 });
     const proxy = rig.proxy();
     await proxy.initialize();
-    await new Promise((resolve) => setTimeout(resolve, 2_100));
+    await new Promise((resolve) => setTimeout(resolve, 4_100));
     expect(await call(proxy, 'read')).toContain('read by');
     expect(rig.browser.opened).toHaveLength(2);
     expect(rig.provider.events.filter(({ event }) => event === 'registration')).toHaveLength(1);

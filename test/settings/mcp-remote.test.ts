@@ -64,11 +64,11 @@ describe('a command line of mcp-remote', () => {
     expect(warnings.join()).not.toContain('s3cret');
   });
 
-  it('is refused with the same words as ever where it has more that neither knows', () => {
+  it('is refused as any other where it has more that neither program knows', () => {
     expect(() => settingsOf('--debug', '--no-such')).toThrow('unknown option --no-such');
-    expect(() => settingsOf('--debug', 'sk-live-0123456789')).toThrow('one URL only');
+    expect(() => settingsOf('--debug', 'sk-live-0123456789')).toThrow('expected one URL');
     expect(() => settingsOf('--host')).not.toThrow();
-    expect(() => settingsOf('123456')).toThrow('one URL only');
+    expect(() => settingsOf('123456')).toThrow('expected one URL');
   });
 });
 
