@@ -18,8 +18,10 @@ export interface OpenedPage {
   readonly console: readonly string[];
   /** URLs that it asked for, itself included. */
   readonly requests: readonly string[];
-  /** The value of an expression there. */
+  /** The value of an expression there, of a promise once it has resolved. */
   evaluate(expression: string): Promise<unknown>;
+  /** Milliseconds for which the page has kept a core busy, whatever else the machine was doing. */
+  busyMs(): Promise<number>;
   /** Presses a key there, by its name as `KeyboardEvent.key`, or types a text. */
   press(key: string): Promise<void>;
   /** Pictures it, whole, into a PNG file. */
@@ -128,6 +130,7 @@ export async function openInChromium(
   });
   await tools.openTab();
   for (const domain of ['Page', 'Network', 'Log', 'Runtime']) await tools.call(`${domain}.enable`);
+  await tools.call('Performance.enable', { timeDomain: 'threadTicks' });
   await tools.call('Emulation.setScriptExecutionDisabled', { value: !scripts });
   await tools.call('Emulation.setEmulatedMedia', {
     features: [{ name: 'prefers-color-scheme', value: scheme }],
@@ -142,9 +145,14 @@ export async function openInChromium(
     console,
     requests,
     evaluate: async (expression) => {
-      const parameters = { expression, returnByValue: true };
+      const parameters = { expression, returnByValue: true, awaitPromise: true };
       const { result } = await tools.call('Runtime.evaluate', parameters);
       return (result as { value?: unknown } | undefined)?.value;
+    },
+    busyMs: async () => {
+      const { metrics } = await tools.call('Performance.getMetrics');
+      const all = metrics as unknown as { name: string; value: number }[];
+      return 1_000 * (all.find(({ name }) => name === 'TaskDuration') as { value: number }).value;
     },
     press: async (key) => {
       const event = { key, code: key, ...(key.length === 1 && { text: key }) };
