@@ -18,11 +18,14 @@ export async function removeUnusedCopies(copies: string): Promise<string[]> {
   if (names.length === 0) return [];
   const uses = await Promise.all([configTexts(), runningCommands()]).catch(() => undefined);
   if (uses === undefined) return [];
-  const text = uses.join('\n');
+  const [configs, commands] = uses;
   const removed: string[] = [];
   for (const name of names) {
     const path = join(copies, name);
-    const isUsed = name.startsWith('.') ? await isBeingWritten(path) : text.includes(name);
+    // Another user's copy may have the same name.
+    const isUsed = name.startsWith('.')
+      ? await isBeingWritten(path)
+      : configs.includes(name) || commands.includes(path);
     if (isUsed) continue;
     await rm(path, { recursive: true }).then(
       () => removed.push(path),
