@@ -23,6 +23,14 @@ const IDLE_MARGIN_MS = 2_000;
 // Not imported: loading it takes 2 to 4 ms, and the connection is begun before that.
 const http = () => process.getBuiltinModule('node:http');
 
+const IS_IDLE = Symbol('isIdle');
+
+/** On the socket, not in a `Set` of the idle ones: see stdio/open-requests.ts. */
+interface PooledSocket extends Socket {
+  /** Whether no request is on it. */
+  [IS_IDLE]?: boolean;
+}
+
 const requests = process
   .getBuiltinModule('node:diagnostics_channel')
   .channel('mcp-latchkey:request');
@@ -35,10 +43,10 @@ const requests = process
 export class HttpClient {
   readonly #url: URL;
   readonly #connector: Connector;
-  readonly #idle = new Set<Socket>();
+  readonly #sockets = new Set<PooledSocket>();
   #agent: Agent | undefined;
   /** Begun before it was needed. */
-  #early: Promise<Socket> | undefined;
+  #early: Promise<PooledSocket> | undefined;
   #idleMs = IDLE_MS;
   #idleHint: string | undefined;
   #isClosed = false;
@@ -68,7 +76,7 @@ export class HttpClient {
     const forget = () => {
       if (this.#early === opening) this.#early = undefined;
     };
-    const keep = (socket: Socket) => {
+    const keep = (socket: PooledSocket) => {
       if (this.#early !== opening) return;
       socket.once('close', forget);
       this.#keep(socket);
@@ -114,14 +122,14 @@ export class HttpClient {
   /** Closes each connection once it is idle. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    for (const socket of this.#idle) socket.destroy();
+    for (const socket of this.#sockets) if (socket[IS_IDLE]) socket.destroy();
   }
 
   /** Closes every connection now. */
   async destroy(): Promise<void> {
     this.#isClosed = true;
     this.#connector.destroy();
-    for (const socket of this.#idle) socket.destroy();
+    for (const socket of this.#sockets) socket.destroy();
     this.#agent?.destroy();
   }
 
@@ -143,40 +151,40 @@ export class HttpClient {
         return '';
       }
 
-      override keepSocketAlive(socket: Socket): boolean {
+      override keepSocketAlive(socket: PooledSocket): boolean {
         if (client.#isClosed || client.#idleMs <= 0) return false;
         client.#keep(socket);
         return true;
       }
 
-      override reuseSocket(socket: Socket, request: ClientRequest): void {
-        client.#idle.delete(socket);
+      override reuseSocket(socket: PooledSocket, request: ClientRequest): void {
+        socket[IS_IDLE] = false;
         super.reuseSocket(socket, request);
       }
     }
     return new Pool({ keepAlive: true, maxFreeSockets: Number.POSITIVE_INFINITY });
   }
 
-  #keep(socket: Socket): void {
+  #keep(socket: PooledSocket): void {
     // It runs while the connection is in use, too: each byte starts it again.
     if (socket.timeout !== this.#idleMs) socket.setTimeout(this.#idleMs);
     socket.unref();
-    this.#idle.add(socket);
+    socket[IS_IDLE] = true;
   }
 
-  async #connection(): Promise<Socket> {
+  async #connection(): Promise<PooledSocket> {
     const early = this.#early;
     this.#early = undefined;
     if (early === undefined) return this.#open();
     const socket = await early;
-    this.#idle.delete(socket);
+    socket[IS_IDLE] = false;
     return socket.writable ? socket.ref() : this.#open();
   }
 
-  async #open(): Promise<Socket> {
-    const socket = await this.#connector.open();
+  async #open(): Promise<PooledSocket> {
+    const socket: PooledSocket = await this.#connector.open();
     const closeIdle = () => {
-      if (!this.#idle.has(socket)) return;
+      if (!socket[IS_IDLE]) return;
       socket.destroy();
       // Until its `close` the agent could give it to a request (node:http, Class: http.Agent).
       socket.emit('agentRemove');
@@ -185,7 +193,8 @@ export class HttpClient {
     socket.on('data', closeIdle);
     socket.on('end', closeIdle);
     socket.on('timeout', closeIdle);
-    socket.once('close', () => this.#idle.delete(socket));
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
     return socket;
   }
 

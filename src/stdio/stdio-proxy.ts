@@ -27,6 +27,7 @@ import type { Delivery, MessageObserver, Transport } from '../transport/transpor
 import { arrayOf, BatchReplies, wantsReply } from './batch-replies.ts';
 import { LineReader } from './line-reader.ts';
 import { MessageWriter } from './message-writer.ts';
+import { type Answer, OpenRequest, OpenRequests } from './open-requests.ts';
 import { progressTokenIn, progressTokenOf, TaskTokens } from './progress-tokens.ts';
 import type { StdioObserver } from './stdio-observer.ts';
 
@@ -45,18 +46,6 @@ const FLUSH_LIMIT_MS = 500;
 const CANCEL_LIMIT_MS = 900;
 /** How many messages a batch of the client's may have: all are in flight at once. */
 const MOST_IN_BATCH = 1_000;
-
-/** Takes the reply to a request; undefined when there is to be none. */
-type Answer = (reply: Buffer | undefined) => void;
-
-/** A request of the client's that has not been answered. */
-interface InFlight {
-  readonly request: Request;
-  readonly answer: Answer;
-  sending: Delivery | undefined;
-  /** Its progress token; null until somebody asks. */
-  token: string | undefined | null;
-}
 
 export interface StdioProxyOptions {
   readonly input: Readable;
@@ -83,8 +72,9 @@ export class StdioProxy {
   readonly #secrets: Secrets;
   readonly #log: Log;
   readonly #watcher: StdioObserver | undefined;
-  readonly #inFlight = new Set<InFlight>();
-  readonly #sendings = new Set<Delivery>();
+  readonly #inFlight = new OpenRequests();
+  /** How many messages are on their way to the gateway, or wait for what comes back. */
+  #sendings = 0;
   readonly #tasks = new TaskTokens();
   readonly #stopped: Promise<void>;
   #onStop = () => {};
@@ -127,7 +117,7 @@ export class StdioProxy {
     const mayBeAnswered = [...this.#inFlight].some(({ sending }) => sending?.mayHaveRun);
     if (mayBeAnswered) await within(DRAIN_LIMIT_MS - UNSENT_DRAIN_LIMIT_MS, drained);
     const waitedMs = Math.round(performance.now() - start);
-    this.#log.debug(`waited ${waitedMs} ms for replies, ${this.#sendings.size} did not come`);
+    this.#log.debug(`waited ${waitedMs} ms for replies, ${this.#sendings} did not come`);
 
     for (const inFlight of this.#inFlight) this.#giveUp(inFlight);
 
@@ -157,13 +147,13 @@ export class StdioProxy {
 
   /** Resolves when nothing is on its way to the gateway or back. */
   #idle(): Promise<void> {
-    if (this.#sendings.size === 0) return Promise.resolve();
+    if (this.#sendings === 0) return Promise.resolve();
     return new Promise((resolve) => {
       this.#onIdle = resolve;
     });
   }
 
-  #giveUp(inFlight: InFlight): void {
+  #giveUp(inFlight: OpenRequest): void {
     const { request, sending } = inFlight;
     const error = sending?.mayHaveRun === true ? INTERRUPTED : NOT_RUN;
     sending?.abort();
@@ -238,7 +228,7 @@ export class StdioProxy {
   }
 
   #request(request: Request, answer: Answer): void {
-    const inFlight: InFlight = { request, answer, sending: undefined, token: null };
+    const inFlight = new OpenRequest(request, answer);
     this.#inFlight.add(inFlight);
     inFlight.sending = this.#send(request, this.#observer(inFlight), (error) =>
       this.#answer(inFlight, errorResponse(request.id, error)),
@@ -249,7 +239,7 @@ export class StdioProxy {
   // cancellation, or soon after: what the gateway streams until then is not lost.
   #cancel(notification: Message): void {
     const id = memberAt(notification.bytes, 'params', 'requestId');
-    const cancelled = this.#requestInFlight(id && idOf(id)?.key);
+    const cancelled = this.#inFlight.withId(id && idOf(id)?.key);
     cancelled?.sending?.stop();
     if (cancelled !== undefined) this.#answer(cancelled, undefined);
     const cancellation = this.#send(notification, this.#observer(undefined));
@@ -272,11 +262,11 @@ export class StdioProxy {
   }
 
   #watch(sending: Delivery, onError: (error: RpcError) => void): void {
-    this.#sendings.add(sending);
+    this.#sendings++;
     const settle = (error: RpcError | undefined) => {
-      this.#sendings.delete(sending);
+      this.#sendings--;
       if (error !== undefined) onError(error);
-      if (this.#sendings.size === 0) this.#onIdle?.();
+      if (this.#sendings === 0) this.#onIdle?.();
     };
     void sending.done.then(
       (failure) => settle(failure && this.#secrets.maskError(toRpcError(failure))),
@@ -297,14 +287,14 @@ export class StdioProxy {
     }
   }
 
-  #observer(own: InFlight | undefined): MessageObserver {
+  #observer(own: OpenRequest | undefined): MessageObserver {
     return {
       onMessage: (message) => this.#fromGateway(message, own),
       congested: () => this.#writer.congested(),
     };
   }
 
-  #fromGateway(message: Message, own: InFlight | undefined): void {
+  #fromGateway(message: Message, own: OpenRequest | undefined): void {
     if (message.kind !== 'response') {
       const token = progressTokenIn(message);
       if (token === undefined || this.#mayProgress(token)) {
@@ -315,7 +305,7 @@ export class StdioProxy {
     }
     const key = message.id?.key;
     const isOwn = own !== undefined && own.request.id.key === key && this.#inFlight.has(own);
-    const target = isOwn ? own : this.#requestInFlight(key);
+    const target = isOwn ? own : this.#inFlight.withId(key);
     if (target === undefined) {
       this.#log.warn('dropped a reply from the gateway that no request is waiting for');
       return;
@@ -333,17 +323,10 @@ export class StdioProxy {
     return this.#tasks.has(token);
   }
 
-  #answer(inFlight: InFlight, reply: Buffer | undefined): void {
+  #answer(inFlight: OpenRequest, reply: Buffer | undefined): void {
     if (!this.#inFlight.delete(inFlight)) return;
     this.#watcher?.answered(inFlight.request, reply);
     inFlight.answer(reply);
-  }
-
-  /** The newest, should a client have used an id twice. */
-  #requestInFlight(key: string | undefined): InFlight | undefined {
-    let found: InFlight | undefined;
-    for (const inFlight of this.#inFlight) if (inFlight.request.id.key === key) found = inFlight;
-    return found;
   }
 
   #logError(message: Message, error: RpcError): void {
