@@ -34,6 +34,23 @@ export function namedProxy(target: URL, env: NodeJS.ProcessEnv): NamedProxy | un
   return { variable, url, exemption };
 }
 
+const PROXY_VARIABLE = /^(?:https?|all|no)_proxy$/i;
+
+/** The variables of an environment that say which HTTP proxy is gone through, and when. */
+export function proxyVariables(env: NodeJS.ProcessEnv): Record<string, string> {
+  const named = Object.entries(env).filter(([name]) => PROXY_VARIABLE.test(name));
+  return Object.fromEntries(named) as Record<string, string>;
+}
+
+/** The environment with these such variables in the place of its own. */
+export function withProxyVariables(
+  env: NodeJS.ProcessEnv,
+  variables: Readonly<Record<string, string>>,
+): NodeJS.ProcessEnv {
+  const others = Object.entries(env).filter(([name]) => !PROXY_VARIABLE.test(name));
+  return { ...Object.fromEntries(others), ...variables };
+}
+
 /** The proxy to go through; undefined to go straight. */
 export function proxyFor(target: URL, env: NodeJS.ProcessEnv): string | undefined {
   const named = namedProxy(target, env);

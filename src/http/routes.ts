@@ -3,7 +3,7 @@ import type { LookupFunction } from 'node:net';
 import { readPrivate } from '../private-path.ts';
 import { HttpClient } from './client.ts';
 import type { TlsSettings } from './connector.ts';
-import { proxyFor, withoutBrackets } from './environment-proxy.ts';
+import { proxyFor, proxyVariables, withoutBrackets } from './environment-proxy.ts';
 
 /** What routes are made from, as plain data. */
 export interface RouteFacts {
@@ -15,9 +15,11 @@ export interface RouteFacts {
   readonly certKeyFile?: string;
   /** The environment variable with the passphrase of the client's private key. */
   readonly certKeyPassphraseEnv?: string;
+  /** The environment variables that name HTTP proxies. A policy may have set them. */
+  readonly proxyVariables: Readonly<Record<string, string>>;
 }
 
-export interface RoutesOptions extends RouteFacts {
+export interface RoutesOptions extends Omit<RouteFacts, 'proxyVariables'> {
   /** Gets what others can do to such a file that is used all the same. */
   readonly warnOf: (option: string) => (words: string) => void;
   /** Names HTTP proxies. */
@@ -49,6 +51,7 @@ export class Routes {
     const { connectTimeoutMs, caFile, certFile, certKeyFile, certKeyPassphraseEnv } = this.#options;
     return {
       connectTimeoutMs,
+      proxyVariables: proxyVariables(this.#options.env),
       ...(caFile === undefined ? {} : { caFile }),
       ...(certFile === undefined ? {} : { certFile }),
       ...(certKeyFile === undefined ? {} : { certKeyFile }),

@@ -66,6 +66,7 @@ export async function unpackPackage(
   folder: string,
   ownRoot: string,
 ): Promise<string> {
+  if ('file' in from && !existsSync(from.file)) throw new NpmError(`there is no file ${from.file}`);
   const what =
     'version' in from
       ? [`${NAME}@${from.version}`]
@@ -89,7 +90,11 @@ async function npm(args: readonly string[], cwd: string): Promise<string> {
   const script = npmScript();
   // On Windows, npm without its script is a batch file, which Node.js starts through a shell only.
   const [command, ...words] = script ? [process.execPath, script, ...args] : ['npm', ...args];
-  const options = { cwd, maxBuffer: 1024 * 1024, timeout: 300_000, windowsHide: true };
+  // npm reads settings of its own from variables, and requires none of this program's.
+  const env = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^MCP_LATCHKEY_/i.test(name)),
+  );
+  const options = { cwd, env, maxBuffer: 1024 * 1024, timeout: 300_000, windowsHide: true };
   if (script === undefined && process.platform === 'win32') {
     throw new NpmError('npm is not where this Node.js is. Install Node.js with npm');
   }

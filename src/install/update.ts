@@ -67,10 +67,11 @@ export async function moveEntries(
 const pick = ({ client, name, file }: OwnEntry) => ({ client, name, file });
 
 async function moveEntry(
-  { client: clientName, name, launch }: OwnEntry,
+  entry: OwnEntry,
   copy: ProgramCopy,
   isPublished: boolean,
 ): Promise<Omit<EntryUpdate, 'client' | 'name' | 'file'>> {
+  const { client: clientName, name, launch } = entry;
   const next = movedLaunch(launch, copy, isPublished);
   if (next === undefined) {
     return { outcome: 'left', why: 'it does not start a copy that install has made' };
@@ -83,6 +84,9 @@ async function moveEntry(
   const client = findClient(clientName);
   try {
     if (client === undefined) throw new InstallError(`${clientName} is not known`);
+    if (!(await isAsItWas(entry))) {
+      throw new InstallError('it was changed meanwhile. Run the command again');
+    }
     await (await planInstall(client, name, next)).apply();
     // Another command may have removed the copy while no config named it.
     await copy.write();
@@ -90,6 +94,13 @@ async function moveEntry(
   } catch (error) {
     return { outcome: 'kept', check, why: (error as Error).message };
   }
+}
+
+/** Whether the entry is there and starts what it started: the trial may take a minute. */
+async function isAsItWas({ file, name, launch }: OwnEntry): Promise<boolean> {
+  const { entries } = await ownEntries();
+  const now = entries.find((entry) => entry.file === file && entry.name === name);
+  return JSON.stringify(now?.launch) === JSON.stringify(launch);
 }
 
 /** An entry that only lacks its key or its gateway works as well as it can. */

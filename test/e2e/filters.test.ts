@@ -302,6 +302,28 @@ describe('prompts and resources', () => {
     );
     expect(requests('subscriptions/listen')).toEqual([]);
   });
+
+  const denied = { resourceSubscriptions: ['file:///etc/shadow'] };
+  it.each([
+    [{ notifications: {}, Notifications: denied }],
+    [{ NOTIFICATIONS: denied }],
+    [
+      {
+        notifications: { resourceSubscriptions: [], ResourceSubscriptions: ['file:///etc/shadow'] },
+      },
+    ],
+    [{ notifications: { resourceSubscriptions: 'file:///etc/shadow' } }],
+  ])('cannot be subscribed to where the request is unclear: %j', async (params) => {
+    for (const gateway of ['modern', 'legacy'] as const) {
+      const { ask, requests } = await filteredSession(['modern', gateway, 'json'], args);
+      expect(await ask('subscriptions/listen', params)).toMatchObject({
+        error: { code: -32002, data: { reason: 'tool_not_allowed' } },
+      });
+      for (const method of ['subscriptions/listen', 'resources/subscribe']) {
+        expect(requests(method)).toEqual([]);
+      }
+    }
+  });
 });
 
 describe('filter options', () => {

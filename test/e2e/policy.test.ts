@@ -83,6 +83,12 @@ describe.skipIf(!isPossible)('a policy (skipped unless root, in a mount namespac
       '--timeout is not allowed',
     ],
     [
+      'a command that is called false',
+      { forbidden: ['key-command'] },
+      { args: ['--key-command', 'false'] },
+      '--key-command is not allowed',
+    ],
+    [
       'a header',
       { forbidden: ['header'] },
       { args: ['--header', 'X-A: b'] },

@@ -107,8 +107,25 @@ it('keeps an entry at its version when the new one does not work', async () => {
   expect(readdirSync(copies)).toEqual(copy);
 }, 60_000);
 
+it('keeps what was changed in an entry while the new version was tried', async () => {
+  const { home, config, run } = await makeHome();
+  // The new version is what changes it, when it is tried.
+  const file = packNext(home, (folder) => {
+    const edited = readFileSync(config, 'utf8').replace(/("http:[^"]*")/, '$1, "--read-only"');
+    const program = join(folder, 'dist/run-proxy.js');
+    const edit = `require('node:fs').writeFileSync(${JSON.stringify(config)}, ${JSON.stringify(edited)});`;
+    writeFileSync(program, `${edit}\n${readFileSync(program, 'utf8')}`);
+  });
+  const { code, stdout } = await run('update', '--from', file);
+  expect(stdout.replace(/\s+/g, ' ')).toContain('it was changed meanwhile. Run the command again');
+  expect(code).toBe(1);
+  const after = readFileSync(config, 'utf8');
+  expect(after).toContain('--read-only');
+  expect(after).not.toContain(NEXT);
+}, 60_000);
+
 it.each([
-  ['that is not there', () => {}, /^mcp-latchkey: npm failed: .* Nothing was changed\./],
+  ['that is not there', () => {}, /^mcp-latchkey: there is no file .*\. Nothing was changed\./],
   [
     'that is another package',
     (file: string) => {

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
-import { namedProxy, proxyFor } from '../../src/http/environment-proxy.ts';
+import { namedProxy, proxyFor, withProxyVariables } from '../../src/http/environment-proxy.ts';
+import { Routes } from '../../src/http/routes.ts';
 
 const GATEWAY = new URL('https://mcp.corp.example/v1/mcp');
 const PROXY = 'http://proxy:3128';
@@ -100,3 +101,18 @@ it.each(['localhost', 'a.localhost', '127.0.0.1', '127.1.2.3', '[::1]'])(
     expect(namedProxy(new URL(`https://${host}/`), env)?.exemption).toBe('this machine');
   },
 );
+
+it('is handed to another process as it was set, and not as that process finds it', () => {
+  const url = new URL('https://gateway.example/');
+  const env = { https_proxy: 'http://policy.example:1', no_proxy: 'a.example', PATH: '/bin' };
+  const options = { connectTimeoutMs: 1, warnOf: () => () => {}, env };
+  const { proxyVariables } = new Routes(options).facts;
+  expect(proxyVariables).toEqual({ https_proxy: env.https_proxy, no_proxy: env.no_proxy });
+  const there = withProxyVariables(
+    { HTTPS_PROXY: '', NO_PROXY: '*', HOME: '/home' },
+    proxyVariables,
+  );
+  expect(there).toEqual({ ...proxyVariables, HOME: '/home' });
+  expect(proxyFor(url, there)).toBe('http://policy.example:1');
+  expect(withProxyVariables({ all_proxy: 'http://own.example' }, {})).toEqual({});
+});

@@ -1,3 +1,4 @@
+import { withProxyVariables } from '../../http/environment-proxy.ts';
 import { Routes } from '../../http/routes.ts';
 import { OAuthHttp } from './oauth-http.ts';
 import type { ServerMetadata } from './server-metadata.ts';
@@ -10,7 +11,8 @@ export function httpFor(
   signal?: AbortSignal,
 ): OAuthHttp {
   const warnOf = () => () => {};
-  return new OAuthHttp(new Routes({ ...routes, env: process.env, warnOf }), gatewayAddress, signal);
+  const env = withProxyVariables(process.env, routes.proxyVariables);
+  return new OAuthHttp(new Routes({ ...routes, env, warnOf }), gatewayAddress, signal);
 }
 
 /** What a refresh and a revocation need of the metadata. */

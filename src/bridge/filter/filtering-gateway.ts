@@ -145,8 +145,10 @@ export class FilteringGateway implements Transport {
       return [{ kind: use.kind, name: textIn(name) }];
     }
     if (method === 'completion/complete') {
-      const [ref] = plainMembersOf(params, ['ref']) ?? [];
-      const [name, uri] = plainMembersOf(ref, ['name', 'uri']) ?? [];
+      const ref = plainMembersOf(params, ['ref']);
+      const named = ref && plainMembersOf(ref[0], ['name', 'uri']);
+      if (named === undefined) return undefined;
+      const [name, uri] = named;
       const uses: Use[] = [];
       if (uri !== undefined) uses.push({ kind: 'resource', name: textIn(uri) });
       if (name !== undefined || uri === undefined) {
@@ -155,10 +157,15 @@ export class FilteringGateway implements Transport {
       return uses;
     }
     if (method === 'subscriptions/listen') {
-      const [wanted] = plainMembersOf(params, ['notifications']) ?? [];
-      const [resources] = plainMembersOf(wanted, ['resourceSubscriptions']) ?? [];
-      const uris = itemsOf(resources, Number.POSITIVE_INFINITY) ?? [];
-      return uris.map((uri) => ({ kind: 'resource', name: textIn(uri) }));
+      const wanted = plainMembersOf(params, ['notifications']);
+      const found = wanted && plainMembersOf(wanted[0], ['resourceSubscriptions']);
+      if (found === undefined) return undefined;
+      const [resources] = found;
+      if (resources === undefined) return [];
+      return itemsOf(resources, Number.POSITIVE_INFINITY)?.map((uri) => ({
+        kind: 'resource',
+        name: textIn(uri),
+      }));
     }
     return LISTS.has(method) || !GUARDED.test(foldCase(method)) ? [] : undefined;
   }

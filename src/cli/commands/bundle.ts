@@ -69,7 +69,8 @@ async function bundle(args: Arguments): Promise<void> {
     throw new InstallError(`The bundle cannot be made: ${(error as Error).message}`);
   };
   const icon = args.icon === undefined ? undefined : await readFile(args.icon).catch(failed);
-  if (icon && icon.readUInt32BE() !== 0x89504e47) throw new UsageError('--icon needs a PNG file');
+  if (icon && icon.toString('latin1', 0, 4) !== '\x89PNG')
+    throw new UsageError('--icon needs a PNG file');
   const content = await makeBundle(packageRoot, {
     ...{ title, name, url: args.url === undefined ? undefined : url, options: words.slice(1) },
     ...(icon === undefined ? {} : { icon }),

@@ -1,7 +1,8 @@
 import { closeSync, openSync } from 'node:fs';
+import { withProxyVariables } from '../../http/environment-proxy.ts';
 import { readPrivate, UnusableFile } from '../../private-path.ts';
 import type { Filter } from '../filters.ts';
-import type { OptionName } from '../options.ts';
+import { type OptionName, PROXY_OPTIONS } from '../options.ts';
 import { originMatches } from './origin-pattern.ts';
 import { type PolicyFile, parsePolicy } from './parse-policy.ts';
 
@@ -33,9 +34,10 @@ export class Policy {
    * allow it.
    */
   valuesOf(option: OptionName, own: readonly string[]): readonly string[] | { why: string } {
-    const given = own.filter((value) => value !== 'false');
-    if (given.length > 0 && this.#content.forbidden.has(option))
-      return this.#refusal(`--${option}`);
+    // A switch that is off is not used. Of other options, `false` is a value as any other.
+    const isSwitch = PROXY_OPTIONS[option].type === 'boolean';
+    const isUsed = own.some((value) => !isSwitch || value !== 'false');
+    if (isUsed && this.#content.forbidden.has(option)) return this.#refusal(`--${option}`);
     const set = this.#content.required.get(option);
     if (set === undefined)
       return own.length > 0 ? own : (this.#content.defaults.get(option) ?? own);
@@ -72,9 +74,8 @@ export class Policy {
   environment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
     const { httpProxy } = this.#content;
     if (httpProxy === undefined) return env;
-    const others = Object.entries(env).filter(([name]) => !/^(?:https?|all|no)_proxy$/i.test(name));
     const { url, except = '' } = httpProxy;
-    return { ...Object.fromEntries(others), https_proxy: url, http_proxy: url, no_proxy: except };
+    return withProxyVariables(env, { https_proxy: url, http_proxy: url, no_proxy: except });
   }
 
   /** What it sets, in a sentence each, without values that may be long or private. */
