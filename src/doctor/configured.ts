@@ -7,15 +7,18 @@ import type { Target } from './doctor.ts';
 const ASKED_FOR = /\$\{input:[^}]*\}/;
 
 /**
- * What the installed clients start of this program, each as a gateway to examine, in the
- * environment `env` and what the entry adds to it. Never rejects.
+ * What the installed clients start of this program, or the one named `only`, each as a gateway to
+ * examine, in the environment `env` and what the entry adds to it. Never rejects.
  */
 export async function configuredTargets(
   env: NodeJS.ProcessEnv,
+  only?: string,
 ): Promise<{ targets: Target[]; unread: UnreadConfig[] }> {
   const { ownEntries } = await import('../install/install.ts');
   const { entries, unread } = await ownEntries();
-  return { targets: entries.map((entry) => targetOf(entry, env)), unread };
+  const isWanted = ({ client }: { client: string }) => only === undefined || client === only;
+  const targets = entries.filter(isWanted).map((entry) => targetOf(entry, env));
+  return { targets, unread: unread.filter(isWanted) };
 }
 
 function targetOf({ client, file, name, words, launch }: OwnEntry, own: NodeJS.ProcessEnv): Target {
@@ -31,6 +34,7 @@ function targetOf({ client, file, name, words, launch }: OwnEntry, own: NodeJS.P
     settings: settingsOf(words, env),
     env,
     configuredIn: { client, entry: name, file },
+    launch,
     ...(isAsked ? { keyHolder: client } : {}),
   };
 }

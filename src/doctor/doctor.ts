@@ -4,8 +4,10 @@ import { matcherFor } from '../auth/configured-secrets.ts';
 import { misconfiguredError } from '../failures/catalogue.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { namedProxy, withoutBrackets } from '../http/environment-proxy.ts';
+import type { Launch } from '../install/install.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import { checkAuthorization } from './checks/authorization.ts';
+import { checkClient } from './checks/client.ts';
 import { checkDiscovery } from './checks/discovery.ts';
 import { checkKey } from './checks/key.ts';
 import { checkClock, checkMachine } from './checks/machine.ts';
@@ -42,6 +44,8 @@ export interface Target {
   readonly settings: ProxySettings | { readonly why: string };
   readonly env: NodeJS.ProcessEnv;
   readonly configuredIn?: ConfiguredIn;
+  /** How the client starts it. */
+  readonly launch?: Launch;
   /** Who has the key, where it is not known here. */
   readonly keyHolder?: string;
 }
@@ -71,7 +75,16 @@ export async function examine(
   run.begin();
   const findings: Finding[] = [];
   const masked: Finding[] = [];
-  for (const [doing, check] of STEPS) {
+  const { launch } = target;
+  const steps = [...STEPS];
+  if (configuredIn !== undefined && launch !== undefined) {
+    const entry = { ...configuredIn, launch, isAsked: keyHolder !== undefined };
+    steps.push([
+      `Starting it as ${configuredIn.client} does`,
+      (_, earlier) => checkClient(entry, earlier),
+    ]);
+  }
+  for (const [doing, check] of steps) {
     onProgress(doing);
     for (const finding of [await check(run, findings)].flat()) {
       findings.push(finding);

@@ -13,6 +13,7 @@ export const CHECKS = [
   'authorization',
   'protocol',
   'speed',
+  'client',
 ] as const;
 
 export type CheckName = (typeof CHECKS)[number];

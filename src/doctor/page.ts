@@ -71,6 +71,7 @@ const CHECK_TITLES: Readonly<Record<CheckName, string>> = {
   authorization: 'Access',
   protocol: 'MCP',
   speed: 'Speed',
+  client: 'Client',
 };
 
 const MARKS: Readonly<Record<Status, readonly [mark: string, words: string]>> = {

@@ -17,7 +17,7 @@ import { lastingNode } from './lasting-node.ts';
 import { InstallError } from './planned-change.ts';
 import { copiesFolder, programCopy } from './program-copy.ts';
 
-export type { Client } from './clients.ts';
+export type { Client, Launch } from './clients.ts';
 export { nameForGateway, npxLaunch, proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';
 export { type Leftovers, leftovers, removeLeftovers } from './leftovers.ts';
@@ -32,7 +32,13 @@ export { undoMigrations } from './migration-record.ts';
 export { isNewer, knownNewerVersion, newestVersion } from './newer-version.ts';
 export { nextStep } from './next-step.ts';
 export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
-export { InstallError, type PlannedChange, planInstall, planUninstall } from './planned-change.ts';
+export {
+  InstallError,
+  type PlannedChange,
+  planInstall,
+  planUninstall,
+  readingProblems,
+} from './planned-change.ts';
 export { copiesFolder, programCopy } from './program-copy.ts';
 export { removeUnusedCopies } from './unused-copies.ts';
 export { type EntryUpdate, fetchCopy, moveEntries } from './update.ts';

@@ -3,6 +3,7 @@ import {
   type Entry,
   entriesIn,
   entryFor,
+  findClient,
   isInstalled,
   type Launch,
   launchOf,
@@ -143,6 +144,33 @@ function notesOnJson(client: Client, file: ConfigFile, text: string): string[] {
     ...mark,
     `Claude Desktop will not load any server: its config has a comment or trailing comma at line ${at.line}, column ${at.column}. Remove it.`,
   ];
+}
+
+/** Why a client loads no server of a config that others can read, and what to do about it. */
+interface ReadingProblem {
+  /** Without a full stop. */
+  readonly why: string;
+  readonly sentence: string;
+  readonly remedy: string;
+}
+
+/** Why the client cannot read its own config. Rejects with ConfigFileError. */
+export async function readingProblems(clientName: string): Promise<ReadingProblem[]> {
+  const client = findClient(clientName);
+  if (client === undefined || !readsPlainJson(client)) return [];
+  const file = await readConfigFile(client.configPath);
+  const at = firstBeyondJson(file.text);
+  const found = [
+    ...(file.hasByteOrderMark ? ['it begins with a byte order mark'] : []),
+    ...(at === undefined
+      ? []
+      : [`it has a comment or trailing comma at line ${at.line}, column ${at.column}`]),
+  ];
+  return found.map((why) => ({
+    why,
+    sentence: `${clientName} loads no server from its config: ${why}.`,
+    remedy: `Remove it, save the file as UTF-8, and restart ${clientName}.`,
+  }));
 }
 
 /**

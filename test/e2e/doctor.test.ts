@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { GatewayReport } from '../../src/doctor/report.ts';
 import { sandboxKeys } from '../../src/sandbox/accounts.ts';
 import { type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
 import { notPlainEnglish } from '../plain-english.ts';
@@ -355,8 +356,8 @@ describe('without a URL', () => {
     const HOME = makeFolder('home-');
     const { url, keys } = await sandbox();
     const entry = (args: string[], env: Json = {}) => ({
-      command: 'npx',
-      args: ['-y', 'mcp-latchkey@0', ...args],
+      command: process.execPath,
+      args: [program, ...args],
       env,
     });
     const cursor = {
@@ -393,4 +394,116 @@ describe('without a URL', () => {
     expect(stdout).toContain('\nCursor: wrong-key\n');
     expect(stdout).toContain('Codex: cannot read ~/.codex/config.toml');
   });
+
+  describe('sees what the client does, where all is well in this terminal', () => {
+    /** A home with one entry in a client's config, which `change` may damage. */
+    async function entryOf(client: string, entry: Json, change = (text: string) => text) {
+      const HOME = makeFolder('home-');
+      const file = await configOf(HOME, client);
+      writeFileSync(file, change(JSON.stringify({ mcpServers: { acme: entry } }, null, 2)));
+      return { HOME };
+    }
+    const started = (url: string, ...args: string[]) => ({
+      command: process.execPath,
+      args: [program, url, ...args],
+    });
+
+    it('a trailing comma in the config of Claude Desktop, and a byte order mark', async () => {
+      const { url, keys } = await sandbox();
+      const entry = { ...started(url), env: { MCP_LATCHKEY_API_KEY: keys.good } };
+      for (const [change, why] of [
+        [(text: string) => text.replace(/}\s*$/, ',}'), 'a comment or trailing comma at line'],
+        [(text: string) => `\ufeff${text}`, 'a byte order mark'],
+      ] as const) {
+        const env = await entryOf('claude-desktop', entry, change);
+        const { code, report } = await doctorReport([], { env });
+        expect(code).toBe(1);
+        const { verdict } = report.gateways[0] as GatewayReport;
+        expect(verdict).toMatchObject({ healthy: false, check: 'client', finding: 'config' });
+        expect(verdict.sentence).toContain(why);
+        expect(verdict.sentence).toContain('Claude Desktop loads no server');
+      }
+    });
+
+    it('a command that is not there', async () => {
+      const { url, keys } = await sandbox();
+      const env = { MCP_LATCHKEY_API_KEY: keys.good };
+      const entry = { ...started(url), command: '/no/such/node', env };
+      const { code, report } = await doctorReport([], { env: await entryOf('cursor', entry) });
+      expect(code).toBe(1);
+      const { verdict } = report.gateways[0] as GatewayReport;
+      expect(verdict).toMatchObject({ healthy: false, check: 'client', finding: 'start' });
+      expect(verdict.sentence).toContain('Cursor cannot start acme: could not start it');
+      expect(verdict.sentence).toContain('/no/such/node');
+    });
+
+    it('a program that ends at once, as under an old Node.js', async () => {
+      const { url, keys } = await sandbox();
+      const program = `console.error('needs Node.js 20.19'); process.exit(1)`;
+      const args = ['-e', program, 'mcp-latchkey.js', url];
+      const entry = { ...started(url), args, env: { MCP_LATCHKEY_API_KEY: keys.good } };
+      const { report } = await doctorReport([], { env: await entryOf('cursor', entry) });
+      const { verdict } = report.gateways[0] as GatewayReport;
+      expect(verdict.sentence).toContain('it exited immediately (1): needs Node.js 20.19');
+    });
+
+    it('a key that only the terminal has', async () => {
+      const { url, keys } = await sandbox();
+      const { HOME } = await entryOf('cursor', started(url));
+      const env = { HOME, MCP_LATCHKEY_API_KEY: keys.good };
+      const { code, report } = await doctorReport([], { env });
+      expect(code).toBe(1);
+      const { verdict, findings } = report.gateways[0] as GatewayReport;
+      expect(findings.find(({ name }) => name === 'authorization')?.status).toBe('ok');
+      expect(verdict).toMatchObject({ healthy: false, reason: 'no_api_key', finding: 'start' });
+      expect(verdict.sentence).toContain('set in this terminal only');
+      expect(JSON.stringify(report)).not.toContain(keys.good);
+    });
+  });
+
+  it('examines one client, by its name', async () => {
+    const HOME = makeFolder('home-');
+    const { url, keys } = await sandbox();
+    const env = { MCP_LATCHKEY_API_KEY: keys.good };
+    const mcpServers = { acme: { command: process.execPath, args: [program, url], env } };
+    for (const client of ['cursor', 'windsurf']) {
+      writeFileSync(await configOf(HOME, client), JSON.stringify({ mcpServers }));
+    }
+    const { code, report } = await doctorReport(['cursor'], { env: { HOME } });
+    expect(code).toBe(0);
+    expect(report.gateways.map(({ configuredIn }) => configuredIn?.client)).toEqual(['Cursor']);
+    const unknown = await runToEnd(['doctor', 'curser'], '', { HOME });
+    expect(unknown.code).toBe(2);
+    expect(unknown.stderr.replace(/\s+/g, ' ')).toContain('Did you mean cursor?');
+  });
+
+  it('names the two of fourteen entries in ten clients that are broken', async () => {
+    const HOME = makeFolder('home-');
+    const { url, keys } = await sandbox();
+    const env = { MCP_LATCHKEY_API_KEY: keys.good };
+    const works = { command: process.execPath, args: [program, url], env };
+    const clients = (
+      JSON.parse((await runToEnd(['install', '--list', '--json'], '', { HOME })).stdout) as Json[]
+    )
+      .map(({ client }) => String(client))
+      .filter((client) => TEN.includes(client));
+    expect(clients).toHaveLength(10);
+    for (const [index, client] of clients.entries()) {
+      const entries = index < 4 ? { one: works, two: works } : { one: works };
+      const broken = { ...works, command: '/no/such/node' };
+      const all = index === 1 || index === 7 ? { ...entries, one: broken } : entries;
+      writeFileSync(await configOf(HOME, client), JSON.stringify({ mcpServers: all }));
+    }
+    const { code, stdout } = await runToEnd(['doctor'], '', { HOME });
+    expect(code).toBe(1);
+    const table = stdout.slice(stdout.indexOf('2 of 14 entries have problems'));
+    expect(table.match(/^✗ .*: one/gm)).toHaveLength(2);
+    expect(table.match(/^✓ /gm)).toHaveLength(12);
+  }, 90_000);
 });
+
+/** Clients whose configs are JSON with `mcpServers`. */
+const TEN = [
+  ...['antigravity', 'claude-code', 'claude-desktop', 'cline', 'cline-cli', 'cursor'],
+  ...['gemini-cli', 'github-copilot-cli', 'mcporter', 'windsurf'],
+];

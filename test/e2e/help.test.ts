@@ -56,7 +56,6 @@ it.each([
   [['staus'], 'Did you mean "status"?'],
   [['login'], 'missing argument. Usage: mcp-latchkey login <url>.'],
   [['logout', 'kindo', '--acount', 'a'], 'unknown option --acount. Did you mean --account?'],
-  [['doctor', '--report'], '--report needs a value'],
   [['status', 'kindo', 'sk-secret'], 'unexpected argument, hidden because it might be a key'],
 ])('%j is answered with what to type instead', async (words, says) => {
   const { code, stdout, stderr } = await runToEnd(words);

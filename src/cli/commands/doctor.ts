@@ -7,7 +7,7 @@ import type { GatewayReport, Report } from '../../doctor/report.ts';
 import { conclusionText, findingText, headingText, type TextStyle } from '../../doctor/text.ts';
 import { displayUrl } from '../../failures/url-secrets.ts';
 import { openPrivate, UnusableFile } from '../../private-path.ts';
-import { oneValueEach, PROXY_OPTIONS } from '../../settings/options.ts';
+import { oneValueEach, PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
 import { toSettings } from '../../settings/settings.ts';
 import { Printer } from '../../terminal/printer.ts';
 import { Progress } from '../../terminal/progress.ts';
@@ -32,14 +32,17 @@ export const doctorCommand: CommandModule<object, Arguments> = {
   builder: (yargs) =>
     yargs
       .usage(
-        "$0 doctor [url] [options]\n\nTests the connection to the gateway step by step and tells you what to fix first. Pass the URL and options from your client's config. Without a URL, doctor tests every client on this computer that uses mcp-latchkey.",
+        "$0 doctor [url] [options]\n\nTests the connection to the gateway step by step and tells you what to fix first. Pass the URL and options from your client's config. Without a URL, doctor tests every client on this computer that uses mcp-latchkey, or the client that you name: it also starts each entry as the client does.",
       )
-      .positional('url', { type: 'string', describe: 'URL of the MCP endpoint' })
+      .positional('url', {
+        type: 'string',
+        describe: 'URL of the MCP endpoint, or a client: cursor',
+      })
       .options({
         json: { type: 'boolean', default: false, describe: 'Print the report as JSON' },
         report: {
           type: 'string',
-          requiresArg: true,
+          value: '[FILE]',
           describe: 'Also write an HTML report to send to support',
         },
         redact: {
@@ -56,10 +59,14 @@ export const doctorCommand: CommandModule<object, Arguments> = {
     process.stdout.on('error', () => process.exit(1));
     const env = { ...process.env };
     env.MCP_LATCHKEY_TIMEOUT ||= TIMEOUT_SECONDS;
-    const { url } = argv;
+    // A URL behind --report is not its file.
+    const isUrl = /^https?:/i.test(argv.report ?? '');
+    const url = argv.url ?? (isUrl ? argv.report : undefined);
+    const page = isUrl ? '' : argv.report;
+    const client = url === undefined ? undefined : await clientNamed(url);
     const { targets, unread } =
-      url === undefined
-        ? await configuredTargets(env)
+      url === undefined || client !== undefined
+        ? await configuredTargets(env, client)
         : { targets: [{ settings: toSettings(url, argv, env), env }], unread: [] };
     const { redact, json } = argv;
     const gateways = await examineAll(targets, redact, json);
@@ -74,12 +81,25 @@ export const doctorCommand: CommandModule<object, Arguments> = {
     const out = new Printer(process.stdout);
     if (json) out.json(report);
     else printEnd(out, report);
-    const isWritten = argv.report === undefined || writePage(argv.report, report);
+    const isWritten = page === undefined || writePage(page === '' ? reportName() : page, report);
     const code = report.healthy && isWritten ? 0 : 1;
     // A keychain that was given up may still be waiting for its prompt.
     process.stdout.write('', () => process.exit(code));
   },
 };
+
+/** The client that is named in the place of a URL. Throws UsageError where one almost is. */
+async function clientNamed(word: string): Promise<string | undefined> {
+  if (!/^[a-z][a-z -]*$/i.test(word)) return undefined;
+  const { clientOf, EntryError } = await import('../../install/install.ts');
+  try {
+    return clientOf(word).displayName;
+  } catch (error) {
+    if (!(error instanceof EntryError)) throw error;
+    if (!error.message.includes('Did you mean')) return undefined;
+    throw new UsageError(`${word}: ${error.message}`);
+  }
+}
 
 async function examineAll(
   targets: readonly Target[],
@@ -144,6 +164,11 @@ function printSummary(out: Printer, gateways: readonly GatewayReport[]): void {
     const why = verdict.healthy ? '' : `  ${verdict.reason ?? verdict.finding ?? ''}`;
     out.marked(verdict.healthy ? 'ok' : 'fail', `${name}${why}`);
   }
+}
+
+/** In the current folder; with the time, so that no earlier one is replaced. */
+function reportName(): string {
+  return `mcp-latchkey-report-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.html`;
 }
 
 /** For the user alone, as what the gateway has said is in it. False when it cannot be written. */

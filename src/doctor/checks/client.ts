@@ -1,0 +1,71 @@
+import type { Launch } from '../../install/install.ts';
+import { ownCommand } from '../../terminal/own-command.ts';
+import type { Finding } from '../finding.ts';
+import type { ConfiguredIn } from '../report.ts';
+
+/** An entry of a client's config, as the client starts it. */
+export interface ClientEntry extends ConfiguredIn {
+  readonly launch: Launch;
+  /** Whether the client asks its user for the key, so that it cannot be started here. */
+  readonly isAsked: boolean;
+}
+
+/**
+ * Whether the client itself can use the entry, whatever works in this terminal: reads its config as
+ * strictly as the client does, and starts the entry with no more of the environment than a client
+ * hands on. `earlier` is what was found for this terminal. Takes a minute at most, for an entry that
+ * does not answer. Never rejects.
+ */
+export async function checkClient(
+  entry: ClientEntry,
+  earlier: readonly Finding[],
+): Promise<Finding[]> {
+  const { readingProblems, tryEntry } = await import('../../install/install.ts');
+  const { client, entry: name, launch } = entry;
+  const [unreadable] = await readingProblems(client).catch(() => []);
+  const config: Finding = {
+    ...{ check: 'client', name: 'config' },
+    ...(unreadable === undefined
+      ? { status: 'ok', line: `${client} can read it` }
+      : { status: 'fail', line: unreadable.why, problem: unreadable }),
+  };
+  const start = { check: 'client', name: 'start' } as const;
+  if (entry.isAsked) {
+    const line = `${client} asks you for the key when it starts it`;
+    return [config, { ...start, status: 'skipped', line }];
+  }
+  const startedAt = performance.now();
+  const trial = await tryEntry(launch);
+  const base = { ...start, ms: performance.now() - startedAt };
+  if (trial.outcome === 'connected') {
+    return [config, { ...base, status: 'ok', line: `${client} can start it` }];
+  }
+  if (trial.outcome !== 'refused') {
+    const sentence = `${client} cannot start ${name}: ${trial.message}.`;
+    const remedy = `Run \`${ownCommand()} install\` again for ${client}, then restart ${client}.`;
+    const problem = { sentence, remedy };
+    return [config, { ...base, status: 'fail', line: trial.message, problem }];
+  }
+  const { reason = 'error', message } = trial;
+  if (earlier.some((finding) => finding.name === 'authorization' && finding.status === 'ok')) {
+    const line = `fails with ${reason}, although it works in this terminal`;
+    const problem = { ...onlyHere(client, reason, message), reason };
+    return [config, { ...base, status: 'fail', line, problem }];
+  }
+  const line = `${client} can start it, and it fails as above (${reason})`;
+  return [config, { ...base, status: 'skipped', line }];
+}
+
+function onlyHere(client: string, reason: string, message: string) {
+  const [first = ''] = message.split(/(?<=\.) /, 1);
+  if (reason !== 'no_api_key') {
+    return {
+      sentence: `It works in this terminal, but not in ${client}: ${first}`,
+      remedy: `Compare the variables of this terminal with those in ${client}'s config.`,
+    };
+  }
+  return {
+    sentence: `The key is set in this terminal only, so ${client} does not find it.`,
+    remedy: `Store it with \`${ownCommand()} login URL\`, then restart ${client}.`,
+  };
+}
