@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import { monotonicMs } from '../monotonic-clock.ts';
 import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-access.ts';
 
 /** Why the keychain did not do what it was asked to. */
@@ -93,7 +94,7 @@ async function readOnce(
   let own = reading.get(account);
   if (own === undefined) {
     const { reply, stop } = ask(request);
-    own = { startedAt: performance.now(), reply };
+    own = { startedAt: monotonicMs(), reply };
     reading.set(account, own);
     const timer = setTimeout(stop, promptLimitMs).unref();
     void reply.then(() => {
@@ -102,7 +103,7 @@ async function readOnce(
     });
   }
   const { startedAt, reply } = own;
-  const left = startedAt + READ_LIMIT_MS - performance.now();
+  const left = startedAt + READ_LIMIT_MS - monotonicMs();
   return answerOf(await within(left, reply), READ_LIMIT_MS, alternatives);
 }
 
