@@ -34,6 +34,7 @@ export { nextStep } from './next-step.ts';
 export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
 export { InstallError, type PlannedChange, planInstall, planUninstall } from './planned-change.ts';
 export { copiesFolder, programCopy } from './program-copy.ts';
+export { findProjectEntries, type ProjectEntries } from './project-entries.ts';
 export { removeUnusedCopies } from './unused-copies.ts';
 export { type EntryUpdate, fetchCopy, moveEntries } from './update.ts';
 export { EntryError };
