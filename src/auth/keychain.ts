@@ -183,7 +183,9 @@ function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => voi
 /** Without a child: until there is a reply, this process ends only when it is killed. */
 function askHere(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
   const kill = () => process.kill(process.pid, 'SIGKILL');
-  process.once('exit', kill);
+  // The thread of a sign-in must not end the whole process with it.
+  const { isMainThread } = process.getBuiltinModule('node:worker_threads');
+  if (isMainThread) process.once('exit', kill);
   const { XDG_RUNTIME_DIR } = childEnvironment();
   if (XDG_RUNTIME_DIR !== undefined) process.env.XDG_RUNTIME_DIR = XDG_RUNTIME_DIR;
   const reply = import('./keychain-access.ts')

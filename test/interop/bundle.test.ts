@@ -98,7 +98,7 @@ suite('a bundle', () => {
     // As on a desktop, which the machine of a test may not be.
     const desktop = { ...browser.env, DISPLAY: ':0', CI: '', SSH_CONNECTION: '' };
     const config = await hostConfig(await makeBundle(sandbox.url, '--sign-in-wait', '40'), {});
-    for (const options of ['', electron()]) {
+    for (const options of [electron(), '']) {
       const proxy = start(config, { ...watch.env, ...desktop, NODE_OPTIONS: options });
       expect(await proxy.initialize()).toHaveProperty('result');
       const params = { name: 'platform_whoami', arguments: {} };
