@@ -11,7 +11,11 @@ interface Job {
   readonly needs?: string;
   readonly environment?: string;
   readonly permissions?: Readonly<Record<string, string>>;
-  readonly steps?: readonly { readonly run?: string; readonly uses?: string }[];
+  readonly steps?: readonly {
+    readonly run?: string;
+    readonly uses?: string;
+    readonly with?: Readonly<Record<string, unknown>>;
+  }[];
 }
 
 describe.each(readdirSync(folder))('%s', (file) => {
@@ -30,6 +34,13 @@ describe.each(readdirSync(folder))('%s', (file) => {
 
   it('may only read, but for single jobs', () => {
     expect(workflow.permissions).toEqual({ contents: 'read' });
+  });
+
+  it('leaves no token in what it has checked out', () => {
+    const steps = Object.values(workflow.jobs).flatMap(({ steps = [] }) => steps);
+    for (const step of steps.filter(({ uses }) => uses?.startsWith('actions/checkout@'))) {
+      expect(step.with).toMatchObject({ 'persist-credentials': false });
+    }
   });
 
   it('runs no script of a package where it may publish or write', () => {
@@ -54,5 +65,9 @@ it('publishes from a tag, after all tests, with provenance and without a token',
   expect(text).not.toMatch(/secrets\.|NODE_AUTH_TOKEN/);
   const manifest = readFileSync(join(import.meta.dirname, '../package.json'), 'utf8');
   expect(JSON.parse(manifest).publishConfig).toEqual({ access: 'public', provenance: true });
+  // What the release page has is what was published, not another one that was packed there.
+  expect(jobs.attach?.needs).toBe('publish');
+  const packs = jobs.attach?.steps?.flatMap(({ run = '' }) => run.match(/^npm pack.*/) ?? []);
+  expect(packs).toEqual(['npm pack "mcp-latchkey@${GITHUB_REF_NAME#v}"']);
   expect(parse(read('ci.yml')).on).toHaveProperty('workflow_call');
 });

@@ -1,5 +1,6 @@
 import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
+import { monotonicMs } from '../monotonic-clock.ts';
 import {
   type Credential,
   type CredentialProvider,
@@ -39,7 +40,7 @@ export class CachedKeyProvider implements CredentialProvider {
   async current(): Promise<KeyResult> {
     if (this.#kept !== undefined) return this.#kept;
     const failed = this.#failed;
-    if (failed !== undefined && performance.now() < failed.until) return failed.finding;
+    if (failed !== undefined && monotonicMs() < failed.until) return failed.finding;
     return this.#find();
   }
 
@@ -60,7 +61,7 @@ export class CachedKeyProvider implements CredentialProvider {
     }
     // A header is as the command line gave it, for as long as the program runs.
     if (rejected.kind === 'in-header') return undefined;
-    const now = performance.now();
+    const now = monotonicMs();
     if (this.#looking === undefined) {
       if (now - this.#renewedAt < PAUSE_MS) return undefined;
       this.#renewedAt = now;
@@ -70,10 +71,10 @@ export class CachedKeyProvider implements CredentialProvider {
   }
 
   #find(): Promise<KeyResult> {
-    const start = performance.now();
+    const start = monotonicMs();
     this.#looking ??= this.#look()
       .then((finding) => {
-        const now = performance.now();
+        const now = monotonicMs();
         // A pipe has its key once; the old one may do again.
         if (finding.kind !== 'unusable') this.#kept = finding;
         else if (now - start > SLOW_MS) this.#failed = { finding, until: now + PAUSE_MS };

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../failures/network-text.ts';
+import { monotonicMs } from '../monotonic-clock.ts';
 import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-access.ts';
 
 /** Why the keychain did not do what it was asked to. */
@@ -93,7 +94,7 @@ async function readOnce(
   let own = reading.get(account);
   if (own === undefined) {
     const { reply, stop } = ask(request);
-    own = { startedAt: performance.now(), reply };
+    own = { startedAt: monotonicMs(), reply };
     reading.set(account, own);
     const timer = setTimeout(stop, promptLimitMs).unref();
     void reply.then(() => {
@@ -102,7 +103,7 @@ async function readOnce(
     });
   }
   const { startedAt, reply } = own;
-  const left = startedAt + READ_LIMIT_MS - performance.now();
+  const left = startedAt + READ_LIMIT_MS - monotonicMs();
   return answerOf(await within(left, reply), READ_LIMIT_MS, alternatives);
 }
 
@@ -182,7 +183,9 @@ function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => voi
 /** Without a child: until there is a reply, this process ends only when it is killed. */
 function askHere(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
   const kill = () => process.kill(process.pid, 'SIGKILL');
-  process.once('exit', kill);
+  // The thread of a sign-in must not end the whole process with it.
+  const { isMainThread } = process.getBuiltinModule('node:worker_threads');
+  if (isMainThread) process.once('exit', kill);
   const { XDG_RUNTIME_DIR } = childEnvironment();
   if (XDG_RUNTIME_DIR !== undefined) process.env.XDG_RUNTIME_DIR = XDG_RUNTIME_DIR;
   const reply = import('./keychain-access.ts')

@@ -1,6 +1,7 @@
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { mayLeadTo } from '../http/address-policy.ts';
 import { isLoopbackHost } from '../http/loopback.ts';
+import { monotonicMs } from '../monotonic-clock.ts';
 
 /** What a protected resource says about itself (RFC 9728 §2), validated and fit to show. */
 export interface ResourceMetadata {
@@ -170,7 +171,7 @@ export async function fetchMetadata(
   get: MetadataGet,
   { signal, timeoutMs = MAX_TOTAL_MS, gatewayAddress = endpoint.hostname }: FetchOptions = {},
 ): Promise<ResourceMetadata | NoMetadata> {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = monotonicMs() + timeoutMs;
   // AbortSignal.any over AbortSignal.timeout may be garbage-collected before it fires
   // (nodejs/node#57736).
   const stop = new AbortController();
@@ -186,7 +187,7 @@ export async function fetchMetadata(
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) onAbort();
   const tryUrl = async (url: URL): Promise<ResourceMetadata | string> => {
-    const left = Math.max(1, Math.ceil(deadline - performance.now()));
+    const left = Math.max(1, Math.ceil(deadline - monotonicMs()));
     const limits = { maxBytes: MAX_BODY_BYTES, timeoutMs: left, signal: stop.signal };
     try {
       return readAnswer(await get(url, limits), endpoint, gatewayAddress);

@@ -55,6 +55,16 @@ export function allClients(): Client[] {
   });
 }
 
+/** The clients that read a config in a project's folder as well, with that config. */
+export function projectClients(folder: string): Client[] {
+  return allClients().flatMap((client) => {
+    const { localConfigPath, localConfigKey } = agents[client.agent];
+    if (client.id !== client.agent || localConfigPath === undefined) return [];
+    const serversPath = localConfigKey?.split('.') ?? client.serversPath;
+    return [{ ...client, configPath: join(folder, localConfigPath), serversPath }];
+  });
+}
+
 /** By name or display name; case, spaces and dashes do not matter. */
 export function findClient(name: string): Client | undefined {
   const letters = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '');

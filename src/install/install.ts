@@ -40,6 +40,7 @@ export {
   readingProblems,
 } from './planned-change.ts';
 export { copiesFolder, programCopy } from './program-copy.ts';
+export { findProjectEntries, type ProjectEntries } from './project-entries.ts';
 export { removeUnusedCopies } from './unused-copies.ts';
 export { type EntryUpdate, fetchCopy, moveEntries } from './update.ts';
 export { EntryError };

@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
+import { realpathSync } from 'node:fs';
 import { readdir, readFile, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, isAbsolute, join } from 'node:path';
 import { promisify } from 'node:util';
 import { allClients } from './clients.ts';
 import { readConfigFile } from './config-file.ts';
@@ -16,17 +17,14 @@ const WRITING_LIMIT_MS = 60 * 60_000;
 export async function removeUnusedCopies(copies: string): Promise<string[]> {
   const names = await readdir(copies).catch(() => []);
   if (names.length === 0) return [];
-  const uses = await Promise.all([configTexts(), runningCommands()]).catch(() => undefined);
+  const uses = await Promise.all([configTexts(), runningWords()]).catch(() => undefined);
   if (uses === undefined) return [];
-  const [configs, commands] = uses;
+  const [configs, words] = uses;
   const removed: string[] = [];
   for (const name of names) {
     const path = join(copies, name);
-    // Another user's copy may have the same name.
-    const isUsed = name.startsWith('.')
-      ? await isBeingWritten(path)
-      : configs.includes(name) || commands.includes(path);
-    if (isUsed) continue;
+    const isNamed = () => configs.includes(name) || words.some((word) => isPathTo(word, path));
+    if (name.startsWith('.') ? await isBeingWritten(path) : isNamed()) continue;
     await rm(path, { recursive: true }).then(
       () => removed.push(path),
       () => {},
@@ -52,13 +50,32 @@ async function configTexts(): Promise<string> {
   return files.join('\n');
 }
 
-/** The command lines of this user's processes, at least. Rejects where they cannot be had. */
-async function runningCommands(): Promise<string> {
+/**
+ * Whether a word of a command line names this copy. The same one in another home, of another user or
+ * of a test, has the same name. In doubt it does.
+ */
+function isPathTo(word: string, copy: string): boolean {
+  const name = basename(copy);
+  const at = word.lastIndexOf(name);
+  if (at < 0) return false;
+  if (!isAbsolute(word)) return true;
+  try {
+    return realpathSync(word.slice(0, at + name.length)) === realpathSync(copy);
+  } catch {
+    return word.includes(copy);
+  }
+}
+
+/**
+ * The words of the command lines of this user's processes, at least; whole command lines where they
+ * are not told apart. Rejects where they cannot be had.
+ */
+async function runningWords(): Promise<string[]> {
   if (process.platform === 'linux') {
     const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
     // Those that have ended meanwhile do not matter.
     const lines = pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''));
-    return (await Promise.all(lines)).join('\n');
+    return (await Promise.all(lines)).flatMap((line) => line.split('\0'));
   }
   const [program, ...args] =
     process.platform === 'win32'
@@ -70,5 +87,6 @@ async function runningCommands(): Promise<string> {
       : ['ps', '-axww', '-o', 'args='];
   const options = { maxBuffer: 64 * 1024 * 1024, timeout: 30_000, windowsHide: true };
   const { stdout } = await promisify(execFile)(program as string, args, options);
-  return stdout;
+  // A command line that begins with a path is not one path.
+  return stdout.split('\n').map((line) => ` ${line}`);
 }

@@ -22,6 +22,7 @@ import {
   type Unusable,
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
+import { monotonicMs } from '../monotonic-clock.ts';
 import { isOpenEnded } from '../transport/methods.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
 import { arrayOf, BatchReplies, wantsReply } from './batch-replies.ts';
@@ -111,12 +112,12 @@ export class StdioProxy {
     for (const inFlight of this.#inFlight) {
       if (isOpenEnded(inFlight.request.method)) this.#giveUp(inFlight);
     }
-    const start = performance.now();
+    const start = monotonicMs();
     const drained = Promise.race([this.#idle(), this.#stopped]);
     await within(UNSENT_DRAIN_LIMIT_MS, drained);
     const mayBeAnswered = [...this.#inFlight].some(({ sending }) => sending?.mayHaveRun);
     if (mayBeAnswered) await within(DRAIN_LIMIT_MS - UNSENT_DRAIN_LIMIT_MS, drained);
-    const waitedMs = Math.round(performance.now() - start);
+    const waitedMs = Math.round(monotonicMs() - start);
     this.#log.debug(`waited ${waitedMs} ms for replies, ${this.#sendings} did not come`);
 
     for (const inFlight of this.#inFlight) this.#giveUp(inFlight);

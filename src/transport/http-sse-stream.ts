@@ -11,6 +11,7 @@ import {
   type Unusable,
 } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
+import { monotonicMs } from '../monotonic-clock.ts';
 import type { Endpoint } from './endpoint.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
@@ -107,7 +108,7 @@ export class HttpSseStream {
       onMessage: (message) => this.#take(message),
       // Asked behind each piece of the stream, keep-alive comments too.
       congested: () => {
-        this.#heardAt = performance.now();
+        this.#heardAt = monotonicMs();
         return this.#taker.congested();
       },
     };
@@ -171,7 +172,7 @@ export class HttpSseStream {
     const pending: Pending = {
       request,
       observer,
-      sentAt: performance.now(),
+      sentAt: monotonicMs(),
       settle: (end) => {
         if (!this.#pending.delete(pending)) return;
         clearTimeout(pending.timer);
@@ -218,7 +219,7 @@ export class HttpSseStream {
       (end.kind !== 'refused' && 'status' in end && isSuccess(end.status ?? 0));
     if (isAccepted) {
       this.isProven = true;
-      this.#heardAt = performance.now();
+      this.#heardAt = monotonicMs();
     }
     return isAccepted;
   }
@@ -329,7 +330,7 @@ export class HttpSseStream {
     const { timeoutMs } = this.#options;
     if (timeoutMs === 0) return;
     const onLimit = () => {
-      const silentMs = performance.now() - Math.max(pending.sentAt, this.#heardAt);
+      const silentMs = monotonicMs() - Math.max(pending.sentAt, this.#heardAt);
       if (silentMs < timeoutMs) {
         this.#watch(pending, Math.ceil(timeoutMs - silentMs));
         return;

@@ -1,4 +1,5 @@
 import { type Credential, type CredentialProvider, isUsable } from '../auth/credential.ts';
+import { monotonicMs } from '../monotonic-clock.ts';
 import type { DeliveryState } from './delivery-state.ts';
 import type { Exchange } from './exchange.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
@@ -30,11 +31,11 @@ export async function resume(
   { credentials, state, timeoutMs, open }: ResumptionOptions,
 ): Promise<ExchangeOutcome> {
   let { lastEventId, retryMs = DEFAULT_WAIT_MS } = first;
-  let heardAt = performance.now();
+  let heardAt = monotonicMs();
   let hasNewCredential = false;
   state.hadAttempt = true;
   for (let failures = 0; lastEventId !== undefined && failures < MOST_FAILURES; ) {
-    const leftMs = heardAt + (timeoutMs || Number.POSITIVE_INFINITY) - performance.now();
+    const leftMs = heardAt + (timeoutMs || Number.POSITIVE_INFINITY) - monotonicMs();
     if (leftMs <= 0) return broken;
     if (!hasNewCredential) await state.pause(Math.min(retryMs, leftMs));
     const credential = await credentials.current();
@@ -56,7 +57,7 @@ export async function resume(
     // Transports §Sending Messages to the Server, 6): no failure.
     const wasOpen = end.kind === 'transport-error' && end.status !== undefined;
     failures = wasOpen ? 0 : failures + 1;
-    if (wasOpen) heardAt = performance.now();
+    if (wasOpen) heardAt = monotonicMs();
     lastEventId = exchange.lastEventId;
     retryMs = exchange.retryMs ?? retryMs;
   }

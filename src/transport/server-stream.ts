@@ -8,6 +8,7 @@ import { toRpcError } from '../failures/catalogue.ts';
 import type { Failure } from '../failures/failure.ts';
 import { watchForSleep } from '../http/sleep-watch.ts';
 import type { Log } from '../log.ts';
+import { monotonicMs } from '../monotonic-clock.ts';
 import type { Exchange } from './exchange.ts';
 import type { ExchangeOutcome } from './exchange-outcome.ts';
 import { mayPass } from './retry-policy.ts';
@@ -97,7 +98,7 @@ export class ServerStream {
     const credential = await credentials.current();
     // Closed meanwhile, or opened a second time by `#wakeUp`.
     if (this.#isClosed || this.#exchange !== undefined) return;
-    this.#openedAt = performance.now();
+    this.#openedAt = monotonicMs();
     const exchange = open(credential, this.#lastEventId);
     this.#exchange = exchange;
     const isCurrent = () => !this.#isClosed && this.#exchange === exchange;
@@ -121,7 +122,7 @@ export class ServerStream {
       const isUseful =
         exchange.hasMessage ||
         exchange.lastEventId !== this.#lastEventId ||
-        performance.now() - this.#openedAt > LONG_MS;
+        monotonicMs() - this.#openedAt > LONG_MS;
       this.#remember(exchange);
       // What is too large now, or a bug, will be so again: after a longer wait each time.
       if (end.kind === 'too-large' || end.kind === 'bug') void this.#warnOnce(end, credential);

@@ -82,7 +82,7 @@ it.skipIf(!hasNamespaces)('an entry is written and started without any network',
   });
 });
 
-it('a copy stays while a session runs from it, and is removed after that', async () => {
+it('a copy stays while a session runs from it, and is removed after that, though another home has the same', async () => {
   const home = makeHome();
   const sandbox = await startSandbox();
   onTestFinished(() => sandbox.close());
@@ -97,6 +97,16 @@ it('a copy stays while a session runs from it, and is removed after that', async
   );
   onTestFinished(() => void session.child.kill('SIGKILL'));
   await session.initialize();
+  // Another user's, say, which has the same name.
+  const otherHome = makeHome();
+  await runToEnd(['install', 'cursor', sandbox.url, '--no-verify'], '', { HOME: otherHome });
+  const otherSession = new RunningProxy(
+    [sandbox.url],
+    { HOME: otherHome, MCP_LATCHKEY_API_KEY: secret(sandbox.keys.good) },
+    join(otherHome, '.local/share/mcp-latchkey/versions', id, 'bin/mcp-latchkey.js'),
+  );
+  onTestFinished(() => void otherSession.child.kill('SIGKILL'));
+  await otherSession.initialize();
   await run('uninstall', 'cursor');
   expect(readdirSync(copies)).toEqual([id]);
   expect(await session.request(1, 'tools/list')).toHaveProperty('result');

@@ -282,3 +282,46 @@ it('moves no key where there is no keychain', async () => {
   expect(existsSync(join(home, '.local/share/mcp-latchkey/migrations.json'))).toBe(false);
   expect(readdirSync(dirname(file))).toEqual([basename(file)]);
 });
+
+it("names what is in a project's configs, and leaves it as it is", async () => {
+  const home = realpathSync(mkdtempSync(join(tmpdir(), 'latchkey-migrate-')));
+  onTestFinished(() => rmSync(home, { recursive: true, force: true }));
+  const project = join(home, 'project');
+  const key = newKey();
+  const url = 'https://gateway.example/mcp';
+  const bridge = { command: 'npx', args: ['-y', 'mcp-remote', url] };
+  const remote = { type: 'http', url, headers: { Authorization: `Bearer ${key}` } };
+  const texts = {
+    '.mcp.json': JSON.stringify({ mcpServers: { 'a\u001b[2Jb': bridge } }),
+    '.cursor/mcp.json': JSON.stringify({ mcpServers: { remote, other: { command: 'gh' } } }),
+    '.vscode/mcp.json': '{ // mine\n "servers": { "linear": '.concat(JSON.stringify(bridge), '}}'),
+    '.gemini/settings.json': '{',
+    '.codex/config.toml': `x = "${'x'.repeat(2_000_000)}"`,
+  };
+  for (const [name, text] of Object.entries(texts)) {
+    mkdirSync(dirname(join(project, name)), { recursive: true });
+    writeFileSync(join(project, name), text);
+  }
+  const migrate = (...words: string[]) =>
+    runToEnd(['migrate', ...words], '', { HOME: home }, { cwd: project });
+  const { code, stdout } = await migrate('--yes', '--no-verify');
+  expect(code).toBe(0);
+  for (const [name, text] of Object.entries(texts)) {
+    expect(readFileSync(join(project, name), 'utf8')).toBe(text);
+  }
+  expect(stdout).not.toContain(key);
+  expect(stdout).not.toContain('\u001b');
+  const words = stdout.replace(/\s+/g, ' ');
+  expect(words).toContain('.cursor/mcp.json: remote (a URL)');
+  expect(words).toContain('.vscode/mcp.json: linear (mcp-remote)');
+  expect(words).toMatch(/\.mcp\.json: a\S*b \(mcp-remote\)/);
+  expect(stdout).toContain(`install cursor ${url}\n`);
+  expect(stdout).toContain(`install vscode ${url}\n`);
+  expect(stdout).toContain(`install claude-code ${url}\n`);
+  const { projects } = JSON.parse((await migrate('--json')).stdout);
+  expect(projects).toHaveLength(3);
+  // The user's own configs, when run in the home.
+  const atHome = await runToEnd(['migrate'], '', { HOME: project }, { cwd: project });
+  expect(atHome.stdout).not.toContain('.cursor/mcp.json: remote');
+  expect(atHome.stdout).toContain('remote (a URL to ');
+});

@@ -205,11 +205,12 @@ export async function runToEnd(
   args: readonly string[],
   input = '',
   env: Record<string, string> = {},
-  { script = program, user }: { script?: string; user?: number } = {},
+  { script = program, user, cwd }: { script?: string; user?: number; cwd?: string } = {},
 ): Promise<{ code: number | string; stdout: string; stderr: string }> {
   const child = spawn(process.execPath, [script, ...args], {
     env: { ...baseEnv, ...env },
     ...(user === undefined ? {} : { uid: user, gid: user }),
+    ...(cwd === undefined ? {} : { cwd }),
   });
   onTestFinished(() => void child.kill('SIGKILL'));
   const output = { stdout: '', stderr: '' };

@@ -5,9 +5,13 @@ import { join, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-server.ts';
+import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts';
 import { newKey, startKeyedGateway } from '../e2e/keyed-gateway.ts';
 import { RunningProxy, runToEnd } from '../e2e/running-proxy.ts';
 import { missingForSecretService, startSecretService } from '../e2e/secret-service.ts';
+import { watchSecrets } from '../e2e/secret-watch.ts';
+import { startBrowser } from '../e2e/test-browser.ts';
 import { missing, pathOf } from './installed-peers.ts';
 
 const suite = missing('mcpb') ? describe.skip : describe;
@@ -83,6 +87,28 @@ suite('a bundle', () => {
     await proxy.initialize();
     expect(await proxy.request(1, 'tools/list')).toHaveProperty('result.tools.length', 2);
     expect(await proxy.end()).toBe(0);
+  });
+
+  it('signs in where the gateway offers it, in the host as in a terminal', async () => {
+    const watch = watchSecrets();
+    const sandbox = (await startSandbox({ oauth: {} })) as Sandbox & { oauth: AuthorizationServer };
+    onTestFinished(() => sandbox.close());
+    watch.follow(sandbox.oauth);
+    const browser = await startBrowser(watch.folder);
+    // As on a desktop, which the machine of a test may not be.
+    const desktop = { ...browser.env, DISPLAY: ':0', CI: '', SSH_CONNECTION: '' };
+    const config = await hostConfig(await makeBundle(sandbox.url, '--sign-in-wait', '40'), {});
+    for (const options of [electron(), '']) {
+      const proxy = start(config, { ...watch.env, ...desktop, NODE_OPTIONS: options });
+      expect(await proxy.initialize()).toHaveProperty('result');
+      const params = { name: 'platform_whoami', arguments: {} };
+      const reply = await proxy.request(1, 'tools/call', params);
+      expect(JSON.stringify(reply)).toContain('Ada Example');
+      expect(await proxy.end()).toBe(0);
+      // The second one finds the sign-in of the first, and renews it.
+      expect(browser.opened).toHaveLength(1);
+      sandbox.oauth.expireAccess();
+    }
   });
 
   it('asks for the URL where it has none, and has the options it was made with', async () => {

@@ -2,7 +2,9 @@
 // another proxy has started.
 import { spawn } from 'node:child_process';
 import { statSync } from 'node:fs';
+import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { findBrowser, withoutSecrets } from './open-browser.ts';
 import { attachToHolder, withLock } from './process-lock.ts';
@@ -121,13 +123,7 @@ async function startHelper(request: SignInRequest, options: AskOptions): Promise
     return follows({ kind: 'failed', words: `No browser can be opened: ${browser.words}.` });
   }
   const helper = options.helper ?? fileURLToPath(new URL('./sign-in-process.js', import.meta.url));
-  const child = spawn(process.execPath, [helper], {
-    // In a group of its own: it outlives this process, and gets no signal that is meant for it.
-    detached: true,
-    stdio: ['pipe', 'pipe', 'ignore'],
-    env: { ...withoutSecrets(env, secretVariables) },
-    windowsHide: true,
-  });
+  const child = run(helper, withoutSecrets(env, secretVariables));
   const handedOver: HelperRequest = {
     ...request,
     ...{ data, keySources, secretVariables },
@@ -135,12 +131,11 @@ async function startHelper(request: SignInRequest, options: AskOptions): Promise
   };
   child.stdin.on('error', () => {});
   child.stdin.end(JSON.stringify(handedOver));
-  child.unref();
   return new Promise((resolve) => {
     let came: SignInOutcome | 'held' | undefined;
     const outcome = new Promise<SignInOutcome | 'held'>((settle) => {
-      child.once('error', ({ code }: NodeJS.ErrnoException) => {
-        settle({ kind: 'failed', words: `The sign-in could not be started (${code}).` });
+      child.onError(({ code, message }) => {
+        settle({ kind: 'failed', words: `The sign-in could not be started (${code ?? message}).` });
         resolve({ outcome });
       });
       child.stdout.once('close', () => {
@@ -160,6 +155,35 @@ async function startHelper(request: SignInRequest, options: AskOptions): Promise
       }
     });
   });
+}
+
+interface RunningHelper {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  onError(listener: (error: NodeJS.ErrnoException) => void): void;
+}
+
+/** Starts the helper, which this process does not wait for at its end. */
+function run(helper: string, env: NodeJS.ProcessEnv): RunningHelper {
+  if (process.versions.electron !== undefined) {
+    // Electron's program is an application, which may start as such instead of as Node.js. A thread
+    // ends with this process, but so does the host that the user signs in for.
+    const thread = new Worker(helper, { stdin: true, stdout: true, stderr: true, env });
+    thread.unref();
+    const { stdin, stdout } = thread;
+    if (stdin === null) throw new Error('the thread has no stdin');
+    return { stdin, stdout, onError: (listener) => void thread.once('error', listener) };
+  }
+  const child = spawn(process.execPath, [helper], {
+    // In a group of its own: it outlives this process, and gets no signal that is meant for it.
+    detached: true,
+    stdio: ['pipe', 'pipe', 'ignore'],
+    env,
+    windowsHide: true,
+  });
+  child.unref();
+  const { stdin, stdout } = child;
+  return { stdin, stdout, onError: (listener) => void child.once('error', listener) };
 }
 
 function messageIn(line: string): HelperMessage | undefined {

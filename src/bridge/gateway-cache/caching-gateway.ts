@@ -1,6 +1,7 @@
 import type { Secrets } from '../../failures/secrets.ts';
 import type { Message, Request, Response } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
+import { monotonicMs } from '../../monotonic-clock.ts';
 import type { ProxySettings } from '../../settings/settings.ts';
 import {
   type Delivery,
@@ -111,7 +112,7 @@ export class CachingGateway implements Transport {
 
   #open(request: Request, observer: MessageObserver): SendSequence {
     return new SendSequence(async (sequence) => {
-      const startedAt = performance.now();
+      const startedAt = monotonicMs();
       let isAnswered = false;
       let lastReply: Response | undefined;
       const opening: Opening = {

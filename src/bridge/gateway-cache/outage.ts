@@ -5,6 +5,7 @@ import { watchForSleep } from '../../http/sleep-watch.ts';
 import { memberAt, memberOf, valueIn } from '../../jsonrpc/json-members.ts';
 import type { Message, Notification, Request, Response } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
+import { monotonicMs } from '../../monotonic-clock.ts';
 import { isInitialized, isOpenEnded } from '../../transport/methods.ts';
 import {
   type Delivery,
@@ -80,7 +81,7 @@ export class Outage implements Pick<Transport, 'send'> {
 
   /**
    * Brings the client an answer to its opening request: the gateway's, the cache's once 3 s have
-   * passed since `startedAt` (as `performance.now()` has it), or the failure, when that will not pass
+   * passed since `startedAt` (as `monotonicMs()` has it), or the failure, when that will not pass
    * or has not for as long as it may. `first` is the attempt that is under way.
    */
   async open(
@@ -99,7 +100,7 @@ export class Outage implements Pick<Transport, 'send'> {
     const opened = this.#keepTrying(Number.POSITIVE_INFINITY);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<'late'>((resolve) => {
-      const leftMs = startedAt + CACHE_AFTER_MS - performance.now();
+      const leftMs = startedAt + CACHE_AFTER_MS - monotonicMs();
       timer = setTimeout(resolve, leftMs, 'late');
     });
     const outcome = await Promise.race([opened, late]);
@@ -228,7 +229,7 @@ export class Outage implements Pick<Transport, 'send'> {
         const failure = 'reason' in outcome ? outcome : undefined;
         this.#failure = failure;
         attempts += failure?.attempts ?? 1;
-        if (!this.#hasBegun && (!mayPass || performance.now() + pauseMs > limitAt)) {
+        if (!this.#hasBegun && (!mayPass || monotonicMs() + pauseMs > limitAt)) {
           this.#end();
           if (failure !== undefined) return { ...failure, attempts };
           this.#options.opening.answer(outcome as Response);

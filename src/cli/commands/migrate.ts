@@ -1,6 +1,11 @@
-import { resolve } from 'node:path';
+import { relative, resolve } from 'node:path';
 import type { CommandModule } from 'yargs';
-import type { FoundConfig, FoundEntry, MigratedEntry } from '../../install/install.ts';
+import type {
+  FoundConfig,
+  FoundEntry,
+  MigratedEntry,
+  ProjectEntries,
+} from '../../install/install.ts';
 import { canAsk, confirms } from '../../terminal/ask.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
 import { shellWord } from '../../terminal/shell-word.ts';
@@ -56,19 +61,21 @@ async function migrate({ client, yes, npx, verify, json = false }: Arguments): P
   const installing = await import('../../install/install.ts');
   const only = client === undefined ? undefined : installing.clientOf(client);
   const { configs, unread } = await installing.findForeignEntries(only);
+  const projects = await installing.findProjectEntries(process.cwd());
   if (unread.length > 0) process.exitCode = 1;
   if (!json) {
     for (const config of configs) sayConfig(config);
     for (const { client: name, file, why } of unread) {
       out.note(`${name}: ${tildePath(file)} cannot be read: ${why}.`);
     }
+    sayProjects(projects);
     if (configs.length === 0) out.line('No entry to move was found.');
   }
   const movable = configs.filter(({ entries }) => entries.some(({ why }) => why === undefined));
   const isTold =
     yes === true || (!json && movable.length > 0 && canAsk() && (await confirms('Move them now?')));
   if (!isTold || movable.length === 0) {
-    if (json) out.json({ migrated: false, configs, unread });
+    if (json) out.json({ migrated: false, configs, unread, projects });
     else if (movable.length > 0) out.line('Nothing was changed. To move them, add --yes.');
     return;
   }
@@ -92,7 +99,7 @@ async function migrate({ client, yes, npx, verify, json = false }: Arguments): P
     results.push({ client: config.client.id, file: config.file, entries, backup: backup ?? null });
   }
   await installing.removeUnusedCopies(installing.copiesFolder());
-  if (json) return out.json({ migrated: true, configs: results, unread });
+  if (json) return out.json({ migrated: true, configs: results, unread, projects });
   sayBackups(results.flatMap(({ backup }) => backup ?? []));
   const moved = movable.filter((_, at) =>
     results[at]?.entries.some(({ outcome }) => outcome === 'moved'),
@@ -113,6 +120,26 @@ function sayConfig({ client, file, entries }: FoundConfig): void {
     );
     out.text(why === undefined ? planOf(entry) : `Stays as it is: ${why}.`, 2);
   }
+  out.line();
+}
+
+/** They are named, no more: others may share them, and have neither this key nor this computer. */
+function sayProjects(projects: readonly ProjectEntries[]): void {
+  if (projects.length === 0) return;
+  out.note(
+    "The configs in this folder stay as they are, because a project's configs may be shared:",
+  );
+  for (const { file, entries } of projects) {
+    const names = entries.map(({ name, kind }) => `${name} (${kind})`).join(', ');
+    out.text(`${relative(process.cwd(), file)}: ${names}`, 2);
+  }
+  const commands = projects.flatMap(({ client, entries }) =>
+    entries.flatMap(({ gateway }) => (gateway === undefined ? [] : [['install', client, gateway]])),
+  );
+  if (commands.length > 0) {
+    out.text('To add a gateway to your own config, run its command. Then remove the entry here.');
+  }
+  for (const command of commands) out.command(command);
   out.line();
 }
 
