@@ -1,11 +1,12 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
 import { Credentials } from '../auth/credentials.ts';
+import type * as Auditing from '../bridge/audit/audited-gateway.ts';
 import type * as Filtering from '../bridge/filter/filtering-gateway.ts';
 import { CachingGateway } from '../bridge/gateway-cache/caching-gateway.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
-import { createLog } from '../log.ts';
+import { createLog, type Log } from '../log.ts';
 import { UnusableFile } from '../private-path.ts';
 import { openRotated } from '../rotated-file.ts';
 import type { ProxySettings } from '../settings/settings.ts';
@@ -61,7 +62,7 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,
-    upstream: filtered(cached, settings),
+    upstream: audited(filtered(cached, settings), settings, secrets, log),
     maxMessageBytes,
     secrets,
     log,
@@ -115,6 +116,21 @@ function filtered(gateway: Transport, settings: ProxySettings): Transport {
     ...settings,
     ...(contact === undefined ? {} : { contact }),
   });
+}
+
+/** The same gateway, unless its calls are to be logged. */
+function audited(
+  gateway: Transport,
+  settings: ProxySettings,
+  secrets: Secrets,
+  log: Log,
+): Transport {
+  const { auditFile, policy } = settings;
+  if (auditFile === undefined) return gateway;
+  // Not import(), as above.
+  const { AuditedGateway }: typeof Auditing = require('../bridge/audit/audited-gateway.ts');
+  const isAuditRequired = policy?.isAuditRequired === true;
+  return new AuditedGateway(gateway, { ...settings, auditFile, isAuditRequired, secrets, log });
 }
 
 function exit(code: number): void {

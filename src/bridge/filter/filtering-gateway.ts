@@ -14,6 +14,7 @@ import {
 } from '../../transport/transport.ts';
 import { listChanged } from '../revisions.ts';
 import { DONE, isReplyTo, SendSequence } from '../send-sequence.ts';
+import { ENVELOPE, PARAMS, USES } from '../uses.ts';
 import { hintsIn, KnownTools } from './known-tools.ts';
 import { type Rule, Rules } from './rules.ts';
 
@@ -35,15 +36,6 @@ const LISTS: ReadonlyMap<string, List> = new Map([
     'resources/templates/list',
     { kind: 'resource', items: 'resourceTemplates', name: 'uriTemplate' },
   ],
-]);
-
-/** What uses one thing: the kind, and the member of the params that names it. */
-const USES: ReadonlyMap<string, { readonly kind: Kind; readonly name: string }> = new Map([
-  ['tools/call', { kind: 'tool', name: 'name' }],
-  ['prompts/get', { kind: 'prompt', name: 'name' }],
-  ['resources/read', { kind: 'resource', name: 'uri' }],
-  ['resources/subscribe', { kind: 'resource', name: 'uri' }],
-  ['resources/unsubscribe', { kind: 'resource', name: 'uri' }],
 ]);
 
 /** Methods of these are let through only where it is known what they do. */
@@ -220,8 +212,6 @@ export class FilteringGateway implements Transport {
   }
 }
 
-const ENVELOPE = ['jsonrpc', 'id', 'method', 'params'];
-const PARAMS = 3;
 const TOOLS_CHANGED = listChanged('tools');
 
 function isJudged(name: string | undefined): name is string {

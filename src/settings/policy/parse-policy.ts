@@ -1,4 +1,5 @@
-import { isAbsolute } from 'node:path';
+import { userInfo } from 'node:os';
+import { isAbsolute, join } from 'node:path';
 import { FILTER_OPTIONS, type Filter, filterOf } from '../filters.ts';
 import { type Option, type OptionName, PROXY_OPTIONS, UsageError } from '../options.ts';
 import { isOriginPattern } from './origin-pattern.ts';
@@ -16,6 +17,8 @@ export interface PolicyFile {
   readonly defaults: ReadonlyMap<OptionName, readonly string[]>;
   readonly httpProxy?: { readonly url: string; readonly except?: string };
   readonly filter?: Filter;
+  /** Whether a call that cannot be logged must not be sent. */
+  readonly isAuditRequired: boolean;
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -37,6 +40,7 @@ const MEMBERS = [
   'defaults',
   'httpProxy',
   'filters',
+  'audit',
 ];
 
 /** Collects what is wrong with a policy while it is read. */
@@ -146,12 +150,15 @@ function contentOf(reader: PolicyReader, json: Json): PolicyFile {
   if (forbidden.has('header')) forbidden.add('header-file');
   const required = reader.options(json.required, 'required');
   const defaults = reader.options(json.defaults, 'defaults');
+  const audit = auditOf(reader, json.audit);
+  if (audit !== undefined) required.set('audit-log', [audit.file]);
   for (const name of [...required.keys(), ...defaults.keys()]) {
     reader.expect(!forbidden.has(name), `--${name} is forbidden and set`);
   }
   const httpProxy = httpProxyOf(reader, json.httpProxy);
   const filter = filtersOf(reader, json.filters);
   return {
+    isAuditRequired: audit?.isRequired === true,
     forbidden,
     required,
     defaults,
@@ -172,6 +179,21 @@ function httpProxyOf(reader: PolicyReader, value: unknown): PolicyFile['httpProx
   const form = 'an http:// or https:// URL without a user name or password';
   if (!reader.expect(isUrl, `httpProxy.url must be ${form}`)) return undefined;
   return { url: url as string, ...(except === undefined ? {} : { except }) };
+}
+
+function auditOf(
+  reader: PolicyReader,
+  value: unknown,
+): { readonly file: string; readonly isRequired: boolean } | undefined {
+  const json = reader.object(value, 'audit', ['file', 'required']);
+  const file = reader.text(json.file, 'audit.file');
+  const isRequired = reader.flag(json.required, 'audit.required');
+  if (value === undefined) return undefined;
+  // Of the user's account, whatever the environment says.
+  const path = file?.startsWith('~/') ? join(userInfo().homedir, file.slice(2)) : file;
+  const isPath = path !== undefined && isAbsolute(path);
+  if (!reader.expect(isPath, 'audit.file must be an absolute path, or start with ~/')) return;
+  return { file: path as string, isRequired };
 }
 
 function filtersOf(reader: PolicyReader, value: unknown): Filter | undefined {

@@ -23,6 +23,11 @@ export class Policy {
     return this.#content.contact;
   }
 
+  /** Whether a call that cannot be logged must not be sent. */
+  get isAuditRequired(): boolean {
+    return this.#content.isAuditRequired;
+  }
+
   /** What every user may see and use at most. */
   get filter(): Filter | undefined {
     return this.#content.filter;
