@@ -134,7 +134,7 @@ export function loadPolicy(file: string): { policy: Policy } | { why: string } {
     }
     const parsed = parsePolicy(bytes.toString('utf8'));
     if ('problems' in parsed) {
-      return broken(`${file}: ${parsed.problems[0]}`);
+      return broken(`${file}: ${parsed.problems[0]?.words}`);
     }
     const { version, contact } = parsed.content;
     if (version !== undefined && isOlder(__VERSION__, version)) {
