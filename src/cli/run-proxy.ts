@@ -53,12 +53,15 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const credentials = new Credentials(settings, process.env, log, secrets);
-  const cached = new CachingGateway(openGateway(settings, credentials, log, secrets), {
-    settings,
-    folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
-    secrets,
-    log,
-  });
+  const cached = new CachingGateway(
+    openGateway(settings, credentials, log, secrets, shownTools(settings)),
+    {
+      settings,
+      folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
+      secrets,
+      log,
+    },
+  );
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,
@@ -104,6 +107,14 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
     .run()
     .finally(() => watch?.end())
     .finally(() => exit(exitCode));
+}
+
+/** Which tools may be suggested to the client. */
+function shownTools({ filters }: ProxySettings): { isToolShown?: (tool: Buffer) => boolean } {
+  if (filters.length === 0) return {};
+  // Not import(), as below: it is loaded anyway.
+  const { isToolShown }: typeof Filtering = require('../bridge/filter/filtering-gateway.ts');
+  return { isToolShown: (tool) => isToolShown(tool, filters) };
 }
 
 /** What the client gets to see of the gateway: all of it, unless there is a filter. */

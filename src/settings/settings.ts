@@ -144,8 +144,8 @@ export function toSettings(
   };
 }
 
-/** Throws UsageError where there is one that cannot be used. */
-function policyOfThisComputer(): Policy | undefined {
+/** What the organization has set. Throws UsageError where that cannot be used. */
+export function policyOfThisComputer(): Policy | undefined {
   const read = readPolicy();
   if (read === undefined) return undefined;
   if ('why' in read) throw new UsageError(read.why);

@@ -324,3 +324,34 @@ describe('filter options', () => {
     expect(reply).toMatchObject({ error: { message: expect.stringContaining(why) } });
   });
 });
+
+describe('a suggestion for an unknown tool', () => {
+  it('never names a tool that a filter hides', async () => {
+    const gateway = await startGateway((received, response) => {
+      const { id, method } = received.message;
+      const tools = [
+        { name: 'get_issue', annotations: { readOnlyHint: true } },
+        { name: 'set_issue', annotations: { readOnlyHint: true } },
+        { name: 'let_issue' },
+      ];
+      if (method === 'tools/list') answer(received, response, { tools });
+      else if (method !== 'tools/call') answer(received, response);
+      else {
+        const error = { code: -32602, message: 'Tool not found' };
+        response.setHeader('Content-Type', 'application/json');
+        response.end(JSON.stringify({ jsonrpc: '2.0', id, error }));
+      }
+    });
+    const suggested = async (args: string[], env: Record<string, string>) => {
+      const proxy = startProxy(gateway.url, { args, env });
+      await proxy.initialize();
+      await proxy.request(1, 'tools/list');
+      const { error } = await proxy.request(2, 'tools/call', { name: 'bet_issue' });
+      return (error as { message: string }).message;
+    };
+    expect(await suggested([], {})).toContain('let_issue');
+    const message = await suggested(['--deny-tool', 'set_*'], { MCP_LATCHKEY_ALLOW: 'tool:*et_*' });
+    expect(message).not.toContain('set_issue');
+    expect(message).toContain('Did you mean');
+  });
+});

@@ -205,9 +205,14 @@ export async function runToEnd(
   args: readonly string[],
   input = '',
   env: Record<string, string> = {},
-  { script = program, user }: { script?: string; user?: number } = {},
+  {
+    script = program,
+    user,
+    wrapper = [],
+  }: { script?: string; user?: number; wrapper?: readonly string[] } = {},
 ): Promise<{ code: number | string; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, [script, ...args], {
+  const [command = '', ...words] = [...wrapper, process.execPath, script, ...args];
+  const child = spawn(command, words, {
     env: { ...baseEnv, ...env },
     ...(user === undefined ? {} : { uid: user, gid: user }),
   });

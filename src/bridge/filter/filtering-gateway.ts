@@ -2,7 +2,13 @@ import type { Failure } from '../../failures/failure.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { displayUrl } from '../../failures/url-secrets.ts';
 import { filterItems } from '../../jsonrpc/filter-items.ts';
-import { foldCase, itemsOf, plainMembersOf, textIn } from '../../jsonrpc/json-members.ts';
+import {
+  foldCase,
+  itemsOf,
+  membersOf,
+  plainMembersOf,
+  textIn,
+} from '../../jsonrpc/json-members.ts';
 import type { Message, Notification, Request } from '../../jsonrpc/message.ts';
 import type { Filter, Kind } from '../../settings/filters.ts';
 import {
@@ -213,6 +219,15 @@ export class FilteringGateway implements Transport {
 }
 
 const TOOLS_CHANGED = listChanged('tools');
+
+/** Whether the filters let a tool of a list through. */
+export function isToolShown(tool: Buffer, filters: readonly Filter[]): boolean {
+  const rules = new Rules(filters);
+  const [named, annotations] = membersOf(tool, ['name', 'annotations']);
+  const name = textIn(named);
+  if (!isJudged(name) || rules.blockerOf('tool', name) !== undefined) return false;
+  return rules.blockerByHints(hintsIn(annotations)) === undefined;
+}
 
 function isJudged(name: string | undefined): name is string {
   return name !== undefined && name.length <= MOST_NAME_CHARACTERS;
