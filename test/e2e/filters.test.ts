@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { filteredSession, SESSIONS, TOOLS } from './filtered-session.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
@@ -355,3 +356,28 @@ describe('a suggestion for an unknown tool', () => {
     expect(message).toContain('Did you mean');
   });
 });
+
+it.skipIf(process.platform !== 'linux')(
+  'a list of 20 MB is filtered to 10 tools, with at most 100 MB more memory',
+  async () => {
+    const description = 'x'.repeat(1000);
+    const tools = Array.from({ length: 20_000 }, (_, index) => ({
+      name: index % 2000 === 0 ? `get_${index}` : `delete_${index}`,
+      description,
+    }));
+    const gateway = await startGateway((received, response) => {
+      const isList = received.message.method === 'tools/list';
+      answer(received, response, isList ? { tools } : undefined);
+    });
+    const proxy = startProxy(gateway.url, { args: ['--deny-tool', 'delete_*'] });
+    await proxy.initialize();
+    const peakMB = () => {
+      const status = readFileSync(`/proc/${proxy.child.pid}/status`, 'utf8');
+      return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
+    };
+    const before = peakMB();
+    const { result } = await proxy.request(1, 'tools/list');
+    expect((result as { tools: object[] }).tools).toHaveLength(10);
+    expect(peakMB() - before).toBeLessThan(100);
+  },
+);
