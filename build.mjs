@@ -35,6 +35,7 @@ const lateFiles = [
   'src/auth/oauth/sign-in-process.ts',
   'src/auth/oauth/user-sign-in.ts',
   'src/bridge/adapters.ts',
+  'src/bridge/audit/audited-gateway.ts',
   'src/bridge/filter/filtering-gateway.ts',
   'src/bridge/gateway-cache/cache.ts',
   'src/failures/secret-matcher.ts',

@@ -16,7 +16,7 @@ export function openGateway(
   credentials: CredentialProvider,
   log: Log,
   secrets: Secrets,
-  more: Pick<TransportOptions, 'retryLimitMs'> = {},
+  more: Pick<TransportOptions, 'retryLimitMs' | 'isToolShown'> = {},
 ): EraBridge {
   const userAgent = `mcp-latchkey/${__VERSION__} node/${process.versions.node} ${process.platform}`;
   const { transport } = settings;

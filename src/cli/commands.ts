@@ -11,6 +11,7 @@ import { installCommand } from './commands/install.ts';
 import { loginCommand } from './commands/login.ts';
 import { logoutCommand } from './commands/logout.ts';
 import { migrateCommand } from './commands/migrate.ts';
+import { policyCommand } from './commands/policy.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { statusCommand } from './commands/status.ts';
 import { toolsCommand } from './commands/tools.ts';
@@ -25,6 +26,7 @@ const COMMANDS = [
   statusCommand,
   doctorCommand,
   toolsCommand,
+  policyCommand,
   traceCommand,
   sandboxCommand,
   demoCommand,
@@ -58,6 +60,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .command(logoutCommand)
     .command(statusCommand)
     .command(toolsCommand)
+    .command(policyCommand)
     .command(doctorCommand)
     .command(sandboxCommand)
     .command(demoCommand)

@@ -21,7 +21,6 @@ interface Declared {
 export function mainHelp(): string {
   const own = ownCommand();
   return `Connect an MCP client to a remote MCP gateway.
-
 Usage: mcp-latchkey <url> [options]      run the proxy (your client does this)
        mcp-latchkey <command> [options]
 
@@ -38,6 +37,7 @@ Troubleshoot
   doctor [url]             Diagnose connection problems
   explain <error>          Explain an error code or reason
   tools <url>              List a gateway's tools, and what filters leave
+  policy check <file>      Check a policy before you roll it out
   trace <file>             Show a session that was recorded with --trace
 Try it
   demo                     Show a full session and every error, offline

@@ -13,6 +13,7 @@ const COMMANDS = new Set([
   'login',
   'logout',
   'migrate',
+  'policy',
   'sandbox',
   'status',
   'tools',

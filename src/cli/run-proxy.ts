@@ -1,11 +1,12 @@
 import { closeSync, writeFileSync } from 'node:fs';
 import type * as ConfiguredSecrets from '../auth/configured-secrets.ts';
 import { Credentials } from '../auth/credentials.ts';
+import type * as Auditing from '../bridge/audit/audited-gateway.ts';
 import type * as Filtering from '../bridge/filter/filtering-gateway.ts';
 import { CachingGateway } from '../bridge/gateway-cache/caching-gateway.ts';
 import { openGateway } from '../bridge/open-gateway.ts';
 import { Secrets } from '../failures/secrets.ts';
-import { createLog } from '../log.ts';
+import { createLog, type Log } from '../log.ts';
 import { UnusableFile } from '../private-path.ts';
 import { openRotated } from '../rotated-file.ts';
 import type { ProxySettings } from '../settings/settings.ts';
@@ -52,16 +53,19 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const credentials = new Credentials(settings, process.env, log, secrets);
-  const cached = new CachingGateway(openGateway(settings, credentials, log, secrets), {
-    settings,
-    folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
-    secrets,
-    log,
-  });
+  const cached = new CachingGateway(
+    openGateway(settings, credentials, log, secrets, shownTools(settings)),
+    {
+      settings,
+      folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
+      secrets,
+      log,
+    },
+  );
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,
-    upstream: filtered(cached, settings),
+    upstream: audited(filtered(cached, settings), settings, secrets, log),
     maxMessageBytes,
     secrets,
     log,
@@ -105,6 +109,14 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
     .finally(() => exit(exitCode));
 }
 
+/** Which tools may be suggested to the client. */
+function shownTools({ filters }: ProxySettings): { isToolShown?: (tool: Buffer) => boolean } {
+  if (filters.length === 0) return {};
+  // Not import(), as below: it is loaded anyway.
+  const { isToolShown }: typeof Filtering = require('../bridge/filter/filtering-gateway.ts');
+  return { isToolShown: (tool) => isToolShown(tool, filters) };
+}
+
 /** What the client gets to see of the gateway: all of it, unless there is a filter. */
 function filtered(gateway: Transport, settings: ProxySettings): Transport {
   if (settings.filters.length === 0) return gateway;
@@ -115,6 +127,21 @@ function filtered(gateway: Transport, settings: ProxySettings): Transport {
     ...settings,
     ...(contact === undefined ? {} : { contact }),
   });
+}
+
+/** The same gateway, unless its calls are to be logged. */
+function audited(
+  gateway: Transport,
+  settings: ProxySettings,
+  secrets: Secrets,
+  log: Log,
+): Transport {
+  const { auditFile, policy } = settings;
+  if (auditFile === undefined) return gateway;
+  // Not import(), as above.
+  const { AuditedGateway }: typeof Auditing = require('../bridge/audit/audited-gateway.ts');
+  const isAuditRequired = policy?.isAuditRequired === true;
+  return new AuditedGateway(gateway, { ...settings, auditFile, isAuditRequired, secrets, log });
 }
 
 function exit(code: number): void {

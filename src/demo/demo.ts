@@ -166,6 +166,25 @@ export async function runDemo(out: Printer): Promise<boolean> {
       return 'An empty tools/list is a valid reply, not an error.';
     });
 
+    section('Filters');
+    const limited = clientFor(url, keys.good, ['--read-only']);
+    await succeeds('A list with --read-only', async () => {
+      await limited.connect();
+      const { tools } = await limited.client.listTools(undefined, patience);
+      const other = tools.find(({ annotations }) => annotations?.readOnlyHint !== true);
+      if (other !== undefined) throw new Error(`${other.name} was listed`);
+      return `${tools.length} tools are left: ${tools.map(({ name }) => name).join(', ')}`;
+    });
+    const calls = sandbox.requests.length;
+    await fails(
+      'A call that the filter blocks',
+      { code: -32002, reason: 'tool_not_allowed', names: '--read-only' },
+      () => callTool(limited.client, 'linear_add_comment', { id: 'ENG-42', text: 'x' }),
+    );
+    if (sandbox.requests.length > calls) {
+      report('Nothing was sent', '', 'The gateway received a request', 'none');
+    }
+
     section('Access problems');
     await initializeFails(
       'No API key',

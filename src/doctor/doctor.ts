@@ -5,12 +5,13 @@ import { misconfiguredError } from '../failures/catalogue.ts';
 import { Secrets } from '../failures/secrets.ts';
 import { namedProxy, withoutBrackets } from '../http/environment-proxy.ts';
 import type { Launch } from '../install/install.ts';
+import { readPolicy } from '../settings/policy/policy-file.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import { checkAuthorization } from './checks/authorization.ts';
 import { checkClient } from './checks/client.ts';
 import { checkDiscovery } from './checks/discovery.ts';
 import { checkKey } from './checks/key.ts';
-import { checkClock, checkMachine } from './checks/machine.ts';
+import { checkClock, checkMachine, checkPolicy } from './checks/machine.ts';
 import { checkProtocol } from './checks/protocol.ts';
 import { checkRoute } from './checks/route.ts';
 import { checkSignIn } from './checks/sign-in.ts';
@@ -27,6 +28,7 @@ type Check = (run: DoctorRun, earlier: readonly Finding[]) => Promise<Finding | 
 /** In the order in which they are shown, with what is being done meanwhile. */
 const STEPS: readonly (readonly [doing: string, check: Check])[] = [
   ['Checking this computer', checkMachine],
+  ['Checking the policy', checkPolicy],
   ['Checking the clock', checkClock],
   ['Checking the URL', checkUrl],
   ['Connecting', checkRoute],
@@ -66,9 +68,10 @@ export async function examine(
   redacts: boolean,
   { onProgress, onFinding }: Listener,
 ): Promise<GatewayReport> {
-  const { settings, env, configuredIn, keyHolder } = target;
+  const { settings, configuredIn, keyHolder } = target;
   if ('why' in settings) return misconfigured(target, settings.why, redacts, onFinding);
-  const { url } = settings;
+  const { url, policy } = settings;
+  const env = policy?.environment(target.env) ?? target.env;
   const secrets = new Secrets((keys) => matcherFor(keys, env, settings));
   const redaction = redactionFor(env, redacts, secrets, url.hostname);
   const run = new DoctorRun(settings, env, secrets, keyHolder);
@@ -186,7 +189,7 @@ export function redactionFor(
     const url = namedProxy(new URL(target), env)?.url;
     return url !== undefined && URL.canParse(url) ? [new URL(url)] : [];
   });
-  return new Redaction({
+  const redaction = new Redaction({
     gatewayHost: withoutBrackets(gatewayHost),
     secrets,
     keysOnly: !redacts,
@@ -196,6 +199,15 @@ export function redactionFor(
     machines: [hostname()].filter((name) => /[-.\d]/.test(name)),
     proxies: proxies.map((proxy) => proxy.hostname),
   });
+  redaction.show(contactHosts());
+  return redaction;
+}
+
+/** The host names in the contact of the organization's policy: users need it. */
+function contactHosts(): readonly string[] {
+  const read = readPolicy();
+  const contact = read !== undefined && 'policy' in read ? read.policy.contact : undefined;
+  return contact?.toLowerCase().match(/[\w-]+(?:\.[\w-]+)+/g) ?? [];
 }
 
 /** Empty where the system has none, as in some containers. */

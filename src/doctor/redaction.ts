@@ -36,7 +36,7 @@ const ADDRESS =
  */
 export class Redaction {
   readonly #private: Private;
-  /** Addresses of the gateway. */
+  /** Addresses of the gateway, and hosts of whom to ask. */
   readonly #shown = new Set<string>();
   readonly #names = new Map<string, string>();
 
@@ -44,9 +44,9 @@ export class Redaction {
     this.#private = own;
   }
 
-  /** Lets these addresses be seen: they are the gateway's. */
-  show(addresses: readonly string[]): void {
-    for (const address of addresses) this.#shown.add(address);
+  /** Lets these addresses and host names be seen. Names in lower case. */
+  show(hosts: readonly string[]): void {
+    for (const host of hosts) this.#shown.add(host);
   }
 
   mask(text: string): string {
@@ -108,6 +108,7 @@ export class Redaction {
     return (
       lower === gatewayHost.toLowerCase() ||
       isParent ||
+      this.#shown.has(lower) ||
       isLoopbackHost(lower) ||
       FILE_ENDINGS.has(ending)
     );

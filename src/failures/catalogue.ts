@@ -318,6 +318,13 @@ export const CATALOGUE = {
           ? `Nothing was sent. Use something else, or ask ${contact}.`
           : "Nothing was sent. Use something else, or change the option in the client's config.",
   },
+  audit_failed: {
+    code: -32001,
+    title: 'Audit log not written',
+    retryable: true,
+    what: ({ detail = 'the log cannot be written. Nothing was sent' }) => detail,
+    remedy: () => 'Free disk space, or check the permissions of the file. No restart needed.',
+  },
   sign_in_required: {
     code: -32003,
     title: 'Sign-in required',

@@ -134,6 +134,10 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
     'Run `npx mcp-latchkey tools URL` with the options of your config to see which tools are left, and which rule blocks each of the others.',
     'If the message says that it can be read in more than one way, the client sent a message with a repeated member, or with a method that mcp-latchkey does not know. Two programs may read such a message differently, so no rule can allow it.',
   ],
+  audit_failed: [
+    "Your organization's policy requires a log of every call, and the log cannot be written. So mcp-latchkey did not send the call. If the message says that the call has run, only its reply is withheld: check whether it took effect before you try again.",
+    'The message says which file it is, and why it cannot be written: the disk is full, the folder is missing, another user can write to it, or it is not a file.',
+  ],
   sign_in_required: [
     'The gateway requires you to sign in (OAuth), and there is no sign-in yet, or it has expired or was revoked. With a desktop session mcp-latchkey opens your browser by itself and waits for up to `--sign-in-wait` seconds. If you finish later, the next request works.',
     'Over SSH, in a container, with `--no-browser` or with `--sign-in error` no browser is opened. After a sign-in that was closed or failed, none is opened by itself for 10 minutes. Run the command in the message.',
@@ -188,6 +192,7 @@ const ACTOR_OF: Readonly<Record<Reason, Actor>> = {
   misconfigured: 'you',
   internal_error: 'developer',
   tool_not_allowed: 'you',
+  audit_failed: 'you',
   sign_in_required: 'you',
 };
 
@@ -222,6 +227,9 @@ const EXAMPLES: { readonly [reason in Reason]: Partial<Failure> } = {
   tool_not_allowed: {
     detail: 'the tool linear_delete_issue',
     rule: { words: '--deny-tool *_delete_*', isManaged: false },
+  },
+  audit_failed: {
+    detail: '/home/kim/audit.jsonl cannot be written (ENOSPC). Nothing was sent',
   },
   sign_in_required: { status: 401, key: SIGN_IN, signIn: { server: 'login.kindo.ai' } },
 };

@@ -19,6 +19,7 @@ export type Reason =
   | 'misconfigured'
   | 'internal_error'
   | 'tool_not_allowed'
+  | 'audit_failed'
   | 'sign_in_required';
 
 /** Where the API key came from; `none` when no source had one. */

@@ -326,6 +326,13 @@ export const PROXY_OPTIONS = {
     value: 'FILE',
     describe: 'Also append the log to this file',
   },
+  'audit-log': {
+    type: 'string',
+    requiresArg: true,
+    path: true,
+    value: 'FILE',
+    describe: 'Append a line about each call to this file, as JSON',
+  },
   trace: {
     type: 'string',
     requiresArg: true,

@@ -35,6 +35,8 @@ export interface ProxySettings extends KeySources {
   readonly policy?: Policy;
   readonly logLevel: LogLevel;
   readonly logFile?: string;
+  /** Where a line about each call goes. */
+  readonly auditFile?: string;
   /** Where the session is recorded. */
   readonly traceFile?: string;
   readonly traceBodies: (typeof TRACE_BODIES)[number];
@@ -134,6 +136,7 @@ export function toSettings(
     ...(policy ? { policy } : {}),
     logLevel: oneOf('log-level', LOG_LEVELS, last('log-level') ?? 'warn'),
     ...optional('logFile', 'log-file'),
+    ...optional('auditFile', 'audit-log'),
     ...optional('traceFile', 'trace'),
     traceBodies: oneOf('trace-bodies', TRACE_BODIES, last('trace-bodies') ?? 'heads'),
     traceMaxBytes: bytes('trace-max-bytes', last('trace-max-bytes') ?? '67108864'),
@@ -141,8 +144,8 @@ export function toSettings(
   };
 }
 
-/** Throws UsageError where there is one that cannot be used. */
-function policyOfThisComputer(): Policy | undefined {
+/** What the organization has set. Throws UsageError where that cannot be used. */
+export function policyOfThisComputer(): Policy | undefined {
   const read = readPolicy();
   if (read === undefined) return undefined;
   if ('why' in read) throw new UsageError(read.why);

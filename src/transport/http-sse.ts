@@ -58,7 +58,7 @@ export class HttpSse implements Transport {
   readonly #options: TransportOptions;
   readonly #endpoint: Endpoint;
   readonly #failures: FailureDiagnosis;
-  readonly #tools = new ToolCache();
+  readonly #tools: ToolCache;
   readonly #endWatch: () => void;
   #listener: MessageObserver = NO_OBSERVER;
   #session: Session | undefined;
@@ -73,6 +73,7 @@ export class HttpSse implements Transport {
   /** `endpoint` and `failures` come from whoever has loaded what they need; `close` closes both. */
   constructor(options: TransportOptions, endpoint: Endpoint, failures: FailureDiagnosis) {
     this.#options = options;
+    this.#tools = new ToolCache(options.isToolShown);
     this.#endpoint = endpoint;
     this.#failures = failures;
     this.#endWatch = watchForSleep(() => this.#stream?.close());

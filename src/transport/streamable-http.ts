@@ -52,6 +52,8 @@ export interface TransportOptions extends EndpointOptions {
   readonly maxMessageBytes: number;
   /** Milliseconds after the first attempt in which another may begin (30,000). */
   readonly retryLimitMs?: number;
+  /** Whether the client gets to see a tool of `tools/list`; only these are suggested to it. */
+  readonly isToolShown?: (tool: Buffer) => boolean;
   readonly log: Log;
 }
 
@@ -89,7 +91,7 @@ export class StreamableHttp implements Transport {
   readonly #endpoint: Endpoint;
   readonly #failures: FailureDiagnosis;
   readonly #loop: DeliveryLoop<Posted>;
-  readonly #tools = new ToolCache();
+  readonly #tools: ToolCache;
   #session: Session | undefined;
   /** The newest `initialize`: the head of its answer names the session before the reply is there. */
   #handshake: Exchange | undefined;
@@ -105,6 +107,7 @@ export class StreamableHttp implements Transport {
 
   constructor(options: TransportOptions) {
     this.#options = options;
+    this.#tools = new ToolCache(options.isToolShown);
     this.#endpoint = new Endpoint(options);
     this.#failures = new FailureDiagnosis(options, this.#endpoint.displayUrl);
     const steps: DeliverySteps<Posted> = {

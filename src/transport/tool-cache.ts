@@ -17,8 +17,14 @@ const MOST_BYTES = 8 * 1024 * 1024;
  * has failed: a healthy session never does.
  */
 export class ToolCache {
+  readonly #isShown: (tool: Buffer) => boolean;
   #pages: Buffer[] = [];
   #bytes = 0;
+
+  /** `isShown`: whether the client gets to see a tool of the list. */
+  constructor(isShown: (tool: Buffer) => boolean = () => true) {
+    this.#isShown = isShown;
+  }
 
   /** A page of the list; one that was asked for without a cursor begins a new list. */
   remember(request: Request, { isError, bytes }: Response): void {
@@ -32,12 +38,13 @@ export class ToolCache {
     else this.#pages.push(bytes);
   }
 
-  /** Undefined where they are not all known: not listed yet, not to the end, or too many. */
+  /** Of the tools that the client sees. Undefined where they are not all known: not listed yet, not to the end, or too many. */
   names(): string[] | undefined {
     const last = this.#pages.at(-1);
     const next = last && valueIn(memberAt(last, 'result', 'nextCursor'));
     if (last === undefined || typeof next === 'string') return undefined;
     const names = this.#tools()
+      .filter((tool) => this.#isShown(tool))
       .map((tool) => stringOf(tool, 'name'))
       .filter((name) => name !== undefined);
     return names.length > MOST_ITEMS ? undefined : names;

@@ -73,6 +73,7 @@ it('passes every check in under ten seconds, and leaves nothing behind', async (
     'unauthorized -32012',
     'forbidden -32013',
     'sign_in_required -32003',
+    'tool_not_allowed -32002',
     'wrong_path -32014',
     'request_too_large -32016',
     'gateway_error -32018',
@@ -83,6 +84,7 @@ it('passes every check in under ten seconds, and leaves nothing behind', async (
   ]) {
     expect(stdout).toContain(`${outcome}\n`);
   }
+  expect(stdout).toContain('7 tools are left: linear_get_issue');
   // An error that is expected is marked as an error, and as expected.
   const failures = stdout.split('\n').filter((line) => line.startsWith('✗'));
   expect(failures.length).toBeGreaterThan(8);

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { filteredSession, SESSIONS, TOOLS } from './filtered-session.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
@@ -346,3 +347,59 @@ describe('filter options', () => {
     expect(reply).toMatchObject({ error: { message: expect.stringContaining(why) } });
   });
 });
+
+describe('a suggestion for an unknown tool', () => {
+  it('never names a tool that a filter hides', async () => {
+    const gateway = await startGateway((received, response) => {
+      const { id, method } = received.message;
+      const tools = [
+        { name: 'get_issue', annotations: { readOnlyHint: true } },
+        { name: 'set_issue', annotations: { readOnlyHint: true } },
+        { name: 'let_issue' },
+      ];
+      if (method === 'tools/list') answer(received, response, { tools });
+      else if (method !== 'tools/call') answer(received, response);
+      else {
+        const error = { code: -32602, message: 'Tool not found' };
+        response.setHeader('Content-Type', 'application/json');
+        response.end(JSON.stringify({ jsonrpc: '2.0', id, error }));
+      }
+    });
+    const suggested = async (args: string[], env: Record<string, string>) => {
+      const proxy = startProxy(gateway.url, { args, env });
+      await proxy.initialize();
+      await proxy.request(1, 'tools/list');
+      const { error } = await proxy.request(2, 'tools/call', { name: 'bet_issue' });
+      return (error as { message: string }).message;
+    };
+    expect(await suggested([], {})).toContain('let_issue');
+    const message = await suggested(['--deny-tool', 'set_*'], { MCP_LATCHKEY_ALLOW: 'tool:*et_*' });
+    expect(message).not.toContain('set_issue');
+    expect(message).toContain('Did you mean');
+  });
+});
+
+it.skipIf(process.platform !== 'linux')(
+  'a list of 20 MB is filtered to 10 tools, with at most 100 MB more memory',
+  async () => {
+    const description = 'x'.repeat(1000);
+    const tools = Array.from({ length: 20_000 }, (_, index) => ({
+      name: index % 2000 === 0 ? `get_${index}` : `delete_${index}`,
+      description,
+    }));
+    const gateway = await startGateway((received, response) => {
+      const isList = received.message.method === 'tools/list';
+      answer(received, response, isList ? { tools } : undefined);
+    });
+    const proxy = startProxy(gateway.url, { args: ['--deny-tool', 'delete_*'] });
+    await proxy.initialize();
+    const peakMB = () => {
+      const status = readFileSync(`/proc/${proxy.child.pid}/status`, 'utf8');
+      return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
+    };
+    const before = peakMB();
+    const { result } = await proxy.request(1, 'tools/list');
+    expect((result as { tools: object[] }).tools).toHaveLength(10);
+    expect(peakMB() - before).toBeLessThan(100);
+  },
+);

@@ -1,52 +1,15 @@
-import { execFileSync } from 'node:child_process';
-import {
-  chmodSync,
-  chownSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, chownSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { answer, startGateway } from './loopback-gateway.ts';
+import { etcWith, isEtcReplaceable } from './policy-of-computer.ts';
 import { startProxy } from './running-proxy.ts';
-
-/** Why tests are skipped: /etc is replaced for the program alone, in a mount namespace. */
-const isPossible = (() => {
-  try {
-    execFileSync('unshare', ['-m', 'mount', '--bind', '/etc', '/etc'], { stdio: 'ignore' });
-    return process.geteuid?.() === 0;
-  } catch {
-    return false;
-  }
-})();
-
-/** An /etc with this policy, and what starts a program that has it. */
-function etcWith(policy: object | string): { folder: string; wrapper: string[] } {
-  const etc = mkdtempSync(join(tmpdir(), 'latchkey-etc-'));
-  onTestFinished(() => rmSync(etc, { recursive: true, force: true }));
-  chmodSync(etc, 0o755);
-  for (const name of ['passwd', 'group', 'hosts', 'nsswitch.conf', 'resolv.conf']) {
-    if (existsSync(`/etc/${name}`)) cpSync(`/etc/${name}`, join(etc, name), { dereference: true });
-  }
-  const folder = join(etc, 'mcp-latchkey');
-  mkdirSync(folder, { mode: 0o755 });
-  const text = typeof policy === 'string' ? policy : JSON.stringify(policy);
-  writeFileSync(join(folder, 'policy.json'), text, { mode: 0o644 });
-  const mount = 'mount --bind "$0" /etc && exec "$@"';
-  return { folder, wrapper: ['unshare', '-m', 'sh', '-c', mount, etc] };
-}
 
 const misconfigured = (why: string) => ({
   error: { code: -32005, message: expect.stringContaining(why) },
 });
 
-describe.skipIf(!isPossible)('a policy (skipped unless root, in a mount namespace)', () => {
+describe.skipIf(!isEtcReplaceable)('a policy (skipped unless root, in a mount namespace)', () => {
   /** What the first request gets, and whether the gateway was asked. */
   async function first(
     policy: object | string,

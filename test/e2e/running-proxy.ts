@@ -205,9 +205,15 @@ export async function runToEnd(
   args: readonly string[],
   input = '',
   env: Record<string, string> = {},
-  { script = program, user, cwd }: { script?: string; user?: number; cwd?: string } = {},
+  {
+    script = program,
+    user,
+    cwd,
+    wrapper = [],
+  }: { script?: string; user?: number; cwd?: string; wrapper?: readonly string[] } = {},
 ): Promise<{ code: number | string; stdout: string; stderr: string }> {
-  const child = spawn(process.execPath, [script, ...args], {
+  const [command = '', ...words] = [...wrapper, process.execPath, script, ...args];
+  const child = spawn(command, words, {
     env: { ...baseEnv, ...env },
     ...(user === undefined ? {} : { uid: user, gid: user }),
     ...(cwd === undefined ? {} : { cwd }),

@@ -2,7 +2,13 @@ import type { Failure } from '../../failures/failure.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { displayUrl } from '../../failures/url-secrets.ts';
 import { filterItems } from '../../jsonrpc/filter-items.ts';
-import { foldCase, itemsOf, plainMembersOf, textIn } from '../../jsonrpc/json-members.ts';
+import {
+  foldCase,
+  itemsOf,
+  membersOf,
+  plainMembersOf,
+  textIn,
+} from '../../jsonrpc/json-members.ts';
 import type { Message, Notification, Request } from '../../jsonrpc/message.ts';
 import type { Filter, Kind } from '../../settings/filters.ts';
 import {
@@ -14,6 +20,7 @@ import {
 } from '../../transport/transport.ts';
 import { listChanged } from '../revisions.ts';
 import { DONE, isReplyTo, SendSequence } from '../send-sequence.ts';
+import { ENVELOPE, PARAMS, USES } from '../uses.ts';
 import { hintsIn, KnownTools } from './known-tools.ts';
 import { type Rule, Rules } from './rules.ts';
 
@@ -35,15 +42,6 @@ const LISTS: ReadonlyMap<string, List> = new Map([
     'resources/templates/list',
     { kind: 'resource', items: 'resourceTemplates', name: 'uriTemplate' },
   ],
-]);
-
-/** What uses one thing: the kind, and the member of the params that names it. */
-const USES: ReadonlyMap<string, { readonly kind: Kind; readonly name: string }> = new Map([
-  ['tools/call', { kind: 'tool', name: 'name' }],
-  ['prompts/get', { kind: 'prompt', name: 'name' }],
-  ['resources/read', { kind: 'resource', name: 'uri' }],
-  ['resources/subscribe', { kind: 'resource', name: 'uri' }],
-  ['resources/unsubscribe', { kind: 'resource', name: 'uri' }],
 ]);
 
 /** Methods of these are let through only where it is known what they do. */
@@ -227,9 +225,16 @@ export class FilteringGateway implements Transport {
   }
 }
 
-const ENVELOPE = ['jsonrpc', 'id', 'method', 'params'];
-const PARAMS = 3;
 const TOOLS_CHANGED = listChanged('tools');
+
+/** Whether the filters let a tool of a list through. */
+export function isToolShown(tool: Buffer, filters: readonly Filter[]): boolean {
+  const rules = new Rules(filters);
+  const [named, annotations] = membersOf(tool, ['name', 'annotations']);
+  const name = textIn(named);
+  if (!isJudged(name) || rules.blockerOf('tool', name) !== undefined) return false;
+  return rules.blockerByHints(hintsIn(annotations)) === undefined;
+}
 
 function isJudged(name: string | undefined): name is string {
   return name !== undefined && name.length <= MOST_NAME_CHARACTERS;

@@ -6,7 +6,7 @@ import type { KeySourceName } from '../../failures/failure.ts';
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { createLog } from '../../log.ts';
 import { PROXY_OPTIONS, pickOptions } from '../../settings/options.ts';
-import { type ProxySettings, toSettings } from '../../settings/settings.ts';
+import { type ProxySettings, policyOfThisComputer, toSettings } from '../../settings/settings.ts';
 import { Printer, tailInWords } from '../../terminal/printer.ts';
 import { ownCacheFolder } from '../compile-cache.ts';
 import { keychainError as keychainErrorOf, sentence, withSlowNotice } from '../keychain-io.ts';
@@ -29,6 +29,16 @@ interface Status {
   readonly signIns: readonly StoredSignInFacts[];
   /** What the client can be given while the gateway cannot be reached. */
   readonly cached: readonly CacheSummary[];
+  /** What the organization has set for this computer. */
+  readonly policy?: PolicyFacts;
+}
+
+interface PolicyFacts {
+  readonly file: string;
+  /** Whom to ask about it. */
+  readonly contact?: string;
+  /** What it sets, in a sentence each. */
+  readonly sets: readonly string[];
 }
 
 interface StoredKey {
@@ -103,8 +113,10 @@ export const statusCommand: CommandModule<object, Arguments> = {
   async handler(argv) {
     const settings = argv.url === undefined ? undefined : toSettings(argv.url, argv, process.env);
     const { listKeys } = await import('../../auth/keychain.ts');
+    const policy = policyFacts();
     const signIns = await signInsOf(argv, settings);
-    const status = await statusOf(await withSlowNotice(listKeys()), signIns, settings);
+    const stored = await statusOf(await withSlowNotice(listKeys()), signIns, settings);
+    const status = { ...stored, ...(policy === undefined ? {} : { policy }) };
     const isGood =
       status.used === undefined
         ? status.keychainError === undefined
@@ -121,6 +133,14 @@ export const statusCommand: CommandModule<object, Arguments> = {
     out.command(['update']);
   },
 };
+
+/** Throws UsageError where the policy cannot be used. */
+function policyFacts(): PolicyFacts | undefined {
+  const policy = policyOfThisComputer();
+  if (policy === undefined) return undefined;
+  const { file, contact } = policy;
+  return { file, ...(contact === undefined ? {} : { contact }), sets: policy.summary() };
+}
 
 async function statusOf(
   listed: KeychainAnswer<KeychainEntry[]>,
@@ -158,7 +178,7 @@ async function signInsOf(
   settings: ProxySettings | undefined,
 ): Promise<StoredSignInFacts[]> {
   // Only the sources of the key to them matter then, whatever the gateway.
-  const { oauth } = settings ?? toSettings('https://gateway.invalid', given, process.env);
+  const { oauth } = settings ?? toSettings('https://gateway.invalid', given, process.env, null);
   const { listSignIns } = await import('../../auth/oauth/user-sign-in.ts');
   const silent = createLog('error', () => {});
   const all = await listSignIns(oauth, process.env, silent);
@@ -257,9 +277,15 @@ const REASONS = {
 
 function printStatus(
   out: Printer,
-  { stored, keychainError, used, signIns, cached }: Status,
+  { stored, keychainError, used, signIns, cached, policy }: Status,
   settings: ProxySettings | undefined,
 ): void {
+  if (policy !== undefined) {
+    const { file, sets } = policy;
+    out.title(`Managed by your organization (${file})`);
+    for (const set of sets) out.text(set, 2);
+    out.line();
+  }
   if (used !== undefined) {
     printUsed(out, used);
     out.line();

@@ -33,6 +33,22 @@ export async function checkMachine(): Promise<Finding> {
   };
 }
 
+/** What the organization has set for this computer; nothing where it has not. */
+export async function checkPolicy({ settings: { policy } }: DoctorRun): Promise<Finding[]> {
+  if (policy === undefined) return [];
+  const { file, contact } = policy;
+  const whom = contact === undefined ? '' : `, contact ${contact}`;
+  return [
+    {
+      check: 'machine',
+      name: 'policy',
+      status: 'ok',
+      line: `managed by your organization${whom}`,
+      details: { file, sets: policy.summary() },
+    },
+  ];
+}
+
 /** How far this computer's clock is from the gateway's, by its `Date` (RFC 9110 §6.6.1). */
 export async function checkClock(run: DoctorRun): Promise<Finding> {
   const base = { check: 'machine', name: 'clock' } as const;

@@ -24,6 +24,11 @@ export class Policy {
     return this.#content.contact;
   }
 
+  /** Whether a call that cannot be logged must not be sent. */
+  get isAuditRequired(): boolean {
+    return this.#content.isAuditRequired;
+  }
+
   /** What every user may see and use at most. */
   get filter(): Filter | undefined {
     return this.#content.filter;
@@ -130,7 +135,7 @@ export function loadPolicy(file: string): { policy: Policy } | { why: string } {
     }
     const parsed = parsePolicy(bytes.toString('utf8'));
     if ('problems' in parsed) {
-      return broken(`${file}: ${parsed.problems[0]}`);
+      return broken(`${file}: ${parsed.problems[0]?.words}`);
     }
     const { version, contact } = parsed.content;
     if (version !== undefined && isOlder(__VERSION__, version)) {

@@ -1,0 +1,212 @@
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { filteredSession, SESSIONS } from './filtered-session.ts';
+import { answer, startGateway } from './loopback-gateway.ts';
+import { etcWith, isEtcReplaceable } from './policy-of-computer.ts';
+import { type Json, startProxy } from './running-proxy.ts';
+
+function newFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'latchkey-audit-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+const linesIn = (file: string): Json[] =>
+  existsSync(file)
+    ? readFileSync(file, 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+    : [];
+
+describe.each(SESSIONS)('a %s client at a %s gateway that replies with %s', (...eras) => {
+  it('has a line about each call, before its reply', async () => {
+    const file = join(newFolder(), 'audit.jsonl');
+    const args = ['--audit-log', file, '--deny-tool', 'delete_*'];
+    const { ask, listed } = await filteredSession(eras, args);
+    await listed();
+    expect(linesIn(file)).toEqual([]);
+    await ask('tools/call', { name: 'get_issue', arguments: { secret: 'argument-1' } });
+    const [line] = linesIn(file);
+    expect(line).toEqual({
+      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+      user: userInfo().username,
+      client: expect.any(String),
+      clientVersion: expect.any(String),
+      gateway: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/v1\/mcp$/),
+      method: 'tools/call',
+      tool: 'get_issue',
+      outcome: 'ok',
+      ms: expect.any(Number),
+      id: expect.stringMatching(/^\d+$/),
+    });
+    await ask('tools/call', { name: 'delete_issue' });
+    expect(linesIn(file)[1]).toMatchObject({
+      tool: 'delete_issue',
+      outcome: 'tool_not_allowed',
+      code: -32002,
+    });
+    expect(linesIn(file)).toHaveLength(2);
+    expect(readFileSync(file, 'utf8')).not.toMatch(/argument-1|content/);
+  });
+});
+
+describe('--audit-log', () => {
+  it.skipIf(process.platform === 'win32')('appends to a file of this user alone', async () => {
+    const file = join(newFolder(), 'audit.jsonl');
+    writeFileSync(file, '{}\n', { mode: 0o644 });
+    const { ask } = await filteredSession(['legacy', 'legacy', 'json'], ['--audit-log', file]);
+    await ask('tools/call', { name: 'plain' });
+    expect(linesIn(file)).toMatchObject([{}, { tool: 'plain' }]);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+  });
+
+  it('becomes FILE.1 when it is full', async () => {
+    const file = join(newFolder(), 'audit.jsonl');
+    writeFileSync(file, `${' '.repeat(10 * 1024 * 1024)}\n`, { mode: 0o600 });
+    const { ask } = await filteredSession(['legacy', 'legacy', 'json'], ['--audit-log', file]);
+    await ask('tools/call', { name: 'plain' });
+    expect(linesIn(file)).toMatchObject([{ tool: 'plain' }]);
+    expect(statSync(`${file}.1`).size).toBe(10 * 1024 * 1024 + 1);
+  });
+
+  it('has a call in a batch, one that is cancelled, one without an id, and the end of the session', async () => {
+    const file = join(newFolder(), 'audit.jsonl');
+    const gateway = await startGateway((received, response) => {
+      if (received.message.method === 'tools/call') return;
+      answer(received, response);
+    });
+    const proxy = startProxy(gateway.url, { args: ['--audit-log', file] });
+    await proxy.initialize('2025-03-26');
+    const call = (id: number) => ({
+      jsonrpc: '2.0',
+      id,
+      method: 'tools/call',
+      params: { name: `t${id}` },
+    });
+    proxy.send([call(1), call(2)]);
+    await gateway.request(({ message }) => message.id === 2);
+    proxy.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: 1 } });
+    await gateway.request(({ message }) => message.method === 'notifications/cancelled');
+    await proxy.end();
+    expect(linesIn(file)).toMatchObject([
+      { tool: 't1', outcome: 'cancelled' },
+      { tool: 't2', outcome: 'interrupted' },
+    ]);
+  });
+
+  it('never contains a key, or the query of a resource', async () => {
+    const file = join(newFolder(), 'audit.jsonl');
+    const { ask } = await filteredSession(['legacy', 'legacy', 'json'], ['--audit-log', file], {
+      MCP_LATCHKEY_API_KEY: 'sk-audited-key-0123456789',
+    });
+    await ask('tools/call', { name: 'sk-audited-key-0123456789' });
+    await ask('resources/read', { uri: 'db://rows?token=abc' });
+    expect(readFileSync(file, 'utf8')).not.toMatch(/sk-audited-key|token=abc/);
+    expect(linesIn(file)[1]).toMatchObject({ method: 'resources/read', resource: 'db://rows' });
+  });
+
+  it('does not stop a call when it cannot be written', async () => {
+    const folder = newFolder();
+    const file = join(folder, 'missing', 'audit.jsonl');
+    const { ask, proxy } = await filteredSession(
+      ['legacy', 'legacy', 'json'],
+      ['--audit-log', file],
+    );
+    expect(await ask('tools/call', { name: 'plain' })).toHaveProperty('result');
+    expect(proxy.stderr).toContain('--audit-log: ');
+  });
+});
+
+describe.skipIf(!isEtcReplaceable)('an audit log that a policy requires', () => {
+  async function audited(prepare: (file: string) => void = () => {}) {
+    const file = join(newFolder(), 'logs', 'audit.jsonl');
+    mkdirSync(join(file, '..'));
+    prepare(file);
+    const gateway = await startGateway(answer);
+    const { wrapper } = etcWith({ audit: { file, required: true } });
+    const proxy = startProxy(gateway.url, { wrapper });
+    await proxy.initialize();
+    const called = () => gateway.received.filter(({ message }) => message.method === 'tools/call');
+    return { file, proxy, called };
+  }
+
+  it('has a line before the call is sent, and one before its reply', async () => {
+    const { file, proxy } = await audited();
+    await proxy.request(7, 'tools/call', { name: 'one' });
+    expect(linesIn(file)).toMatchObject([
+      { tool: 'one', outcome: 'sent', id: '7' },
+      { tool: 'one', outcome: 'ok', id: '7', ms: expect.any(Number) },
+    ]);
+  });
+
+  it.each([
+    ['its folder is gone', (file: string) => rmSync(join(file, '..'), { recursive: true })],
+    ['it leads to a device', (file: string) => symlinkSync('/dev/null', file)],
+    ['it is a folder', (file: string) => mkdirSync(file)],
+  ])('stops each call if %s', async (_, prepare) => {
+    const { file, proxy, called } = await audited(prepare);
+    expect(await proxy.request(1, 'tools/call', { name: 'one' })).toMatchObject({
+      error: {
+        code: -32001,
+        message: expect.stringMatching(/^Audit log not written: .*Nothing was sent/),
+        data: { reason: 'audit_failed' },
+      },
+    });
+    expect(called()).toEqual([]);
+    rmSync(file, { recursive: true, force: true });
+    mkdirSync(join(file, '..'), { recursive: true });
+    expect(await proxy.request(2, 'tools/call', { name: 'two' })).toHaveProperty('result');
+  });
+
+  it('stops a call that another program could read in another way', async () => {
+    const { file, proxy, called } = await audited((path) => mkdirSync(path));
+    proxy.send(
+      '{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call","params":{"name":"x"}}',
+    );
+    proxy.send('{"jsonrpc":"2.0","id":2,"method":"Tools/Call","params":{"name":"x"}}');
+    proxy.send('{"jsonrpc":"2.0","id":3,"method":"tools\\u002fcall","params":{"name":"x"}}');
+    for (const id of [1, 2, 3]) {
+      expect(await proxy.reply(id)).toMatchObject({ error: { code: -32001 } });
+    }
+    expect(called()).toEqual([]);
+    expect(statSync(file).isDirectory()).toBe(true);
+  });
+
+  it('withholds the reply of a call whose end cannot be logged', async () => {
+    const file = join(newFolder(), 'audit.jsonl');
+    const gateway = await startGateway((received, response) => {
+      if (received.message.method === 'tools/call') {
+        rmSync(file);
+        mkdirSync(file);
+      }
+      answer(received, response);
+    });
+    const { wrapper } = etcWith({ audit: { file, required: true } });
+    const proxy = startProxy(gateway.url, { wrapper });
+    await proxy.initialize();
+    expect(await proxy.request(1, 'tools/call', { name: 'one' })).toMatchObject({
+      error: { code: -32001, message: expect.stringContaining('The call has run') },
+    });
+  });
+
+  it('cannot be moved by an option', async () => {
+    const gateway = await startGateway(answer);
+    const { wrapper } = etcWith({ audit: { file: '~/audit.jsonl', required: true } });
+    const proxy = startProxy(gateway.url, { wrapper, args: ['--audit-log', '/dev/null'] });
+    expect(await proxy.initialize()).toMatchObject({
+      error: { code: -32005, message: expect.stringContaining('--audit-log is set by') },
+    });
+  });
+});
