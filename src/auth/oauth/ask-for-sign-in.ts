@@ -1,12 +1,13 @@
 // The side of the proxy: starts the process that has the user sign in, or waits for the one that
 // another proxy has started.
 import { spawn } from 'node:child_process';
-import { statSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../../failures/network-text.ts';
+import { makePrivateFolder } from '../../private-path.ts';
 import { findBrowser, withoutSecrets } from './open-browser.ts';
 import { attachToHolder, withLock } from './process-lock.ts';
-import { attemptFile, lockFolder, signInLock } from './sign-in-file.ts';
+import { attemptFile, lockFolder, signInFolder, signInLock } from './sign-in-file.ts';
 import type { HelperMessage, HelperRequest } from './sign-in-helper.ts';
 import type { StoreKeySources } from './store-key.ts';
 import type { SignInEntry, SignInOutcome, SignInRequest, SignInStore } from './stored-sign-in.ts';
@@ -81,6 +82,16 @@ function pausedUntil(data: string, entry: SignInEntry): number {
   const { mtimeMs } = statSync(attemptFile(data, entry), { throwIfNoEntry: false }) ?? {};
   // A clock that was set back must not make it last.
   return mtimeMs === undefined || mtimeMs > Date.now() + PAUSE_MS ? 0 : mtimeMs + PAUSE_MS;
+}
+
+/** From now on no sign-in is started without the user for 10 minutes, or until one is stored. */
+export function markAttempt(data: string, entry: SignInEntry): void {
+  try {
+    makePrivateFolder(signInFolder(data));
+    writeFileSync(attemptFile(data, entry), '', { mode: 0o600 });
+  } catch {
+    // Where nothing can be written, the processes that wait for the same sign-in still share its tab.
+  }
 }
 
 /** `held`: another process has the lock by now. */

@@ -3,6 +3,7 @@ import type { Log } from '../../log.ts';
 import type { CredentialProvider } from '../credential.ts';
 import { type CredentialSources, signInEntry, userDataFolder } from '../credential-sources.ts';
 import { loginOptions } from '../key.ts';
+import { markAttempt } from './ask-for-sign-in.ts';
 import { askUser } from './ask-user.ts';
 import { loginWords } from './login-words.ts';
 import { OAuthClient } from './oauth-client.ts';
@@ -102,6 +103,7 @@ export function openSignIn(
         env,
       });
     },
+    pauseAsking: () => markAttempt(userDataFolder(env), entry),
     waitMs: oauth.signInWaitMs,
     machineGrant: MACHINE_GRANTS.has(oauth.grant) ? oauth.grant : undefined,
     secrets,

@@ -10,6 +10,7 @@ import { includesScopes } from './scopes.ts';
 import type { SignInContext } from './sign-in-context.ts';
 import { OAuthRefusal, signInErrorFrom } from './sign-in-words.ts';
 import {
+  isOfSignIn,
   type SignInEntry,
   SignInError,
   type SignInOutcome,
@@ -43,6 +44,8 @@ export interface SignInDesk {
     context: SignInContext,
     replaces: StoredSignIn | undefined,
   ): Promise<AskedUser | undefined>;
+  /** Makes every process of this user wait before it asks the user by itself again. */
+  pauseAsking(): void;
   /** How long a request waits for the user, in milliseconds. */
   readonly waitMs: number;
   /** The grant, where no user signs in. */
@@ -100,9 +103,17 @@ export class SignInCredentials implements CredentialProvider {
     if (this.#token !== undefined && !isSameToken(this.#token, rejected)) return this.#token;
     const isStepUp = status === 403;
     if (isStepUp && !this.#mayStepUp(challenge, renewals)) return undefined;
-    if (!isStepUp && (await this.#refresh(true))) return this.#token;
+    if (!isStepUp) {
+      // One refresh and one sign-in have to do for a message.
+      const isNew = (this.#signIn?.tokens?.receivedAt ?? 0) >= rejection.since;
+      if (isNew && isOfSignIn(this.#signIn)) {
+        if (this.#desk.machineGrant === undefined) this.#desk.pauseAsking();
+        return undefined;
+      }
+      if (!isNew && (await this.#refresh(true))) return this.#token;
+    }
     const needsDpop = challenges.some(({ scheme }) => scheme === 'dpop');
-    return this.#signInFor(challenge, isStepUp, needsDpop, rejection.isAwaited);
+    return this.#signInFor(challenge, { isStepUp, needsDpop }, rejection);
   }
 
   #mayStepUp(challenge: BearerChallenge | undefined, renewals: number): boolean {
@@ -114,15 +125,14 @@ export class SignInCredentials implements CredentialProvider {
 
   async #signInFor(
     challenge: BearerChallenge | undefined,
-    isStepUp: boolean,
-    needsDpop: boolean,
-    isAwaited: boolean,
+    need: SignInNeed,
+    rejection: Rejection,
   ): Promise<Credential | undefined> {
     const now = Date.now();
     if (now < this.#notOfferedUntil) return undefined;
     let context: SignInContext | undefined;
     try {
-      context = await this.#contextOnce(challenge, { isStepUp, needsDpop });
+      context = await this.#contextOnce(challenge, need);
     } catch (error) {
       return this.#failure(wordsOf(error));
     }
@@ -130,7 +140,7 @@ export class SignInCredentials implements CredentialProvider {
       this.#notOfferedUntil = now + NOT_OFFERED_MS;
       return undefined;
     }
-    if (this.#desk.machineGrant === undefined) return this.#askUser(context, isAwaited);
+    if (this.#desk.machineGrant === undefined) return this.#askUser(context, rejection);
     this.#machineContext = context;
     return this.#grantOnce(context);
   }
@@ -178,7 +188,7 @@ export class SignInCredentials implements CredentialProvider {
     }
   }
 
-  async #askUser(context: SignInContext, isAwaited: boolean): Promise<Credential> {
+  async #askUser(context: SignInContext, { isAwaited, since }: Rejection): Promise<Credential> {
     const server = new URL(context.discovered.server.issuer).host;
     const scope = context.isStepUp ? context.challengedScope : undefined;
     const facts = { server, ...(scope === undefined ? {} : { scope }) };
@@ -187,7 +197,9 @@ export class SignInCredentials implements CredentialProvider {
     const asked = await this.#asked;
     if (asked === undefined) return this.#required(facts);
     const { outcome, link } = asked;
-    const came = await within(this.#desk.waitMs, outcome);
+    const { waitMs } = this.#desk;
+    const leftMs = Math.min(waitMs, since + waitMs - Date.now());
+    const came = await within(leftMs, outcome);
     if (came === undefined) {
       const open = link();
       return this.#required(open === undefined ? facts : { ...facts, link: open });
@@ -233,8 +245,8 @@ export class SignInCredentials implements CredentialProvider {
   #adopt(signIn: StoredSignIn): void {
     const { secrets, origin } = this.#desk;
     const { tokens, dpopKey } = signIn;
-    if (tokens?.accessToken === this.#token?.token && tokens !== undefined) return;
     this.#signIn = signIn;
+    if (tokens?.accessToken === this.#token?.token && tokens !== undefined) return;
     if (dpopKey !== undefined) this.#prover = new DpopProver(dpopKey);
     if (tokens === undefined) {
       this.#token = undefined;

@@ -1,14 +1,14 @@
 // The process that has the user sign in, apart from the proxy that needs it, which a client may kill at
 // any time. It has the entry's lock for as long, so that all proxies of this user wait for the same
 // browser tab, and tells them over the lock what comes of it.
-import { statSync, writeFileSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { createLog } from '../../log.ts';
-import { makePrivateFolder } from '../../private-path.ts';
+import { markAttempt } from './ask-for-sign-in.ts';
 import { openCallbackServer } from './callback-server.ts';
 import { type Browser, openBrowser } from './open-browser.ts';
 import { type HeldLock, tryLock } from './process-lock.ts';
-import { attemptFile, lockFolder, signInFile, signInFolder, signInLock } from './sign-in-file.ts';
+import { lockFolder, signInFile, signInLock } from './sign-in-file.ts';
 import { openSignInStore } from './sign-in-store.ts';
 import type { StoreKeySources } from './store-key.ts';
 import {
@@ -98,6 +98,7 @@ async function signIn(
       listen: openCallbackServer,
       show: (url, server) => {
         const link = server.linkTo(url, false);
+        // However this process ends, the next tab comes no sooner than it may.
         markAttempt(data, entry);
         tell({ kind: 'link', link });
         if (browser === undefined) return;
@@ -154,14 +155,4 @@ function lookForOther(
     if (found.signIn.signedInAt > replaces) onFound();
   }, LOOK_MS);
   return () => clearInterval(timer);
-}
-
-/** Before the browser is opened: however this process ends, the next tab comes no sooner than it may. */
-function markAttempt(data: string, entry: SignInEntry): void {
-  try {
-    makePrivateFolder(signInFolder(data));
-    writeFileSync(attemptFile(data, entry), '', { mode: 0o600 });
-  } catch {
-    // Where nothing can be written, the processes that are attached still share this tab.
-  }
 }
