@@ -1,31 +1,25 @@
 // The side of the proxy: starts the process that has the user sign in, or waits for the one that
 // another proxy has started.
-import { spawn } from 'node:child_process';
 import { statSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { makePrivateFolder } from '../../private-path.ts';
-import { findBrowser, withoutSecrets } from './open-browser.ts';
+import { type HelperOptions, runHelperProcess } from './helper-process.ts';
+import { findBrowser } from './open-browser.ts';
 import { attachToHolder, withLock } from './process-lock.ts';
 import { attemptFile, lockFolder, signInFolder, signInLock } from './sign-in-file.ts';
 import type { HelperMessage, HelperRequest } from './sign-in-helper.ts';
 import type { StoreKeySources } from './store-key.ts';
 import type { SignInEntry, SignInOutcome, SignInRequest, SignInStore } from './stored-sign-in.ts';
 
-export interface AskOptions {
+export interface AskOptions extends HelperOptions {
   /** The user's data folder, and the store that is in it. */
   readonly data: string;
   readonly store: SignInStore;
   readonly keySources: StoreKeySources;
   /** Whether to open a browser; else only the link is there. */
   readonly opensBrowser: boolean;
-  /** Names of environment variables with secrets, kept from the helper and the browser. */
-  readonly secretVariables: readonly string[];
-  readonly env: NodeJS.ProcessEnv;
   /** Gets the link that opens the sign-in in this computer's browser, once there is one. */
   readonly onLink?: (link: string) => void;
-  /** The helper's file; for tests. */
-  readonly helper?: string;
 }
 
 /** After a sign-in that was not finished, how long none is started without the user. */
@@ -131,45 +125,27 @@ async function startHelper(request: SignInRequest, options: AskOptions): Promise
   if (browser !== undefined && 'words' in browser) {
     return follows({ kind: 'failed', words: `No browser can be opened: ${browser.words}.` });
   }
-  const helper = options.helper ?? fileURLToPath(new URL('./sign-in-process.js', import.meta.url));
-  const child = spawn(process.execPath, [helper], {
-    // In a group of its own: it outlives this process, and gets no signal that is meant for it.
-    detached: true,
-    stdio: ['pipe', 'pipe', 'ignore'],
-    env: { ...withoutSecrets(env, secretVariables) },
-    windowsHide: true,
-  });
   const handedOver: HelperRequest = {
     ...request,
     ...{ data, keySources, secretVariables },
     ...(browser === undefined ? {} : { browser }),
   };
-  child.stdin.on('error', () => {});
-  child.stdin.end(JSON.stringify(handedOver));
-  child.unref();
   return new Promise((resolve) => {
     let came: SignInOutcome | 'held' | undefined;
-    const outcome = new Promise<SignInOutcome | 'held'>((settle) => {
-      child.once('error', ({ code }: NodeJS.ErrnoException) => {
-        settle({ kind: 'failed', words: `The sign-in could not be started (${code}).` });
-        resolve({ outcome });
-      });
-      child.stdout.once('close', () => {
-        settle(came ?? INTERRUPTED);
-        resolve({ outcome });
-      });
+    const ended = runHelperProcess<HelperMessage>(handedOver, options, (message) => {
+      if (message.kind === 'holds') resolve({ outcome });
+      else if (message.kind === 'held') came = message.kind;
+      else if (message.kind === 'link') onLink?.(message.link);
+      else came = message;
     });
-    let rest = '';
-    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      const lines = (rest + chunk).split('\n');
-      rest = lines.pop() as string;
-      for (const message of lines.map(messageIn)) {
-        if (message?.kind === 'holds') resolve({ outcome });
-        else if (message?.kind === 'held') came = message.kind;
-        else if (message?.kind === 'link') onLink?.(message.link);
-        else if (message !== undefined) came = message;
-      }
-    });
+    const outcome = ended.then(
+      () => came ?? INTERRUPTED,
+      ({ code }: NodeJS.ErrnoException): SignInOutcome => ({
+        kind: 'failed',
+        words: `The sign-in could not be started (${code}).`,
+      }),
+    );
+    void outcome.then(() => resolve({ outcome }));
   });
 }
 

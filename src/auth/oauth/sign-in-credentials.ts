@@ -6,6 +6,7 @@ import type { Credential, CredentialProvider, NoToken, Rejection, Token } from '
 import type { KeyOrigin } from '../key.ts';
 import { DpopProver } from './dpop.ts';
 import type { OAuthClient, SignInNeed } from './oauth-client.ts';
+import type { RefreshOutcome } from './refresh-sign-in.ts';
 import { includesScopes } from './scopes.ts';
 import type { SignInContext } from './sign-in-context.ts';
 import { OAuthRefusal, signInErrorFrom } from './sign-in-words.ts';
@@ -36,7 +37,9 @@ export interface SignInDesk {
   /** The origin of the MCP endpoint. */
   readonly endpoint: string;
   readonly store: SignInStore;
-  readonly client: Pick<OAuthClient, 'contextFor' | 'grant' | 'refresh'>;
+  readonly client: Pick<OAuthClient, 'contextFor' | 'grant'>;
+  /** Refreshes it, and stores what comes of that. Never rejects with anything but SignInError. */
+  refresh(signIn: StoredSignIn): Promise<RefreshOutcome>;
   /** Runs `act` while no other process of this user does so for the same entry. */
   exclusively<Value>(act: () => Promise<Value>): Promise<Value>;
   /** Has the user sign in; undefined where no browser may be opened. */
@@ -206,13 +209,7 @@ export class SignInCredentials implements CredentialProvider {
     }
     if (came.kind === 'failed') return this.#required(facts, came.words);
     if (came.kind === 'paused') return this.#required(facts);
-    if (came.signIn === undefined) {
-      await this.#read();
-    } else {
-      // The process that signed in could not store it: it is kept in the memory of this one.
-      await this.#desk.store.write(this.#desk.entry, came.signIn);
-      this.#adopt(came.signIn);
-    }
+    await this.#take(came.signIn);
     return this.#token ?? this.#required(facts);
   }
 
@@ -230,6 +227,13 @@ export class SignInCredentials implements CredentialProvider {
       end();
       throw bug;
     }
+  }
+
+  /** Takes over what a helper has stored; with `signIn`, what it could not: that is kept in memory. */
+  async #take(signIn: StoredSignIn | undefined): Promise<void> {
+    if (signIn === undefined) return this.#read();
+    await this.#desk.store.write(this.#desk.entry, signIn);
+    this.#adopt(signIn);
   }
 
   /** Takes over what is stored, where it is not what is known. */
@@ -309,16 +313,11 @@ export class SignInCredentials implements CredentialProvider {
           this.#adopt(signIn);
           return;
         }
-        try {
-          const renewed = await desk.client.refresh(signIn, this.#prover);
-          // Before anyone can use it: the old refresh token may not be good any more.
-          await store.write(entry, renewed);
-          this.#adopt(renewed);
-          log.info('the access token was refreshed');
-        } catch (error) {
-          if (!(error instanceof OAuthRefusal)) throw error;
-          await this.#onRefusedRefresh(error, signIn);
-        }
+        const outcome = await desk.refresh(signIn);
+        if (outcome.kind === 'failed') throw new SignInError(outcome.words);
+        if (outcome.kind === 'refused') return this.#onRefusedRefresh(outcome, signIn);
+        await this.#take(outcome.signIn);
+        log.info('the access token was refreshed');
       });
     } catch (error) {
       const words = wordsOf(error);
@@ -327,12 +326,15 @@ export class SignInCredentials implements CredentialProvider {
     }
   }
 
-  async #onRefusedRefresh(refusal: OAuthRefusal, signIn: StoredSignIn): Promise<void> {
+  async #onRefusedRefresh(
+    { code, words }: Extract<RefreshOutcome, { kind: 'refused' }>,
+    signIn: StoredSignIn,
+  ): Promise<void> {
     const { entry, store, log } = this.#desk;
-    log.warn(`the sign-in has ended: ${refusal.message}`);
+    log.warn(`the sign-in has ended: ${words}`);
     const { tokens: _, ...rest } = signIn;
     // The server has forgotten the client: the next sign-in registers another one.
-    if (refusal.code === 'invalid_client' || refusal.code === 'unauthorized_client') {
+    if (code === 'invalid_client' || code === 'unauthorized_client') {
       if (signIn.registration.kind === 'dynamic') await store.remove(entry);
       else await store.write(entry, rest);
     } else await store.write(entry, rest);

@@ -6,8 +6,10 @@ import { text } from 'node:stream/consumers';
 import { createLog } from '../../log.ts';
 import { markAttempt } from './ask-for-sign-in.ts';
 import { openCallbackServer } from './callback-server.ts';
+import type { Handed } from './helper-process.ts';
 import { type Browser, openBrowser } from './open-browser.ts';
 import { type HeldLock, tryLock } from './process-lock.ts';
+import { type RefreshRequest, refreshInHelper } from './refresh-sign-in.ts';
 import { lockFolder, signInFile, signInLock } from './sign-in-file.ts';
 import { openSignInStore } from './sign-in-store.ts';
 import type { StoreKeySources } from './store-key.ts';
@@ -49,13 +51,23 @@ const GRACE_MS = 60_000;
 /** How often the store is looked at, for a sign-in by the command `login`. */
 const LOOK_MS = 1_000;
 
+/** How long a refresh may take in all. */
+const REFRESH_LIMIT_MS = 45_000;
+
 /**
  * Reads a request from stdin, performs it, stores what comes of it, and exits. Tells the process that
  * started it, on stdout, and all that are attached to the lock. Whoever is gone is not missed.
  */
 export async function runSignInHelper(perform: PerformSignIn): Promise<void> {
   process.stdout.on('error', () => {});
-  const request: HelperRequest = JSON.parse(await text(process.stdin));
+  const request: (HelperRequest | RefreshRequest) & Handed = JSON.parse(await text(process.stdin));
+  Object.assign(process.env, request.variables);
+  if ('refreshes' in request) {
+    setTimeout(() => process.exit(1), REFRESH_LIMIT_MS).unref();
+    const outcome = await refreshInHelper(request);
+    process.stdout.write(`${JSON.stringify(outcome)}\n`, () => process.exit());
+    return;
+  }
   setTimeout(() => process.exit(1), DEADLINE_MS + GRACE_MS).unref();
   const lock = await tryLock(lockFolder(request.data), signInLock(request.entry));
   const tell = (message: HelperMessage) => {
