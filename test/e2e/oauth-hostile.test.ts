@@ -172,7 +172,7 @@ describe.each<Case>([
   [
     'an issuer that differs by a slash',
     ({ origin }) => ofMetadata({ issuer: `${origin}/` })({ origin }),
-    /issuer|calls itself/,
+    /issuer/,
     ['/authorize', '/token', '/register'],
   ],
   [
@@ -284,7 +284,7 @@ describe.each<Case>([
       authorize: (received, response) =>
         redirectBack(received, response, { code: ROGUE_CODE, iss: 'https://evil.example' }),
     }),
-    /does not come from/,
+    /is not from/,
     ['/token'],
   ],
   [
@@ -292,7 +292,7 @@ describe.each<Case>([
     () => ({
       authorize: (received, response) => redirectBack(received, response, { code: ROGUE_CODE }),
     }),
-    /does not come from/,
+    /is not from/,
     ['/token'],
   ],
   [
@@ -305,7 +305,7 @@ describe.each<Case>([
           iss: 'https://evil.example',
         }),
     }),
-    /^(?!.*visit)(?!.*evil\.example).*does not come from/,
+    /^(?!.*visit)(?!.*evil\.example).*is not from/,
     ['/token'],
   ],
   [
@@ -358,7 +358,7 @@ describe.each<Case>([
   ].map<Case>((access_token) => [
     `the access token ${JSON.stringify(access_token).slice(0, 60)}`,
     () => ({ token: tokens({ access_token }) }),
-    /access token|is not OAuth/,
+    /access token|invalid response/,
     [],
   ]),
   ['a token type that is unknown', () => ({ token: tokens({ token_type: 'mac' }) }), /./, []],
@@ -401,7 +401,7 @@ it('gives up metadata, a registration and tokens that come in slow drips', {
     // Without metadata of the resource, there is still the server at the gateway's own origin.
     expect(reply, where).toHaveProperty(where === 'resource' ? 'result' : 'error');
     expect(ms, where).toBeLessThan(LIMIT_MS);
-    if (where !== 'resource') expect(message).toContain('gave no answer in time');
+    if (where !== 'resource') expect(message).toContain('did not respond in time');
   });
   await Promise.all(drips);
 });
@@ -432,7 +432,7 @@ it('does not send the code of an honest server to another that names its sign-in
         metadataOf(origin, { authorization_endpoint: `${honest.origin}/authorize` }),
       ),
   }));
-  expect(message).toMatch(/does not come from/);
+  expect(message).toMatch(/is not from/);
   expect(honest.to('/authorize')).toHaveLength(1);
   expect(server.to('/token')).toEqual([]);
 });

@@ -123,7 +123,7 @@ async function startHelper(request: SignInRequest, options: AskOptions): Promise
   const { data, keySources, secretVariables, env, opensBrowser, onLink } = options;
   const browser = opensBrowser ? await findBrowser(process.platform, env) : undefined;
   if (browser !== undefined && 'words' in browser) {
-    return follows({ kind: 'failed', words: `No browser can be opened: ${browser.words}.` });
+    return follows({ kind: 'failed', words: `Cannot open a browser: ${browser.words}.` });
   }
   const handedOver: HelperRequest = {
     ...request,

@@ -97,9 +97,7 @@ export function openSignIn(
         );
       } catch (error) {
         if (!(error instanceof LockTimeout)) throw error;
-        throw new SignInError(
-          'Another process of mcp-latchkey is refreshing it, and does not finish.',
-        );
+        throw new SignInError('Another mcp-latchkey process does not finish its refresh.');
       }
     },
     askUser: async (context, replaces) => {

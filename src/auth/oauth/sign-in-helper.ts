@@ -45,7 +45,7 @@ export type HelperMessage =
 
 /** How long the user has. */
 const DEADLINE_MS = 5 * 60_000;
-const TOO_LATE = 'The sign-in was not finished within 5 minutes.';
+const TOO_LATE = 'You did not finish the sign-in within 5 minutes.';
 /** How long the exchange may take after that. */
 const GRACE_MS = 60_000;
 /** How often the store is looked at, for a sign-in by the command `login`. */
@@ -116,7 +116,7 @@ async function signIn(
         if (browser === undefined) return;
         void openBrowser(server.linkTo(url), browser, secretVariables).then((failure) => {
           if (failure === undefined) return;
-          ended.abort(new SignInError(`No browser could be opened: ${failure}.`));
+          ended.abort(new SignInError(`Cannot open a browser: ${failure}.`));
         });
       },
       signal: ended.signal,

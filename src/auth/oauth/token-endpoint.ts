@@ -151,7 +151,7 @@ export class TokenEndpoint {
       const { access_token, refresh_token, token_type, expires_in, scope } = response;
       if (!SENDABLE.test(access_token)) {
         const { host } = new URL(this.#options.server.issuer);
-        throw new SignInError(`${host} issued an access token that cannot be sent in a header.`);
+        throw new SignInError(`${host} sent an invalid access token.`);
       }
       const receivedAt = Date.now();
       for (const token of [access_token, refresh_token]) if (token) secrets?.add(token);

@@ -120,8 +120,8 @@ it('goes on after a connection that broke off (RFC 8628 §3.5)', async () => {
 
 it.each([
   ['the user refuses', refuse('access_denied'), /denied/],
-  ['the code has expired', refuse('expired_token'), /not entered in time/],
-  ['the server refuses it otherwise', refuse('invalid_grant'), /refused .*invalid_grant/],
+  ['the code has expired', refuse('expired_token'), /did not enter the code in time/],
+  ['the server refuses it otherwise', refuse('invalid_grant'), /rejected .*invalid_grant/],
 ])('ends in words where %s', async (_, answer, words) => {
   const { signIn, sent } = await setUp({ ...DEVICE, ...page }, answer);
   await expect(signIn()).rejects.toThrow(words);
@@ -131,7 +131,7 @@ it.each([
 it('ends when the code expires, however long the server would let it ask', async () => {
   const device = { ...DEVICE, ...page, expires_in: 0.1 };
   const { signIn } = await setUp(device, refuse('authorization_pending'));
-  await expect(signIn()).rejects.toThrow(/not entered in time/);
+  await expect(signIn()).rejects.toThrow(/did not enter the code in time/);
 });
 
 it('ends when it is cancelled between two questions', async () => {
