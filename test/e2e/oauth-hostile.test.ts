@@ -258,7 +258,7 @@ describe.each<Case>([
   [
     'a registration refused at length',
     () => ({ register: refuse({ error: 'invalid_client_metadata', error_description: LONG }) }),
-    /register/,
+    /registration/,
     ['/authorize'],
   ],
   ['a registration that is a web page', () => ({ register: html }), /regist/, ['/authorize']],

@@ -114,7 +114,7 @@ export class RegistrationRefused extends SignInError {
       .map((part) => cleanNetworkText(String(part), 200))
       .join(': ');
     super(
-      `${host} refused the client: HTTP ${status}${said && `, ${said}`}. Ask its operator for a client ID and set --client-id.`,
+      `${host} refused registration: HTTP ${status}${said && `, ${said}`}. Ask its operator for a client ID and set --client-id.`,
     );
   }
 }
