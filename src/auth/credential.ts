@@ -31,6 +31,8 @@ export interface Rejection {
   readonly headers: Headers;
   /** How many other credentials the message has had since its first. */
   readonly renewals: number;
+  /** When the message was first sent, as `Date.now()` has it. */
+  readonly since: number;
   /** Whether a client waits for the reply: only then may the user be asked to do something. */
   readonly isAwaited: boolean;
 }

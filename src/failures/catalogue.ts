@@ -332,11 +332,10 @@ export const CATALOGUE = {
     what: (failure) => {
       const { server, link } = failure.signIn ?? {};
       if (link !== undefined) return `${host(failure)} is waiting for your sign-in`;
-      const where = server === undefined ? '' : `you sign in at ${server}`;
       // A whole detail: its last sentence may be what to set.
-      const more = failure.detail ?? where;
-      const why = more === '' ? '' : `. ${more.charAt(0).toUpperCase()}${more.slice(1)}`;
-      return `${host(failure)} requires you to sign in${why}`;
+      if (failure.detail !== undefined) return failure.detail;
+      const where = server === undefined ? '' : `. You sign in at ${server}`;
+      return `${host(failure)} requires you to sign in${where}`;
     },
     remedy: (failure) =>
       failure.signIn?.link === undefined

@@ -39,12 +39,13 @@ const INHERITED =
 
 /**
  * To learn at once how it is now. npm would try an absent registry for a minute and more, and the proxy
- * the gateway; or the proxy would answer from its cache. It does not change what is started.
+ * the gateway; or the proxy would answer from its cache, or wait for a sign-in. It does not change what is started.
  */
 const AT_ONCE = {
   npm_config_fetch_retries: '0',
   MCP_LATCHKEY_START_PATIENCE: '0',
   MCP_LATCHKEY_NO_CACHE: 'true',
+  MCP_LATCHKEY_SIGN_IN: 'error',
 };
 
 /** The SDK's limit for a request, in milliseconds. npx fetches the package in that time. */

@@ -59,14 +59,15 @@ export async function decide<Failed>(
 export function renewCredential(
   credentials: CredentialProvider,
   failureOf: (credential: Credential) => Failure | undefined,
-): Policy<Pick<FailedAttempt, 'outcome' | 'credential' | 'message'>> {
+): Policy<Pick<FailedAttempt, 'outcome' | 'credential' | 'message' | 'startedAt'>> {
   let renewals = 0;
-  return async ({ outcome, credential, message }) => {
+  return async ({ outcome, credential, message, startedAt: since }) => {
     if (outcome.kind !== 'http-error' || renewals === MOST_RENEWALS) return undefined;
     const { status, headers } = outcome;
     if (status !== 401 && status !== 403) return undefined;
     const isAwaited = message.kind === 'request';
-    const renewed = await credentials.renew(credential, { status, headers, renewals, isAwaited });
+    const rejection = { status, headers, renewals, since, isAwaited };
+    const renewed = await credentials.renew(credential, rejection);
     if (renewed === undefined) return undefined;
     renewals++;
     const failure = failureOf(renewed);

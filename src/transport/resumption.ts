@@ -47,7 +47,7 @@ export async function resume(
     if (isTimeout(end)) return end;
     if (end.kind === 'http-error' && end.status === 401 && !hasNewCredential) {
       const { status, headers } = end;
-      const rejection = { status, headers, renewals: 0, isAwaited: true };
+      const rejection = { status, headers, renewals: 0, since: Date.now(), isAwaited: true };
       hasNewCredential = isUsable(await credentials.renew(credential, rejection));
       if (hasNewCredential) continue;
     }

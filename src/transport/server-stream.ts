@@ -106,7 +106,7 @@ export class ServerStream {
     if (!isCurrent()) return;
     if (end.kind === 'http-error' && end.status === 401 && !this.#hasNewCredential) {
       const { status, headers } = end;
-      const rejection = { status, headers, renewals: 0, isAwaited: false };
+      const rejection = { status, headers, renewals: 0, since: Date.now(), isAwaited: false };
       this.#hasNewCredential = isUsable(await credentials.renew(credential, rejection));
       if (!isCurrent()) return;
       if (this.#hasNewCredential) return this.#open();

@@ -8,7 +8,7 @@ import { Secrets } from '../../src/failures/secrets.ts';
 import { createLog } from '../../src/log.ts';
 
 // The commands that give the keys here are for /bin/sh.
-const REJECTION = { status: 401, headers: {}, renewals: 0, isAwaited: true };
+const REJECTION = { status: 401, headers: {}, renewals: 0, since: 0, isAwaited: true };
 
 describe.skipIf(process.platform === 'win32')('KeyRing', () => {
   let folder: string;

@@ -105,7 +105,7 @@ it('says what is wrong with the authorization server', async () => {
   const { examine } = await setUp({ fault: 'wrong-issuer' });
   const { verdict } = await examine(['--no-redact']);
   expect(verdict.finding).toBe('server');
-  expect(verdict.sentence).toContain('calls itself https://other-issuer.example');
+  expect(verdict.sentence).toContain('The issuer is https://other-issuer.example');
 });
 
 it('says nothing of it where there is a key', async () => {

@@ -15,24 +15,34 @@ import {
 import { type SecretWatch, watchSecrets } from './secret-watch.ts';
 import { startBrowser } from './test-browser.ts';
 
-/** Longest that a request may wait for a sign-in that a server has made impossible: clients give up after 60 s. */
+/** Longest that a request may wait for a server that makes every answer wait: clients give up after 60 s. */
 const LIMIT_MS = 45_000;
+/** … and for one that answers at once. */
+const PROMPT_LIMIT_MS = 20_000;
 /** More than the socket buffers and what is read before a body is known to be too long. */
 const MOST_BYTES = 16 * 1024 * 1024;
 const ESCAPES = '\u001b[2J\u001b]0;owned\u0007\u009b31m\r\n\u202e<script>';
 const LONG = `${ESCAPES}${'A'.repeat(10 * 1024 * 1024)}${ESCAPES}`;
 
 /** Has the proxy sign in at a server, and says what its client gets for its first request. */
-async function signIn(watch: SecretWatch, roguery: Parameters<typeof startRogueServer>[0]) {
+async function signIn(
+  watch: SecretWatch,
+  roguery: Parameters<typeof startRogueServer>[0],
+  waitSeconds = 40,
+) {
   const server = await startRogueServer(roguery);
   const browser = await startBrowser(watch.folder, async (agent, url) => agent.open(url));
   watch.add(ROGUE_CODE, ROGUE_TOKEN, ROGUE_REFRESH, ROGUE_SECRET);
   // As on a desktop, which the machine of a test may not be.
   const desktop = { DISPLAY: ':0', CI: '', SSH_CONNECTION: '' };
-  const proxy = watch.proxy(server.url, ['--auth', 'oauth', '--sign-in-wait', '40'], {
-    ...browser.env,
-    ...desktop,
-  });
+  const proxy = watch.proxy(
+    server.url,
+    ['--auth', 'oauth', '--sign-in-wait', String(waitSeconds)],
+    {
+      ...browser.env,
+      ...desktop,
+    },
+  );
   const started = performance.now();
   const reply = (await proxy.initialize()) as { error?: { code: number; message: string } };
   const ms = performance.now() - started;
@@ -162,7 +172,7 @@ describe.each<Case>([
   [
     'an issuer that differs by a slash',
     ({ origin }) => ofMetadata({ issuer: `${origin}/` })({ origin }),
-    /issuer|calls itself/,
+    /issuer/,
     ['/authorize', '/token', '/register'],
   ],
   [
@@ -248,7 +258,7 @@ describe.each<Case>([
   [
     'a registration refused at length',
     () => ({ register: refuse({ error: 'invalid_client_metadata', error_description: LONG }) }),
-    /register/,
+    /registration/,
     ['/authorize'],
   ],
   ['a registration that is a web page', () => ({ register: html }), /regist/, ['/authorize']],
@@ -274,7 +284,7 @@ describe.each<Case>([
       authorize: (received, response) =>
         redirectBack(received, response, { code: ROGUE_CODE, iss: 'https://evil.example' }),
     }),
-    /does not come from/,
+    /is not from/,
     ['/token'],
   ],
   [
@@ -282,7 +292,7 @@ describe.each<Case>([
     () => ({
       authorize: (received, response) => redirectBack(received, response, { code: ROGUE_CODE }),
     }),
-    /does not come from/,
+    /is not from/,
     ['/token'],
   ],
   [
@@ -295,7 +305,7 @@ describe.each<Case>([
           iss: 'https://evil.example',
         }),
     }),
-    /^(?!.*visit)(?!.*evil\.example).*does not come from/,
+    /^(?!.*visit)(?!.*evil\.example).*is not from/,
     ['/token'],
   ],
   [
@@ -348,17 +358,19 @@ describe.each<Case>([
   ].map<Case>((access_token) => [
     `the access token ${JSON.stringify(access_token).slice(0, 60)}`,
     () => ({ token: tokens({ access_token }) }),
-    /./,
+    /access token|invalid response/,
     [],
   ]),
   ['a token type that is unknown', () => ({ token: tokens({ token_type: 'mac' }) }), /./, []],
   ['a token type that is a list', () => ({ token: tokens({ token_type: ['Bearer'] }) }), /./, []],
-])('%s', { timeout: LIMIT_MS + 10_000 }, (_, roguery, said, never) => {
+])('%s', { timeout: PROMPT_LIMIT_MS + 10_000 }, (_, roguery, said, never) => {
   it('ends with words, in time, and leaks nothing', async () => {
-    const { message, ms, server, said: all, proxy } = await signIn(watchSecrets(), roguery);
+    const { message, ms, server, said: all, ...rest } = await signIn(watchSecrets(), roguery);
+    const { proxy, browser } = rest;
     expect(message).toMatch(/^[A-Z].{20,600}$/);
     expect(all).toMatch(said);
-    expect(ms).toBeLessThan(LIMIT_MS);
+    expect(ms).toBeLessThan(PROMPT_LIMIT_MS);
+    expect(browser.opened.length).toBeLessThan(2);
     for (const path of never) expect(server.to(path), path).toHaveLength(0);
     expect(await proxy.request(2, 'ping')).toHaveProperty('error');
     expect(await proxy.end()).toBe(0);
@@ -381,19 +393,17 @@ describe.each<[string, keyof Roguery, string, string]>([
   });
 });
 
-describe.each<[string, keyof Roguery]>([
-  ['metadata of the resource', 'resource'],
-  ['metadata', 'metadata'],
-  ['a registration', 'register'],
-  ['tokens', 'token'],
-])('%s in slow drips', { timeout: LIMIT_MS + 10_000 }, (_, where) => {
-  it('is given up', async () => {
+it('gives up metadata, a registration and tokens that come in slow drips', {
+  timeout: LIMIT_MS + 10_000,
+}, async () => {
+  const drips = ['resource', 'metadata', 'register', 'token'].map(async (where) => {
     const { ms, reply, message } = await signIn(watchSecrets(), () => ({ [where]: drip }));
     // Without metadata of the resource, there is still the server at the gateway's own origin.
-    expect(reply).toHaveProperty(where === 'resource' ? 'result' : 'error');
-    expect(ms).toBeLessThan(LIMIT_MS);
-    if (where !== 'resource') expect(message).toContain('gave no answer in time');
+    expect(reply, where).toHaveProperty(where === 'resource' ? 'result' : 'error');
+    expect(ms, where).toBeLessThan(LIMIT_MS);
+    if (where !== 'resource') expect(message).toContain('did not respond in time');
   });
+  await Promise.all(drips);
 });
 
 describe.each<[string, keyof Roguery]>([
@@ -422,7 +432,27 @@ it('does not send the code of an honest server to another that names its sign-in
         metadataOf(origin, { authorization_endpoint: `${honest.origin}/authorize` }),
       ),
   }));
-  expect(message).toMatch(/does not come from/);
+  expect(message).toMatch(/is not from/);
   expect(honest.to('/authorize')).toHaveLength(1);
   expect(server.to('/token')).toEqual([]);
+});
+
+it('opens one tab where the gateway rejects what a sign-in brings, also for what is asked next', async () => {
+  const { message, browser, proxy, server } = await signIn(watchSecrets(), () => ({
+    token: tokens({ access_token: 'good-for-another-gateway' }),
+  }));
+  expect(message).toMatch(/^Access token rejected/);
+  expect(server.to('/token')).toHaveLength(1);
+  const next = (await proxy.request(2, 'ping')) as { error: { message: string } };
+  expect(next.error.message).toMatch(/^Sign-in required|^Sign in/);
+  expect(browser.opened).toHaveLength(1);
+});
+
+it('counts the wait for the sign-in from the start of the request', async () => {
+  const roguery = { resource: drip, authorize: () => {} };
+  const { message, ms, server } = await signIn(watchSecrets(), () => roguery, 6);
+  expect(message).toMatch(/^Sign-in required|^Sign in/);
+  expect(server.to('/authorize')).toHaveLength(1);
+  // 5 s of metadata, and not 6 s after that.
+  expect(ms).toBeLessThan(9_000);
 });

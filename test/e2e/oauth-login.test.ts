@@ -157,7 +157,7 @@ it('login --device says that the user refused', async () => {
   const fields = { user_code: lineAfter('Enter this code', said) };
   await agent.submit(await agent.submit(page, { fields }), { button: 'Deny' });
   expect(await login.exited).toBe(1);
-  expect(login.said.stderr).toContain('the sign-in was denied');
+  expect(login.said.stderr).toContain('denied the sign-in');
 }, 30_000);
 
 it('login --no-browser takes the address that a browser elsewhere ended on', async () => {

@@ -82,7 +82,7 @@ it('metadata in slow drips is waited for once, and not at the end', async () => 
   const proxy = watch.proxy(server.url, [], { ...browser.env, ...DESKTOP });
   const [first, second] = await Promise.all([proxy.initialize(), proxy.request('ping', 'ping')]);
   expect([first, second].map((reply) => JSON.stringify(reply))).toEqual(
-    Array(2).fill(expect.stringContaining('gave no answer in time')),
+    Array(2).fill(expect.stringContaining('did not respond in time')),
   );
   expect(await proxy.request(1, 'tools/list')).toHaveProperty('error');
   expect(server.to('/.well-known/oauth-authorization-server')).toHaveLength(1);

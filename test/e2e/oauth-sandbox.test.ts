@@ -144,8 +144,8 @@ describe('with a fault', () => {
   });
 
   it.each([
-    ['wrong-iss', /does not come from/],
-    ['wrong-issuer', /calls itself https:\/\/other-issuer\.example/],
+    ['wrong-iss', /is not from/],
+    ['wrong-issuer', /The issuer is https:\/\/other-issuer\.example/],
   ] as const)('%s: says so, and gets no tokens', async (fault, said) => {
     const { sandbox, proxy: start } = await setUp({ fault });
     expect(messageOf(await start().initialize())).toMatch(said);

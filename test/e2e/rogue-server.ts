@@ -17,6 +17,8 @@ export interface Roguery {
   register?: Respond;
   authorize?: Respond;
   token?: Respond;
+  /** Answers a message to the gateway in place of what takes ROGUE_TOKEN; false: with a 401. */
+  mcp?: (received: Received, response: ServerResponse) => boolean;
 }
 
 export interface RogueServer extends LoopbackGateway {
@@ -47,9 +49,11 @@ export async function startRogueServer(
     const route = routes[path];
     if (route !== undefined) return route(received, response);
     if (path !== '/v1/mcp') return void response.writeHead(404).end();
-    if (received.headers.authorization === `Bearer ${ROGUE_TOKEN}`) {
+    const { mcp } = own();
+    if (mcp === undefined && received.headers.authorization === `Bearer ${ROGUE_TOKEN}`) {
       return answer(received, response);
     }
+    if (mcp?.(received, response)) return;
     const metadata = `${place.origin}/.well-known/oauth-protected-resource`;
     response.writeHead(401, { 'www-authenticate': `Bearer resource_metadata="${metadata}"` }).end();
   });

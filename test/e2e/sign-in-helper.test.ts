@@ -343,14 +343,14 @@ describe.skipIf(process.platform === 'win32')('a sign-in that proxies ask for', 
     const [missing] = await results(await ask(1, issuer, { env: { BROWSER: 'no-such-browser' } }));
     expect(missing?.outcome).toEqual({
       kind: 'failed',
-      words: 'No browser could be opened: no-such-browser was not found.',
+      words: 'Cannot open a browser: no-such-browser was not found.',
     });
     const ssh = { BROWSER: '', SSH_CONNECTION: 'a b c d' };
     rmSync(attemptFile(data, entry));
     const [headless] = await results(await ask(1, issuer, { env: ssh }));
     expect(headless?.outcome).toEqual({
       kind: 'failed',
-      words: 'No browser can be opened: this is an SSH session.',
+      words: 'Cannot open a browser: this is an SSH session.',
     });
   });
 

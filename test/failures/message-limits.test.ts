@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -395,3 +395,33 @@ it.each([
   internalError(new Error('x')),
   internalError(Object.assign(new Error('x'), { code: 'MODULE_NOT_FOUND' })),
 ])('$message', (error) => expectToBeShort(error));
+
+/** Every sentence in the source that says why a sign-in failed, with what is filled in. */
+function signInSentences(): string[] {
+  const folder = join(import.meta.dirname, '../../src/auth/oauth');
+  const made =
+    /(?:SignInError|OAuthRefusal|super)\(\s*(?:code, )?(`(?:[^`$]|\$\{(?:[^{}`]|`[^`]*`)*\})*`|'[^']*')/g;
+  return readdirSync(folder).flatMap((name) =>
+    [...readFileSync(join(folder, name), 'utf8').matchAll(made)].map(([, text = '']) =>
+      text
+        .slice(1, -1)
+        .replace(/\$\{[^}]*host\}/gi, HOST)
+        .replace(/\$\{(?:[^{}`]|`[^`]*`)*\}/g, SAID),
+    ),
+  );
+}
+
+describe('why a sign-in failed', () => {
+  it('is in more than 20 sentences, of which some name the server', () => {
+    expect(signInSentences().length).toBeGreaterThan(20);
+    expect(signInSentences().filter((sentence) => sentence.includes(HOST)).length).toBeGreaterThan(
+      8,
+    );
+  });
+
+  it.each(signInSentences())('is short in an error: %s', (sentence) => {
+    const detail = sentence.replace(/\.$/, '');
+    const of = (signIn: Failure['signIn']) => ({ gateway: GATEWAY, status: 401, detail, signIn });
+    expectToBeShort(toRpcError({ reason: 'sign_in_required', ...of({}) } as Failure));
+  });
+});

@@ -46,6 +46,7 @@ describe('the credential policy', () => {
     outcome,
     credential: KEY,
     message,
+    startedAt: 4711,
   });
   const policyWith = (...renewed: (Credential | undefined)[]) => {
     const renew = vi.fn<CredentialProvider['renew']>(async () => renewed.shift());
@@ -61,9 +62,9 @@ describe('the credential policy', () => {
     expect(await policy(failed(httpError(403, headers)))).toBe('send-again');
     expect(await policy(failed(httpError(401, headers)))).toBeUndefined();
     expect(renew.mock.calls).toEqual([
-      [KEY, { status: 401, headers, renewals: 0, isAwaited: true }],
-      [KEY, { status: 403, headers, renewals: 1, isAwaited: true }],
-      [KEY, { status: 401, headers, renewals: 2, isAwaited: true }],
+      [KEY, { status: 401, headers, renewals: 0, since: 4711, isAwaited: true }],
+      [KEY, { status: 403, headers, renewals: 1, since: 4711, isAwaited: true }],
+      [KEY, { status: 401, headers, renewals: 2, since: 4711, isAwaited: true }],
     ]);
   });
 

@@ -1,32 +1,25 @@
 // The side of the proxy: starts the process that has the user sign in, or waits for the one that
 // another proxy has started.
-import { spawn } from 'node:child_process';
-import { statSync } from 'node:fs';
-import type { Readable, Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import { statSync, writeFileSync } from 'node:fs';
 import { cleanNetworkText } from '../../failures/network-text.ts';
-import { findBrowser, withoutSecrets } from './open-browser.ts';
+import { makePrivateFolder } from '../../private-path.ts';
+import { type HelperOptions, runHelperProcess } from './helper-process.ts';
+import { findBrowser } from './open-browser.ts';
 import { attachToHolder, withLock } from './process-lock.ts';
-import { attemptFile, lockFolder, signInLock } from './sign-in-file.ts';
+import { attemptFile, lockFolder, signInFolder, signInLock } from './sign-in-file.ts';
 import type { HelperMessage, HelperRequest } from './sign-in-helper.ts';
 import type { StoreKeySources } from './store-key.ts';
 import type { SignInEntry, SignInOutcome, SignInRequest, SignInStore } from './stored-sign-in.ts';
 
-export interface AskOptions {
+export interface AskOptions extends HelperOptions {
   /** The user's data folder, and the store that is in it. */
   readonly data: string;
   readonly store: SignInStore;
   readonly keySources: StoreKeySources;
   /** Whether to open a browser; else only the link is there. */
   readonly opensBrowser: boolean;
-  /** Names of environment variables with secrets, kept from the helper and the browser. */
-  readonly secretVariables: readonly string[];
-  readonly env: NodeJS.ProcessEnv;
   /** Gets the link that opens the sign-in in this computer's browser, once there is one. */
   readonly onLink?: (link: string) => void;
-  /** The helper's file; for tests. */
-  readonly helper?: string;
 }
 
 /** After a sign-in that was not finished, how long none is started without the user. */
@@ -85,6 +78,16 @@ function pausedUntil(data: string, entry: SignInEntry): number {
   return mtimeMs === undefined || mtimeMs > Date.now() + PAUSE_MS ? 0 : mtimeMs + PAUSE_MS;
 }
 
+/** From now on no sign-in is started without the user for 10 minutes, or until one is stored. */
+export function markAttempt(data: string, entry: SignInEntry): void {
+  try {
+    makePrivateFolder(signInFolder(data));
+    writeFileSync(attemptFile(data, entry), '', { mode: 0o600 });
+  } catch {
+    // Where nothing can be written, the processes that wait for the same sign-in still share its tab.
+  }
+}
+
 /** `held`: another process has the lock by now. */
 interface Following {
   readonly outcome: Promise<SignInOutcome | 'held'>;
@@ -120,40 +123,29 @@ async function startHelper(request: SignInRequest, options: AskOptions): Promise
   const { data, keySources, secretVariables, env, opensBrowser, onLink } = options;
   const browser = opensBrowser ? await findBrowser(process.platform, env) : undefined;
   if (browser !== undefined && 'words' in browser) {
-    return follows({ kind: 'failed', words: `No browser can be opened: ${browser.words}.` });
+    return follows({ kind: 'failed', words: `Cannot open a browser: ${browser.words}.` });
   }
-  const helper = options.helper ?? fileURLToPath(new URL('./sign-in-process.js', import.meta.url));
-  const child = run(helper, withoutSecrets(env, secretVariables));
   const handedOver: HelperRequest = {
     ...request,
     ...{ data, keySources, secretVariables },
     ...(browser === undefined ? {} : { browser }),
   };
-  child.stdin.on('error', () => {});
-  child.stdin.end(JSON.stringify(handedOver));
   return new Promise((resolve) => {
     let came: SignInOutcome | 'held' | undefined;
-    const outcome = new Promise<SignInOutcome | 'held'>((settle) => {
-      child.onError(({ code, message }) => {
-        settle({ kind: 'failed', words: `The sign-in could not be started (${code ?? message}).` });
-        resolve({ outcome });
-      });
-      child.stdout.once('close', () => {
-        settle(came ?? INTERRUPTED);
-        resolve({ outcome });
-      });
+    const ended = runHelperProcess<HelperMessage>(handedOver, options, (message) => {
+      if (message.kind === 'holds') resolve({ outcome });
+      else if (message.kind === 'held') came = message.kind;
+      else if (message.kind === 'link') onLink?.(message.link);
+      else came = message;
     });
-    let rest = '';
-    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      const lines = (rest + chunk).split('\n');
-      rest = lines.pop() as string;
-      for (const message of lines.map(messageIn)) {
-        if (message?.kind === 'holds') resolve({ outcome });
-        else if (message?.kind === 'held') came = message.kind;
-        else if (message?.kind === 'link') onLink?.(message.link);
-        else if (message !== undefined) came = message;
-      }
-    });
+    const outcome = ended.then(
+      () => came ?? INTERRUPTED,
+      ({ code, message }: NodeJS.ErrnoException): SignInOutcome => ({
+        kind: 'failed',
+        words: `The sign-in could not be started (${code ?? message}).`,
+      }),
+    );
+    void outcome.then(() => resolve({ outcome }));
   });
 }
 

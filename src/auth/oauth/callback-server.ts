@@ -90,7 +90,7 @@ class Listener implements CallbackServer {
 
   linkTo({ href, protocol, hostname }: URL, isOnce = true): string {
     if (protocol !== 'https:' && !(protocol === 'http:' && isLoopbackHost(hostname))) {
-      throw new SignInError('The authorization server does not use https for its sign-in page.');
+      throw new SignInError('The sign-in page does not use https.');
     }
     const path = `${LINK_PATH}${randomBytes(18).toString('base64url')}`;
     this.#links.set(path, { href, isOnce });

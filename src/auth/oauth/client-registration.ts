@@ -71,7 +71,7 @@ export async function registerClient(
   const endpoint = server.registration_endpoint;
   if (endpoint === undefined) {
     throw new SignInError(
-      `${host} does not register clients by itself. Ask its administrator for a client ID, and set --client-id.`,
+      `${host} does not register clients. Ask its operator for a client ID and set --client-id.`,
     );
   }
   const supported = server.token_endpoint_auth_methods_supported;
@@ -114,7 +114,7 @@ export class RegistrationRefused extends SignInError {
       .map((part) => cleanNetworkText(String(part), 200))
       .join(': ');
     super(
-      `${host} refused to register this program (HTTP ${status}${said && `, ${said}`}). Ask its administrator for a client ID, and set --client-id.`,
+      `${host} refused registration: HTTP ${status}${said && `, ${said}`}. Ask its operator for a client ID and set --client-id.`,
     );
   }
 }

@@ -18,7 +18,7 @@ export function clientSecrets(
         ? undefined
         : environmentValue(clientSecretEnv, env);
   if (clientSecretEnv !== undefined && clientSecret === undefined) {
-    throw new SignInError(`--client-secret-env names ${clientSecretEnv}, which is not set.`);
+    throw new SignInError(`The variable ${clientSecretEnv} of --client-secret-env is not set.`);
   }
   if (clientSecret === '') throw new SignInError("The client's secret is empty.");
   const clientKey =
@@ -28,7 +28,7 @@ export function clientSecrets(
       privateKeyFrom(clientKey);
     } catch {
       throw new SignInError(
-        `${clientKeyFile}, which --client-key names, is not a private key for ES256, RS256 or EdDSA in PEM.`,
+        `The file of --client-key is not a private key. Set one for ES256, RS256 or EdDSA in PEM.`,
       );
     }
   }

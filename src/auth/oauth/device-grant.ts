@@ -50,9 +50,7 @@ export async function signInByDevice(
   const { host } = new URL(server.issuer);
   const { device_authorization_endpoint: deviceEndpoint } = server;
   if (deviceEndpoint === undefined) {
-    throw new SignInError(
-      `${host} does not offer sign-in on another device. Leave out --device, or use --no-browser.`,
-    );
+    throw new SignInError(`${host} does not offer device codes. Leave out --device.`);
   }
   const http = httpFor(context, signal);
   const found = await store.read(entry);
@@ -84,7 +82,7 @@ export async function signInByDevice(
   const asked = { ...(scope === undefined ? {} : { scope }), ...asResource };
   const device = await endpoint.authorizeDevice(deviceEndpoint, asked);
   if (!http.isAllowed(device.verification_uri)) {
-    throw new SignInError(`The page that ${host} names for the code is not a URL with https.`);
+    throw new SignInError(`The page of ${host} must use https.`);
   }
   show({
     userCode: cleanNetworkText(device.user_code, 60),
@@ -129,5 +127,5 @@ async function poll(
       else if (code !== 'authorization_pending') throw error;
     }
   }
-  throw new SignInError('The code was not entered in time. Run the command again for a new one.');
+  throw new SignInError('You did not enter the code in time. Run the command again for a new one.');
 }

@@ -36,16 +36,14 @@ export async function discoverServer(
   if ('why' in metadata) {
     // Nothing else may stand in for metadata about another resource (RFC 9728 §3.3).
     if (metadata.isForeign !== true) return withoutResource(url, pinned, http);
-    throw new SignInError(`The gateway's metadata cannot be used: ${metadata.why}.`);
+    throw new SignInError(`The gateway's metadata is invalid: ${metadata.why}.`);
   }
   const [location = pinned[0]] = metadata.authorizationServers ?? [];
   if (location === undefined) return undefined;
   const issuers = pinned.length > 0 ? pinned : [location];
   const server = await fetchServerMetadata(location, issuers, http);
   if (server === undefined) {
-    throw new SignInError(
-      `${new URL(location).host} publishes no metadata of an authorization server.`,
-    );
+    throw new SignInError(`${new URL(location).host} does not publish metadata.`);
   }
   return {
     server,

@@ -85,9 +85,7 @@ async function exchange(
   }
   const server = await fetchServerMetadata(idpIssuer, [idpIssuer], http);
   if (server === undefined) {
-    throw new SignInError(
-      `${new URL(idpIssuer).host} publishes no metadata of an identity provider.`,
-    );
+    throw new SignInError(`${new URL(idpIssuer).host} does not publish metadata.`);
   }
   const registration = {
     kind: 'by-hand',

@@ -9,6 +9,7 @@ import { DpopProver, newDpopKey } from './dpop.ts';
 import { privateKeyFrom } from './jwt.ts';
 import { grantByMachine } from './machine-grants.ts';
 import { OAuthHttp } from './oauth-http.ts';
+import type { RefreshRequest } from './refresh-sign-in.ts';
 import type { SignInContext } from './sign-in-context.ts';
 import { SignInError, type StoredSignIn } from './stored-sign-in.ts';
 import { TokenEndpoint } from './token-endpoint.ts';
@@ -65,17 +66,16 @@ export class OAuthClient {
     };
   }
 
-  /** The sign-in with a new access token (RFC 6749 §6). Rejects with SignInError. */
-  async refresh(signIn: StoredSignIn, dpop: DpopProver | undefined): Promise<StoredSignIn> {
-    const { tokens, resource } = signIn;
-    const { refreshToken = '' } = tokens ?? {};
-    const granted = await this.#endpoint(signIn, dpop).grant('refresh_token', {
-      refresh_token: refreshToken,
-      ...(resource === undefined ? {} : { resource }),
-    });
-    // Without a new one, the old one stays good; without scopes, they are as before.
-    const scope = tokens?.scope === undefined ? {} : { scope: tokens.scope };
-    return { ...signIn, tokens: { refreshToken, ...scope, ...granted.tokens } };
+  /** What a refresh needs beside the sign-in. Throws SignInError. */
+  refreshContext({ registration }: StoredSignIn): RefreshRequest['server'] {
+    const { url, routes, oauth } = this.#sources;
+    const isSigned = registration.authMethod === 'private_key_jwt';
+    const { clientKey } = isSigned ? this.#ownSecrets() : {};
+    return {
+      routes: routes.facts,
+      ...(oauth.issuer === undefined ? { gatewayAddress: routes.addressOf(url) } : {}),
+      ...(clientKey === undefined ? {} : { clientKey }),
+    };
   }
 
   /** An access token without a user. Rejects with SignInError. */

@@ -105,7 +105,7 @@ export class OAuthHttp {
     const url = new URL(text);
     if (!this.isAllowed(text)) {
       throw new SignInError(
-        `The authorization server's address ${cleanNetworkText(url.origin, 200)} cannot be used: it is not https, or on a private network.`,
+        `Cannot use ${cleanNetworkText(url.origin, 200)} to sign in. It must use https and not be on a private network.`,
       );
     }
     const request = {
@@ -130,8 +130,8 @@ export class UnreachableServer extends SignInError {
   constructor(url: URL, error: Error, connectTimeoutMs: number) {
     super(
       error instanceof NoAnswerInTime
-        ? `${url.host} gave no answer in time.`
-        : `${url.host} cannot be reached: ${whyUnreachable(url, error, connectTimeoutMs)}.`,
+        ? `${url.host} did not respond in time.`
+        : `Cannot reach ${url.host}: ${whyUnreachable(url, error, connectTimeoutMs)}.`,
     );
   }
 }

@@ -3,10 +3,12 @@ import type { Log } from '../../log.ts';
 import type { CredentialProvider } from '../credential.ts';
 import { type CredentialSources, signInEntry, userDataFolder } from '../credential-sources.ts';
 import { loginOptions } from '../key.ts';
+import { markAttempt } from './ask-for-sign-in.ts';
 import { askUser } from './ask-user.ts';
 import { loginWords } from './login-words.ts';
 import { OAuthClient } from './oauth-client.ts';
 import { LockTimeout, withLock } from './process-lock.ts';
+import { refreshApart } from './refresh-sign-in.ts';
 import { SignInCredentials } from './sign-in-credentials.ts';
 import { lockFolder } from './sign-in-file.ts';
 import { openSignInStore } from './sign-in-store.ts';
@@ -20,8 +22,8 @@ const MACHINE_GRANTS: ReadonlySet<string> = new Set([
   'jwt-bearer',
   'enterprise',
 ]);
-/** Longer than a token endpoint may take. */
-const REFRESH_LIMIT_MS = 30_000;
+/** Longer than a refresh may take. */
+const REFRESH_LIMIT_MS = 45_000;
 
 /** This user's stored sign-ins. */
 export function openStore(
@@ -59,7 +61,14 @@ export function openSignIn(
   const { oauth, url } = sources;
   const entry = signInEntry(sources);
   const client = new OAuthClient(sources, env, log, secrets);
-  const locks = lockFolder(userDataFolder(env));
+  const data = userDataFolder(env);
+  const locks = lockFolder(data);
+  const keySources = storeKeySources(sources, env);
+  const helperOptions = {
+    env,
+    secretVariables: secretVariables(sources),
+    passphraseEnv: sources.passphraseEnv,
+  };
   const store = openStore(sources, env, log);
   return new SignInCredentials({
     entry,
@@ -71,6 +80,13 @@ export function openSignIn(
     endpoint: url.origin,
     store,
     client,
+    refresh: async (signIn) => {
+      const request = {
+        ...{ entry, refreshes: signIn, data, keySources },
+        server: client.refreshContext(signIn),
+      };
+      return refreshApart(request, store, helperOptions);
+    },
     exclusively: async (act) => {
       try {
         return await withLock(
@@ -81,9 +97,7 @@ export function openSignIn(
         );
       } catch (error) {
         if (!(error instanceof LockTimeout)) throw error;
-        throw new SignInError(
-          'Another process of mcp-latchkey is refreshing it, and does not finish.',
-        );
+        throw new SignInError('Another mcp-latchkey process does not finish its refresh.');
       }
     },
     askUser: async (context, replaces) => {
@@ -94,14 +108,12 @@ export function openSignIn(
         context: replaces === undefined ? context : { ...context, before: replaces },
       };
       return askUser(request, {
-        data: userDataFolder(env),
-        store,
-        keySources: storeKeySources(sources, env),
+        ...helperOptions,
+        ...{ data, store, keySources },
         opensBrowser: oauth.opensBrowser,
-        secretVariables: secretVariables(sources),
-        env,
       });
     },
+    pauseAsking: () => markAttempt(data, entry),
     waitMs: oauth.signInWaitMs,
     machineGrant: MACHINE_GRANTS.has(oauth.grant) ? oauth.grant : undefined,
     secrets,

@@ -71,15 +71,11 @@ function authorizationEndpoint(server: ServerMetadata): URL {
   const { issuer, authorization_endpoint: endpoint } = server;
   const { host } = new URL(issuer);
   if (endpoint === undefined) {
-    throw new SignInError(
-      `${host} does not offer sign-in in a browser. Set --grant to what it offers.`,
-    );
+    throw new SignInError(`${host} has no sign-in page. Set --grant.`);
   }
   // MCP 2025-11-25, Authorization §Authorization Code Protection: else the client must not go on.
   if (server.code_challenge_methods_supported?.includes('S256') !== true) {
-    throw new SignInError(
-      `${host} does not say that it supports PKCE with S256, without which it is not used.`,
-    );
+    throw new SignInError(`${host} does not support PKCE S256. Ask its operator to enable it.`);
   }
   return new URL(endpoint);
 }
@@ -131,7 +127,7 @@ async function authorize(
   const arrival = callback.callback(state, tools.signal);
   tools.show(url, callback);
   const received = await arrival.catch((error: unknown) => {
-    if (tools.signal.aborted) throw new SignInError('The sign-in was not finished in time.');
+    if (tools.signal.aborted) throw new SignInError('You did not finish the sign-in in time.');
     throw error;
   });
   try {

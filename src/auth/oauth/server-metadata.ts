@@ -68,23 +68,23 @@ function checkedMetadata(
   if (!issuers.includes(issuer)) {
     const [expected = ''] = issuers;
     throw new SignInError(
-      `The authorization server calls itself ${cleanNetworkText(issuer, 200)}, but the gateway ${cleanNetworkText(expected, 200)}. If both are right, set --issuer to the first.`,
+      `The issuer is ${cleanNetworkText(issuer, 200)}, not ${cleanNetworkText(expected, 200)}. If you trust the first, set it as --issuer.`,
     );
   }
   for (const name of ENDPOINTS) {
     const endpoint = json[name];
     if (endpoint === undefined || http.isAllowed(endpoint)) continue;
     throw new SignInError(
-      `The authorization server's ${name} is not a URL that may be used: it must be https, and not on a private network.`,
+      `The ${name} cannot be used. It must use https and not be on a private network.`,
     );
   }
   for (const name of LISTS) {
     const list = json[name];
     if (list === undefined || isStrings(list)) continue;
-    throw new SignInError(`The authorization server's metadata is invalid: ${name} is not a list.`);
+    throw new SignInError(`The server metadata is invalid: ${name} is not a list.`);
   }
   if (json.token_endpoint === undefined) {
-    throw new SignInError("The authorization server's metadata has no token endpoint.");
+    throw new SignInError('The server metadata has no token endpoint.');
   }
   return json as ServerMetadata;
 }

@@ -6,10 +6,12 @@ import type { Credential, CredentialProvider, NoToken, Rejection, Token } from '
 import type { KeyOrigin } from '../key.ts';
 import { DpopProver } from './dpop.ts';
 import type { OAuthClient, SignInNeed } from './oauth-client.ts';
+import type { RefreshOutcome } from './refresh-sign-in.ts';
 import { includesScopes } from './scopes.ts';
 import type { SignInContext } from './sign-in-context.ts';
 import { OAuthRefusal, signInErrorFrom } from './sign-in-words.ts';
 import {
+  isOfSignIn,
   type SignInEntry,
   SignInError,
   type SignInOutcome,
@@ -35,7 +37,9 @@ export interface SignInDesk {
   /** The origin of the MCP endpoint. */
   readonly endpoint: string;
   readonly store: SignInStore;
-  readonly client: Pick<OAuthClient, 'contextFor' | 'grant' | 'refresh'>;
+  readonly client: Pick<OAuthClient, 'contextFor' | 'grant'>;
+  /** Refreshes it, and stores what comes of that. Never rejects with anything but SignInError. */
+  refresh(signIn: StoredSignIn): Promise<RefreshOutcome>;
   /** Runs `act` while no other process of this user does so for the same entry. */
   exclusively<Value>(act: () => Promise<Value>): Promise<Value>;
   /** Has the user sign in; undefined where no browser may be opened. */
@@ -43,6 +47,8 @@ export interface SignInDesk {
     context: SignInContext,
     replaces: StoredSignIn | undefined,
   ): Promise<AskedUser | undefined>;
+  /** Makes every process of this user wait before it asks the user by itself again. */
+  pauseAsking(): void;
   /** How long a request waits for the user, in milliseconds. */
   readonly waitMs: number;
   /** The grant, where no user signs in. */
@@ -100,9 +106,17 @@ export class SignInCredentials implements CredentialProvider {
     if (this.#token !== undefined && !isSameToken(this.#token, rejected)) return this.#token;
     const isStepUp = status === 403;
     if (isStepUp && !this.#mayStepUp(challenge, renewals)) return undefined;
-    if (!isStepUp && (await this.#refresh(true))) return this.#token;
+    if (!isStepUp) {
+      // One refresh and one sign-in have to do for a message.
+      const isNew = (this.#signIn?.tokens?.receivedAt ?? 0) >= rejection.since;
+      if (isNew && isOfSignIn(this.#signIn)) {
+        if (this.#desk.machineGrant === undefined) this.#desk.pauseAsking();
+        return undefined;
+      }
+      if (!isNew && (await this.#refresh(true))) return this.#token;
+    }
     const needsDpop = challenges.some(({ scheme }) => scheme === 'dpop');
-    return this.#signInFor(challenge, isStepUp, needsDpop, rejection.isAwaited);
+    return this.#signInFor(challenge, { isStepUp, needsDpop }, rejection);
   }
 
   #mayStepUp(challenge: BearerChallenge | undefined, renewals: number): boolean {
@@ -114,15 +128,14 @@ export class SignInCredentials implements CredentialProvider {
 
   async #signInFor(
     challenge: BearerChallenge | undefined,
-    isStepUp: boolean,
-    needsDpop: boolean,
-    isAwaited: boolean,
+    need: SignInNeed,
+    rejection: Rejection,
   ): Promise<Credential | undefined> {
     const now = Date.now();
     if (now < this.#notOfferedUntil) return undefined;
     let context: SignInContext | undefined;
     try {
-      context = await this.#contextOnce(challenge, { isStepUp, needsDpop });
+      context = await this.#contextOnce(challenge, need);
     } catch (error) {
       return this.#failure(wordsOf(error));
     }
@@ -130,7 +143,7 @@ export class SignInCredentials implements CredentialProvider {
       this.#notOfferedUntil = now + NOT_OFFERED_MS;
       return undefined;
     }
-    if (this.#desk.machineGrant === undefined) return this.#askUser(context, isAwaited);
+    if (this.#desk.machineGrant === undefined) return this.#askUser(context, rejection);
     this.#machineContext = context;
     return this.#grantOnce(context);
   }
@@ -178,7 +191,7 @@ export class SignInCredentials implements CredentialProvider {
     }
   }
 
-  async #askUser(context: SignInContext, isAwaited: boolean): Promise<Credential> {
+  async #askUser(context: SignInContext, { isAwaited, since }: Rejection): Promise<Credential> {
     const server = new URL(context.discovered.server.issuer).host;
     const scope = context.isStepUp ? context.challengedScope : undefined;
     const facts = { server, ...(scope === undefined ? {} : { scope }) };
@@ -187,20 +200,16 @@ export class SignInCredentials implements CredentialProvider {
     const asked = await this.#asked;
     if (asked === undefined) return this.#required(facts);
     const { outcome, link } = asked;
-    const came = await within(this.#desk.waitMs, outcome);
+    const { waitMs } = this.#desk;
+    const leftMs = Math.min(waitMs, since + waitMs - Date.now());
+    const came = await within(leftMs, outcome);
     if (came === undefined) {
       const open = link();
       return this.#required(open === undefined ? facts : { ...facts, link: open });
     }
     if (came.kind === 'failed') return this.#required(facts, came.words);
     if (came.kind === 'paused') return this.#required(facts);
-    if (came.signIn === undefined) {
-      await this.#read();
-    } else {
-      // The process that signed in could not store it: it is kept in the memory of this one.
-      await this.#desk.store.write(this.#desk.entry, came.signIn);
-      this.#adopt(came.signIn);
-    }
+    await this.#take(came.signIn);
     return this.#token ?? this.#required(facts);
   }
 
@@ -220,6 +229,13 @@ export class SignInCredentials implements CredentialProvider {
     }
   }
 
+  /** Takes over what a helper has stored; with `signIn`, what it could not: that is kept in memory. */
+  async #take(signIn: StoredSignIn | undefined): Promise<void> {
+    if (signIn === undefined) return this.#read();
+    await this.#desk.store.write(this.#desk.entry, signIn);
+    this.#adopt(signIn);
+  }
+
   /** Takes over what is stored, where it is not what is known. */
   async #read(): Promise<void> {
     const { entry, store, log } = this.#desk;
@@ -233,8 +249,8 @@ export class SignInCredentials implements CredentialProvider {
   #adopt(signIn: StoredSignIn): void {
     const { secrets, origin } = this.#desk;
     const { tokens, dpopKey } = signIn;
-    if (tokens?.accessToken === this.#token?.token && tokens !== undefined) return;
     this.#signIn = signIn;
+    if (tokens?.accessToken === this.#token?.token && tokens !== undefined) return;
     if (dpopKey !== undefined) this.#prover = new DpopProver(dpopKey);
     if (tokens === undefined) {
       this.#token = undefined;
@@ -297,16 +313,11 @@ export class SignInCredentials implements CredentialProvider {
           this.#adopt(signIn);
           return;
         }
-        try {
-          const renewed = await desk.client.refresh(signIn, this.#prover);
-          // Before anyone can use it: the old refresh token may not be good any more.
-          await store.write(entry, renewed);
-          this.#adopt(renewed);
-          log.info('the access token was refreshed');
-        } catch (error) {
-          if (!(error instanceof OAuthRefusal)) throw error;
-          await this.#onRefusedRefresh(error, signIn);
-        }
+        const outcome = await desk.refresh(signIn);
+        if (outcome.kind === 'failed') throw new SignInError(outcome.words);
+        if (outcome.kind === 'refused') return this.#onRefusedRefresh(outcome, signIn);
+        await this.#take(outcome.signIn);
+        log.info('the access token was refreshed');
       });
     } catch (error) {
       const words = wordsOf(error);
@@ -315,12 +326,15 @@ export class SignInCredentials implements CredentialProvider {
     }
   }
 
-  async #onRefusedRefresh(refusal: OAuthRefusal, signIn: StoredSignIn): Promise<void> {
+  async #onRefusedRefresh(
+    { code, words }: Extract<RefreshOutcome, { kind: 'refused' }>,
+    signIn: StoredSignIn,
+  ): Promise<void> {
     const { entry, store, log } = this.#desk;
-    log.warn(`the sign-in has ended: ${refusal.message}`);
+    log.warn(`the sign-in has ended: ${words}`);
     const { tokens: _, ...rest } = signIn;
     // The server has forgotten the client: the next sign-in registers another one.
-    if (refusal.code === 'invalid_client' || refusal.code === 'unauthorized_client') {
+    if (code === 'invalid_client' || code === 'unauthorized_client') {
       if (signIn.registration.kind === 'dynamic') await store.remove(entry);
       else await store.write(entry, rest);
     } else await store.write(entry, rest);

@@ -7,7 +7,7 @@ import type { AuthorizationServer } from './stored-sign-in.ts';
 
 /** Requests for a sign-in, from the process that does it. */
 export function httpFor(
-  { routes, gatewayAddress }: SignInContext,
+  { routes, gatewayAddress }: Pick<SignInContext, 'routes' | 'gatewayAddress'>,
   signal?: AbortSignal,
 ): OAuthHttp {
   const warnOf = () => () => {};

@@ -1,14 +1,16 @@
 // The process that has the user sign in, apart from the proxy that needs it, which a client may kill at
 // any time. It has the entry's lock for as long, so that all proxies of this user wait for the same
 // browser tab, and tells them over the lock what comes of it.
-import { statSync, writeFileSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { createLog } from '../../log.ts';
-import { makePrivateFolder } from '../../private-path.ts';
+import { markAttempt } from './ask-for-sign-in.ts';
 import { openCallbackServer } from './callback-server.ts';
+import type { Handed } from './helper-process.ts';
 import { type Browser, openBrowser } from './open-browser.ts';
 import { type HeldLock, tryLock } from './process-lock.ts';
-import { attemptFile, lockFolder, signInFile, signInFolder, signInLock } from './sign-in-file.ts';
+import { type RefreshRequest, refreshInHelper } from './refresh-sign-in.ts';
+import { lockFolder, signInFile, signInLock } from './sign-in-file.ts';
 import { openSignInStore } from './sign-in-store.ts';
 import type { StoreKeySources } from './store-key.ts';
 import {
@@ -43,11 +45,14 @@ export type HelperMessage =
 
 /** How long the user has. */
 const DEADLINE_MS = 5 * 60_000;
-const TOO_LATE = 'The sign-in was not finished within 5 minutes.';
+const TOO_LATE = 'You did not finish the sign-in within 5 minutes.';
 /** How long the exchange may take after that. */
 const GRACE_MS = 60_000;
 /** How often the store is looked at, for a sign-in by the command `login`. */
 const LOOK_MS = 1_000;
+
+/** How long a refresh may take in all. */
+const REFRESH_LIMIT_MS = 45_000;
 
 /**
  * Reads a request from stdin, performs it, stores what comes of it, and exits. Tells the process that
@@ -55,7 +60,14 @@ const LOOK_MS = 1_000;
  */
 export async function runSignInHelper(perform: PerformSignIn): Promise<void> {
   process.stdout.on('error', () => {});
-  const request: HelperRequest = JSON.parse(await text(process.stdin));
+  const request: (HelperRequest | RefreshRequest) & Handed = JSON.parse(await text(process.stdin));
+  Object.assign(process.env, request.variables);
+  if ('refreshes' in request) {
+    setTimeout(() => process.exit(1), REFRESH_LIMIT_MS).unref();
+    const outcome = await refreshInHelper(request);
+    process.stdout.write(`${JSON.stringify(outcome)}\n`, () => process.exit());
+    return;
+  }
   setTimeout(() => process.exit(1), DEADLINE_MS + GRACE_MS).unref();
   const lock = await tryLock(lockFolder(request.data), signInLock(request.entry));
   const tell = (message: HelperMessage) => {
@@ -98,12 +110,13 @@ async function signIn(
       listen: openCallbackServer,
       show: (url, server) => {
         const link = server.linkTo(url, false);
+        // However this process ends, the next tab comes no sooner than it may.
         markAttempt(data, entry);
         tell({ kind: 'link', link });
         if (browser === undefined) return;
         void openBrowser(server.linkTo(url), browser, secretVariables).then((failure) => {
           if (failure === undefined) return;
-          ended.abort(new SignInError(`No browser could be opened: ${failure}.`));
+          ended.abort(new SignInError(`Cannot open a browser: ${failure}.`));
         });
       },
       signal: ended.signal,
@@ -154,14 +167,4 @@ function lookForOther(
     if (found.signIn.signedInAt > replaces) onFound();
   }, LOOK_MS);
   return () => clearInterval(timer);
-}
-
-/** Before the browser is opened: however this process ends, the next tab comes no sooner than it may. */
-function markAttempt(data: string, entry: SignInEntry): void {
-  try {
-    makePrivateFolder(signInFolder(data));
-    writeFileSync(attemptFile(data, entry), '', { mode: 0o600 });
-  } catch {
-    // Where nothing can be written, the processes that are attached still share this tab.
-  }
 }

@@ -10,13 +10,14 @@ import type { Log } from '../../log.ts';
 import { makePrivateFolder, openPrivate, ReplacedFile, UnusableFile } from '../../private-path.ts';
 import { attemptFile, entryOfFile, lockFolder, signInFile, signInFolder } from './sign-in-file.ts';
 import { StoreKey, type StoreKeySources } from './store-key.ts';
-import type {
-  FoundSignIn,
-  ListedSignIn,
-  SignInEntry,
-  SignInStore,
-  Stored,
-  StoredSignIn,
+import {
+  type FoundSignIn,
+  isOfSignIn,
+  type ListedSignIn,
+  type SignInEntry,
+  type SignInStore,
+  type Stored,
+  type StoredSignIn,
 } from './stored-sign-in.ts';
 
 const FORMAT = 1;
@@ -93,8 +94,8 @@ class FileStore implements SignInStore {
   }
 
   /** The user may be asked again at once, where the last sign-in came to tokens. */
-  async #endAttempt(entry: SignInEntry, { tokens }: StoredSignIn): Promise<void> {
-    if (tokens !== undefined) await rm(attemptFile(this.#data, entry), { force: true });
+  async #endAttempt(entry: SignInEntry, signIn: StoredSignIn): Promise<void> {
+    if (isOfSignIn(signIn)) await rm(attemptFile(this.#data, entry), { force: true });
   }
 
   async remove(entry: SignInEntry): Promise<boolean> {

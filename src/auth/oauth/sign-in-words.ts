@@ -27,21 +27,18 @@ export function signInErrorFrom(error: unknown, host: string): SignInError {
   if (typeof code !== 'string' || !code.startsWith('OAUTH_')) throw error;
   if (/"iss"/.test(message)) {
     return new SignInError(
-      `The answer does not come from ${host}, so it was not used. Try again. If it happens again, contact your administrator.`,
+      `The response is not from ${host}. If that happens again, ask your administrator.`,
     );
   }
-  return new SignInError(
-    `${host} gave an answer that is not OAuth (${cleanNetworkText(message, 100)}).`,
-  );
+  return new SignInError(`${host} sent an invalid response: ${cleanNetworkText(message, 100)}.`);
 }
 
 function refusal(host: string, code: string, description: string | undefined): OAuthRefusal {
   const clean = cleanNetworkText(code, 60);
-  if (code === 'access_denied')
-    return new OAuthRefusal(code, `${host} says that the sign-in was denied.`);
+  if (code === 'access_denied') return new OAuthRefusal(code, `${host} denied the sign-in.`);
   const said =
-    description === undefined ? '' : `: ${cleanNetworkText(description, 150).replace(/\.$/, '')}`;
+    description === undefined ? '' : `, ${cleanNetworkText(description, 150).replace(/\.$/, '')}`;
   // Microsoft Entra ID takes scopes only (AADSTS9010010, AADSTS901002).
   const hint = /AADSTS901(?:0010|002)/.test(description ?? '') ? ' Set --no-resource.' : '';
-  return new OAuthRefusal(code, `${host} refused the request (${clean}${said}).${hint}`);
+  return new OAuthRefusal(code, `${host} rejected the sign-in: ${clean}${said}.${hint}`);
 }

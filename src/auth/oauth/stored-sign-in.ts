@@ -62,6 +62,12 @@ export interface StoredSignIn {
   readonly signedInAt: number;
 }
 
+/** Whether its token is the one that the sign-in brought, and not one of a refresh. */
+export function isOfSignIn(signIn: StoredSignIn | undefined): boolean {
+  const { signedInAt = 0, tokens } = signIn ?? {};
+  return tokens !== undefined && tokens.receivedAt <= signedInAt;
+}
+
 /** What the store has for an entry. */
 export type FoundSignIn =
   | { readonly kind: 'found'; readonly signIn: StoredSignIn }

@@ -18,7 +18,12 @@ import type { DpopProver } from './dpop.ts';
 import { claimsOf } from './jwt.ts';
 import type { JsonAnswer, OAuthHttp } from './oauth-http.ts';
 import { signInErrorFrom } from './sign-in-words.ts';
-import type { AuthorizationServer, ClientRegistration, SignInTokens } from './stored-sign-in.ts';
+import {
+  type AuthorizationServer,
+  type ClientRegistration,
+  SignInError,
+  type SignInTokens,
+} from './stored-sign-in.ts';
 
 /** What the token endpoint gave, and who signed in where it says so. */
 export interface Granted {
@@ -37,6 +42,9 @@ export interface TokenEndpointOptions {
   /** Learns what is received and sent. */
   readonly secrets?: Secrets | undefined;
 }
+
+/** What a header can carry of an access token, which is ASCII (RFC 6749 §A.12) and has no spaces (RFC 6750 §2.1). */
+const SENDABLE = /^[\x21-\x7e]+$/;
 
 /** The requests of one client to one server's token and revocation endpoint (RFC 6749 §3.2, RFC 7009). */
 export class TokenEndpoint {
@@ -141,6 +149,10 @@ export class TokenEndpoint {
         return this.#process(request);
       });
       const { access_token, refresh_token, token_type, expires_in, scope } = response;
+      if (!SENDABLE.test(access_token)) {
+        const { host } = new URL(this.#options.server.issuer);
+        throw new SignInError(`${host} sent an invalid access token.`);
+      }
       const receivedAt = Date.now();
       for (const token of [access_token, refresh_token]) if (token) secrets?.add(token);
       const subject = subjectIn(this.#idToken);

@@ -156,7 +156,10 @@ async function signInAndStore(
 
 function deadline(): AbortSignal {
   const ended = new AbortController();
-  setTimeout(() => ended.abort(new SignInError('5 minutes have passed.')), DEADLINE_MS).unref();
+  setTimeout(
+    () => ended.abort(new SignInError('You did not finish the sign-in within 5 minutes.')),
+    DEADLINE_MS,
+  ).unref();
   return ended.signal;
 }
 

@@ -65,6 +65,13 @@ export function sayNotes(out: Printer, { notes }: PlannedChange): void {
   for (const note of notes) out.note(note);
 }
 
+/** Whether only a key or a sign-in is missing. */
+export const isBeforeLogin = (
+  check: EntryTrial,
+): check is Extract<EntryTrial, { outcome: 'refused' }> =>
+  check.outcome === 'refused' &&
+  (check.reason === 'no_api_key' || check.reason === 'sign_in_required');
+
 export function sayCheck(out: Printer, check: EntryTrial, client: string): void {
   if (check.outcome === 'connected') {
     const { server, tools, hasMoreTools } = check;
@@ -78,9 +85,8 @@ export function sayCheck(out: Printer, check: EntryTrial, client: string): void 
     const why = `Could not test it: ${check.message}. ${client} cannot start it either until npm can download it. Install without --npx to start it without npm.`;
     out.note(why);
   } else {
-    const isKeyMissing = check.outcome === 'refused' && check.reason === 'no_api_key';
     out.marked(
-      isKeyMissing ? 'warn' : 'fail',
+      isBeforeLogin(check) ? 'warn' : 'fail',
       check.outcome === 'refused' ? 'The gateway answered:' : 'It failed to start:',
     );
     out.remedy(check.message);

@@ -3,7 +3,12 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import type { CommandModule } from 'yargs';
 import type { Client, DirectStart, EntryTrial, PlannedChange } from '../../install/install.ts';
-import { oneValueEach, PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
+import {
+  oneValueEach,
+  PROXY_OPTIONS,
+  SIGN_IN_OPTIONS,
+  UsageError,
+} from '../../settings/options.ts';
 import { readProxySettings } from '../../settings/settings.ts';
 import { canAsk, confirms } from '../../terminal/ask.ts';
 import { Printer } from '../../terminal/printer.ts';
@@ -11,6 +16,7 @@ import { reportingErrors } from '../reporting-errors.ts';
 import { chosenTargets } from './install-choice.ts';
 import {
   changeAsJson,
+  isBeforeLogin,
   sayCheck,
   sayClients,
   sayDone,
@@ -141,7 +147,7 @@ async function install(args: InstallArguments): Promise<void> {
 const isChange = ({ plan }: Result) => plan !== undefined && plan.change !== 'unchanged';
 
 function hasFailed({ error, check }: Result): boolean {
-  const isRefused = check?.outcome === 'refused' && check.reason !== 'no_api_key';
+  const isRefused = check?.outcome === 'refused' && !isBeforeLogin(check);
   return error !== undefined || isRefused || check?.outcome === 'failed';
 }
 
@@ -219,11 +225,14 @@ const VARIABLES_SET = new Proxy<NodeJS.ProcessEnv>(
   { get: (_, name) => (OPTION_VARIABLES.includes(String(name)) ? undefined : 'set') },
 );
 
-/** The proxy's options that `login` has as well: what finds the gateway, and the place of the key. */
-const LOGIN_OPTIONS = ['account', 'allow-http', 'header', 'header-file', 'key-header'];
+/** The proxy's options that `login` has as well: what finds the gateway, and how to sign in. */
+const LOGIN_OPTIONS: readonly string[] = [
+  ...['account', 'allow-http', 'header', 'header-file', 'key-header'],
+  ...SIGN_IN_OPTIONS,
+];
 
 /**
- * The URL, the proxy's command line for the entry, and the one that stores a key for it. Throws
+ * The URL, the proxy's command line for the entry, and the one that stores a key or signs in for it. Throws
  * UsageError or EntryError.
  */
 export async function proxyLine(
@@ -290,20 +299,22 @@ async function verifyOne(
     sayLogin(out, 'If your gateway requires an API key:', login);
     return check;
   }
-  // Where the client reaches no keychain, a key that is stored there is of no use to it.
-  if (check.reason !== 'no_api_key' || !check.canLogin) return check;
-  if (!yes && canAsk() && (await storesKey(login))) {
+  // Where the client reaches no keychain, what is stored there is of no use to it.
+  if (!isBeforeLogin(check) || !check.canLogin) return check;
+  const signsIn = check.reason === 'sign_in_required';
+  const question = signsIn ? 'Sign in now?' : 'Store your API key now?';
+  if (!yes && canAsk() && (await logsIn(question, login))) {
     const again = await tryEntry(launch);
     sayCheck(out, again, client.displayName);
     return again;
   }
-  sayLogin(out, 'To store your API key, run:', login);
+  sayLogin(out, signsIn ? 'To sign in, run:' : 'To store your API key, run:', login);
   return check;
 }
 
-/** Whether the user has now stored a key. */
-async function storesKey(login: readonly string[]): Promise<boolean> {
-  if (!(await confirms('Store your API key now?'))) return false;
+/** Whether the user has now stored a key, or signed in. */
+async function logsIn(question: string, login: readonly string[]): Promise<boolean> {
+  if (!(await confirms(question))) return false;
   const child = spawn(process.execPath, [launcher, ...login], { stdio: 'inherit' });
   const [code] = await once(child, 'exit');
   return code === 0;

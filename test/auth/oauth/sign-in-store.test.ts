@@ -19,7 +19,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { hasSignIn, signInFile } from '../../../src/auth/oauth/sign-in-file.ts';
+import { attemptFile, hasSignIn, signInFile } from '../../../src/auth/oauth/sign-in-file.ts';
 import { openSignInStore } from '../../../src/auth/oauth/sign-in-store.ts';
 import type { SignInEntry, StoredSignIn } from '../../../src/auth/oauth/stored-sign-in.ts';
 import { createLog } from '../../../src/log.ts';
@@ -200,6 +200,17 @@ describe('a file that', () => {
     expect(await open().read(entry)).toMatchObject({ words: /other users can write/ });
     expect(await open().write(entry, signIn)).toMatchObject({ words: /other users can write/ });
   });
+});
+
+it('ends the pause between sign-ins by a sign-in, and not by a refresh', async () => {
+  const store = open();
+  await store.write(entry, signIn);
+  writeFileSync(attemptFile(data, entry), '');
+  const refreshed = { ...signIn, tokens: { ...signIn.tokens, receivedAt: 2_000 } };
+  await store.write(entry, refreshed as StoredSignIn);
+  expect(existsSync(attemptFile(data, entry))).toBe(true);
+  await store.write(entry, { ...(refreshed as StoredSignIn), signedInAt: 2_000 });
+  expect(existsSync(attemptFile(data, entry))).toBe(false);
 });
 
 describe('a sign-in that cannot be stored', () => {
