@@ -131,7 +131,8 @@ export function removeEntry({ name }: KeychainEntry): Promise<KeychainAnswer<boo
 export async function listKeys(): Promise<KeychainAnswer<KeychainEntry[]>> {
   const answer = await command<{ account: string; password: string }[]>({ operation: 'list' });
   if ('error' in answer) return answer;
-  const keys = answer.value.filter(({ account }) => account !== STORE_KEY);
+  // On macOS, keytar (7.10.6) lists an item that the user refused to show as an empty one.
+  const keys = answer.value.filter(({ account }) => account !== STORE_KEY && account !== '');
   const value = keys.map(({ account: name, password: key }) => {
     const [gateway = '', ...account] = name.split('#');
     return { name, gateway, account: account.join('#'), key };
@@ -337,7 +338,8 @@ function diagnosis(
       remedy: 'Start GNOME Keyring, KWallet or KeePassXC.',
     };
   }
-  if (/locked|User interaction is not allowed|dismissed/i.test(said)) return failed(LOCKED);
+  if (/locked|User interaction is not allowed|User cancell?ed|dismissed/i.test(said))
+    return failed(LOCKED);
   if (/autolaunch|dbus-launch|could not connect|session bus|DBUS_SESSION_BUS_ADDRESS/i.test(said)) {
     return absent('the keychain needs a D-Bus session');
   }

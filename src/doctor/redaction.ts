@@ -30,6 +30,9 @@ const LAST_LABEL = /^\p{L}[\p{L}\p{N}_-]/u;
 const ADDRESS =
   /(?<![\w:.])(?:[\da-f]{0,4}:){2,7}[\da-f]{0,4}(?:%\w+)?(?![\w:])|(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)/gi;
 
+/** The user's name as Windows shortens it (8.3): `C:\\Users\\ADALOV~1`. */
+const SHORT_USER_NAME = /(?<=[\\/]Users[\\/]{1,2})[^\\/\s"']{1,6}~\d+/gi;
+
 /**
  * Takes out of texts what is private: keys, user names, home folders, and every host name
  * and IP address but the gateway's. The same host gets the same number throughout.
@@ -55,15 +58,16 @@ export class Redaction {
     if (keysOnly) return masked;
     for (const home of homes) {
       // Of a home that is `/`, nothing tells.
-      if (home.length > 1) masked = masked.replaceAll(home, '~');
+      if (home.length > 1) masked = masked.replace(inAnySpelling(home), '~');
     }
     if (userName !== '') {
       const name = escaped(userName);
       masked = masked.replace(
-        new RegExp(`(?<=[\\\\/@])${name}(?![\\w-])|(?<![\\w-])${name}(?=@)`, 'g'),
+        new RegExp(`(?<=[\\\\/@])${name}(?![\\w-])|(?<![\\w-])${name}(?=@)`, 'gi'),
         '[user]',
       );
     }
+    masked = masked.replace(SHORT_USER_NAME, '[user]');
     for (const proxy of proxies)
       masked = replaceWord(masked, proxy, () => this.#named(proxy, 'proxy'));
     for (const machine of machines) {
@@ -144,6 +148,20 @@ function replaceWord(text: string, word: string, by: () => string): string {
     ? `(?<![\\w.-])${name}(?![\\w-]|\\.\\w)`
     : `(?<=(?:through|HTTP proxy) |//)${name}(?![\\w-])|(?<![\\w.-])${name}(?=:\\d)`;
   return text.replace(new RegExp(pattern, 'gi'), by);
+}
+
+/**
+ * A path as programs spell it: in any case, with either slash, doubled in JSON, and with percent
+ * escapes in file URLs.
+ */
+function inAnySpelling(path: string): RegExp {
+  const spelled = [...path].map((character) => {
+    if (/[\\/]/.test(character)) return '[\\\\/]{1,2}';
+    // Half of a pair, which Windows allows in a name, has no encoding.
+    const encoded = /\p{Cs}/u.test(character) ? character : encodeURIComponent(character);
+    return encoded === character ? escaped(character) : `(?:${escaped(character)}|${encoded})`;
+  });
+  return new RegExp(spelled.join(''), 'gi');
 }
 
 function escaped(text: string): string {

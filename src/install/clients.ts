@@ -165,8 +165,11 @@ export function launchOf(entry: Readonly<Record<string, unknown>>): Launch | und
   return { command: program, args, env: Object.fromEntries(env.map(([k, v]) => [k, String(v)])) };
 }
 
+/** A package of npx's, or a file: npm's starters on Windows are .cmd and .ps1, where case is ignored. */
+const OWN_PROGRAM = /(?:^|[\\/])mcp-latchkey(?:@[^\\/]+|\.(?:js|cmd|ps1))?$/i;
+
 /** Whether the entry runs this program, by npx or from a file. */
 export function runsLatchkey(entry: Readonly<Record<string, unknown>>): boolean {
   const { command = '', args = [] } = launchOf(entry) ?? {};
-  return [command, ...args].some((word) => /(?:^|[\\/])mcp-latchkey(?:@[^\\/]+|\.js)?$/.test(word));
+  return [command, ...args].some((word) => OWN_PROGRAM.test(word));
 }

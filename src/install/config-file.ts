@@ -9,12 +9,12 @@ import {
   readFile,
   readlink,
   realpath,
-  rename,
   rm,
   stat,
   writeFile,
 } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { renameOnto } from '../rename-onto.ts';
 
 /** A client's config file, as it stood when it was read. */
 export interface ConfigFile {
@@ -117,7 +117,7 @@ export async function replaceConfigFile(
       throw new ConfigFileError('another program changed it just now. Run the command again');
     }
     const backup = found && (await backUp(path, found, now));
-    await rename(temporary, path);
+    await renameOnto(path, temporary);
     if (backup !== undefined) await removeOldBackups(path, backup);
     return backup;
   } catch (error) {

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process';
 import { homedir } from 'node:os';
 import { createInterface } from 'node:readline';
 import { cleanNetworkText } from '../failures/network-text.ts';
@@ -52,6 +52,8 @@ const AT_ONCE = {
 const PATIENCE_MS = 60_000;
 /** How long a server may take to end once its stdin is closed, in milliseconds, as in the SDK. */
 const FAREWELL_MS = 2_000;
+/** How long its pipes are read once it has exited, in milliseconds. */
+const GRACE_MS = 1_000;
 
 /** npm's codes for a registry that does not answer, or does not have the package. */
 const FETCH_FAILURES =
@@ -80,11 +82,17 @@ export async function tryEntry({ command, args, env }: Launch): Promise<EntryTri
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
-  const child = spawn(command, args, {
-    cwd: homedir(),
-    env: { ...Object.fromEntries(inherited), ...AT_ONCE, ...env },
-    windowsHide: true,
-  });
+  let child: ChildProcessWithoutNullStreams;
+  try {
+    child = spawn(command, args, {
+      cwd: homedir(),
+      env: { ...Object.fromEntries(inherited), ...AT_ONCE, ...env },
+      windowsHide: true,
+    });
+  } catch (error) {
+    // For a batch file (EINVAL), what is not a program (EFTYPE), and some paths (ENOTDIR).
+    return notStarted(command, (error as Error).message);
+  }
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-20_000);
@@ -106,7 +114,11 @@ export async function tryEntry({ command, args, env }: Launch): Promise<EntryTri
 
   const ended = new Promise<EntryTrial>((resolve) => {
     child.on('error', ({ message }) => resolve(notStarted(command, message)));
-    child.on('close', (code, signal) => resolve(endedEarly(code ?? signal, stderr)));
+    const end = (code: number | null, signal: string | null) =>
+      resolve(endedEarly(command, code ?? signal, stderr));
+    child.on('close', end);
+    // What it leaves running may keep the pipes open.
+    child.on('exit', (...how) => setTimeout(end, GRACE_MS, ...how).unref());
   });
   const session = async (): Promise<EntryTrial> => {
     const hello = await request(1, 'initialize', {
@@ -133,10 +145,21 @@ export async function tryEntry({ command, args, env }: Launch): Promise<EntryTri
   const result = await Promise.race([session(), ended, late]);
   clearTimeout(timer);
   child.stdin.end();
-  timer = setTimeout(() => child.kill('SIGKILL'), FAREWELL_MS);
+  timer = setTimeout(() => killTree(child), FAREWELL_MS);
   await ended;
   clearTimeout(timer);
+  for (const pipe of [child.stdin, child.stdout, child.stderr]) pipe.destroy();
   return result;
+}
+
+/** On Windows the program is a child of `cmd`, and goes on without it. */
+function killTree(child: ChildProcessWithoutNullStreams): void {
+  if (process.platform === 'win32' && child.pid !== undefined) {
+    const taskkill = `${process.env.SystemRoot ?? 'C:\\Windows'}\\System32\\taskkill.exe`;
+    const options = { stdio: 'ignore', windowsHide: true, timeout: FAREWELL_MS } as const;
+    spawnSync(taskkill, ['/pid', String(child.pid), '/t', '/f'], options);
+  }
+  child.kill('SIGKILL');
 }
 
 function parseReply(line: string): Reply | undefined {
@@ -157,13 +180,17 @@ function refusal({ message, data }: NonNullable<Reply['error']>): EntryTrial {
   return { outcome: 'refused', ...reason, message: said, canLogin };
 }
 
+const NO_NODE = 'Is Node.js on the PATH? Without --npx, the entry needs no PATH';
+
 function notStarted(command: string, message: string): EntryTrial {
-  const advice =
-    command === 'npx' ? '. Is Node.js on the PATH? Without --npx, the entry needs no PATH' : '';
+  const advice = command === 'npx' ? `. ${NO_NODE}` : '';
   return { outcome: 'failed', message: `could not start it: ${message}${advice}` };
 }
 
-function endedEarly(how: number | string | null, stderr: string): EntryTrial {
+/** The name in quotes, as cmd.exe complains in every language of a program that is not found. */
+const NPX_NOT_FOUND = /["'\u2018-\u201e\u00ab]\s?npx\s?["'\u2018-\u201e\u00bb]/;
+
+function endedEarly(command: string, how: number | string | null, stderr: string): EntryTrial {
   const [, code] = FETCH_FAILURES.exec(stderr) ?? [];
   if (code !== undefined) {
     const why = /^E(?:404|TARGET)$/.test(code)
@@ -172,5 +199,7 @@ function endedEarly(how: number | string | null, stderr: string): EntryTrial {
     return { outcome: 'not-fetched', message: `${why} (${code})` };
   }
   const last = cleanNetworkText(stderr.trim().split('\n').slice(-3).join(' '), 500);
-  return { outcome: 'failed', message: `it exited immediately (${how})${last ? `: ${last}` : ''}` };
+  const message = `it exited immediately (${how})${last ? `: ${last}` : ''}`;
+  const isNpxMissing = command === 'cmd' && NPX_NOT_FOUND.test(stderr);
+  return { outcome: 'failed', message: isNpxMissing ? `${message} ${NO_NODE}` : message };
 }

@@ -1,10 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { dataFolder } from '../data-folder.ts';
 import { readPrivate, UnusableFile } from '../private-path.ts';
+import { renameOnto } from '../rename-onto.ts';
 import { allClients } from './clients.ts';
 import { ConfigFileError, readConfigFile, replaceConfigFile } from './config-file.ts';
 import { configText } from './config-format.ts';
@@ -66,7 +67,7 @@ async function writeRecords(records: readonly MigrationRecord[]): Promise<void> 
   await mkdir(dirname(path), { recursive: true, mode: 0o755 });
   const temporary = `${path}.${randomBytes(6).toString('hex')}`;
   await writeFile(temporary, `${JSON.stringify(records, null, 2)}\n`, { flag: 'wx', mode: 0o600 });
-  await rename(temporary, path);
+  await renameOnto(path, temporary);
 }
 
 /**

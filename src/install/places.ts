@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 /** The computer as far as it decides where a config is. */
@@ -18,20 +18,32 @@ export function ownPlace(id: string, { platform, env, home }: Surroundings): str
       // code.claude.com/docs/en/settings
       return env.CLAUDE_CONFIG_DIR ? join(env.CLAUDE_CONFIG_DIR, '.claude.json') : undefined;
     case 'claude-desktop':
-      return platform === 'win32' ? storePlace(env.LOCALAPPDATA ?? '') : undefined;
+      return platform === 'win32' ? windowsPlace(env, home) : undefined;
     default:
       return undefined;
   }
 }
 
-/** Windows shows a packaged (MSIX) program this folder in the place of %APPDATA%. */
-function storePlace(localAppData: string): string | undefined {
-  const packages = join(localAppData, 'Packages');
-  const folders = namesIn(packages)
-    .filter((name) => name.startsWith('Claude_'))
-    .map((name) => join(packages, name, 'LocalCache', 'Roaming', 'Claude'));
-  const folder = folders.find((path) => existsSync(path));
-  return folder && join(folder, 'claude_desktop_config.json');
+/**
+ * Windows shows a packaged (MSIX) program a folder of its own in the place of %APPDATA%, but not every
+ * build of Claude Desktop is packaged. So it is the config that was written last, and without one the
+ * packaged program's; undefined where nothing says that there is such a program.
+ */
+function windowsPlace(env: NodeJS.ProcessEnv, home: string): string | undefined {
+  const { APPDATA = join(home, 'AppData', 'Roaming') } = env;
+  const packages = join(env.LOCALAPPDATA ?? join(home, 'AppData', 'Local'), 'Packages');
+  const packaged = namesIn(packages)
+    .filter((name) => /^Claude_/i.test(name))
+    .map((name) => join(packages, name, 'LocalCache', 'Roaming', 'Claude'))
+    .filter((folder) => existsSync(folder));
+  const configs = [...packaged, join(APPDATA, 'Claude')].map((folder) =>
+    join(folder, 'claude_desktop_config.json'),
+  );
+  const written = configs
+    .map((path) => ({ path, time: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
+    .sort((a, b) => b.time - a.time)[0];
+  if (written !== undefined && written.time > 0) return written.path;
+  return packaged.length > 0 ? configs[0] : undefined;
 }
 
 /** A client that reads what VS Code reads, in another place. */

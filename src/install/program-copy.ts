@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { keychainModule } from '../auth/keychain-module.ts';
 import { dataFolder } from '../data-folder.ts';
 import { checkPath, readPrivate } from '../private-path.ts';
+import { renameOnto } from '../rename-onto.ts';
 
 /** What a copy needs of the package, beside the keychain's native module. */
 const PACKAGE_PARTS = ['bin', 'dist', 'package.json', 'LICENSE'];
@@ -124,7 +125,7 @@ async function writeCopy(files: readonly PackageFile[], copies: string, id: stri
 async function moveInto(temporary: string, folder: string, id: string): Promise<void> {
   for (let tries = 1; ; tries++) {
     try {
-      await rename(temporary, folder);
+      await renameOnto(folder, temporary);
       return;
     } catch (error) {
       // Another installation may have been faster.

@@ -64,6 +64,29 @@ describe('Redaction', () => {
     expect(redaction().mask(text)).toBe(masked);
   });
 
+  it.each([
+    ['as it is', 'C:\\Users\\Ada Löv\\x'],
+    ['in another case', 'c:\\users\\ADA LÖV\\x'],
+    ['with slashes', 'C:/Users/Ada Löv/x'],
+    ['in JSON', 'C:\\\\Users\\\\Ada Löv\\x'],
+    ['as a file URL', 'C:/Users/Ada%20L%C3%B6v/x'],
+  ])('masks a home folder of Windows %s', (_, text) => {
+    const own = redaction({ homes: ['C:\\Users\\Ada Löv'], userName: 'Ada Löv' });
+    expect(own.mask(`in ${text}`)).toMatch(/^in ~[\\/]x$/);
+  });
+
+  it('masks what is in a home folder with half a surrogate pair in its name', () => {
+    const own = redaction({ homes: ['C:\\Users\\x\ud83d'], userName: '' });
+    expect(own.mask('C:\\Users\\x\ud83d\\y')).toBe('~\\y');
+  });
+
+  it('masks the name of a user in any case, and as Windows shortens it', () => {
+    const own = redaction({ homes: [], userName: 'Ada Lovelace' });
+    expect(own.mask('D:\\ADA LOVELACE\\x')).toBe('D:\\[user]\\x');
+    expect(own.mask('C:\\Users\\ADALOV~1\\AppData')).toBe('C:\\Users\\[user]\\AppData');
+    expect(own.mask('C:/Users/ADALOV~1/AppData')).toBe('C:/Users/[user]/AppData');
+  });
+
   it('shows the addresses that are the gateway’s', () => {
     const own = redaction();
     own.show(['203.0.113.7', '2001:db8::7']);

@@ -1,4 +1,7 @@
-import { expect, it } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, it, onTestFinished } from 'vitest';
 import { tryEntry } from '../../src/install/entry-trial.ts';
 
 const node = (script: string, env: Record<string, string> = {}) =>
@@ -61,6 +64,45 @@ it('tells what a program said that ended at once', async () => {
 it('tells that a program cannot be started', async () => {
   const result = await tryEntry({ command: '/no such program', args: [] });
   expect(result).toMatchObject({ outcome: 'failed', message: expect.stringContaining('ENOENT') });
+});
+
+it.skipIf(process.platform === 'win32')(
+  'tells that a path through a file cannot be started',
+  async () => {
+    const result = await tryEntry({ command: '/etc/passwd/op', args: [] });
+    expect(result).toMatchObject({
+      outcome: 'failed',
+      message: expect.stringContaining('ENOTDIR'),
+    });
+  },
+);
+
+it('does not wait for what a program left running with its pipes', async () => {
+  const started = performance.now();
+  const left = `require('child_process').spawn(
+    process.execPath, ['-e', 'setTimeout(() => {}, 20_000)'], { stdio: 'inherit', detached: true });`;
+  const result = await node(`${left} console.error('no such gateway'); process.exit(3)`);
+  expect(result).toMatchObject({ message: 'it exited immediately (3): no such gateway' });
+  expect(performance.now() - started).toBeLessThan(15_000);
+});
+
+it
+  .skipIf(process.platform === 'win32')
+  .each([
+    "'npx' is not recognized as an internal or external command",
+    'Der Befehl "npx" ist entweder falsch geschrieben',
+    '« npx » n’est pas reconnu',
+  ])('asks for Node.js on the PATH where cmd does not find npx: %s', async (complaint) => {
+  const folder = mkdtempSync(join(tmpdir(), 'latchkey-cmd-'));
+  const path = process.env.PATH;
+  onTestFinished(() => {
+    process.env.PATH = path;
+    rmSync(folder, { recursive: true });
+  });
+  writeFileSync(join(folder, 'cmd'), `#!/bin/sh\necho "$2" >&2\nexit 1\n`, { mode: 0o755 });
+  process.env.PATH = `${folder}:${path}`;
+  const result = await tryEntry({ command: 'cmd', args: ['/c', complaint] });
+  expect(result).toMatchObject({ message: expect.stringMatching(/Is Node\.js on the PATH\?/) });
 });
 
 it('gives it the environment of the entry, and of its own only what clients pass on', async () => {

@@ -1,6 +1,6 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { ownPlace, vsCodeVariants } from '../../src/install/places.ts';
 
@@ -27,6 +27,31 @@ describe('the config of', () => {
     mkdirSync(join(LOCALAPPDATA, 'Packages/Claude_left.over'));
     expect(ownPlace('claude-desktop', here)).toBe(join(folder, 'claude_desktop_config.json'));
     expect(ownPlace('claude-desktop', { ...here, platform: 'linux' })).toBeUndefined();
+  });
+
+  it('Claude Desktop for Windows is the one that was written last, of both kinds of build', () => {
+    const home = makeFolder();
+    const here = { platform: 'win32', env: {}, home } as const;
+    const config = (...folder: string[]) => {
+      const path = join(home, 'AppData', ...folder, 'Claude', 'claude_desktop_config.json');
+      mkdirSync(dirname(path), { recursive: true });
+      return path;
+    };
+    const write = (path: string, seconds: number) => {
+      writeFileSync(path, '{}');
+      utimesSync(path, seconds, seconds);
+    };
+    const classic = config('Roaming');
+    write(classic, 2_000);
+    expect(ownPlace('claude-desktop', here)).toBe(classic);
+    const packaged = config('Local', 'Packages', 'Claude_pzs8sxrjxfjjc', 'LocalCache', 'Roaming');
+    const older = config('Local', 'Packages', 'Claude_nest', 'LocalCache', 'Roaming');
+    expect(ownPlace('claude-desktop', here)).toBe(classic);
+    write(older, 1_000);
+    write(packaged, 3_000);
+    expect(ownPlace('claude-desktop', here)).toBe(packaged);
+    write(classic, 4_000);
+    expect(ownPlace('claude-desktop', here)).toBe(classic);
   });
 
   it('each edition of VS Code is in its own folder, and so is that of a profile', () => {

@@ -3,11 +3,11 @@
 // user. The key is written there once, and a file is replaced in one step.
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { closeSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../log.ts';
 import { makePrivateFolder, openPrivate, ReplacedFile, UnusableFile } from '../../private-path.ts';
+import { renameOnto } from '../../rename-onto.ts';
 import { attemptFile, entryOfFile, lockFolder, signInFile, signInFolder } from './sign-in-file.ts';
 import { StoreKey, type StoreKeySources } from './store-key.ts';
 import {
@@ -31,9 +31,6 @@ const MAX_FILE_BYTES = 1024 * 1024;
 const LEFT_BEHIND_MS = 60_000;
 /** How often a file is opened that another process replaces at the same time. */
 const OPEN_TRIES = 20;
-/** How often Windows is asked to replace a file that another program has open, and how long between. */
-const RENAME_TRIES = 20;
-const RENAME_PAUSE_MS = 25;
 
 /** What a file contains. All but `sealed` can be read without the key, and not be changed. */
 interface SealedSignIn extends SignInEntry {
@@ -288,19 +285,6 @@ async function replaceFile(path: string, text: string): Promise<void> {
     await rm(temporary, { force: true });
   }
   await syncFolder(dirname(path));
-}
-
-async function renameOnto(path: string, temporary: string): Promise<void> {
-  for (let left = RENAME_TRIES; ; left--) {
-    try {
-      return await rename(temporary, path);
-    } catch (error) {
-      const { code = '' } = error as NodeJS.ErrnoException;
-      const isOpenElsewhere = process.platform === 'win32' && /^(?:EPERM|EACCES|EBUSY)$/.test(code);
-      if (!isOpenElsewhere || left === 0) throw error;
-      await sleep(RENAME_PAUSE_MS);
-    }
-  }
 }
 
 /** Windows cannot, and some file systems need not. */
