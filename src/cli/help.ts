@@ -127,7 +127,10 @@ const LEFT_COLUMNS = 33;
 function table(title: string, rows: Rows): string {
   if (rows.length === 0) return '';
   const lines = rows.flatMap(([words, describe]) => {
-    const [first = '', ...rest] = wrapText(describe, columns() - LEFT_COLUMNS).split('\n');
+    // A default stays on one line.
+    const unbroken = describe.replace(/\[default: .*\]/, (text) => text.replaceAll(' ', '\u00a0'));
+    const wrapped = wrapText(unbroken, columns() - LEFT_COLUMNS).replaceAll('\u00a0', ' ');
+    const [first = '', ...rest] = wrapped.split('\n');
     const left = `  ${words}`;
     const isLong = left.length >= LEFT_COLUMNS - 1;
     return [

@@ -98,6 +98,7 @@ async function npm(args: readonly string[], cwd: string): Promise<string> {
   } catch (error) {
     const { stderr = '', code } = error as { stderr?: string; code?: number | string };
     if (code === 'ENOENT') throw new NpmError('npm is not installed');
+    if (/\bE404\b/.test(stderr)) throw new NpmError(`the npm registry does not have ${NAME}`);
     const said = stderr.replace(/^npm (?:error|ERR!) ?/gm, '').replace(/^A complete log.*$/gms, '');
     throw new NpmError(`npm failed: ${cleanNetworkText(said.trim() || String(code), 300)}`);
   }

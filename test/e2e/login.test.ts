@@ -249,7 +249,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
       expect(stderr).toMatch(/key/);
     }
     const typo = await run(['login', 'https://gateway.example/', '--acount', 'x'], newKey());
-    expect(typo.stderr).toContain('unknown option --acount');
+    expect(typo.stderr).toContain('Unknown option --acount');
   });
 
   describe('on a terminal', () => {

@@ -108,7 +108,7 @@ it('keeps an entry at its version when the new one does not work', async () => {
 }, 60_000);
 
 it.each([
-  ['that is not there', () => {}, /^mcp-latchkey: npm failed: .* Nothing was changed\./],
+  ['that is not there', () => {}, /^✗ Npm failed: .*Nothing\s+was\s+changed\./s],
   [
     'that is another package',
     (file: string) => {
@@ -153,6 +153,15 @@ async function startRegistry(home: string) {
   state.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   return state;
 }
+
+it('explains that the registry does not have the package', async () => {
+  const { env, run } = await makeHome();
+  const registry = await startRegistry(mkdtempSync(join(tmpdir(), 'latchkey-registry-')));
+  env.npm_config_registry = `${registry.url}empty/`;
+  const { code, stdout, stderr } = await run('update');
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr).toBe('✗ The npm registry does not have mcp-latchkey. Nothing was changed.\n');
+}, 60_000);
 
 it('gets the newest version from the registry, which only update asks', async () => {
   const { home, config, env, run, start } = await makeHome();
