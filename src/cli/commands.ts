@@ -116,7 +116,7 @@ const REPEATED = new Set(['_', '--', 'H', ...Object.keys(oneValueEach())]);
 
 /**
  * yargs counts `non-option arguments` where one is missing, and quotes every word that it does not
- * know. One that is no option may be a key.
+ * know. One that is not an option may be a key.
  */
 function inPlainWords(message: string, argv: readonly string[]): string {
   if (message.startsWith('Not enough non-option arguments')) {

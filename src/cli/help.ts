@@ -5,7 +5,7 @@ import { columns, wrapText } from '../terminal/wrap-text.ts';
 
 type OptionOfCommand = Option & { readonly default?: unknown };
 
-/** An option that a command only accepts for the sake of old command lines. */
+/** An option that a command accepts only because older command lines have it. */
 const isHidden = (option: object) => 'hidden' in option && option.hidden === true;
 
 type Rows = readonly (readonly [words: string, describe: string])[];

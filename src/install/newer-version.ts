@@ -42,7 +42,15 @@ export function knownNewerVersion(own: string): string | undefined {
 /** Asks npm's registry for the newest version, and notes it. Rejects with NpmError. */
 export async function newestVersion(): Promise<string> {
   const text = await npm(
-    ['view', `${NAME}@latest`, 'version', '--json'],
+    // Otherwise npm tries for more than a minute without a network.
+    [
+      'view',
+      `${NAME}@latest`,
+      'version',
+      '--json',
+      '--fetch-retries=1',
+      '--fetch-retry-mintimeout=1000',
+    ],
     dirname(process.execPath),
   );
   const version = text.trim().replace(/^"|"$/g, '');

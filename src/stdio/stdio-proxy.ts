@@ -54,7 +54,7 @@ interface InFlight {
   readonly request: Request;
   readonly answer: Answer;
   sending: Delivery | undefined;
-  /** Its progress token; null until somebody asks. */
+  /** Its progress token; null until something asks for it. */
   token: string | undefined | null;
 }
 

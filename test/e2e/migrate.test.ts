@@ -162,7 +162,7 @@ describe.skipIf(missing !== undefined)(`migrate${skipped}`, () => {
     expect((await run(home, 'migrate', '--undo')).stdout).toBe('Nothing to undo.\n');
   });
 
-  it('tests each entry first, which then works as it stands in the config', async () => {
+  it('tests each entry first, which then works as it is in the config', async () => {
     const home = makeHome();
     const gateway = await startKeyedGateway();
     const key = newKey();

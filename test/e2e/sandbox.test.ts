@@ -65,7 +65,7 @@ function post(url: string, message: unknown, headers: Record<string, string> = {
   });
 }
 
-it('introduces itself within 80 columns and without colour when piped', async () => {
+it('introduces itself within 80 columns and without color when piped', async () => {
   const { introduction } = await start();
   expect(introduction).not.toContain('\x1b');
   for (const line of introduction.split('\n')) expect(line.length).toBeLessThanOrEqual(80);

@@ -185,7 +185,7 @@ it('gets the newest version from the registry, which only update asks', async ()
   expect((await run('doctor')).stdout.replace(/\s+/g, ' ')).toContain(`${NEXT} is available`);
   expect(registry.asked).toEqual([]);
 
-  // As somebody in between would change it.
+  // As an attacker on the network would change it.
   const { tarball } = registry;
   mkdirSync(join(home, 'other'));
   const other = packNext(join(home, 'other'), (folder) => {

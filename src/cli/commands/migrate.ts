@@ -130,7 +130,9 @@ function sayMoved(client: string, { name, outcome, why, account, check }: Migrat
   const title = `${client}: ${name}`;
   if (outcome === 'left') {
     out.marked('fail', `${title} stays as it is${check === undefined ? `: ${why}.` : ':'}`);
-    if (check !== undefined) out.text(`${why} To move it without a test, add --no-verify`, 2);
+    if (check === undefined) return;
+    out.text(`${why}`, 2);
+    out.text('To move it without a test, add --no-verify.', 2);
     return;
   }
   const tools = check?.outcome === 'connected' ? `, and offers ${check.tools} tools` : '';
