@@ -54,7 +54,8 @@ export async function newestVersion(): Promise<string> {
     dirname(process.execPath),
   );
   const version = text.trim().replace(/^"|"$/g, '');
-  if (!VERSION.test(version)) throw new NpmError('npm does not say which version is the newest');
+  if (!VERSION.test(version))
+    throw new NpmError('The npm registry does not say which version is the newest');
   try {
     mkdirSync(dirname(noteFile()), { recursive: true, mode: 0o755 });
     writeFileSync(noteFile(), `${version}\n`, { mode: 0o644 });
@@ -99,16 +100,19 @@ async function npm(args: readonly string[], cwd: string): Promise<string> {
   const [command, ...words] = script ? [process.execPath, script, ...args] : ['npm', ...args];
   const options = { cwd, maxBuffer: 1024 * 1024, timeout: 300_000, windowsHide: true };
   if (script === undefined && process.platform === 'win32') {
-    throw new NpmError('npm is not where this Node.js is. Install Node.js with npm');
+    throw new NpmError('There is no npm beside this Node.js. Install Node.js with npm');
   }
   try {
     return (await promisify(execFile)(command as string, words, options)).stdout;
   } catch (error) {
     const { stderr = '', code } = error as { stderr?: string; code?: number | string };
-    if (code === 'ENOENT') throw new NpmError('npm is not installed');
-    if (/\bE404\b/.test(stderr)) throw new NpmError(`the npm registry does not have ${NAME}`);
+    if (code === 'ENOENT') throw new NpmError('This needs npm, which is not installed');
+    if (/\bE404\b/.test(stderr)) throw new NpmError(`The npm registry does not have ${NAME}`);
+    const [, network] =
+      /^npm \S+ code (ECONN\w+|ENOTFOUND|EAI_AGAIN|E\w*TIMEDOUT)$/m.exec(stderr) ?? [];
+    if (network) throw new NpmError(`Cannot reach the npm registry: ${network}`);
     const said = stderr.replace(/^npm (?:error|ERR!) ?/gm, '').replace(/^A complete log.*$/gms, '');
-    throw new NpmError(`npm failed: ${cleanNetworkText(said.trim() || String(code), 300)}`);
+    throw new NpmError(`Running npm failed: ${cleanNetworkText(said.trim() || String(code), 300)}`);
   }
 }
 

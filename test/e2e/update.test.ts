@@ -108,7 +108,7 @@ it('keeps an entry at its version when the new one does not work', async () => {
 }, 60_000);
 
 it.each([
-  ['that is not there', () => {}, /^✗ Npm failed: .*Nothing\s+was\s+changed\./s],
+  ['that is not there', () => {}, /^✗ Running npm failed: .*Nothing\s+was\s+changed\./s],
   [
     'that is another package',
     (file: string) => {
@@ -161,6 +161,11 @@ it('explains that the registry does not have the package', async () => {
   const { code, stdout, stderr } = await run('update');
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
   expect(stderr).toBe('✗ The npm registry does not have mcp-latchkey. Nothing was changed.\n');
+  env.npm_config_registry = 'http://127.0.0.1:9/';
+  expect(await run('update', '--check')).toMatchObject({
+    code: 1,
+    stderr: '✗ Cannot reach the npm registry: ECONNREFUSED. Nothing was changed.\n',
+  });
 }, 60_000);
 
 it('gets the newest version from the registry, which only update asks', async () => {
