@@ -74,7 +74,7 @@ const separateBundles = {
 };
 
 /**
- * What libraries load whether it is used or not, and what stands in for it: the file, and the reason.
+ * What libraries load whether it is used or not, and what replaces it: the file, and the reason.
  * @type {{file: RegExp, contents: string}[]}
  */
 const replacements = [

@@ -47,7 +47,7 @@ export async function startKeyring(folder, env) {
     const args = ['--foreground', '--unlock', '--components=secrets'];
     const keyring = start('gnome-keyring-daemon', args, found);
     keyring.stdin.end('the password of the keyring');
-    // It tells nobody when it has its name on the bus.
+    // It does not announce when it has its name on the bus.
     await Promise.race([sleep(1000), ended(keyring)]);
     return found;
   } catch {

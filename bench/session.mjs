@@ -238,7 +238,7 @@ export async function handshake(session) {
  * @param {number} load.inFlight
  * @param {number} [load.waitMs] how long the server thinks about each
  * @param {number} [load.calls] stop after so many
- * @param {number} [load.forMs] or start no more after this time
+ * @param {number} [load.forMs] or stop starting calls after this time
  * @returns {Promise<{calls: number, ms: number}>} how many were answered, and how long it took
  */
 export function callMany(session, load) {

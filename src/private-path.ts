@@ -50,7 +50,7 @@ const MAX_LINKS = 40;
 
 /**
  * Looks at each folder and link of a path, and at what it leads to. Each must be owned by this user
- * or by root, and others must not be able to write to it, so that nobody else can change afterwards
+ * or by root, and others must not be able to write to it, so that no other user can change afterwards
  * what was found. In a sticky folder such as /tmp others can add names, but cannot replace those of
  * this user and of root. On Windows, where there are no POSIX modes, it only follows the path.
  *

@@ -60,7 +60,7 @@ describe.each(documents)('%s', (document) => {
     for (const line of lines.flatMap((own) => all(/\bmcp-latchkey ([^`|\n]*)/g, own))) {
       const [first = '', ...words] = line.split(/\s+/);
       const isProxy = /^(?:https?:|<url>|-|kindo$)/.test(first);
-      // Running text goes on with another word; a placeholder is no command.
+      // Running text goes on with another word; a placeholder is not a command.
       if (!isProxy && !commands.has(first)) continue;
       const known = { ...(isProxy ? PROXY_OPTIONS : commands.get(first)), help: {}, version: {} };
       for (const option of all(

@@ -1,6 +1,6 @@
 // Runs the whole suite on every Node.js that is supported: `npm run test:matrix`, or some of
 // them: `npm run test:matrix -- 22 26`. Linux x64 only, since that is what the registry's binaries
-// are fetched for. dist/ must not be built anew meanwhile.
+// are fetched for. dist/ must not be built again meanwhile.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

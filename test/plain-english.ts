@@ -23,9 +23,31 @@ const PATTERNS: readonly (readonly [pattern: RegExp, write: string])[] = [
   [/\S \.(?:\s|$)/m, 'no space before a full stop; nothing directly after a URL'],
 ];
 
+/** The same for comments and names of tests, where some of these words have a technical sense. */
+const PATTERNS_IN_CODE: typeof PATTERNS = [
+  [/\bmend(?:s|ed|ing)?\b/, 'fix'],
+  [/\bwants\b/, 'requires, needs'],
+  [/\banew\b/, 'again'],
+  [/\b(?:[Nn]obody|[Ss]omebody)\b/, 'no one, someone'],
+  [/\bof old\b|\bby hand\b/, 'older; manually, preregistered'],
+  [/\b(?:is|are) no (?:reason|fault|harm)\b/, 'does not'],
+  [/\b[Aa]ll is well\b/, 'everything works'],
+  [/\bthis machine\b/, 'this computer'],
+  [/\bcolour\w*\b(?!\.ts)/, 'American spelling'],
+];
+
 /** What of `text` is on the list, each with what to write instead; empty for plain English. */
 export function notPlainEnglish(text: string): string[] {
-  return PATTERNS.flatMap(([pattern, write]) =>
+  return foundIn(text, PATTERNS);
+}
+
+/** As `notPlainEnglish`, for a comment or the name of a test. */
+export function notPlainInCode(text: string): string[] {
+  return foundIn(text, PATTERNS_IN_CODE);
+}
+
+function foundIn(text: string, patterns: typeof PATTERNS): string[] {
+  return patterns.flatMap(([pattern, write]) =>
     [...text.matchAll(new RegExp(pattern.source, `${pattern.flags}g`))].map(
       ({ 0: found, index }) =>
         `"${found}" in "${text.slice(Math.max(0, index - 40), index + 40).replaceAll('\n', ' ')}": ${write}`,

@@ -59,7 +59,7 @@ export function bearerChallenge(challenges: readonly Challenge[]): BearerChallen
     bearers.find(({ parameters }) => parameters.get('resource_metadata')) ?? bearers[0];
   if (chosen === undefined) return undefined;
   const { parameters } = chosen;
-  // Some servers put the URL into single quotes, which are no quotes in HTTP.
+  // Some servers put the URL into single quotes, which HTTP does not treat as quotes.
   const resourceMetadata = parameters.get('resource_metadata')?.replace(/^'(.*)'$/s, '$1');
   const error = parameters.get('error');
   const errorDescription = parameters.get('error_description');

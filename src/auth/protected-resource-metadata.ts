@@ -88,7 +88,7 @@ export function metadataUrls(
  * Checks a metadata document (RFC 9728 §3.3) and takes over what can be trusted to be what it says.
  *
  * `resource` must be the endpoint's URL or a parent of it: same scheme, host and port, and a path
- * that is the endpoint's or ends at one of its segments. §3.3 wants identity; gateways that name
+ * that is the endpoint's or ends at one of its segments. §3.3 requires identity; gateways that name
  * their origin are common and the parent of a URL can speak for it. Compared as the URL parser
  * normalises them, but for a slash at the end; percent-encoding counts as written. A query in
  * `resource` must be the endpoint's, on the endpoint's own path.
@@ -290,7 +290,7 @@ function scopeToken(value: unknown): string | undefined {
     : undefined;
 }
 
-/** The entries that `read` accepts; `undefined` when it is no list, or none of its entries is good. */
+/** The entries that `read` accepts; `undefined` when it is not a list, or has no valid entry. */
 function list(value: unknown, read: (entry: unknown) => string | undefined): string[] | undefined {
   if (!Array.isArray(value)) return undefined;
   const entries = value

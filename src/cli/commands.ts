@@ -1,8 +1,8 @@
 import yargs, { type CommandModule } from 'yargs';
+import { nearestNames } from '../failures/nearest-name.ts';
 import { oneValueEach, UsageError } from '../settings/options.ts';
 import { forYargs, unknownOption } from '../settings/read-options.ts';
-import { usageError } from '../terminal/own-command.ts';
-import { shownText } from '../terminal/printer.ts';
+import { Printer, shownText } from '../terminal/printer.ts';
 import { bundleCommand } from './commands/bundle.ts';
 import { demoCommand } from './commands/demo.ts';
 import { doctorCommand } from './commands/doctor.ts';
@@ -38,7 +38,8 @@ const COMMANDS = [
   updateCommand,
 ] as readonly CommandModule<object, never>[];
 
-const nameOf = ({ command }: CommandModule<object, never>) => String(command).split(' ', 1)[0];
+const nameOf = ({ command }: CommandModule<object, never>) =>
+  String(command).split(' ', 1)[0] as string;
 
 /** Runs a command other than the proxy, or shows the help. `argv` without node and script. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
@@ -51,6 +52,13 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
   }
   const isHelp = first === 'help' || argv.some((word) => word === '--help' || word === '-h');
   if (isHelp) {
+    if (first === 'help' && second !== undefined && !isTopic(second)) {
+      const [near] = nearestNames(second, COMMANDS.map(nameOf), 1);
+      const why = `unknown command${near === undefined ? '' : `. Did you mean "${near}"?`}`;
+      new Printer(process.stderr).usageError(why, 'help');
+      process.exitCode = 2;
+      return;
+    }
     process.stdout.write(shownText(helpOn(first === 'help' ? second : first)));
     return;
   }
@@ -79,14 +87,20 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .fail((message, error) => {
       if (message === null && !(error instanceof UsageError)) throw error;
       const why = inPlainWords(message ?? error.message, argv);
-      process.stderr.write(`${usageError(why, `${argv[0]} --help`)}\n`);
+      new Printer(process.stderr).usageError(why, `${argv[0]} --help`);
       process.exit(2);
     });
   await parser.parseAsync();
 }
 
-function helpOn(topic: string | undefined): string {
-  if (topic === 'proxy' || /^https?:|^kindo$/.test(topic ?? '')) return proxyHelp();
+const isProxy = (topic: string) => topic === 'proxy' || /^https?:|^kindo$/.test(topic);
+
+/** Whether `help` has a page on it. */
+const isTopic = (topic: string) =>
+  isProxy(topic) || topic.startsWith('-') || COMMANDS.some((command) => nameOf(command) === topic);
+
+function helpOn(topic = ''): string {
+  if (isProxy(topic)) return proxyHelp();
   const command = COMMANDS.find((own) => nameOf(own) === topic);
   return command === undefined ? mainHelp() : commandHelp(command);
 }
@@ -105,7 +119,7 @@ const REPEATED = new Set(['_', '--', 'H', ...Object.keys(oneValueEach())]);
 
 /**
  * yargs counts `non-option arguments` where one is missing, and quotes every word that it does not
- * know. One that is no option may be a key.
+ * know. One that is not an option may be a key.
  */
 function inPlainWords(message: string, argv: readonly string[]): string {
   if (message.startsWith('Not enough non-option arguments')) {

@@ -36,7 +36,7 @@ export function ownCacheFolder(env: NodeJS.ProcessEnv): string | undefined {
   return isAbsolute(folder) ? folder : undefined;
 }
 
-/** The folder of this machine in which a user's programs keep what they can make again. */
+/** The folder of this computer in which a user's programs keep what they can make again. */
 export function cacheFolder(
   platform: NodeJS.Platform,
   env: NodeJS.ProcessEnv,

@@ -5,7 +5,7 @@ import { columns, wrapText } from '../terminal/wrap-text.ts';
 
 type OptionOfCommand = Option & { readonly default?: unknown };
 
-/** An option that a command only accepts for the sake of old command lines. */
+/** An option that a command accepts only because older command lines have it. */
 const isHidden = (option: object) => 'hidden' in option && option.hidden === true;
 
 type Rows = readonly (readonly [words: string, describe: string])[];
@@ -127,7 +127,10 @@ const LEFT_COLUMNS = 33;
 function table(title: string, rows: Rows): string {
   if (rows.length === 0) return '';
   const lines = rows.flatMap(([words, describe]) => {
-    const [first = '', ...rest] = wrapText(describe, columns() - LEFT_COLUMNS).split('\n');
+    // A default stays on one line.
+    const unbroken = describe.replace(/\[default: .*\]/, (text) => text.replaceAll(' ', '\u00a0'));
+    const wrapped = wrapText(unbroken, columns() - LEFT_COLUMNS).replaceAll('\u00a0', ' ');
+    const [first = '', ...rest] = wrapped.split('\n');
     const left = `  ${words}`;
     const isLong = left.length >= LEFT_COLUMNS - 1;
     return [

@@ -2,7 +2,7 @@ import { misconfiguredError } from '../failures/catalogue.ts';
 import { nearestNames } from '../failures/nearest-name.ts';
 import { errorResponse, readMessages } from '../jsonrpc/message.ts';
 import { LineReader } from '../stdio/line-reader.ts';
-import { usageError } from '../terminal/own-command.ts';
+import { Printer, usageWords } from '../terminal/printer.ts';
 
 /** How long a client may take to ask for what is refused. */
 const REFUSAL_LIMIT_MS = 2_000;
@@ -20,7 +20,9 @@ export function refuseToStart(reason: string, first = '', commands: readonly str
   // What the client has asked may be answered, and the answer be on its way.
   const flush = () => process.stdout.write('', exit);
   process.stderr.on('error', () => {});
-  process.stderr.write(`${usageError(why, '--help')}\n`);
+  if (process.stderr.isTTY) new Printer(process.stderr).usageError(why, '--help');
+  // One line of the client's log.
+  else process.stderr.write(`mcp-latchkey: ${usageWords(why, '--help')}\n`);
   if (process.stdin.isTTY) exit();
   const lines = new LineReader({
     limitBytes: 1024 * 1024,

@@ -1,5 +1,4 @@
 import { UsageError } from '../settings/options.ts';
-import { withOwnCommand } from '../terminal/own-command.ts';
 import { Printer } from '../terminal/printer.ts';
 
 /**
@@ -17,10 +16,7 @@ export async function reportingErrors(
     const isUsage = error instanceof UsageError || error instanceof EntryError;
     if (!isUsage && !(error instanceof InstallError)) throw error;
     if (json) new Printer(process.stdout).line(JSON.stringify({ error: error.message }));
-    else {
-      const words = withOwnCommand(error.message.replace(/[^?]$/, '$&.'));
-      new Printer(process.stderr).result('fail', words);
-    }
+    else new Printer(process.stderr).failure(error.message);
     process.exitCode = isUsage ? 2 : 1;
   }
 }

@@ -41,7 +41,7 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
     try {
       appendPrivately(logFile, line);
     } catch (error) {
-      // A full disk or a missing folder is no reason to stop; stderr has the line.
+      // A full disk or a missing folder does not stop the proxy; stderr has the line.
       const { code, message } = error as NodeJS.ErrnoException;
       const why =
         error instanceof UnusableFile ? message : `${logFile} cannot be written (${code})`;

@@ -8,7 +8,7 @@ import type { SecretMatcher } from './secret-matcher.ts';
 const MOST_KEYS = 32;
 /** The same of cookies, which some gateways change with each answer. */
 const MOST_COOKIES = 64;
-/** Shorter values are no secrets but words, such as "true". */
+/** Shorter values are not secrets but words, such as "true". */
 const SHORTEST_COOKIE = 8;
 /** Of a larger error, only code and message are searched and passed on. */
 const MOST_ERROR_BYTES = 1024 * 1024;

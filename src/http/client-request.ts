@@ -34,7 +34,7 @@ export class HttpExchange implements RequestControl {
     this.#request = request;
     this.#options = options;
     this.#handler = handler;
-    // Within an answer only what is no HTTP: the rest the answer tells itself. A reset is the end of
+    // Within an answer only what is not HTTP: the rest the answer tells itself. A reset is the end of
     // a body that the end of the connection ends, since libuv (1.46) tells a reset as that when it
     // comes together with the last bytes.
     const onError = (error: Error) => {

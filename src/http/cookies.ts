@@ -29,7 +29,7 @@ export class Cookies {
   }
 
   /**
-   * Keeps what `Set-Cookie` lines set, or takes out what they end. `path` is that of the request, with
+   * Keeps what `Set-Cookie` lines set, or removes what they end. `path` is that of the request, with
    * or without a query. Returns the values that are kept.
    */
   store(lines: readonly string[], path: string): string[] {
@@ -81,7 +81,7 @@ export class Cookies {
     const wanted = domain.replace(/^\./, '').toLowerCase();
     const { hostname } = this.#url;
     if (wanted === '' || hostname === wanted) return true;
-    // An address is no domain of another.
+    // An address is not a domain of another.
     return hostname.endsWith(`.${wanted}`) && !/^[\d.]+$/.test(hostname);
   }
 }

@@ -37,7 +37,7 @@ export class HttpProxy {
   /** What lets requests through it, as names and values by turns (RFC 9110 §11.7.2). */
   readonly credentials: readonly string[];
 
-  /** Throws a ProxyFailure when `text` is no http or https URL. */
+  /** Throws a ProxyFailure when `text` is not an http or https URL. */
   constructor(text: string) {
     if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
       throw new ProxyFailure('ERR_PROXY_INVALID', `the address of ${PROXY} is not a URL`);

@@ -1,7 +1,7 @@
 import { isIPv4 } from 'node:net';
 
 /**
- * Whether a host name, as `URL.hostname` gives it, means this machine: `localhost` and names below
+ * Whether a host name, as `URL.hostname` gives it, means this computer: `localhost` and names below
  * it (RFC 6761 §6.3), 127.0.0.0/8 and `[::1]`. Looks nothing up.
  */
 export function isLoopbackHost(hostname: string): boolean {

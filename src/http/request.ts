@@ -19,7 +19,7 @@ export type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 /** Holds a request that is on its way. */
 export interface RequestControl {
-  /** Reads no more of the answer until `resume`. */
+  /** Stops reading the answer until `resume`. */
   pause(): void;
   resume(): void;
   /** Gives the request up: `onResponseError` is told the reason. */

@@ -79,7 +79,7 @@ export class Routes {
     }
   }
 
-  /** Throws when a PEM file cannot be read or the proxy's URL is none. */
+  /** Throws when a PEM file cannot be read or the proxy's URL is invalid. */
   open(origin: string, options: OpenOptions = {}): HttpClient {
     const isPlain = !options.trustsSystem && options.lookup === undefined;
     const early = this.#early?.origin === origin && isPlain ? this.#early.route : undefined;

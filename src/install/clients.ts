@@ -73,7 +73,7 @@ export function findClient(name: string): Client | undefined {
   );
 }
 
-/** Whether the client's config, or the folder that it belongs in, is on this machine. */
+/** Whether the client's config, or the folder that it belongs in, is on this computer. */
 export async function isInstalled({ id, agent, configPath }: Client): Promise<boolean> {
   const folder = dirname(configPath);
   if (existsSync(configPath) || (folder !== homedir() && existsSync(folder))) return true;

@@ -79,7 +79,7 @@ async function linkTarget(path: string): Promise<string> {
  * owner and byte order mark stay. Returns the path of the backup, beside the file; undefined where
  * there was no file. The newest 10 backups are kept.
  *
- * Throws ConfigFileError, and leaves the file as it is, when it is read-only, when somebody has
+ * Throws ConfigFileError, and leaves the file as it is, when it is read-only, when another has
  * changed it since it was read, or when the folder cannot be written to.
  */
 export async function replaceConfigFile(

@@ -42,11 +42,20 @@ export function knownNewerVersion(own: string): string | undefined {
 /** Asks npm's registry for the newest version, and notes it. Rejects with NpmError. */
 export async function newestVersion(): Promise<string> {
   const text = await npm(
-    ['view', `${NAME}@latest`, 'version', '--json'],
+    // Otherwise npm tries for more than a minute without a network.
+    [
+      'view',
+      `${NAME}@latest`,
+      'version',
+      '--json',
+      '--fetch-retries=1',
+      '--fetch-retry-mintimeout=1000',
+    ],
     dirname(process.execPath),
   );
   const version = text.trim().replace(/^"|"$/g, '');
-  if (!VERSION.test(version)) throw new NpmError('npm does not say which version is the newest');
+  if (!VERSION.test(version))
+    throw new NpmError('The npm registry does not say which version is the newest');
   try {
     mkdirSync(dirname(noteFile()), { recursive: true, mode: 0o755 });
     writeFileSync(noteFile(), `${version}\n`, { mode: 0o644 });
@@ -96,15 +105,19 @@ async function npm(args: readonly string[], cwd: string): Promise<string> {
   );
   const options = { cwd, env, maxBuffer: 1024 * 1024, timeout: 300_000, windowsHide: true };
   if (script === undefined && process.platform === 'win32') {
-    throw new NpmError('npm is not where this Node.js is. Install Node.js with npm');
+    throw new NpmError('There is no npm beside this Node.js. Install Node.js with npm');
   }
   try {
     return (await promisify(execFile)(command as string, words, options)).stdout;
   } catch (error) {
     const { stderr = '', code } = error as { stderr?: string; code?: number | string };
-    if (code === 'ENOENT') throw new NpmError('npm is not installed');
+    if (code === 'ENOENT') throw new NpmError('This needs npm, which is not installed');
+    if (/\bE404\b/.test(stderr)) throw new NpmError(`The npm registry does not have ${NAME}`);
+    const [, network] =
+      /^npm \S+ code (ECONN\w+|ENOTFOUND|EAI_AGAIN|E\w*TIMEDOUT)$/m.exec(stderr) ?? [];
+    if (network) throw new NpmError(`Cannot reach the npm registry: ${network}`);
     const said = stderr.replace(/^npm (?:error|ERR!) ?/gm, '').replace(/^A complete log.*$/gms, '');
-    throw new NpmError(`npm failed: ${cleanNetworkText(said.trim() || String(code), 300)}`);
+    throw new NpmError(`Running npm failed: ${cleanNetworkText(said.trim() || String(code), 300)}`);
   }
 }
 

@@ -107,7 +107,7 @@ function renderTable(path: Path, table: Record<string, unknown>): string[] {
 
 const renderKey = (key: string) => (/^[\w-]+$/.test(key) ? key : renderString(key));
 
-// A JSON string is a basic string of TOML, except that TOML wants DEL escaped (TOML 1.0, String).
+// A JSON string is a basic string of TOML, except that TOML requires DEL to be escaped (TOML 1.0, String).
 const renderString = (text: string) => JSON.stringify(text).replaceAll('\x7f', '\\u007F');
 
 function render(value: unknown): string {

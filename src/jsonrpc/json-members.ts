@@ -110,7 +110,7 @@ export function mayContain(json: Buffer, word: string): boolean {
 }
 
 /**
- * Members by name: JSON sets one, buffers make it an array of them, undefined takes it out,
+ * Members by name: JSON sets one, buffers make it an array of them, undefined removes it,
  * `Changes` change the object that it is.
  */
 export interface Changes {
@@ -121,7 +121,7 @@ type Change = string | Buffer | readonly Buffer[] | Changes;
 
 /**
  * A copy of the object with other members: JSON sets one, in its place or at the end. An object of
- * its own when `object` is none. It is written once, whatever changes deep in it.
+ * its own when `object` is not one. It is written once, whatever changes deep in it.
  */
 export function withMembers(object: Buffer | undefined, changes: Changes): Buffer {
   const output = Buffer.allocUnsafe((object?.length ?? 0) + mostBytesOf(changes));
@@ -219,7 +219,7 @@ function mostBytesOf(changes: Changes): number {
 
 const isList: (value: Change) => value is readonly Buffer[] = Array.isArray as never;
 
-/** The items of an array, the first `most` of them, as views on it; undefined when it is none. */
+/** The items of an array, the first `most` of them, as views on it; undefined when it is not an array. */
 export function itemsOf(array: Buffer | undefined, most = MOST_ITEMS): Buffer[] | undefined {
   if (array === undefined) return undefined;
   let at = skipWhitespace(array, 0);

@@ -158,7 +158,7 @@ export function validJson(input: Buffer): Buffer | undefined {
 
 /**
  * The id of a request of which only the beginning and the end are known; undefined when it cannot
- * be found there or when it is no request. Most clients write it early, the TypeScript SDK last.
+ * be found there or when it is not a request. Most clients write it early, the TypeScript SDK last.
  */
 export function salvageRequestId(head: Buffer, tail: Buffer): MessageId | undefined {
   const { spans } = scanMembers(head, skipWhitespace(head, 0), ENVELOPE);

@@ -15,7 +15,7 @@ export interface SandboxRequest {
   headers: IncomingHttpHeaders;
   /** The body as text; empty until it has arrived, and when it was over the limit. */
   text: string;
-  /** The body parsed as JSON; undefined when it is no JSON. */
+  /** The body parsed as JSON; undefined when it is not JSON. */
   body: unknown;
   /** HTTP status of the reply; undefined until then, and when the client left first. */
   status?: number;

@@ -28,7 +28,7 @@ export interface Exchange {
   /** Origin of the page named in the hint of credentials_unavailable. */
   frontend: string;
   signal: AbortSignal;
-  /** Sends a message ahead of the reply; does nothing when the reply is no stream. */
+  /** Sends a message ahead of the reply; does nothing when the reply is not a stream. */
   send(message: Json): void;
 }
 

@@ -67,13 +67,13 @@ export const PROXY_OPTIONS = {
     type: 'string',
     requiresArg: true,
     value: 'auto|key|oauth',
-    describe: 'What to authenticate with: auto, key, oauth [default: auto]',
+    describe: 'What to authenticate with [default: auto]',
   },
   'client-id': {
     type: 'string',
     requiresArg: true,
     value: 'ID',
-    describe: 'OAuth: client ID of a client registered by hand',
+    describe: 'OAuth: ID of a client that is registered already',
   },
   'client-secret-env': {
     type: 'string',
@@ -138,8 +138,8 @@ export const PROXY_OPTIONS = {
   'sign-in': {
     type: 'string',
     requiresArg: true,
-    value: 'MODE',
-    describe: 'Open a browser when you must sign in: auto or error [default: auto]',
+    value: 'auto|error',
+    describe: 'Open a browser when you must sign in, or fail [default: auto]',
   },
   issuer: {
     type: 'string',
@@ -193,21 +193,21 @@ export const PROXY_OPTIONS = {
     type: 'string',
     requiresArg: true,
     value: 'LIST',
-    describe: 'Only offer tools from these integrations: linear,github',
+    describe: 'Offer only tools from these integrations: linear,github',
   },
   'allow-tool': {
     type: 'string',
     array: true,
     requiresArg: true,
     value: 'GLOB',
-    describe: 'Offer only tools with such a name (repeatable): linear_get_*',
+    describe: 'Offer only these tools (repeatable): linear_get_*',
   },
   'deny-tool': {
     type: 'string',
     array: true,
     requiresArg: true,
     value: 'GLOB',
-    describe: 'Block tools with such a name (repeatable)',
+    describe: 'Block these tools (repeatable)',
   },
   allow: {
     type: 'string',
@@ -229,7 +229,7 @@ export const PROXY_OPTIONS = {
   },
   'no-destructive': {
     type: 'boolean',
-    describe: 'Block tools that are destructive by their annotations',
+    describe: 'Block tools that are annotated as destructive',
   },
   'allow-http': {
     type: 'boolean',
@@ -245,7 +245,7 @@ export const PROXY_OPTIONS = {
     type: 'string',
     requiresArg: true,
     value: 'SECONDS',
-    describe: 'Retry the first request for so long at the start [default: 45]',
+    describe: 'Longest retry of the first request at the start [default: 45]',
   },
   'no-cache': {
     type: 'boolean',
@@ -261,7 +261,7 @@ export const PROXY_OPTIONS = {
     type: 'string',
     requiresArg: true,
     value: 'SECONDS',
-    describe: 'Ping the gateway after so many idle seconds [default: 0, never]',
+    describe: 'Ping the gateway when idle for so long, 0 = never [default: 0]',
   },
   ca: {
     type: 'string',
@@ -293,15 +293,14 @@ export const PROXY_OPTIONS = {
   transport: {
     type: 'string',
     requiresArg: true,
-    value: 'NAME',
-    describe:
-      'Transport: auto, http (Streamable HTTP) or sse (deprecated HTTP+SSE) [default: auto]',
+    value: 'auto|http|sse',
+    describe: 'Streamable HTTP, or deprecated HTTP+SSE [default: auto]',
   },
   'elicit-url': {
     type: 'string',
     requiresArg: true,
-    value: 'MODE',
-    describe: 'Offer reconnect links to clients that support them: auto or off [default: auto]',
+    value: 'auto|off',
+    describe: 'Offer reconnect links to clients that support them [default: auto]',
   },
   'no-server-stream': {
     type: 'boolean',
@@ -343,14 +342,14 @@ export const PROXY_OPTIONS = {
   'trace-bodies': {
     type: 'string',
     requiresArg: true,
-    value: 'HOW',
-    describe: 'Record of each message: none, heads (4 KiB) or all [default: heads]',
+    value: 'none|heads|all',
+    describe: 'How much of each message to record, heads = 4 KiB [default: heads]',
   },
   'trace-max-bytes': {
     type: 'string',
     requiresArg: true,
     value: 'BYTES',
-    describe: 'Largest size of the record, oldest first out [default: 67108864]',
+    describe: 'Largest size of the record; the oldest part is deleted [default: 67108864]',
   },
 } as const satisfies Record<string, Option>;
 

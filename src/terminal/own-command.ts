@@ -23,9 +23,3 @@ export function ownCommand(
 export function withOwnCommand(text: string): string {
   return text.replaceAll('`mcp-latchkey ', `\`${ownCommand()} `);
 }
-
-/** What a terminal is shown for an invalid command line; `help`: the words after the program's name. */
-export function usageError(why: string, help: string): string {
-  const sentence = /[?]$/.test(why) ? why : `${why}.`;
-  return `mcp-latchkey: ${withOwnCommand(sentence)} For help, run: ${ownCommand()} ${help}`;
-}

@@ -1,5 +1,5 @@
 import { type Paint, paintFor } from './colour.ts';
-import { ownCommand } from './own-command.ts';
+import { ownCommand, withOwnCommand } from './own-command.ts';
 import { shellWord } from './shell-word.ts';
 import { columns, wrapText } from './wrap-text.ts';
 
@@ -91,6 +91,16 @@ export class Printer {
     this.write(`${markText(mark, this.paint)} ${words}`);
   }
 
+  /** Why nothing was done: `why` without a full stop, as an error's `message` has it. */
+  failure(why: string): void {
+    this.result('fail', withOwnCommand(asSentence(why)));
+  }
+
+  /** What is wrong with the command line. `help`: the words that ask this program for its help. */
+  usageError(why: string, help: string): void {
+    this.result('fail', usageWords(why, help));
+  }
+
   /** A message and what to do, with each command in it on a line of its own, ready to copy. */
   remedy(text: string, indent = 2): void {
     this.write(remedyText(text, this.columns, indent, this.paint));
@@ -106,6 +116,16 @@ export class Printer {
     this.line(JSON.stringify(value, null, 2));
   }
 }
+
+/** What is wrong with a command line and how to get help, with commands in backticks. */
+export function usageWords(why: string, help: string): string {
+  const hasCommand = why.includes('`');
+  const more = hasCommand ? '' : ` For help, run \`mcp-latchkey ${help}\`.`;
+  return withOwnCommand(`${asSentence(why)}${more}`);
+}
+
+const asSentence = (text: string) =>
+  `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.?]$/.test(text) ? '' : '.'}`;
 
 /** ` (ends in abcd)`, to follow where the key comes from; empty for a key that is too short for that. */
 export function tailInWords({ tail }: { readonly tail?: string }): string {

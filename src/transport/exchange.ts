@@ -63,7 +63,7 @@ export class Exchange implements RequestHandler {
   retryMs: number | undefined;
   /** Whether a message has come besides the reply. */
   hasMessage = false;
-  /** Told of an event that is no message: its type and its data, as they came. */
+  /** Told of an event that is not a message: its type and its data, as they came. */
   onOtherEvent: ((type: string, data: Buffer) => void) | undefined;
   /** Told of what came in place of a message. */
   onUnusable: ((found: Unusable) => void) | undefined;
@@ -105,7 +105,7 @@ export class Exchange implements RequestHandler {
     });
   }
 
-  /** Whether the request has a connection, and begins to leave this machine. */
+  /** Whether the request has a connection, and begins to leave this computer. */
   get hasBegun(): boolean {
     return this.#control !== undefined;
   }

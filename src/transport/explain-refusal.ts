@@ -119,7 +119,7 @@ function withServer({ headers }: Refusal, { detail: said }: Failure): Partial<Fa
 
 /**
  * Whether the gateway is one that has Personal API Key Access, and says that the owner of the key
- * lacks it: no challenge, and JSON with no more in it than `{ "error": "Forbidden" }` (Kindo, MCP API
+ * lacks it: no challenge, and JSON with nothing in it but `{ "error": "Forbidden" }` (Kindo, MCP API
  * errors).
  */
 function isMissingKeyAccess(

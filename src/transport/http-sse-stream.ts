@@ -34,7 +34,7 @@ export interface HttpSseStreamOptions {
   readonly credential: Credential;
   /** What the paths that the gateway names are known to lack at their beginning. */
   readonly prefix?: string;
-  /** Takes what is no reply. */
+  /** Receives what is not a reply. */
   readonly listener: MessageObserver;
   /** Longest silence while a reply is due, in milliseconds; 0 for no limit. */
   readonly timeoutMs: number;
@@ -51,7 +51,7 @@ export interface Posting {
    * else was; else why not.
    */
   readonly ended: Promise<ExchangeOutcome>;
-  /** Whether the POST has a connection, and begins to leave this machine. */
+  /** Whether the POST has a connection, and begins to leave this computer. */
   readonly hasBegun: boolean;
   /** Ends it now: nothing more reaches the observer. */
   abort(): void;
@@ -131,7 +131,7 @@ export class HttpSseStream {
   /** Ends it after a failure of this program in itself. */
   readonly #crash = (bug: Error): void => this.#exchange.onResponseError(bug);
 
-  /** Whether it can carry no more messages. */
+  /** Whether it can no longer carry messages. */
   get isOver(): boolean {
     return this.#isOver;
   }
@@ -336,7 +336,7 @@ export class HttpSseStream {
         return;
       }
       pending.settle({ kind: 'transport-error', error: new ReplySilent(), sent: true });
-      // The connection may be dead, with nobody to say so.
+      // The connection may be dead without a sign of it.
       if (this.#pending.size === 0) this.close();
     };
     pending.timer = setTimeout(guarded(onLimit, this.#crash), waitMs);

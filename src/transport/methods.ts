@@ -19,7 +19,7 @@ export function mayRepeatMethod(method: string): boolean {
   return REPEATABLE.has(method);
 }
 
-/** Whether the reply comes only when somebody ends what was asked for, and silence is no fault. */
+/** Whether the reply comes only when the client or the gateway ends what was asked for, so that silence is normal. */
 export function isOpenEnded(method: string): boolean {
   return method === 'subscriptions/listen';
 }

@@ -20,7 +20,7 @@ export interface Outcome {
 
 /**
  * Statuses that say something about the HTTP request, so that a body without a reply to the JSON-RPC
- * request shows that nobody looked at that. Not 408, 409 or 424: what ran for too long, or halfway,
+ * request shows that it was not looked at. Not 408, 409 or 424: what ran for too long, or halfway,
  * ends with these too.
  */
 const REFUSALS: ReadonlySet<number | undefined> = new Set([

@@ -12,7 +12,7 @@ export function redirectWithin(
 }
 
 /**
- * Path and query of a URI reference (RFC 3986 §4.1) found at `target`; undefined when it is none or
+ * Path and query of a URI reference (RFC 3986 §4.1) found at `target`; undefined when it is invalid or
  * leaves the origin.
  */
 export function targetWithin(

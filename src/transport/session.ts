@@ -14,7 +14,7 @@ export interface SessionHeaders {
 
 /** What the handshake settled (MCP 2025-11-25, Lifecycle §Initialization). */
 export interface Session extends SessionHeaders {
-  /** The client's own messages, to shake hands anew when the session is lost. */
+  /** The client's own messages, to repeat the handshake when the session is lost. */
   readonly initialize: Request;
   initialized?: Notification;
   /** Whether the client can show a link (MCP 2025-11-25, Elicitation §Capabilities). */

@@ -7,7 +7,7 @@ export interface MessageObserver {
   onMessage(message: Message): void;
   /** Resolves when more may come; undefined when that is now. The producer waits until then. */
   congested(): Promise<void> | undefined;
-  /** Told when the session was lost and begun anew: it knows nothing of what was set in it. */
+  /** Told when the session was lost and a new one began: it knows nothing of what was set in it. */
   onNewSession?(): void;
 }
 
@@ -42,7 +42,7 @@ export interface Transport {
   close(limitMs: number): Promise<void>;
 }
 
-/** For messages that nobody waits for. */
+/** For messages whose reply is not waited for. */
 export const NO_OBSERVER: MessageObserver = { onMessage: () => {}, congested: () => undefined };
 
 /** An observer that is given what `map` makes of each message; nothing where that is undefined. */

@@ -67,7 +67,7 @@ describe('sendableKey', () => {
   });
 });
 
-it('knows that login wants --allow-http where the proxy was given it', async () => {
+it('knows that login needs --allow-http where the proxy was given it', async () => {
   const options = async (url: string) =>
     (await findKey(sources({ url: new URL(url) }), { MCP_LATCHKEY_API_KEY: 'k' }, silent)).origin
       .loginOptions;

@@ -123,14 +123,14 @@ describe('metadataUrls', () => {
       'https://аpple.example/m',
       `https://a.example/${'m'.repeat(3000)}`,
     ],
-    // A gateway elsewhere must not have services of this machine called.
+    // A gateway elsewhere must not have services of this computer called.
     ...['http://127.0.0.1:631/', 'https://localhost/', 'http://[::1]:9200/', 'http://0x7f000001/'],
     '',
   ])('skips the challenge %j', (challengeUrl) => {
     expect(urls(GATEWAY.href, challengeUrl)).toEqual([`${WELL_KNOWN}/v1/mcp`, WELL_KNOWN]);
   });
 
-  it('allows http for an endpoint on this machine, and nowhere else', () => {
+  it('allows http for an endpoint on this computer, and nowhere else', () => {
     expect(urls(LOCAL.href, 'http://localhost:9000/m')).toEqual([
       'http://localhost:9000/m',
       'http://127.0.0.1:8080/.well-known/oauth-protected-resource/v1/mcp',
@@ -327,7 +327,7 @@ describe('validateMetadata', () => {
     expect(field('bearer_methods_supported', undefined)).toBeUndefined();
   });
 
-  it('shows links into this machine only where the gateway is on it', () => {
+  it('shows links to this computer only where the gateway is on it', () => {
     expect(field('resource_documentation', 'http://localhost:3000/docs', LOCAL)).toBe(
       'http://localhost:3000/docs',
     );
@@ -459,7 +459,7 @@ describe('validateMetadata', () => {
   });
 });
 
-/** RFC 3986 by hand, sharing nothing with the URL parser: what should be accepted at most. */
+/** RFC 3986 written out, independent of the URL parser: what should be accepted at most. */
 function oracle(resource: string, endpoint: URL): string {
   const match = /^https:\/\/(?:@)?([^/?#@\\]+)([^?#\\]*)(?:\?([^#]*))?$/i.exec(resource);
   if (match === null) return 'no plain https URL';
@@ -570,7 +570,7 @@ describe('fetchMetadata', () => {
     expect(paths()).not.toContain('/elsewhere');
   });
 
-  it('takes 64 KiB and no more', async () => {
+  it('reads at most 64 KiB', async () => {
     const document = JSON.stringify({ resource: endpoint.origin });
     const padded = (length: number) => document + ' '.repeat(length - document.length);
     answers['/challenge'] = (response) => response.end(padded(65_537));
@@ -580,7 +580,7 @@ describe('fetchMetadata', () => {
     expect(paths()).toHaveLength(3);
   });
 
-  it('takes no more than 64 KiB from a transport that does not keep to it either', async () => {
+  it('reads at most 64 KiB from a transport that does not keep to it either', async () => {
     const body = Buffer.from(JSON.stringify({ resource: endpoint.origin }).padEnd(65_537));
     expect(await run({}, async () => ({ status: 200, body }))).toEqual({
       why: expect.stringContaining('/challenge: more than 65536 bytes; '),

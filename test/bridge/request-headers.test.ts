@@ -78,7 +78,7 @@ describe('the headers of a request', () => {
     expect(headers('ping', { _meta: meta })).toEqual({ 'mcp-method': 'ping' });
   });
 
-  it('mirror the arguments that the tool wants, where there are any', () => {
+  it('mirror the arguments that the tool asks for, if there are any', () => {
     const mirrored = [
       { header: 'Region', path: ['region'] },
       { header: 'Count', path: ['deep', 'count'] },

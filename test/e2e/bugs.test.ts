@@ -199,9 +199,9 @@ describe.each(PROTOTYPE_NAMES)('the name %s, which every object has', (name) => 
     expect(gateway.received[0]?.headers).not.toHaveProperty('authorization');
   });
 
-  it('in the place of the URL, is no built-in gateway', async () => {
+  it('in the place of the URL, is not a built-in gateway', async () => {
     const { code, stderr } = await runToEnd([name]);
     expect(code).toBe(2);
-    expect(stderr).toContain('expected a URL');
+    expect(stderr).toContain('Expected a URL');
   });
 });

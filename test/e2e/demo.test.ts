@@ -101,12 +101,12 @@ it('passes every check in under ten seconds, and leaves nothing behind', async (
 }, 20_000);
 
 it.skipIf(!linux)(
-  'is in colour on a terminal, and not under NO_COLOR',
+  'uses color on a terminal, but not under NO_COLOR',
   async () => {
     const onTerminal = (extra: NodeJS.ProcessEnv) =>
       start('script', ['-qec', `'${process.execPath}' '${launcher}' demo`, '/dev/null'], {
         TERM: 'xterm-256color',
-        // Node.js takes no terminal for coloured under CI.
+        // Node.js uses no color on a terminal under CI.
         CI: undefined,
         ...extra,
       }).ended;
@@ -137,7 +137,7 @@ it.skipIf(!linux)(
 );
 
 it.skipIf(!linux)(
-  'ends without a word when nobody reads on',
+  'ends without a word when its reader leaves',
   async () => {
     const pipe = `'${process.execPath}' '${launcher}' demo | head -n 2`;
     const { stdout, stderr } = await start('sh', ['-c', pipe], { HOME: folder }).ended;

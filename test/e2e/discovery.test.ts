@@ -108,7 +108,7 @@ describe('a 401 is explained all the same', () => {
     expect(message).toMatch(/^API key rejected /);
   });
 
-  it('when the document is not there, and when it is no JSON', async () => {
+  it('when the document is not there, and when it is not JSON', async () => {
     expect((await unauthorized(await gatewayWith({}))).message).toMatch(/^API key rejected /);
     const gateway = await startGateway(({ method }, response) => {
       if (method === 'POST') response.writeHead(401).end();
@@ -139,7 +139,7 @@ it('sends the key to no other origin than the gateway’s', async () => {
 });
 
 describe('a gateway elsewhere', () => {
-  /** Counts who comes, on every address of this machine. */
+  /** Counts who comes, on every address of this computer. */
   async function service() {
     let visits = 0;
     const server = createTcpServer((socket) => {
@@ -155,7 +155,7 @@ describe('a gateway elsewhere', () => {
 
   /**
    * A gateway whose 401 names this metadata, behind the HTTP proxy that alone can find it; the name
-   * `rebound.test` stands for this machine here. Resolves with what the proxy was asked for.
+   * `rebound.test` resolves to this computer here. Resolves with what the proxy was asked for.
    */
   async function rejectedBy(metadata: string, noProxy = ''): Promise<string[]> {
     const asked: string[] = [];
@@ -212,7 +212,7 @@ describe('a gateway elsewhere', () => {
     expect(visits()).toBe(0);
   });
 
-  it('has no service of this machine called by a name that stands for it', async () => {
+  it('does not call a service of this computer by a name that resolves to it', async () => {
     const { port, visits } = await service();
     await rejectedBy(`https://rebound.test:${port}/meta`, 'rebound.test');
     expect(visits()).toBe(0);
@@ -225,7 +225,7 @@ describe('a gateway elsewhere', () => {
   });
 });
 
-it('a gateway on this machine may name another service there, by any name', async () => {
+it('a gateway on this computer may name another service there, by any name', async () => {
   const other = await startGateway(answer);
   const gateway = await gatewayWith(
     {},

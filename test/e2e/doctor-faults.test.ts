@@ -51,7 +51,7 @@ function answerWithTool(received: Received, response: Parameters<typeof answer>[
 }
 
 describe('a way that leads nowhere', () => {
-  it('names a dead port; with the gateway running there, all is well', async () => {
+  it('names a dead port; with the gateway running there, everything works', async () => {
     const port = await deadPort();
     const url = `http://127.0.0.1:${port}/v1/mcp`;
     const dead = await diagnosis(url, { env: GOOD });
@@ -66,7 +66,7 @@ describe('a way that leads nowhere', () => {
     await health(url, { env: GOOD });
   });
 
-  it('names a host that does not exist; with the right one, all is well', async () => {
+  it('names a host that does not exist; with the right one, everything works', async () => {
     const dead = await diagnosis('https://no-such-host.invalid/v1/mcp', { env: GOOD });
     expect(dead.verdict).toMatchObject({ finding: 'dns', reason: 'unreachable', cause: 'dns' });
     expect(dead.verdict.remedy).toMatch(/Check the host name|network connection/);
@@ -74,7 +74,7 @@ describe('a way that leads nowhere', () => {
   });
 
   // Together, since each takes ten seconds.
-  it('names a black hole and a gateway that says nothing, each within 15 s; awake, all is well', async () => {
+  it('names a black hole and a gateway that says nothing, each within 15 s; awake, everything works', async () => {
     const { url, child } = await startSandboxProgram();
     child.kill('SIGSTOP');
     const sockets = await fillQueue(Number(new URL(url).port));
@@ -170,7 +170,7 @@ describe('TLS', () => {
   }
   const trusted = () => ['--ca', authority.certFile];
 
-  it('names an expired certificate; with a new one, all is well', async () => {
+  it('names an expired certificate; with a new one, everything works', async () => {
     const names = 'DNS:localhost,IP:127.0.0.1';
     const { url, env, server } = await secureGateway(authority.issue(names, { days: -1 }));
     const expired = await diagnosis(url, { env, args: trusted() });
@@ -186,7 +186,7 @@ describe('TLS', () => {
     });
   });
 
-  it('names a self-signed certificate; with --ca, all is well', async () => {
+  it('names a self-signed certificate; with --ca, everything works', async () => {
     const certificate = authority.selfSigned();
     const { url, env } = await secureGateway(certificate);
     const { verdict } = await diagnosis(url, { env });
@@ -196,7 +196,7 @@ describe('TLS', () => {
     await health(url, { env, args: ['--ca', String(certificate.files[0])] });
   });
 
-  it('names an issuer that is not trusted; with --ca, all is well', async () => {
+  it('names an issuer that is not trusted; with --ca, everything works', async () => {
     const { url, env } = await secureGateway(authority.issue('IP:127.0.0.1'));
     const { verdict } = await diagnosis(url, { env });
     expect(verdict).toMatchObject({ finding: 'tls', cause: 'tls' });
@@ -219,7 +219,7 @@ describe('TLS', () => {
     expect(finding(healthy, 'tls')?.details).toHaveProperty('protocol', 'TLSv1.3');
   });
 
-  it('names a certificate for another host; with that host in the URL, all is well', async () => {
+  it('names a certificate for another host; with that host in the URL, everything works', async () => {
     const { url, env } = await secureGateway(authority.issue('DNS:localhost'));
     const { verdict } = await diagnosis(url, { env, args: trusted() });
     expect(verdict).toMatchObject({ finding: 'tls', cause: 'tls' });
@@ -228,7 +228,7 @@ describe('TLS', () => {
     await health(url.replace('127.0.0.1', 'localhost'), { env, args: trusted() });
   });
 
-  it('names a port that speaks plain http; with http://, all is well', async () => {
+  it('names a port that speaks plain http; with http://, everything works', async () => {
     const { url } = await sandbox();
     const { verdict } = await diagnosis(url.replace('http:', 'https:'), { env: GOOD });
     expect(verdict).toMatchObject({ finding: 'tls', cause: 'tls' });
@@ -236,7 +236,7 @@ describe('TLS', () => {
     await health(url, { env: GOOD });
   });
 
-  it('names a certificate file that cannot be read; without it, all is well', async () => {
+  it('names a certificate file that cannot be read; without it, everything works', async () => {
     const { url } = await sandbox();
     const { verdict } = await diagnosis(url, { env: GOOD, args: ['--ca', '/no/such.pem'] });
     expect(verdict).toMatchObject({ finding: 'tls', cause: 'tls' });
@@ -245,7 +245,7 @@ describe('TLS', () => {
   });
 
   it.each([403, 407])(
-    'names an HTTP proxy in the way that answers %i; with NO_PROXY, all is well',
+    'names an HTTP proxy in the way that answers %i; with NO_PROXY, everything works',
     async (status) => {
       const proxy = createHttpServer();
       proxy.on('connect', (_, socket) => socket.end(`HTTP/1.1 ${status} No\r\n\r\n`));
@@ -301,7 +301,7 @@ it.each([
   ['HTTP_PROXY', '0.0.0.0'],
   ['ALL_PROXY', '0.0.0.0/8'],
 ])(
-  'names an HTTP proxy of %s that is not there; with NO_PROXY=%s, all is well',
+  'names an HTTP proxy of %s that is not there; with NO_PROXY=%s, everything works',
   async (variable, NO_PROXY) => {
     const { url } = await sandbox();
     const elsewhere = url.replace('127.0.0.1', '0.0.0.0');
@@ -317,7 +317,7 @@ it.each([
 );
 
 describe('a server that is no gateway', () => {
-  it('names a wrong path; with the path that it proposes, all is well', async () => {
+  it('names a wrong path; with the path that it proposes, everything works', async () => {
     const { url, origin } = await sandbox();
     const { verdict } = await diagnosis(`${origin}/mcp`, { env: GOOD });
     expect(verdict).toMatchObject({ finding: 'authorization', reason: 'wrong_path' });
@@ -325,7 +325,7 @@ describe('a server that is no gateway', () => {
     await health(url, { env: GOOD });
   });
 
-  it('names a web page in place of MCP; with the URL of the endpoint, all is well', async () => {
+  it('names a web page in place of MCP; with the URL of the endpoint, everything works', async () => {
     const { url } = await startGateway((received, response) => {
       if (received.target === '/v1/mcp') return answerWithTool(received, response);
       response.writeHead(200, { 'content-type': 'text/html' });
@@ -338,7 +338,7 @@ describe('a server that is no gateway', () => {
     await health(url, { env: GOOD });
   });
 
-  it('names something that changes the Accept header; with that gone, all is well', async () => {
+  it('names something that changes the Accept header; with that gone, everything works', async () => {
     let isChanged = true;
     const { url } = await startGateway((received, response) => {
       if (isChanged && received.method === 'POST') response.writeHead(406).end();
@@ -352,7 +352,7 @@ describe('a server that is no gateway', () => {
 });
 
 describe('the key', () => {
-  it('names a missing key; with one in the environment, all is well', async () => {
+  it('names a missing key; with one in the environment, everything works', async () => {
     const { url } = await sandbox();
     const { verdict } = await diagnosis(url);
     expect(verdict).toMatchObject({ finding: 'key', reason: 'no_api_key' });
@@ -372,7 +372,7 @@ describe('the key', () => {
     await health(url, { env: GOOD });
   });
 
-  it('names a revoked key by its source and end; with another, all is well', async () => {
+  it('names a revoked key by its source and end; with another, everything works', async () => {
     const { url, keys } = await sandbox();
     const { verdict } = await diagnosis(url, { env: { MCP_LATCHKEY_API_KEY: keys.revoked } });
     expect(verdict).toMatchObject({ finding: 'authorization', reason: 'unauthorized' });
@@ -381,7 +381,7 @@ describe('the key', () => {
     await health(url, { env: GOOD });
   });
 
-  it('names a malformed key, and sends nothing of it; copied whole, all is well', async () => {
+  it('names a malformed key, and sends nothing of it; copied whole, everything works', async () => {
     const { url, requests } = await sandbox();
     const malformed = `${sandboxKeys.good} and more`;
     const { verdict } = await diagnosis(url, { env: { MCP_LATCHKEY_API_KEY: malformed } });
@@ -391,7 +391,7 @@ describe('the key', () => {
     await health(url, { env: GOOD });
   });
 
-  it('names an entitlement that is missing; once it is granted, all is well', async () => {
+  it('names an entitlement that is missing; once it is granted, everything works', async () => {
     let isEntitled = false;
     const { url } = await startGateway((received, response) => {
       if (isEntitled || received.headers.authorization === undefined) {
@@ -419,7 +419,7 @@ describe('the key', () => {
 });
 
 describe('a gateway that answers', () => {
-  it('names metadata that is about another resource; with that as URL, all is well', async () => {
+  it('names metadata that is about another resource; with that as URL, everything works', async () => {
     const { url: other } = await sandbox();
     const { url } = await startGateway((received, response) => {
       if (received.target.startsWith('/.well-known/')) sendJson(response, { resource: other });
@@ -432,7 +432,7 @@ describe('a gateway that answers', () => {
     await health(other, { env: GOOD });
   });
 
-  it('names an account without tools; with the key of another, all is well', async () => {
+  it('names an account without tools; with the key of another, everything works', async () => {
     const { url, keys } = await sandbox();
     const { verdict } = await diagnosis(url, { env: { MCP_LATCHKEY_API_KEY: keys.emptyAccount } });
     expect(verdict).toMatchObject({ finding: 'tools' });
@@ -441,7 +441,7 @@ describe('a gateway that answers', () => {
     await health(url, { env: GOOD });
   });
 
-  it('names a filter that matches no tool; without it, all is well', async () => {
+  it('names a filter that matches no tool; without it, everything works', async () => {
     const { url } = await sandbox();
     const { verdict } = await diagnosis(url, { env: GOOD, args: ['--integrations', 'lineer'] });
     expect(verdict).toMatchObject({ finding: 'tools' });
@@ -451,7 +451,7 @@ describe('a gateway that answers', () => {
     expect(finding(mended, 'tools')?.details).toEqual({ tools: 3, integrations: ['linear 3'] });
   });
 
-  it('names a slow gateway, and that it is not the network; faster, all is well', async () => {
+  it('names a slow gateway, and that it is not the network; faster, everything works', async () => {
     let isSlow = true;
     const { url } = await startGateway(async (received, response) => {
       if (isSlow && received.message.method === 'ping') await setTimeout(1_050);
@@ -468,7 +468,7 @@ describe('a gateway that answers', () => {
     await health(url, { env: GOOD });
   });
 
-  it('names a clock that is off; once it is right, all is well', async () => {
+  it('names a clock that is off; once it is right, everything works', async () => {
     let offMs = 3 * 60 * 60_000;
     const { url } = await startGateway((received, response) => {
       response.setHeader('date', new Date(Date.now() - offMs).toUTCString());

@@ -119,7 +119,7 @@ it.each([
   expect(proxy.stderr).not.toContain('error: bug');
 });
 
-it('is closed after 4 s that nobody used it, and keeps nothing from ending before', async () => {
+it('is closed after 4 s without use, and does not delay an earlier end', async () => {
   const gateway = createServer((_, response) => {
     response.writeHead(200, { 'content-type': 'application/json' }).end(REPLY);
   });

@@ -254,7 +254,7 @@ describe.each(Object.entries(STATES))('%s', (_, enter) => {
   });
 });
 
-/** It ends by itself with 0, every open request has its one reply, and the session is no more. */
+/** It ends by itself with 0, every open request has its one reply, and the session has ended. */
 async function expectEnd({ proxy, open = {}, deletes }: State, start: number): Promise<void> {
   expect(await proxy.exited).toBe(0);
   expect(performance.now() - start).toBeLessThan(BOUND_MS);
@@ -364,7 +364,7 @@ it('ends when stdin cannot be read', async () => {
 });
 
 describe('when stdout is not read', () => {
-  /** A session whose client reads no more of stdout once the handshake is done. */
+  /** A session whose client stops reading stdout once the handshake is done. */
   async function unread() {
     const gateway = await startSessions(({ message }, response) => {
       if (message.method !== 'big') return false;

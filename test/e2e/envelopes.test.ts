@@ -65,7 +65,7 @@ describe('credentials_unavailable', () => {
     });
   });
 
-  it('has a link to this machine from a gateway on it, and from no other', async () => {
+  it('has a link to this computer from a gateway on it, and from no other', async () => {
     const own = UNAVAILABLE.replace(LINK, 'http://localhost:631/printers');
     const capabilities = { elicitation: { url: {} } };
     expect(await initialized(capabilities, own)).toMatchObject({ code: -32042 });

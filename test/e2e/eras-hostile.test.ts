@@ -133,7 +133,7 @@ describe('a hostile gateway of an earlier era', () => {
     await gateway.request(({ message }) => message.id === 'asked' && message.error !== undefined);
   });
 
-  it('that wants links opened while the client gathers is asked anew, once each time', async () => {
+  it('that asks for links to be opened while the client gathers is asked again, once each time', async () => {
     const link = { mode: 'url', message: 'In', url: 'https://a.example', elicitationId: 'e' };
     let calls = 0;
     let fail: (() => void) | undefined;
@@ -180,7 +180,7 @@ describe('a hostile gateway of an earlier era', () => {
     const reply = await proxy.request(1, 'tools/call', modern({ name: 'x' }));
     expect(Object.keys(inputRequired(reply).inputRequests)).toHaveLength(100);
     await gateway.request(({ message }) => message.id === 'q-149' && message.error !== undefined);
-    // And not more of them when nobody is there to ask.
+    // And not more of them when there is no one to ask.
     const early = Array.from({ length: 5 }, () => gateway.ask(ELICIT, {}));
     expect((await Promise.all(early)).map(({ error }) => error)).toEqual(
       Array(5).fill(expect.objectContaining({ code: -32601 })),
@@ -204,7 +204,7 @@ describe('a hostile gateway of an earlier era', () => {
     expect(proxy.stderr).not.toContain('\u001b');
   });
 
-  it('that takes no log level is not asked twice within a call, and the call goes on', async () => {
+  it('that rejects a log level is not asked twice within a call, and the call goes on', async () => {
     const { proxy } = await connect({
       respond: ({ message }, response) => {
         if (message.method !== 'logging/setLevel') return false;
@@ -267,7 +267,7 @@ describe('a hostile gateway of 2026-07-28', () => {
     expect(gateway.received.at(-1)?.headers).toHaveProperty('mcp-param-a', 'x');
   });
 
-  it('that acknowledges to an old client what cannot be named is no harm to it', async () => {
+  it('that acknowledges to an old client what cannot be named does not harm it', async () => {
     const gateway = await startGateway(({ method, message }, response) => {
       if (method !== 'POST' || message.id === undefined) response.writeHead(405).end();
       else if (message.method === 'initialize') response.writeHead(400).end();
@@ -292,7 +292,7 @@ describe('a hostile gateway of 2026-07-28', () => {
     expect(await proxy.initialize()).toHaveProperty('result');
     const subscribed = await proxy.request(1, 'resources/subscribe', { uri: 'memo://one' });
     expect(subscribed).toEqual({ jsonrpc: '2.0', id: 1, result: {} });
-    // Two replies at once: the first counts, and wants the call again, without end.
+    // Two replies at once: the first counts, and asks for the call again, without end.
     expect(await proxy.request(2, 'tools/call', { name: 'x' })).toHaveProperty('error');
   });
 });
@@ -355,7 +355,7 @@ describe('a hostile client of 2026-07-28', () => {
     expect(await repliesTo(proxy, 1)).toHaveLength(1);
   });
 
-  it('that cancels what is answered, and answers what nobody asked, changes nothing', async () => {
+  it('that cancels what is answered, and answers what was not asked, changes nothing', async () => {
     const { gateway, proxy } = await connect();
     proxy.notify('notifications/cancelled', { requestId: 'first' });
     proxy.send({ jsonrpc: '2.0', id: 1, result: {} });

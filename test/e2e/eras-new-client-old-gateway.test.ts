@@ -367,7 +367,7 @@ describe('a request of a new client to an old gateway', () => {
   });
 
   it.each(['ping', 'logging/setLevel', 'resources/subscribe', 'resources/unsubscribe'])(
-    'is refused when 2026-07-28 has it no more: %s',
+    'is refused when 2026-07-28 no longer has it: %s',
     async (method) => {
       const { gateway, proxy } = await connect();
       expect(await proxy.request(1, method, modern({ uri: 'memo://one' }))).toMatchObject({
@@ -411,7 +411,7 @@ describe('a request of a new client to an old gateway', () => {
     ]);
   });
 
-  it('is refused for a log level that is none', async () => {
+  it('is refused for an invalid log level', async () => {
     const { gateway, proxy } = await connect();
     const params = modern({ name: 'echo' }, { [reserved('logLevel')]: 'loud' });
     expect(await proxy.request(1, 'tools/call', params)).toMatchObject({ error: { code: -32602 } });
@@ -602,7 +602,7 @@ describe('what an old gateway asks during a call', () => {
     expect(given).toEqual(Array(4).fill(expect.objectContaining({ code: -32601 })));
   });
 
-  it('is answered here when it is a ping, and refused when nobody knows it', async () => {
+  it('is answered here when it is a ping, and refused when it is unknown', async () => {
     const { gateway, proxy } = await connect();
     expect(await gateway.ask('ping')).toMatchObject({ result: {} });
     for (const method of ['no/such', 'constructor', '__proto__']) {
@@ -701,7 +701,7 @@ describe('what an old gateway asks during a call', () => {
     expect(gateway.received.at(-1)?.method).toBe('DELETE');
   });
 
-  it('as links to open (-32042) becomes input_required too, and then the call is made anew', async () => {
+  it('as links to open (-32042) becomes input_required too, and then the call is made again', async () => {
     const link = {
       mode: 'url',
       message: 'Sign in',
@@ -746,7 +746,7 @@ describe('what an old gateway asks during a call', () => {
     expect(gateway.requests('tools/call')).toHaveLength(before);
   });
 
-  it('before the era is known is refused: nobody is there to answer', async () => {
+  it('before the era is known is refused: no one can answer', async () => {
     const answers: Json[] = [];
     let stream: ServerResponse | undefined;
     const gateway = await startGateway((received, response) => {

@@ -115,7 +115,7 @@ describe('the handshake of an old client with a gateway of 2026-07-28', () => {
     });
   });
 
-  it('fails with what the gateway supports when that is no revision known here', async () => {
+  it('fails with what the gateway supports when that revision is not known here', async () => {
     const gateway = await startModernGateway({ supported: ['2031-01-01'] });
     const proxy = startProxy(gateway.url);
     const { error } = await initialize(proxy);
@@ -147,7 +147,7 @@ describe('what an old client asks and 2026-07-28 does not know', () => {
     expect(gateway.requests('logging/setLevel')).toEqual([]);
   });
 
-  it('is refused here when the level is none', async () => {
+  it('is refused here when the level is invalid', async () => {
     const { proxy } = await connect();
     expect(await proxy.request(1, 'logging/setLevel', { level: 'loud' })).toMatchObject({
       error: { code: -32602 },
@@ -162,7 +162,7 @@ describe('what an old client asks and 2026-07-28 does not know', () => {
     expect(gateway.refusals).toEqual([]);
   });
 
-  it('stays an error with its own code: a method that nobody knows', async () => {
+  it('stays an error with its own code: an unknown method', async () => {
     const { proxy } = await connect();
     expect(await proxy.request(1, 'no/such')).toMatchObject({ error: { code: -32601 } });
   });
@@ -322,7 +322,7 @@ describe('headers from the arguments of a tool', () => {
     const [first, second] = calls.map((call) => gateway.received.indexOf(call));
     const between = gateway.received.slice(first, second).map(({ message }) => message.method);
     expect(between).toContain('tools/list');
-    // Nobody asked the client anything, and it got the tools only when it asked.
+    // The client was not asked anything, and it got the tools only when it asked.
     expect(proxy.messages.filter((message) => message.id !== undefined)).toHaveLength(4);
   });
 
@@ -635,7 +635,7 @@ describe('subscriptions of an old client', () => {
     expect(gateway.requests('subscriptions/listen')).toHaveLength(2);
   });
 
-  it('are opened anew when the stream breaks', async () => {
+  it('are opened again when the stream breaks', async () => {
     const { gateway, proxy } = await connect();
     await proxy.request(1, 'resources/subscribe', { uri: 'memo://one' });
     const before = gateway.requests('subscriptions/listen').length;

@@ -35,7 +35,7 @@ const DIFFERS = new Set(['host', 'connection', 'content-length', 'transfer-encod
 const POST = ['accept', 'authorization', 'content-type', 'user-agent'];
 const SESSION = ['mcp-protocol-version', 'mcp-session-id'];
 
-it('an old client and an old gateway get what the other sent, byte for byte, and no more', async () => {
+it('an old client and an old gateway get what the other sent, byte for byte, and nothing else', async () => {
   const gateway = await startGateway(({ method, message }, response) => {
     if (method === 'GET') {
       response.writeHead(200, { 'content-type': 'text/event-stream' });

@@ -244,7 +244,7 @@ it.each(cases)(
   },
 );
 
-it('answers a port that nobody listens on with unreachable, cause refused', async () => {
+it('answers a port without a listener with unreachable, cause refused', async () => {
   const gateway = await startGateway(answer);
   await gateway.close();
   const proxy = startProxy(gateway.url);
@@ -343,7 +343,7 @@ it('logs a notification that could not be delivered and answers nothing', async 
   expect(proxy.messages).toEqual([]);
 });
 
-it('reads the key file anew until it has a key', async () => {
+it('reads the key file again until it has a key', async () => {
   const { mkdtempSync, rmSync, writeFileSync } = await import('node:fs');
   const { tmpdir } = await import('node:os');
   const folder = mkdtempSync(`${tmpdir()}/latchkey-`);

@@ -162,7 +162,7 @@ it('a gateway that is restarted 200 times loses no reply and does nothing twice'
     while (!isOver()) {
       await sleep(30);
       gateway.stop();
-      // Every other time there is nobody for a while.
+      // Every other time there is no listener for a while.
       await sleep(restarts % 2 === 0 ? 0 : 15);
       await gateway.listen();
       restarts++;

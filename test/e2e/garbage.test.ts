@@ -28,7 +28,7 @@ async function startGarbage(bytes: string | Buffer, always = false) {
   return { url, count: (method: string) => received.filter((own) => own.method === method).length };
 }
 
-describe('what is no HTTP', () => {
+describe('what is not HTTP', () => {
   const GARBAGE: [string, string | Buffer][] = [
     ['a status line that is none', 'garbage\r\n\r\n'],
     ['bytes', Buffer.from([0, 1, 2, 255, 254, 10, 10])],
@@ -46,7 +46,7 @@ describe('what is no HTTP', () => {
     expect(count('tools/list')).toBe(2);
   });
 
-  it.each(GARBAGE)('is no reason to run a call twice: %s', async (_, bytes) => {
+  it.each(GARBAGE)('does not make a call run twice: %s', async (_, bytes) => {
     const { url, count } = await startGarbage(bytes);
     const proxy = startProxy(url);
     expect((await proxy.request(1, 'tools/call', { name: 'x' })).error).toMatchObject({

@@ -54,15 +54,20 @@ it.each(['version', '-v', '--version'])('%s prints the version alone', async (wo
 it.each([
   [['lgoin', 'https://gateway.example/v1/mcp'], 'Did you mean "login"?'],
   [['staus'], 'Did you mean "status"?'],
-  [['login'], 'missing argument. Usage: mcp-latchkey login <url>.'],
-  [['logout', 'kindo', '--acount', 'a'], 'unknown option --acount. Did you mean --account?'],
-  [['status', 'kindo', 'sk-secret'], 'unexpected argument, hidden because it might be a key'],
+  [['help', 'lgoin'], '✗ Unknown command. Did you mean "login"?'],
+  [['explain', 'nonsense'], '✗ Unknown error. '],
+  [['login'], '✗ Missing argument. Usage: mcp-latchkey login <url>.'],
+  [['logout', 'kindo', '--acount', 'a'], '✗ Unknown option --acount. Did you mean --account?'],
+  [['status', 'kindo', 'sk-secret'], '✗ Unexpected argument, hidden because it might be a key'],
 ])('%j is answered with what to type instead', async (words, says) => {
   const { code, stdout, stderr } = await runToEnd(words);
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
   expect(stderr).toContain(says);
   expect(stderr).not.toContain('sk-secret');
   expect(notPlainEnglish(stderr)).toEqual([]);
+  // Of the proxy, one line for the client's log.
+  if (stderr.startsWith('mcp-latchkey: ')) return;
+  for (const line of shown(stderr).split('\n')) expect(line.length, line).toBeLessThanOrEqual(80);
 });
 
 it.skipIf(process.platform === 'win32')(

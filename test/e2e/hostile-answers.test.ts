@@ -61,7 +61,7 @@ const reply = (members: string) => (id: number) => json(`{"jsonrpc":"2.0","id":$
 
 const bodies: Case[] = [
   [
-    'bytes that are no UTF-8',
+    'bytes that are not UTF-8',
     (id) =>
       json(
         Buffer.concat([
@@ -169,7 +169,7 @@ const bodies: Case[] = [
     'result',
   ],
   [
-    'events that are no message before its own',
+    'events that are not messages before its own',
     (id) =>
       events(
         `data: nonsense\n\ndata: 5\n\ndata: [[]]\n\ndata: []\n\nevent: other\ndata: {}\n\n${NASTY}: x\n\nretry: ${NASTY}\n\nid: ${NASTY}\ndata: {"jsonrpc":"2.0","id":${id},"result":{}}\n\n`,
@@ -177,7 +177,7 @@ const bodies: Case[] = [
     'result',
   ],
   [
-    'nothing but events that are no message',
+    'nothing but events that are not messages',
     () => events('data: nonsense\n\n: x\n\n'),
     'interrupted',
   ],
@@ -185,7 +185,7 @@ const bodies: Case[] = [
   ['an empty batch', () => json('[]'), 'invalid_response'],
   ['a batch in a batch', () => json('[[{"jsonrpc":"2.0"}],null,5]'), 'invalid_response'],
   [
-    'a type that is no type',
+    'a type that is not a type',
     () => http(`content-type: ${NASTY.replaceAll('\u0000', '')}\r\n`, 'x'),
     'invalid_response',
   ],
@@ -366,7 +366,7 @@ describe('no header is forged', () => {
         sendJson(response, { jsonrpc: '2.0', id: message.id, result: { protocolVersion: forged } }),
     ],
     [
-      'from a revision that is no text',
+      'from a revision that is not text',
       ({ message }, response) =>
         sendJson(response, {
           jsonrpc: '2.0',

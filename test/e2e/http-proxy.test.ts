@@ -26,7 +26,7 @@ async function listen(server: TcpServer): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** What a proxy here finds on loopback; nobody else does. */
+/** What a proxy here finds on loopback, and nothing else does. */
 const GATEWAY = 'gateway.test';
 
 /** A gateway over TLS, and what the program must be told to trust it. */
@@ -210,7 +210,7 @@ it('has one tunnel for one request after the other, which is closed at the end',
 });
 
 it('is passed by for a host in NO_PROXY, and for another scheme', async () => {
-  // An address that leads to this machine, and is no loopback address.
+  // An address of this computer that is not a loopback address.
   const { url, args } = await plainGateway('0.0.0.0');
   const proxy = await httpProxy();
   for (const env of [
@@ -233,12 +233,12 @@ it('is passed by for a host below one in NO_PROXY', async () => {
   const running = startProxy('https://mcp.corp.invalid/v1/mcp', {
     env: { HTTPS_PROXY: proxy.url, NO_PROXY: 'corp.invalid' },
   });
-  // Nobody but the proxy could have found it.
+  // Only the proxy could have found it.
   expect((await failure(running)).data).toMatchObject({ reason: 'unreachable', cause: 'dns' });
   expect(proxy.asked).toEqual([]);
 });
 
-it('is passed by for a gateway on this machine: it gets no key in the clear', async () => {
+it('is not used for a gateway on this computer: it gets no key in plain text', async () => {
   const { url } = await startGateway(answer);
   const proxy = await httpProxy();
   for (const own of [url, url.replace('127.0.0.1', 'localhost')]) {
@@ -280,7 +280,7 @@ it('that could not reach the gateway is asked three times', async () => {
   await expect.poll(proxy.open).toBe(0);
 });
 
-it('that wants a password for plain http is named, not the gateway', async () => {
+it('that requires a password for plain http is named, not the gateway', async () => {
   const proxy = await httpProxy({ refuseWith: 407 });
   const running = startProxy(`http://${GATEWAY}/v1/mcp`, {
     args: ['--allow-http'],

@@ -352,7 +352,7 @@ describe('a stream that breaks off', () => {
     ['ends', (response) => void response.end()],
     ['is cut', (response) => void response.destroy()],
   ])(
-    'where it %s: a call that may have run fails, the next request shakes hands anew',
+    'where it %s: a call that may have run fails, the next request repeats the handshake',
     async (_, cut) => {
       const gateway = await startHttpSseGateway({
         take: ({ message }, stream, response) => {
@@ -513,7 +513,7 @@ describe('401', () => {
   });
 });
 
-it.each(['GET', 'POST'])('takes up a new key after a 401 to the %s, unseen', async (refused) => {
+it.each(['GET', 'POST'])('uses a new key after a 401 to the %s, unseen', async (refused) => {
   const [old, renewed] = [newKey(), newKey()];
   const file = join(mkdtempSync(join(tmpdir(), 'latchkey-')), 'key');
   onTestFinished(() => rmSync(dirname(file), { recursive: true }));

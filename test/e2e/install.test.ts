@@ -287,7 +287,7 @@ it('keeps what the user has added to the entry, and says when that is a key', as
   );
 });
 
-it('does not write over another server, nor take it out, but with --force', async () => {
+it('overwrites or removes another server only with --force', async () => {
   const home = makeHome();
   const file = await configOf(home, 'cursor');
   const before = '{\n  "mcpServers": {\n    "acme": { "url": "https://other.example" }\n  }\n}\n';
@@ -359,7 +359,7 @@ it('shortens a path below the home, and no path beside it', async () => {
   expect(await first(home)).toBe(`Cursor: ${dotfiles}/mcp.json`);
 });
 
-it('asks which entry to take out when several run mcp-latchkey', async () => {
+it('asks which entry to remove when several run mcp-latchkey', async () => {
   const home = makeHome();
   const file = await configOf(home, 'codex');
   for (const name of ['one', 'mein Gerät']) {

@@ -31,7 +31,7 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
     expect(gateway.authorizations()).toEqual([`Bearer ${fromFile}`, `Bearer ${fromCommand}`]);
   });
 
-  it('is asked of its command anew when the gateway rejects it, while the client goes on', async () => {
+  it('is asked of its command again when the gateway rejects it, while the client goes on', async () => {
     const gateway = await startKeyedGateway();
     const [first, second] = [newKey(), newKey()];
     gateway.accepted.add(first);
@@ -70,7 +70,7 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
     expect(gateway.received).toEqual([]);
   });
 
-  it('in a file that others can read is refused with the command that mends it', async () => {
+  it('in a file that others can read is refused with the command that fixes it', async () => {
     const gateway = await startGateway(answer);
     const path = file('open', newKey(), 0o644);
     const proxy = startProxy(gateway.url, { args: ['--key-file', path] });

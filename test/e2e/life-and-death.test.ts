@@ -136,7 +136,7 @@ describe('a command line that cannot be followed', () => {
     [['ftp://gateway.example/'], 'https://'],
     [['gateway.example/v1/mcp'], 'https://'],
     [['https://user:pass@h.example/'], 'user name'],
-    [['https://h.example/', 'https://i.example/'], 'expected one URL'],
+    [['https://h.example/', 'https://i.example/'], 'Expected one URL'],
     [['https://h.example/', '--header', 'nonsense'], "'Name: value'"],
     [['https://h.example/', '-H', 'X-A: ${NOT_SET_ANYWHERE}'], 'NOT_SET_ANYWHERE'],
     [['https://h.example/', '-H', 'Mcp-Session-Id: 1'], 'mcp-session-id'],
@@ -145,13 +145,12 @@ describe('a command line that cannot be followed', () => {
     [['https://h.example/', '--log-level', 'loud'], '--log-level'],
     [
       ['https://h.example/', '--keyfile', 'x'],
-      'unknown option --keyfile. Did you mean --key-file?',
+      'Unknown option --keyfile. Did you mean --key-file?',
     ],
-    [['--url', 'https://h.example/'], 'unknown option --url. Pass the URL without'],
+    [['--url', 'https://h.example/'], 'Unknown option --url. Pass the URL without'],
     [['https://h.example/', '--api-key', 'x'], 'Store keys with `'],
-    [['http://127.0.0.1:1/v1/mcp --allow-http'], 'the URL contains a space'],
+    [['http://127.0.0.1:1/v1/mcp --allow-http'], 'The URL contains a space'],
     [['https://h.example:44x/v1/mcp'], 'Check its host and port'],
-    [['login'], 'missing argument. Usage: mcp-latchkey login <url>'],
   ])('%j: says so on stderr, nothing on stdout, exits 2', async (args, words) => {
     const { code, stdout, stderr } = await runToEnd(args);
     expect(stderr).toContain(words);

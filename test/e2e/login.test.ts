@@ -234,7 +234,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
     }
   });
 
-  it('needs --allow-http beyond this machine, and takes no key on the command line', async () => {
+  it('needs --allow-http beyond this computer, and accepts no key on the command line', async () => {
     const plain = await run(['login', 'http://gateway.example/v1/mcp'], newKey());
     expect(plain).toMatchObject({ code: 2, stdout: '' });
     expect(plain.stderr).toContain('--allow-http');
@@ -249,7 +249,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
       expect(stderr).toMatch(/key/);
     }
     const typo = await run(['login', 'https://gateway.example/', '--acount', 'x'], newKey());
-    expect(typo.stderr).toContain('unknown option --acount');
+    expect(typo.stderr).toContain('Unknown option --acount');
   });
 
   describe('on a terminal', () => {
@@ -327,7 +327,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
       expect(await storedFor(gateway.url)).toEqual([]);
     });
 
-    it('colours what it says, but not under NO_COLOR', async () => {
+    it('uses color, but not under NO_COLOR', async () => {
       const gateway = await startGateway(answer);
       const shown = [];
       for (const noColor of ['', '1']) {

@@ -87,7 +87,7 @@ it.each<[string, Refuse]>([
     (_, response) => void response.writeHead(400).end('Bad Request: No valid session ID provided'),
   ],
 ])(
-  'a session lost with %s is begun anew with the same bytes, and the client sees nothing',
+  'a session lost with %s is replaced with the same bytes, and the client sees nothing',
   async (_, refuse) => {
     const gateway = await sessionGateway({ refuse });
     const proxy = startProxy(gateway.url);
@@ -272,7 +272,7 @@ it('a gateway that forgets every session at once gets two tries at a request', a
   expect(gateway.of('initialize')).toHaveLength(2);
 });
 
-it("a 404 with the gateway's own answer to the request is no lost session", async () => {
+it("a 404 with the gateway's own answer to the request is not a lost session", async () => {
   const error = { code: -32601, message: 'Method not found: x/y' };
   const gateway = await sessionGateway({
     respond: (received, response) => {

@@ -152,17 +152,17 @@ describe.skipIf(missing !== undefined)(`migrate${skipped}`, () => {
     const entries = JSON.parse((await run(home, 'status', '--json')).stdout);
     expect(JSON.stringify(entries)).toContain(url);
     const again = await run(home, 'migrate');
-    expect(again.stdout).toBe('No entry to move was found.\n');
+    expect(again.stdout).toBe('✓ Found no entry to move. Nothing to do.\n');
 
     const undone = await run(home, 'migrate', '--undo');
     expect(undone).toMatchObject({ code: 0, stderr: '' });
     for (const { client, file, text } of configs) {
       expect(readFileSync(file, 'utf8'), client).toBe(text);
     }
-    expect((await run(home, 'migrate', '--undo')).stdout).toBe('There is nothing to undo.\n');
+    expect((await run(home, 'migrate', '--undo')).stdout).toBe('Nothing to undo.\n');
   });
 
-  it('tests each entry first, which then works as it stands in the config', async () => {
+  it('tests each entry first, which then works as it is in the config', async () => {
     const home = makeHome();
     const gateway = await startKeyedGateway();
     const key = newKey();

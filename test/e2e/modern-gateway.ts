@@ -257,7 +257,7 @@ export async function startModernGateway({
           return inputRequired({ who: params.name === 'ask-url' ? ask.url : ask.elicit });
         }
         return done(inputResponses);
-      // Asks, then only wants to be called again, then asks again.
+      // Asks, then only asks to be called again, then asks again.
       case 'ask-twice':
         if (requestState === undefined) return inputRequired({ first: ask.elicit }, `1${state}`);
         if (requestState === `1${state}`) {

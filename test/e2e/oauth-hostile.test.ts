@@ -229,7 +229,7 @@ describe.each<Case>([
     ['/authorize', '/token'],
   ],
   [
-    'lists that are none',
+    'lists that are not lists',
     ofMetadata({ code_challenge_methods_supported: 'S256-or-not' }),
     /PKCE|metadata/,
     ['/token'],

@@ -90,7 +90,7 @@ it('introduces itself by a metadata document', async () => {
   expect(sandbox.oauth.requests.some(({ url: path }) => path === '/register')).toBe(false);
 });
 
-it('uses client credentials with a secret that was registered by hand', async () => {
+it('uses client credentials with a preregistered secret', async () => {
   const { sandbox, browser, proxy: start } = await setUp({}, { SERVICE_SECRET: SECRET });
   const proxy = start(
     ...['--grant', 'client-credentials', '--client-id', 'sandbox-service'],

@@ -13,7 +13,7 @@ export interface OldGatewaySettings {
   respond?: (received: Received, response: ServerResponse) => boolean;
   /** Whether a GET opens an event stream. */
   hasStream?: boolean;
-  /** Whether it takes no answers to its questions. */
+  /** Whether it rejects answers to its questions. */
   refuseAnswers?: boolean;
 }
 
@@ -40,7 +40,7 @@ export const noSession = (received: Received, response: ServerResponse) => {
   response.end(JSON.stringify({ jsonrpc: '2.0', id: received.message.id ?? null, error }));
 };
 
-/** A text that numbers like these survive only when nobody parses it. */
+/** A text that numbers like these survive only when it is never parsed. */
 export const EXACT = '{"n":12345678901234567890,"f":1.0,"e":1E400,"s":"\\u00e9"}';
 
 /**

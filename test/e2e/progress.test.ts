@@ -51,7 +51,7 @@ const hello = (proxy: RunningProxy) =>
   proxy.message(({ method }) => method === 'notifications/hello');
 
 it.each(['token', 7, '7', 12345678901234567890n, 1.5])(
-  'progress comes until the reply to the request that asked for it, and then no more: %s',
+  'progress comes until the reply to the request that asked for it, and then stops: %s',
   async (token) => {
     const gateway = await gatewayWithStream();
     const proxy = startProxy(gateway.url);

@@ -53,7 +53,7 @@ describe('TLS', () => {
     );
   });
 
-  it('names a self-signed certificate, and --ca mends it', async () => {
+  it('names a self-signed certificate, and --ca fixes it', async () => {
     const { key, cert } = authority.selfSigned();
     const port = await tlsGateway({ key, cert });
     const { message } = await failure(startProxy(`https://127.0.0.1:${port}/v1/mcp`));
@@ -68,7 +68,7 @@ describe('TLS', () => {
     expect(message).toContain('its certificate for self.test is self-signed');
   });
 
-  it('names an issuer that is not trusted; --ca and NODE_EXTRA_CA_CERTS mend it', async () => {
+  it('names an issuer that is not trusted; --ca and NODE_EXTRA_CA_CERTS fix it', async () => {
     const { key, cert } = authority.issue('DNS:localhost,IP:127.0.0.1');
     const url = `https://127.0.0.1:${await tlsGateway({ key, cert })}/v1/mcp`;
     const { message } = await failure(startProxy(url));

@@ -65,7 +65,7 @@ function post(url: string, message: unknown, headers: Record<string, string> = {
   });
 }
 
-it('introduces itself within 80 columns and without colour when piped', async () => {
+it('introduces itself within 80 columns and without color when piped', async () => {
   const { introduction } = await start();
   expect(introduction).not.toContain('\x1b');
   for (const line of introduction.split('\n')) expect(line.length).toBeLessThanOrEqual(80);
@@ -132,7 +132,7 @@ it('says which port is taken where the authorization server should be', async ()
   const { introduction } = await start('--oauth');
   const taken = Number(/Authorization server: \S+:(\d+)/.exec(introduction)?.[1]);
   const { stderr, code } = await run('--oauth', '--port', String(taken - 1));
-  expect(stderr).toMatch(new RegExp(`^Port (${taken}|${taken - 1}) is already in use\\. `));
+  expect(stderr).toMatch(new RegExp(`^✗ Port (${taken}|${taken - 1}) is already in use\\. `));
   expect(code).toBe(1);
 });
 
@@ -180,7 +180,7 @@ it('says in one sentence that its port is taken', async () => {
   const { port } = new URL(url);
   expect(await run('--port', port)).toEqual({
     stdout: '',
-    stderr: `Port ${port} is already in use. Choose another with --port (0 takes any).\n`,
+    stderr: `✗ Port ${port} is already in use. Choose another with --port (0 = any free port).\n`,
     code: 1,
   });
 });
@@ -195,6 +195,6 @@ it.each([
 ])('refuses %s %s with exit code 2', async (option, value) => {
   const { stdout, stderr, code } = await run(`${option}=${value}`);
   expect(stdout).toBe('');
-  expect(stderr).toMatch(new RegExp(`^mcp-latchkey: ${option} must be .+\n$`));
+  expect(stderr).toMatch(new RegExp(`^✗ ${option} must be .+\n`));
   expect(code).toBe(2);
 });

@@ -11,7 +11,7 @@ const run = promisify(execFile);
 export interface SecretService {
   /** What a program needs in its environment to find it. */
   readonly env: Record<string, string>;
-  /** Locks the keyring. Nobody is there who could ask for its password. */
+  /** Locks the keyring. Nothing can ask for its password. */
   lock(): Promise<void>;
   /** Stops its process, so that it takes calls and answers none. */
   hang(): void;

@@ -11,7 +11,7 @@ import { runToEnd, startProxy } from './running-proxy.ts';
 const TICK_MS = 10;
 /** Shorter ones are found by chance. */
 const SHORTEST_SECRET = 8;
-/** Parameters of requests to an authorization server that nobody else may know. */
+/** Parameters of requests to an authorization server that must stay secret. */
 const SECRET_PARAMETERS = [
   'access_token',
   'assertion',

@@ -65,7 +65,7 @@ describe('an error of a tool that speaks of sessions', () => {
     expect([sent('tools/call'), sent('initialize')]).toEqual([1, 1]);
   });
 
-  it('is no lost session where it breaks off: the call may have run', async () => {
+  it('is not a lost session where it breaks off: the call may have run', async () => {
     const { call, sent } = await connect((_, response) => {
       response.writeHead(404, { 'content-type': 'application/json', 'content-length': 1000 });
       response.write('{"jsonrpc":"2.0","error":{"message":"no session","data":"', () =>

@@ -266,7 +266,7 @@ describe('what comes back', () => {
   });
 });
 
-describe('lines that are no message', () => {
+describe('lines that are not messages', () => {
   it('answers -32700 or -32600 where there is an id, logs the rest, and goes on', async () => {
     const gateway = await startGateway(answer);
     const proxy = startProxy(gateway.url);

@@ -317,7 +317,7 @@ describe.skipIf(process.platform === 'win32')('a sign-in that proxies ask for', 
     expect(again?.outcome).toEqual(failed);
     expect(server.seen.authorized).toBe(2);
 
-    // A sign-in by hand ends the pause.
+    // A sign-in with login ends the pause.
     const allowing = await startAuthorizationServer('allow');
     await store().write(entry, (await anySignIn()) as never);
     await store().remove(entry);

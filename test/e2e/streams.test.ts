@@ -458,7 +458,7 @@ describe('the GET stream', () => {
     const proxy = startProxy(gateway.url, { args: file.args });
     await proxy.initialize();
     await proxy.until(() => proxy.stderr.includes("no stream for the gateway's own messages"));
-    // The same key again is no reason to ask again.
+    // The same key again does not make it ask again.
     for (let id = 2; id < 5; id++) await proxy.request(id, 'tools/list');
     expect(await proxy.end()).toBe(0);
     expect(of(gateway.received, 'GET').map(({ headers }) => headers.authorization)).toEqual([

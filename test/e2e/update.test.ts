@@ -125,7 +125,7 @@ it('keeps what was changed in an entry while the new version was tried', async (
 }, 60_000);
 
 it.each([
-  ['that is not there', () => {}, /^mcp-latchkey: there is no file .*\. Nothing was changed\./],
+  ['that is not there', () => {}, /^✗ There is no file .*Nothing\s+was\s+changed\./s],
   [
     'that is another package',
     (file: string) => {
@@ -171,6 +171,20 @@ async function startRegistry(home: string) {
   return state;
 }
 
+it('explains that the registry does not have the package', async () => {
+  const { env, run } = await makeHome();
+  const registry = await startRegistry(mkdtempSync(join(tmpdir(), 'latchkey-registry-')));
+  env.npm_config_registry = `${registry.url}empty/`;
+  const { code, stdout, stderr } = await run('update');
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr).toBe('✗ The npm registry does not have mcp-latchkey. Nothing was changed.\n');
+  env.npm_config_registry = 'http://127.0.0.1:9/';
+  expect(await run('update', '--check')).toMatchObject({
+    code: 1,
+    stderr: '✗ Cannot reach the npm registry: ECONNREFUSED. Nothing was changed.\n',
+  });
+}, 60_000);
+
 it('gets the newest version from the registry, which only update asks', async () => {
   const { home, config, env, run, start } = await makeHome();
   const registry = await startRegistry(home);
@@ -193,7 +207,7 @@ it('gets the newest version from the registry, which only update asks', async ()
   expect((await run('doctor')).stdout.replace(/\s+/g, ' ')).toContain(`${NEXT} is available`);
   expect(registry.asked).toEqual([]);
 
-  // As somebody in between would change it.
+  // As an attacker on the network would change it.
   const { tarball } = registry;
   mkdirSync(join(home, 'other'));
   const other = packNext(join(home, 'other'), (folder) => {

@@ -71,7 +71,7 @@ const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
 const onRequest = (answer: string) => (socket: Socket) =>
   socket.on('data', () => socket.write(answer, 'latin1'));
 
-it('sends head and body at once, with the length and no more headers than it must', async () => {
+it('sends head and body at once, with the length and only the headers that it must send', async () => {
   let received = '';
   const { send } = await start((socket) =>
     socket.once('data', (chunk) => {
@@ -113,7 +113,7 @@ it('gives headers by name in lower case, as latin1, several of one name as a lis
   expect(Object.keys(headers ?? {})).toContain('__proto__');
 });
 
-it('takes no 1xx for the answer', async () => {
+it('does not take a 1xx for the answer', async () => {
   const early = 'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n';
   const { send } = await start(onRequest(early + OK));
   expect(await send()).toMatchObject({ status: 200, body: 'ok' });

@@ -94,7 +94,7 @@ it.each([
 });
 
 it.each(['localhost', 'a.localhost', '127.0.0.1', '127.1.2.3', '[::1]'])(
-  'is none for %s, which is this machine',
+  'is not used for %s, which is this computer',
   (host) => {
     const env = { HTTP_PROXY: PROXY, HTTPS_PROXY: PROXY };
     expect(proxyFor(new URL(`http://${host}:8080/`), env)).toBeUndefined();

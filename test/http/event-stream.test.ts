@@ -113,7 +113,7 @@ describe('the parser of event streams', () => {
     );
   });
 
-  it('leaves the bytes as they are: what is no UTF-8, and a character split between chunks', () => {
+  it('leaves the bytes as they are: what is not UTF-8, and a character split between chunks', () => {
     const data = '\xff\xfe \xe2\x82\xac \xed\xa0\x80';
     for (let at = 0; at < 20; at++) {
       const { events } = parse(cut(binary(`data: ${data}\n\n`), [at]));
@@ -195,7 +195,7 @@ describe('the parser of event streams', () => {
         expect(fits).toBe(true);
         expect(events.at(-1)).toMatchObject({ data: 'x' });
       }
-      // Joined anew with each byte, it would be hours.
+      // Joined again with each byte, it would be hours.
       expect(performance.now() - began).toBeLessThan(15_000);
     },
   );

@@ -86,7 +86,7 @@ it('writes no backup through a link or over a folder of its name', async () => {
   expect(() => statSync(target)).toThrow('ENOENT');
 });
 
-it('leaves a file alone that somebody has changed meanwhile', async () => {
+it('does not touch a file that was changed meanwhile', async () => {
   for (const before of ['{}', undefined]) {
     rmSync(path, { force: true });
     if (before !== undefined) writeFileSync(path, before);

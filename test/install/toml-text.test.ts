@@ -34,7 +34,7 @@ args = ["-y", "C:\\\\a \\"b\\"\\u007F"]
 "A.B" = "ü"
 `;
 
-it('adds the entry at the end, and takes it out again with no byte changed', () => {
+it('adds the entry at the end, and removes it again with no byte changed', () => {
   const after = toml.set(others, path, entry);
   expect(after).toBe(`${others}\n${block}`);
   expect(toml.remove(after, path)).toBe(others);
@@ -50,7 +50,7 @@ it('writes the line ends of the file, and ends its last line', () => {
   expect(after).toBe(`${before}\r\n\r\n${block.replaceAll('\n', '\r\n')}`);
 });
 
-it('quotes a name that is no bare key', () => {
+it('quotes a name that is not a bare key', () => {
   const after = toml.set('', ['mcp_servers', 'mein Gerät'], { command: 'x' });
   expect(after).toBe('[mcp_servers."mein Gerät"]\ncommand = "x"\n');
   expect(toml.read(after)).toEqual({ mcp_servers: { 'mein Gerät': { command: 'x' } } });
@@ -91,7 +91,7 @@ it.each([
   expect(toml.remove(before, path)).toBe(after);
 });
 
-it('refuses where TOML allows no more tables', () => {
+it('refuses where TOML allows no further tables', () => {
   expect(() => toml.set('mcp_servers = { b = {} }\n', path, entry)).toThrow(UneditableError);
 });
 

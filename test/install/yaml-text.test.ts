@@ -24,7 +24,7 @@ extensions:
           cmd: no
 `;
 
-it('adds the entry behind the last one, and takes it out again with no byte changed', () => {
+it('adds the entry after the last one, and removes it again with no byte changed', () => {
   for (const rest of ['', '# the end\n', 'z: 1\n']) {
     const after = yaml.set(others + rest, path, entry);
     expect(after).toBe(`${others}${block('    ')}${rest}`);

@@ -28,7 +28,7 @@ const scenarios = {
     await client.callTool({ name: 'test_client_elicitation_defaults', arguments: {} });
   },
 
-  // The reply comes on the stream that the proxy opens anew after the server has closed the first.
+  // The reply comes on the stream that the proxy opens again after the server has closed the first.
   'sse-retry': async (client) => {
     await client.listTools();
     // Who cancels before the server asks it to come back has nothing to come back for.

@@ -1,6 +1,6 @@
 // Preloaded with --import into a server that takes its port from the environment. It then listens on
 // a port of 127.0.0.1 that the system chooses, and says which on stderr: no port is guessed, so none
-// can be taken by somebody else in between. It ends with its stdin, so that it cannot outlive whoever
+// can be taken by another process meanwhile. It ends with its stdin, so that it cannot outlive whoever
 // started it.
 import { Server } from 'node:net';
 

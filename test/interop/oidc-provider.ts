@@ -6,7 +6,7 @@ import { onTestFinished } from 'vitest';
 import { pathOf } from './installed-peers.ts';
 
 export interface OidcProviderSettings {
-  /** Clients that are registered by hand, in the notation of RFC 7591. */
+  /** Preregistered clients, in the notation of RFC 7591. */
   clients?: readonly object[];
   /** How long access tokens are good, in seconds. */
   accessSeconds?: number;

@@ -38,7 +38,7 @@ export function proxyUnderTest(test: TestContext, ...url: [string] | []): ProxyU
 
 /**
  * The messages of a finished stdout: UTF-8, one JSON-RPC message a line and nothing else (MCP
- * 2025-11-25, basic/transports, "stdio"). Throws at the first line that is none.
+ * 2025-11-25, basic/transports, "stdio"). Throws at the first line that is not one.
  */
 function messagesIn(stdout: Buffer): JSONRPCMessage[] {
   const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(stdout);

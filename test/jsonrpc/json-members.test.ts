@@ -108,7 +108,7 @@ it('keeps apart what an object has from what it inherits', () => {
   );
 });
 
-it('finds nothing in what is no object, and no text in what is no string', () => {
+it('finds nothing in what is not an object, and no text in what is not a string', () => {
   expect(memberOf(bytes('[{"a":1}]'), 'a')).toBeUndefined();
   expect(memberOf(bytes('"a"'), 'a')).toBeUndefined();
   expect(memberOf(undefined, 'a')).toBeUndefined();
@@ -188,7 +188,7 @@ it('changes what is deep in an object as if it were changed level by level', () 
 });
 
 describe('what is bounded', () => {
-  it('a value of more than 64 KiB is not made one, and a string is none then', () => {
+  it('a value of more than 64 KiB is not made one, nor is a string then', () => {
     const text = bytes(`{"a":"${'x'.repeat(65_534)}","b":"${'x'.repeat(65_535)}"}`);
     expect(stringOf(text, 'a')).toHaveLength(65_534);
     expect(stringOf(text, 'b')).toBeUndefined();

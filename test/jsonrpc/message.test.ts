@@ -104,7 +104,7 @@ describe('readMessages', () => {
     expect(keyOf(one)).not.toBe(keyOf(other));
   });
 
-  it('takes no two numbers for the same id that differ, and writes none as another', () => {
+  it('does not take two different numbers for the same id, and writes none as another', () => {
     const digits = fc.bigInt({ min: -(10n ** 25n), max: 10n ** 25n });
     fc.assert(
       fc.property(digits, digits, (one, other) => {

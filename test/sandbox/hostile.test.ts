@@ -86,7 +86,7 @@ it('answers any body, headers and path over HTTP, and never with its own failure
   );
 }, 30_000);
 
-it('survives bytes that are no HTTP', async () => {
+it('survives bytes that are not HTTP', async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 200 }), async (bytes) => {
       const [sandbox] = sandboxes as [Sandbox];

@@ -27,7 +27,7 @@ describe('the gateway as documented', () => {
     expect(sandbox.url).toBe(`${sandbox.origin}/v1/mcp`);
   });
 
-  it('names its keys so that nobody mistakes them for real ones', () => {
+  it('names its keys so that they are not mistaken for real ones', () => {
     for (const key of Object.values(sandbox.keys)) expect(key).toMatch(/^sandbox-.{8,}$/);
   });
 

@@ -246,7 +246,7 @@ describe('what an observer throws on an HTTP+SSE stream', () => {
     expect(await ends[1]).toEqual({ kind: 'replied' });
   });
 
-  it('at what is no reply, ends all requests on it', async () => {
+  it('at what is not a reply, ends all requests on it', async () => {
     const { send, toStream, stream } = await open({ onMessage: fail });
     const ends = [send(1, () => {}), send(2, () => {})];
     toStream(`data: ${NOTICE}`);

@@ -149,35 +149,6 @@ async function startHelper(request: SignInRequest, options: AskOptions): Promise
   });
 }
 
-interface RunningHelper {
-  readonly stdin: Writable;
-  readonly stdout: Readable;
-  onError(listener: (error: NodeJS.ErrnoException) => void): void;
-}
-
-/** Starts the helper, which this process does not wait for at its end. */
-function run(helper: string, env: NodeJS.ProcessEnv): RunningHelper {
-  if (process.versions.electron !== undefined) {
-    // Electron's program is an application, which may start as such instead of as Node.js. A thread
-    // ends with this process, but so does the host that the user signs in for.
-    const thread = new Worker(helper, { stdin: true, stdout: true, stderr: true, env });
-    thread.unref();
-    const { stdin, stdout } = thread;
-    if (stdin === null) throw new Error('the thread has no stdin');
-    return { stdin, stdout, onError: (listener) => void thread.once('error', listener) };
-  }
-  const child = spawn(process.execPath, [helper], {
-    // In a group of its own: it outlives this process, and gets no signal that is meant for it.
-    detached: true,
-    stdio: ['pipe', 'pipe', 'ignore'],
-    env,
-    windowsHide: true,
-  });
-  child.unref();
-  const { stdin, stdout } = child;
-  return { stdin, stdout, onError: (listener) => void child.once('error', listener) };
-}
-
 function messageIn(line: string): HelperMessage | undefined {
   try {
     return JSON.parse(line);

@@ -196,7 +196,7 @@ export class Outage implements Pick<Transport, 'send'> {
   }
 
   /**
-   * A subscription waits for the gateway: silence is no fault of it, and a client that gets an error
+   * A subscription waits for the gateway: silence is normal, and a client that gets an error
    * may not subscribe again. After the acknowledgment, it is told of the lists that have changed.
    */
   async #hold(

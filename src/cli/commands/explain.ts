@@ -1,6 +1,7 @@
 import type { CommandModule } from 'yargs';
 import { EXPLAINED_REASONS, explainError, nearestReasons } from '../../failures/errors-page.ts';
 import { ownCommand } from '../../terminal/own-command.ts';
+import { Printer } from '../../terminal/printer.ts';
 import { wrapText } from '../../terminal/wrap-text.ts';
 
 /** `mcp-latchkey explain <code|reason>`: what an error means and how to fix it. Exit 2: unknown. */
@@ -21,7 +22,7 @@ export const explainCommand: CommandModule<object, { error: string }> = {
         near.length > 0
           ? `Did you mean ${near.join(' or ')}?`
           : `Pass a code such as -32012, an HTTP status or one of ${EXPLAINED_REASONS.join(', ')}.`;
-      process.stderr.write(`${wrapText(`mcp-latchkey: unknown error. ${more}`, 80)}\n`);
+      new Printer(process.stderr).failure(`Unknown error. ${more}`);
       process.exitCode = 2;
       return;
     }

@@ -69,7 +69,7 @@ async function migrate({ client, yes, npx, verify, json = false }: Arguments): P
       out.note(`${name}: ${tildePath(file)} cannot be read: ${why}.`);
     }
     sayProjects(projects);
-    if (configs.length === 0) out.line('No entry to move was found.');
+    if (configs.length === 0) out.marked('ok', 'Found no entry to move. Nothing to do.');
   }
   const movable = configs.filter(({ entries }) => entries.some(({ why }) => why === undefined));
   const isTold =
@@ -157,7 +157,9 @@ function sayMoved(client: string, { name, outcome, why, account, check }: Migrat
   const title = `${client}: ${name}`;
   if (outcome === 'left') {
     out.marked('fail', `${title} stays as it is${check === undefined ? `: ${why}.` : ':'}`);
-    if (check !== undefined) out.text(`${why} To move it without a test, add --no-verify`, 2);
+    if (check === undefined) return;
+    out.text(`${why}`, 2);
+    out.text('To move it without a test, add --no-verify.', 2);
     return;
   }
   const tools = check?.outcome === 'connected' ? `, and offers ${check.tools} tools` : '';
@@ -167,7 +169,7 @@ function sayMoved(client: string, { name, outcome, why, account, check }: Migrat
 
 function sayBackups(backups: readonly string[]): void {
   if (backups.length === 0) return;
-  out.note('The files as they were still have the keys. Delete them when all works:');
+  out.note('These backups still contain the keys. Delete them when everything works:');
   for (const backup of backups) out.line(`    ${tildePath(backup)}`);
   out.line('To go back until then:');
   out.command(['migrate', '--undo']);
@@ -181,7 +183,7 @@ async function undo({ json }: Arguments): Promise<void> {
   await removeUnusedCopies(copiesFolder());
   if (undone.some(({ outcome }) => outcome === 'left')) process.exitCode = 1;
   if (json) return out.json({ undone });
-  if (undone.length === 0) return out.line('There is nothing to undo.');
+  if (undone.length === 0) return out.line('Nothing to undo.');
   for (const { file, outcome, why, backup } of undone) {
     const path = tildePath(file);
     if (outcome === 'exactly') out.marked('ok', `${path} is as it was, byte for byte.`);

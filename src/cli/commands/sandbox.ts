@@ -8,7 +8,7 @@ import type {
   SandboxRequest,
 } from '../../sandbox/sandbox.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
-import { usageError } from '../../terminal/own-command.ts';
+import { Printer } from '../../terminal/printer.ts';
 
 interface Arguments {
   port: number;
@@ -48,11 +48,13 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
       .option('latency', {
         type: 'number',
         default: 0,
+        value: 'MS',
         describe: 'Delay each reply by this many milliseconds',
       })
       .option('fail', {
         type: 'string',
-        describe: 'Fail the first requests: STATUS:COUNT, for example 503:2',
+        value: 'STATUS:COUNT',
+        describe: 'Fail the first requests, for example 503:2',
       })
       .option('oauth', {
         type: 'boolean',
@@ -61,7 +63,8 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
       })
       .option('oauth-fault', {
         type: 'string',
-        describe: 'What goes wrong with a sign-in: NAME (implies --oauth)',
+        value: 'NAME',
+        describe: 'What goes wrong with a sign-in (implies --oauth)',
       })
       .option('oauth-dpop', {
         type: 'boolean',
@@ -75,9 +78,9 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
       wrongArgument(port, latency, fail, hasOAuth) ??
       (fault === undefined || isFault(fault)
         ? undefined
-        : `--oauth-fault must be one of: ${Object.keys(oauthFaults).join(', ')}.`);
+        : `--oauth-fault must be one of: ${Object.keys(oauthFaults).join(', ')}`);
     if (problem) {
-      process.stderr.write(`${usageError(problem, 'sandbox --help')}\n`);
+      new Printer(process.stderr).usageError(problem, 'sandbox --help');
       process.exitCode = 2;
       return;
     }
@@ -104,7 +107,7 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
     try {
       sandbox = await startSandbox(options);
     } catch (error) {
-      process.stderr.write(`${startFailure(error, port)}\n`);
+      new Printer(process.stderr).failure(startFailure(error, port));
       process.exitCode = 1;
       return;
     }
@@ -242,7 +245,7 @@ function startFailure(error: unknown, wished: number): string {
   // The authorization server has another than the one that was asked for.
   const { code, message, port = wished } = error as NodeJS.ErrnoException & { port?: number };
   if (code === 'EADDRINUSE') {
-    return `Port ${port} is already in use. Choose another with --port (0 takes any).`;
+    return `Port ${port} is already in use. Choose another with --port (0 = any free port).`;
   }
   if (code === 'EACCES') {
     return `No permission to use port ${port}. Choose a port above 1023 with --port.`;

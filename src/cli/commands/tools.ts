@@ -74,7 +74,7 @@ export const toolsCommand: CommandModule<object, Arguments> = {
       const error = secrets.mask(listed.error);
       process.exitCode = 1;
       if (argv.json) new Printer(process.stdout).json({ gateway, error });
-      else new Printer(process.stderr).text(`mcp-latchkey: ${error}`);
+      else new Printer(process.stderr).failure(error);
       return;
     }
     const tools: OfferedTool[] = JSON.parse(secrets.mask(JSON.stringify(listed.tools), true));

@@ -47,8 +47,8 @@ export const traceCommand: CommandModule<object, Arguments> = {
         html: {
           type: 'string',
           requiresArg: true,
-          value: 'PAGE',
-          describe: 'Write a page to look at in a browser instead',
+          value: 'FILE',
+          describe: 'Write an HTML page instead, to open in a browser',
         } as const,
         redact: {
           type: 'boolean',
@@ -79,9 +79,8 @@ export const traceCommand: CommandModule<object, Arguments> = {
       out.line(stepText(step, out.paint));
     }
     if (runs.length > 1 && argv.run === undefined) {
-      process.stderr.write(
-        `This is the newest of ${runs.length} runs in the file. --run 1 shows the oldest.\n`,
-      );
+      const words = `This is the newest of ${runs.length} runs in the file. --run 1 shows the oldest.`;
+      new Printer(process.stderr).note(words);
     }
   },
 };
@@ -96,7 +95,7 @@ function writePage(file: string, page: string): void {
     } finally {
       closeSync(fd);
     }
-    process.stderr.write(`The page is in ${file}\n`);
+    new Printer(process.stderr).result('ok', `Wrote ${file}`);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     fail(
@@ -119,6 +118,6 @@ function count(name: string, given: string): number {
 }
 
 function fail(why: string): void {
-  process.stderr.write(`mcp-latchkey: ${why}.\n`);
+  new Printer(process.stderr).failure(why);
   process.exitCode = 1;
 }

@@ -42,7 +42,7 @@ export const updateCommand: CommandModule<object, Arguments> = {
     } catch (error) {
       const { message } = error as Error;
       if (args.json) out.json({ error: message });
-      else new Printer(process.stderr).text(`mcp-latchkey: ${message}. Nothing was changed.`);
+      else new Printer(process.stderr).failure(`${message}. Nothing was changed`);
       process.exitCode = 1;
     }
   },

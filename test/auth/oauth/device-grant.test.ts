@@ -53,7 +53,7 @@ async function setUp(device: object, ...polls: (Answer | undefined)[]) {
   const context: SignInContext = {
     url: gateway.url,
     gatewayAddress: '127.0.0.1',
-    routes: { connectTimeoutMs: 5_000 },
+    routes: { connectTimeoutMs: 5_000, proxyVariables: {} },
     settings: SETTINGS,
     discovered: {
       server: {

@@ -92,7 +92,7 @@ it('leaves out a list with one page with a key in it', async () => {
   expect(names()).toBeUndefined();
 });
 
-it('leaves out what was asked for with other parameters, and what is no list yet', async () => {
+it('leaves out what was asked for with other parameters, and what is not a list yet', async () => {
   await save(
     hello,
     exchange('tools/list', { filter: 'mine' }, { tools: [] }),
