@@ -108,7 +108,7 @@ it('keeps an entry at its version when the new one does not work', async () => {
 }, 60_000);
 
 it.each([
-  ['that is not there', () => {}, /^mcp-latchkey: npm failed: .* Nothing was changed\./],
+  ['that is not there', () => {}, /^mcp-latchkey: npm failed: ENOENT: .* Nothing was changed\./],
   [
     'that is another package',
     (file: string) => {
@@ -153,6 +153,17 @@ async function startRegistry(home: string) {
   state.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
   return state;
 }
+
+it('says in one sentence that the registry does not have the program', async () => {
+  const { home, env, run } = await makeHome();
+  const registry = await startRegistry(home);
+  env.npm_config_registry = `${registry.url}other/`;
+  const { code, stderr } = await run('update', '--check');
+  expect(code).toBe(1);
+  expect(stderr.replace(/\s+/g, ' ').trim()).toBe(
+    `mcp-latchkey: npm failed: Not Found - GET ${registry.url}other/mcp-latchkey. Nothing was changed.`,
+  );
+});
 
 it('gets the newest version from the registry, which only update asks', async () => {
   const { home, config, env, run, start } = await makeHome();
