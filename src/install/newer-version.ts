@@ -116,9 +116,20 @@ async function npm(args: readonly string[], cwd: string): Promise<string> {
     const [, network] =
       /^npm \S+ code (ECONN\w+|ENOTFOUND|EAI_AGAIN|E\w*TIMEDOUT)$/m.exec(stderr) ?? [];
     if (network) throw new NpmError(`Cannot reach the npm registry: ${network}`);
-    const said = stderr.replace(/^npm (?:error|ERR!) ?/gm, '').replace(/^A complete log.*$/gms, '');
-    throw new NpmError(`Running npm failed: ${cleanNetworkText(said.trim() || String(code), 300)}`);
+    throw new NpmError(`Running npm failed: ${whatNpmSays(stderr) || code}`);
   }
+}
+
+/** The first thing that npm says of its failure, after its code: the rest is advice on npm. */
+function whatNpmSays(stderr: string): string {
+  const lines = stderr.split('\n').flatMap((line) => {
+    const [, said = ''] =
+      /^npm (?:error|ERR!) (?:(?:code )?[45]\d\d |enoent )?(.*)$/.exec(line.trim()) ?? [];
+    return /^(?:code |errno |syscall |path |A complete log)/.test(said) || said === ''
+      ? []
+      : [said];
+  });
+  return cleanNetworkText(lines[0] ?? '', 300).replace(/\.$/, '');
 }
 
 /** npm's own program, beside this Node.js or the one that runs npx now. */

@@ -64,19 +64,21 @@ async function migrate({ client, yes, npx, verify, json = false }: Arguments): P
   const projects = await installing.findProjectEntries(process.cwd());
   if (unread.length > 0) process.exitCode = 1;
   if (!json) {
+    sayProjects(projects);
     for (const config of configs) sayConfig(config);
     for (const { client: name, file, why } of unread) {
       out.note(`${name}: ${tildePath(file)} cannot be read: ${why}.`);
     }
-    sayProjects(projects);
     if (configs.length === 0) out.marked('ok', 'Found no entry to move. Nothing to do.');
   }
   const movable = configs.filter(({ entries }) => entries.some(({ why }) => why === undefined));
-  const isTold =
-    yes === true || (!json && movable.length > 0 && canAsk() && (await confirms('Move them now?')));
+  const asks = yes !== true && !json && movable.length > 0 && canAsk();
+  const isTold = yes === true || (asks && (await confirms('Move them now?')));
   if (!isTold || movable.length === 0) {
     if (json) out.json({ migrated: false, configs, unread, projects });
-    else if (movable.length > 0) out.line('Nothing was changed. To move them, add --yes.');
+    else if (movable.length > 0) {
+      out.line(asks ? 'Nothing was changed.' : 'Nothing was changed. To move them, add --yes.');
+    }
     return;
   }
   const results: Result[] = [];
