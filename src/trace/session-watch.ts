@@ -6,15 +6,15 @@ import type { Secrets } from '../failures/secrets.ts';
 import { displayUrl } from '../failures/url-secrets.ts';
 import type { RequestBegun } from '../http/client.ts';
 import type { ConnectionBegun } from '../http/connector.ts';
-import { listen } from '../http/guarded.ts';
+import { guarded } from '../http/guarded.ts';
 import type { RequestHandler } from '../http/request.ts';
-import { memberAt, textIn } from '../jsonrpc/json-members.ts';
 import { type Message, type Request, readMessages, type Unusable } from '../jsonrpc/message.ts';
 import type { Log, LogLevel } from '../log.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import type { StdioObserver } from '../stdio/stdio-observer.ts';
 import type { Exchange } from '../transport/exchange.ts';
 import type { ExchangeOutcome } from '../transport/exchange-outcome.ts';
+import { envelopeOf, isErrorReply, membersOf } from './envelope.ts';
 import type { CancelledLine, ConnectionLine, Envelope, HttpLine, RunLine } from './records.ts';
 import { type Call, RequestLog } from './request-log.ts';
 import { type Shown, ShownHeaders } from './shown-headers.ts';
@@ -70,6 +70,9 @@ export class SessionWatch implements StdioObserver {
   /** The newest path, and how it is shown. */
   #path: string | undefined;
   #shown = '';
+  #bugLog: Log | undefined;
+  /** Failures of the watch before there was a log. */
+  readonly #earlyBugs: Error[] = [];
   #connectionCount = 0;
   #httpCount = 0;
 
@@ -90,17 +93,25 @@ export class SessionWatch implements StdioObserver {
       gateway: displayUrl(url),
     } satisfies Unnumbered<RunLine>);
     // It watches for as long as the process lives.
-    subscribe('mcp-latchkey:request', (begun) => this.#onRequest(begun as RequestBegun));
-    subscribe('mcp-latchkey:connection', (begun) => this.#onConnection(begun as ConnectionBegun));
+    subscribe(
+      'mcp-latchkey:request',
+      this.#harmless((begun) => this.#onRequest(begun as RequestBegun)),
+    );
+    subscribe(
+      'mcp-latchkey:connection',
+      this.#harmless((begun) => this.#onConnection(begun as ConnectionBegun)),
+    );
   }
 
   /** Lets lines be written: `secrets` knows what must not be in them. */
-  begin(secrets: Secrets, log: Log): void {
+  readonly begin = this.#harmless((secrets: Secrets, log: Log): void => {
+    this.#bugLog = log;
+    for (const bug of this.#earlyBugs) log.error(`bug: ${bug.stack}`);
     this.#file?.begin(secrets, log);
     if (this.#logLevel !== 'info' && this.#logLevel !== 'debug') return;
     this.#log = new RequestLog(log);
     for (const line of this.#early) this.#log.connection(line);
-  }
+  });
 
   /** Writes what is left, HTTP requests that are still open included. Never rejects. */
   async end(): Promise<void> {
@@ -109,12 +120,16 @@ export class SessionWatch implements StdioObserver {
   }
 
   /** Records a line of the log. */
-  readonly onLogLine = (level: LogLevel, text: string): void => {
-    // What the request log says is recorded already.
-    if (this.#log?.isWriting !== true) this.#add({ type: 'log', ms: this.#now(), level, text });
-  };
+  readonly onLogLine = guarded(
+    (level: LogLevel, text: string): void => {
+      // What fails here is dropped: a line of the log about it would fail as well, without end.
+      // What the request log says is recorded already.
+      if (this.#log?.isWriting !== true) this.#add({ type: 'log', ms: this.#now(), level, text });
+    },
+    () => {},
+  );
 
-  received(message: Message | Unusable): void {
+  readonly received = this.#harmless((message: Message | Unusable): void => {
     const ms = this.#now();
     if (message.kind === 'unusable') {
       const { why } = message;
@@ -134,9 +149,9 @@ export class SessionWatch implements StdioObserver {
     if (message.kind !== 'request') return;
     const open = { attempts: 0, status: undefined, session: undefined };
     this.#calls.set(message.id.key, { request: message, envelope, ms, ...open });
-  }
+  });
 
-  answered(request: Request, reply: Buffer | undefined): void {
+  readonly answered = this.#harmless((request: Request, reply: Buffer | undefined): void => {
     const ms = this.#now();
     const call = this.#calls.get(request.id.key);
     this.#calls.delete(request.id.key);
@@ -153,11 +168,11 @@ export class SessionWatch implements StdioObserver {
     const about = membersOf({ ...envelope, kind });
     this.#toClient(`"ms":${ms},${about},"tookMs":${tookMs},"attempts":${attempts}`, reply);
     if (call !== undefined) this.#log?.answered(call, kind, tookMs, reply);
-  }
+  });
 
-  sent(message: Message): void {
+  readonly sent = this.#harmless((message: Message): void => {
     this.#toClient(`"ms":${this.#now()},${membersOf(envelopeOf(message))}`, message.bytes);
-  }
+  });
 
   /** `members`: of a `StdioLine`, as JSON. */
   #toClient(members: string, bytes: Buffer): void {
@@ -180,9 +195,12 @@ export class SessionWatch implements StdioObserver {
       if (this.#log !== undefined) this.#log.connection(line);
       else if (this.#early.length < MOST_EARLY) this.#early.push(line);
     };
-    tcp.once('connect', () => {
-      line.tcpMs = this.#now();
-    });
+    tcp.once(
+      'connect',
+      this.#harmless(() => {
+        line.tcpMs = this.#now();
+      }),
+    );
     opening.then(
       (socket) => {
         line.readyMs = this.#now();
@@ -215,12 +233,15 @@ export class SessionWatch implements StdioObserver {
     if (call !== undefined) line.attempt = ++call.attempts;
     const at = headers.indexOf('mcp-session-id');
     if (at >= 0) line.session = this.#sessionNumber(headers[at + 1] ?? '');
-    request.once('socket', (socket) => {
-      line.sentMs = this.#now();
-      const connection = this.#connections.get(socket);
-      if (connection !== undefined) line.connection = connection;
-    });
-    const onResponse = (response: IncomingMessage) => {
+    request.once(
+      'socket',
+      this.#harmless((socket: Socket) => {
+        line.sentMs = this.#now();
+        const connection = this.#connections.get(socket);
+        if (connection !== undefined) line.connection = connection;
+      }),
+    );
+    const onResponse = this.#harmless((response: IncomingMessage) => {
       line.headMs = this.#now();
       line.status = response.statusCode ?? 0;
       responseHeaders = this.#responseHeaders.of(response.rawHeaders);
@@ -230,12 +251,12 @@ export class SessionWatch implements StdioObserver {
         call.status = line.status;
         call.session = line.session;
       }
-    };
-    listen(request, 'response', onResponse, logLater);
+    });
+    request.on('response', onResponse);
     const exchange = asExchange(handler);
     let outcome: ExchangeOutcome | undefined;
     let isClosed = false;
-    const over = () => {
+    const over = this.#harmless(() => {
       if (!this.#open.delete(over)) return;
       if (outcome !== undefined) describe(outcome, line);
       const json = JSON.stringify(line).slice(1, -1);
@@ -244,15 +265,20 @@ export class SessionWatch implements StdioObserver {
       const members = `${json},"requestHeaders":${requestHeaders.json}${answer}`;
       this.#file?.add(members, line.as === undefined ? (body ?? undefined) : undefined);
       this.#log?.http(line, requestHeaders.json, responseHeaders?.json);
-    };
-    this.#open.add(over);
-    request.once('close', () => {
-      isClosed = true;
-      line.endMs = this.#now();
-      if (exchange === undefined || outcome !== undefined) over();
     });
+    this.#open.add(over);
+    request.once(
+      'close',
+      this.#harmless(() => {
+        isClosed = true;
+        line.endMs = this.#now();
+        if (exchange === undefined || outcome !== undefined) over();
+      }),
+    );
     if (exchange === undefined) return;
-    exchange.onReceived = (message) => this.#onReceived(message, line.http);
+    exchange.onReceived = this.#harmless((message: Message) =>
+      this.#onReceived(message, line.http),
+    );
     void exchange.ended.then((end) => {
       outcome = end;
       // An event stream may go on after the reply.
@@ -311,6 +337,17 @@ export class SessionWatch implements StdioObserver {
     return number;
   }
 
+  /**
+   * What the session calls of the watch: a failure in it is logged, and the caller goes on. The
+   * session never ends or waits because it is watched.
+   */
+  #harmless<Args extends unknown[]>(step: (...args: Args) => void): (...args: Args) => void {
+    return guarded(step, (bug) => {
+      if (this.#bugLog !== undefined) this.#bugLog.error(`bug: ${bug.stack}`);
+      else if (this.#earlyBugs.length < MOST_EARLY) this.#earlyBugs.push(bug);
+    });
+  }
+
   #add(line: object): void {
     this.#file?.add(JSON.stringify(line).slice(1, -1));
   }
@@ -320,44 +357,10 @@ export class SessionWatch implements StdioObserver {
   }
 }
 
-/**
- * Hands a failure of the watch to `uncaughtException`, which logs it, once the other listeners have
- * run: the request goes on without it.
- */
-function logLater(bug: Error): void {
-  queueMicrotask(() => {
-    throw bug;
-  });
-}
-
 /** What an HTTP request is for, if it is one of MCP's: `onReceived` can be set on it. */
 function asExchange(handler: RequestHandler): Exchange | undefined {
   // By what it has: each bundle has a class of its own.
   return 'ended' in handler && 'onReceived' in handler ? (handler as Exchange) : undefined;
-}
-
-function envelopeOf(message: Message): Envelope {
-  const { bytes } = message;
-  if (message.kind === 'response') {
-    const kind = message.isError ? 'error' : 'result';
-    return message.id === undefined ? { kind } : { kind, id: message.id.raw };
-  }
-  const { kind, method } = message;
-  const member = NAMED.get(method);
-  const name = member && textIn(memberAt(bytes, 'params', member));
-  return { kind, ...(kind === 'request' && { id: message.id.raw }), ...named(method, name) };
-}
-
-/** Where a request says which one it is about. */
-const NAMED: ReadonlyMap<string, string> = new Map([
-  ['tools/call', 'name'],
-  ['prompts/get', 'name'],
-  ['resources/read', 'uri'],
-]);
-
-/** As JSON, without braces. */
-function membersOf(envelope: Envelope): string {
-  return JSON.stringify(envelope).slice(1, -1);
 }
 
 /** `Mcp-Session-Id` in a head, whose names and values come by turns. */
@@ -367,14 +370,6 @@ function sessionOf(raw: readonly string[]): string | undefined {
     if (name.length === 14 && name.toLowerCase() === 'mcp-session-id') return raw[at + 1];
   }
   return undefined;
-}
-
-function named(method: string | undefined, name: string | undefined): Pick<Envelope, 'method'> {
-  return { ...(method !== undefined && { method }), ...(name !== undefined && { name }) };
-}
-
-function isErrorReply(reply: Buffer): boolean {
-  return reply.includes('"error"') && memberAt(reply, 'error') !== undefined;
 }
 
 function isEqual(one: Buffer, other: Buffer): boolean {

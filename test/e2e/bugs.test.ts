@@ -8,11 +8,15 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { answer, type Respond, sendJson, startGateway } from './loopback-gateway.ts';
 import { runToEnd, startProxy } from './running-proxy.ts';
 
-/** What makes Node.js run this before the program, whose parts it makes fail. */
-function planted(code: string): Record<string, string> {
+function ownFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-bug-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  const file = join(folder, 'planted.cjs');
+  return folder;
+}
+
+/** What makes Node.js run this before the program, whose parts it makes fail. */
+function planted(code: string): Record<string, string> {
+  const file = join(ownFolder(), 'planted.cjs');
   writeFileSync(file, `const fail = () => { throw new Error('planted'); };\n${code}`);
   return { NODE_OPTIONS: `--require ${JSON.stringify(file)}` };
 }
@@ -24,6 +28,24 @@ const zipped: Respond = ({ message: { id } }, response) => {
   response.writeHead(200, fields);
   response.end(gzipSync(JSON.stringify({ jsonrpc: '2.0', id, result: {} })));
 };
+
+describe('a bug in what watches a session', () => {
+  it.each([
+    ['a trace', () => ['--trace', join(ownFolder(), 'trace.jsonl')]],
+    ['a log of each request', () => ['--log-level', 'info']],
+  ])('is logged, and the session goes on: %s', async (_, args) => {
+    const gateway = await startGateway(answer);
+    // Every step of the watch asks for the time, rounded.
+    const code = `const { round } = Math;
+      Math.round = (number) => /session-watch/.test(new Error().stack) ? fail() : round(number);`;
+    const proxy = startProxy(gateway.url, { args: args(), env: planted(code) });
+    expect((await proxy.request(1, 'tools/list')).result).toBeDefined();
+    expect((await proxy.request(2, 'tools/call', { name: 'x' })).result).toBeDefined();
+    expect(proxy.stderr).toMatch(/error: bug: Error: planted\n\s+at /);
+    expect(gateway.received).toHaveLength(2);
+    expect(await proxy.end()).toBe(0);
+  });
+});
 
 describe('a bug at an event of the network ends its request with an internal error, at once', () => {
   it.each([
