@@ -177,8 +177,8 @@ describe('--json', () => {
 describe('a command line that cannot be followed', () => {
   it.each([
     [['http://gateway.example/v1/mcp'], /is unencrypted and would expose the API key/],
-    [['gateway'], /expected a URL that starts with https:/],
-    [['https://gateway.example/v1/mcp', '--frob'], /unknown option --frob/],
+    [['gateway'], /Expected a URL that starts with https:/],
+    [['https://gateway.example/v1/mcp', '--frob'], /Unknown option --frob/],
     [
       ['https://gateway.example/v1/mcp', '--timeout', 'soon'],
       /--timeout must be a number of seconds/,

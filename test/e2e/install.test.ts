@@ -429,10 +429,10 @@ it('reports as JSON', async () => {
 });
 
 it.each([
-  [['nonesuch', URL_OF_GATEWAY], 2, /unknown client/],
+  [['nonesuch', URL_OF_GATEWAY], 2, /Unknown client/],
   [['zedd', URL_OF_GATEWAY], 2, /Did you mean zed\?/],
   [['cursor'], 2, /needs a client and a URL/],
-  [['cursor', 'acme.example'], 2, /expected a URL that starts with https/],
+  [['cursor', 'acme.example'], 2, /Expected a URL that starts with https/],
   [['cursor', URL_OF_GATEWAY, '--timeout', 'soon'], 2, /must be a number of seconds/],
   [['cursor', URL_OF_GATEWAY, '--nonesuch'], 2, /nonesuch/],
   [['cursor', URL_OF_GATEWAY, '--name', '__proto__'], 2, /is not a valid name/],
