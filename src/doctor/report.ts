@@ -60,6 +60,8 @@ export interface Report {
     readonly client: string;
     readonly file: string;
     readonly why: string;
+    /** Whether this program is named in it, so that the client does not start it. */
+    readonly namesProgram?: boolean;
   }[];
 }
 

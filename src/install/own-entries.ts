@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import {
   allClients,
   type Client,
@@ -26,6 +27,8 @@ export interface UnreadConfig {
   readonly client: string;
   readonly file: string;
   readonly why: string;
+  /** Whether this program is named in it, so that the client does not start it. */
+  readonly namesProgram?: boolean;
 }
 
 /** What the configs of all installed clients start of this program. Never rejects. */
@@ -52,6 +55,14 @@ async function entriesOf(client: Client): Promise<{ entries: OwnEntry[]; unread:
     });
     return { entries, unread: [] };
   } catch (error) {
-    return { entries: [], unread: [{ client: displayName, file, why: (error as Error).message }] };
+    const namesProgram = await readFile(file, 'latin1').then(
+      (text) => text.includes('mcp-latchkey'),
+      () => false,
+    );
+    const why = (error as Error).message;
+    return {
+      entries: [],
+      unread: [{ client: displayName, file, why, ...(namesProgram ? { namesProgram } : {}) }],
+    };
   }
 }

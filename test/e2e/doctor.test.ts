@@ -425,6 +425,25 @@ describe('without a URL', () => {
       }
     });
 
+    it('a config that nobody can read, beside an entry that works', async () => {
+      const { url, keys } = await sandbox();
+      const entry = { ...started(url), env: { MCP_LATCHKEY_API_KEY: keys.good } };
+      const { HOME } = await entryOf('cursor', entry);
+      const damaged = await configOf(HOME, 'windsurf');
+      writeFileSync(damaged, JSON.stringify({ mcpServers: { acme: entry } }).slice(0, -2));
+      const { code, report } = await doctorReport([], { env: { HOME } });
+      expect({ code, healthy: report.healthy }).toEqual({ code: 1, healthy: false });
+      expect(report.gateways.map(({ verdict }) => verdict.healthy)).toEqual([true]);
+      expect(report.unread).toMatchObject([{ client: 'Windsurf', namesProgram: true }]);
+      const { stdout } = await runToEnd(['doctor'], '', { HOME });
+      expect(stdout.replace(/\s+/g, ' ')).toContain(
+        '✗ Windsurf: ~/.codeium/windsurf/mcp_config.json',
+      );
+      // One that has nothing to do with this program is only mentioned.
+      writeFileSync(damaged, '{"mcpServers": {');
+      expect(await doctorReport([], { env: { HOME } })).toMatchObject({ code: 0 });
+    });
+
     it('a command that is not there', async () => {
       const { url, keys } = await sandbox();
       const env = { MCP_LATCHKEY_API_KEY: keys.good };

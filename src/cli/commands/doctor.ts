@@ -74,7 +74,10 @@ export const doctorCommand: CommandModule<object, Arguments> = {
       version: 2,
       program: `mcp-latchkey ${__VERSION__}`,
       redacted: redact,
-      healthy: gateways.length > 0 && gateways.every(({ verdict }) => verdict.healthy),
+      healthy:
+        gateways.length > 0 &&
+        gateways.every(({ verdict }) => verdict.healthy) &&
+        !unread.some(({ namesProgram }) => namesProgram),
       gateways,
       unread: redactionFor(env, redact).maskAll(unread),
     };
@@ -138,8 +141,15 @@ function targetHeading(
 /** What is said after all findings. */
 function printEnd(out: Printer, { gateways, unread, redacted }: Report): void {
   if (gateways.length > 1) printSummary(out, gateways);
-  const notes = unread.map(({ client, file, why }) => `! ${client}: cannot read ${file}: ${why}.`);
-  if (gateways.length === 0) {
+  const notes = unread.flatMap(({ client, file, why, namesProgram }) =>
+    namesProgram ? [] : [`! ${client}: cannot read ${file}: ${why}.`],
+  );
+  const broken = unread.filter(({ namesProgram }) => namesProgram);
+  if (gateways.length > 0 && broken.length > 0) out.line();
+  for (const { client, file, why } of broken) {
+    out.marked('fail', `${client}: ${file} is damaged, so it starts none of its servers: ${why}.`);
+  }
+  if (gateways.length === 0 && broken.length === 0) {
     out.text('No client on this computer uses mcp-latchkey. To add it, run:');
     out.command(['install', 'CLIENT', 'URL']);
     out.line('To test a gateway directly, run:');
