@@ -113,6 +113,9 @@ async function npm(args: readonly string[], cwd: string): Promise<string> {
     const { stderr = '', code } = error as { stderr?: string; code?: number | string };
     if (code === 'ENOENT') throw new NpmError('This needs npm, which is not installed');
     if (/\bE404\b/.test(stderr)) throw new NpmError(`The npm registry does not have ${NAME}`);
+    if (/\bEINTEGRITY\b/.test(stderr)) {
+      throw new NpmError('What npm downloaded is not what the registry lists (EINTEGRITY)');
+    }
     const [, network] =
       /^npm \S+ code (ECONN\w+|ENOTFOUND|EAI_AGAIN|E\w*TIMEDOUT)$/m.exec(stderr) ?? [];
     if (network) throw new NpmError(`Cannot reach the npm registry: ${network}`);

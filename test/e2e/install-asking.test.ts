@@ -141,7 +141,7 @@ describe('install without arguments', () => {
     const { home, cursor } = makeHome();
     const { code, stdout, stderr } = await run(home, ...args);
     expect(code, stderr).toBe(2);
-    expect(stdout + stderr).toMatch(/needs|without a terminal|leave the client out/);
+    expect(stdout + stderr).toMatch(/needs|ithout a terminal|leave the client out/);
     expect(existsSync(cursor)).toBe(false);
   });
 

@@ -9,7 +9,7 @@ import { startBrowser } from './test-browser.ts';
 
 // What several clients of one user do to a sign-in that they share.
 
-/** How often each kind of refresh is done; more than a few are run by hand. */
+/** How often each kind of refresh is done; more than a few take too long for the suite. */
 const ROUNDS = Number(process.env.MCP_LATCHKEY_TEST_ROUNDS ?? 10);
 const LIMIT_MS = 60_000 + ROUNDS * 5_000;
 

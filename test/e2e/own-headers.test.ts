@@ -157,14 +157,14 @@ it.each([
 ])('%s is refused: it would be sent twice, or break the connection', async (name) => {
   const { code, stderr } = await runToEnd(['http://127.0.0.1:9/mcp', '-H', `${name}: x`]);
   expect(code).toBe(2);
-  expect(stderr).toContain(`the header ${name.toLowerCase()} is set by mcp-latchkey itself`);
+  expect(stderr).toContain(`he header ${name.toLowerCase()} is set by mcp-latchkey itself`);
   const asKey = await runToEnd(['http://127.0.0.1:9/mcp', '--key-header', name]);
   expect(asKey.code).toBe(2);
-  expect(asKey.stderr).toContain(`the header ${name.toLowerCase()} cannot carry the key`);
+  expect(asKey.stderr).toContain(`he header ${name.toLowerCase()} cannot carry the key`);
 });
 
 it.each(['Host', 'User-Agent'])('--key-header %s is refused', async (name) => {
   const { code, stderr } = await runToEnd(['http://127.0.0.1:9/mcp', '--key-header', name]);
   expect(code).toBe(2);
-  expect(stderr).toContain(`the header ${name.toLowerCase()} cannot carry the key`);
+  expect(stderr).toContain(`he header ${name.toLowerCase()} cannot carry the key`);
 });

@@ -156,6 +156,6 @@ describe.skipIf(chromium === undefined)(
       await page.press('End');
       expect(await details(page)).toContain('"n": 10001');
       expect(page.console).toEqual([]);
-    });
+    }, 90_000);
   },
 );

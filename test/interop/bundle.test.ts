@@ -172,5 +172,5 @@ it('refuses a key on its command line', async () => {
   const header = `Authorization: Bearer ${newKey()}`;
   const { code, stderr } = await runToEnd(['bundle', 'https://gateway.example', '-H', header]);
   expect(code).toBe(2);
-  expect(stderr).toContain('the header Authorization contains a key');
+  expect(stderr).toContain('The header Authorization contains a key');
 });

@@ -79,12 +79,12 @@ describe.skipIf(missing('oidcProvider', 'recentNode'))('oidc-provider', () => {
   });
 
   it('rotates refresh tokens, and never uses one twice', async () => {
-    const rig = await setUp({ accessSeconds: 1 });
+    const rig = await setUp({ accessSeconds: 2 });
     const proxy = rig.proxy();
     await proxy.initialize();
     for (let round = 0; round < 5; round++) {
       expect(await call(proxy, 'read')).toContain('read by');
-      await new Promise((resolve) => setTimeout(resolve, 1_100));
+      await new Promise((resolve) => setTimeout(resolve, 2_100));
     }
     expect(rig.provider.count('refresh_token')).toBeGreaterThanOrEqual(4);
     expect(rig.provider.count('error')).toBe(0);
