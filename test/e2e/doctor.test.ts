@@ -425,7 +425,7 @@ describe('without a URL', () => {
       }
     });
 
-    it('a config that nobody can read, beside an entry that works', async () => {
+    it('a config that is damaged, beside an entry that works', async () => {
       const { url, keys } = await sandbox();
       const entry = { ...started(url), env: { MCP_LATCHKEY_API_KEY: keys.good } };
       const { HOME } = await entryOf('cursor', entry);

@@ -125,7 +125,7 @@ function sayConfig({ client, file, entries }: FoundConfig): void {
   out.line();
 }
 
-/** They are named, no more: others may share them, and have neither this key nor this computer. */
+/** Names them only. Other people may share the file, and their computers do not have this key. */
 function sayProjects(projects: readonly ProjectEntries[]): void {
   if (projects.length === 0) return;
   out.note(

@@ -11,9 +11,9 @@ export interface ClientEntry extends ConfiguredIn {
 }
 
 /**
- * Whether the client itself can use the entry, whatever works in this terminal: reads its config as
- * strictly as the client does, and starts the entry with no more of the environment than a client
- * hands on. `earlier` is what was found for this terminal. Takes a minute at most, for an entry that
+ * Whether the client itself can use the entry, which may work in this terminal and not there. Reads
+ * the config by the client's own rules, and starts the entry with only the variables that a client
+ * passes on. `earlier` is what was found for this terminal. Takes a minute at most, for an entry that
  * does not answer. Never rejects.
  */
 export async function checkClient(
