@@ -17,14 +17,9 @@ export class BatchReplies {
     if (reply !== undefined) this.#replies.push(reply);
     this.#missing--;
     if (this.#missing > 0 || this.#replies.length === 0) return;
-    this.#write(arrayOf(this.#replies));
+    const parts = this.#replies.flatMap((bytes) => [COMMA, bytes]).slice(1);
+    this.#write(Buffer.concat([OPEN, ...parts, CLOSE]));
   }
-}
-
-/** The messages as one JSON array. */
-export function arrayOf(messages: readonly Buffer[]): Buffer {
-  const parts = messages.flatMap((bytes) => [COMMA, bytes]).slice(1);
-  return Buffer.concat([OPEN, ...parts, CLOSE]);
 }
 
 const OPEN = Buffer.from('[');
@@ -42,3 +37,12 @@ export function wantsReply(message: Message | Unusable): message is Request | An
 }
 
 type Answerable = Unusable & Required<Pick<Unusable, 'id'>> & { readonly code: number };
+
+/** The same error for each request, as one JSON array that is made in one piece: they may be many. */
+export function errorBatch(
+  ids: readonly { readonly raw: string | Buffer }[],
+  error: { code: number; message: string },
+): Buffer {
+  const end = `,"error":${JSON.stringify(error)}}`;
+  return Buffer.from(`[${ids.map(({ raw }) => `{"jsonrpc":"2.0","id":${raw}${end}`)}]`);
+}

@@ -25,7 +25,7 @@ import type { Log } from '../log.ts';
 import { monotonicMs } from '../monotonic-clock.ts';
 import { isOpenEnded } from '../transport/methods.ts';
 import type { Delivery, MessageObserver, Transport } from '../transport/transport.ts';
-import { arrayOf, BatchReplies, wantsReply } from './batch-replies.ts';
+import { BatchReplies, errorBatch, wantsReply } from './batch-replies.ts';
 import { LineReader } from './line-reader.ts';
 import { MessageWriter } from './message-writer.ts';
 import { type Answer, OpenRequest, OpenRequests } from './open-requests.ts';
@@ -212,8 +212,8 @@ export class StdioProxy {
     const error = refusal(code, why);
     const refuse = async () => {
       for (let read: ReadResult | undefined = batch; read !== undefined; read = read.rest?.()) {
-        const replies = read.messages.filter(wantsReply).map(({ id }) => errorResponse(id, error));
-        if (replies.length > 0) this.#write(arrayOf(replies));
+        const ids = read.messages.filter(wantsReply).map(({ id }) => id);
+        if (ids.length > 0) this.#write(errorBatch(ids, error));
         await new Promise((resolve) => setImmediate(resolve));
         await this.#writer.congested();
       }

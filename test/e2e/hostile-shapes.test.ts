@@ -14,7 +14,7 @@ const SLACK = 8 * MiB;
 const MOST_MEMORY = 4;
 const LONGEST_BLOCK_MS = 2_000;
 
-/** JSON values of SIZE bytes. */
+/** JSON values of SIZE bytes or more. */
 const SHAPES = {
   'tiny numbers': () => list('0'),
   'tiny strings': () => list('""'),
@@ -38,8 +38,9 @@ const SHAPES = {
   'an annotated tool of many properties': () =>
     joined('[{"name":"a","inputSchema":{"x-mcp-header":', object('"":{}'), '}}]'),
   questions: () => object('"a":{"method":"roots/list"}'),
-  notifications: () => list('{"jsonrpc":"2.0","method":"a"}'),
-  requests: () => list('{"jsonrpc":"2.0","id":7,"method":"a"}'),
+  // Twice as large: what is read and written for each message is not freed at once.
+  notifications: () => list('{"jsonrpc":"2.0","method":"a"}', 2 * SIZE),
+  requests: () => list('{"jsonrpc":"2.0","id":7,"method":"a"}', 2 * SIZE),
 } satisfies Record<string, () => Buffer>;
 
 type Shape = keyof typeof SHAPES;
@@ -53,7 +54,7 @@ function filled(text: string, bytes: number): Buffer {
 
 const joined = (...parts: (string | Buffer)[]): Buffer =>
   Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part)));
-const list = (item: string) => joined('[', filled(`${item},`, SIZE), item, ']');
+const list = (item: string, bytes = SIZE) => joined('[', filled(`${item},`, bytes), item, ']');
 const object = (member: string) => joined('{', filled(`${member},`, SIZE), member, '}');
 
 /** Answers a request: `id` is its JSON. */
