@@ -12,6 +12,7 @@ const { version } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8
 const programs = [
   'src/cli/main.ts',
   'src/cli/commands.ts',
+  'src/cli/enable-compile-cache.ts',
   'src/cli/refuse-to-start.ts',
   'src/cli/run-proxy.ts',
   'src/cli/late-files.ts',
@@ -62,7 +63,7 @@ lateFiles.push(...shared);
 
 const entries = [...programs, ...lateFiles];
 const startEntries = programs.filter((entry) =>
-  /[\\/](?:main|refuse-to-start|run-proxy)\.ts$/.test(entry),
+  /[\\/](?:enable-compile-cache|main|refuse-to-start|run-proxy)\.ts$/.test(entry),
 );
 const bundleName = (/** @type {string} */ entry) => `${basename(entry, '.ts')}.js`;
 

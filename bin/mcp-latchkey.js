@@ -5,6 +5,8 @@
 var version = process.versions.node.split('.').map(Number);
 
 if (version[0] > 20 || (version[0] === 20 && version[1] >= 19)) {
+  // Node.js 20 keeps no compiled code.
+  if (version[0] > 20) require('../dist/enable-compile-cache.js');
   require('../dist/main.js');
 } else {
   refuse(

@@ -1,7 +1,6 @@
 import { UsageError } from '../settings/options.ts';
 import { type ProxySettings, readProxySettings } from '../settings/settings.ts';
 import type { SessionWatch } from '../trace/session-watch.ts';
-import { enableCompileCache } from './compile-cache.ts';
 
 const COMMANDS = new Set([
   'bundle',
@@ -65,6 +64,4 @@ function isWatched({ traceFile, logLevel }: ProxySettings): boolean {
   return traceFile !== undefined || logLevel === 'info' || logLevel === 'debug';
 }
 
-// Before anything else is loaded: of this file alone there is no compiled code.
-enableCompileCache(process.env);
 main(process.argv.slice(2));
