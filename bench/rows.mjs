@@ -109,6 +109,26 @@ async function startWithKeychain(bench) {
   }
 }
 
+/**
+ * Calls a tool whose result has 20 MB, and checks that nothing in it is changed.
+ * @param {import('./session.mjs').Session} session @param {'document' | 'document-json'} name
+ * @returns {Promise<{ms: number, idle: number, peak: number}>} resident memory in MB, before and at most
+ */
+async function fetchDocument(session, name) {
+  await sleep(settleMs / 2);
+  const idle = hasProc && session.pid > 0 ? residentMB(session.pid) : Number.NaN;
+  const line = request(1, 'tools/call', { name, arguments: {} });
+  const began = performance.now();
+  const reply = await ask(session, 1, line);
+  const ms = performance.now() - began;
+  const peak = hasProc && session.pid > 0 ? peakMB(session.pid) : Number.NaN;
+  const text = JSON.parse(whole(reply).toString()).result?.content?.[0]?.text;
+  if (!isDocument(text)) {
+    throw new Wrong(`the document came back changed (${text?.length} of ${documentCharacters})`);
+  }
+  return { ms, idle, peak };
+}
+
 /** @type {Measurement[]} */
 export const measurements = [
   {
@@ -158,6 +178,25 @@ export const measurements = [
       if (bench.withoutTls) throw new NotAvailable(bench.withoutTls);
       return { 'start-tls': await startMs(bench, { tls: true }) };
     },
+  },
+  {
+    name: 'burst-tls',
+    rows: [{ key: 'burst-tls', label: '16 calls at once, TLS, 40 ms away, ms' }],
+    rounds: 15,
+    quickRounds: 3,
+    limitMs: 30_000,
+    run: inSession(
+      async (session) => {
+        // The handshake is over, and its connection is idle.
+        await sleep(settleMs / 4);
+        const { ms } = await callMany(session, { firstId: 1, inFlight: 16, calls: 16 });
+        return { 'burst-tls': ms };
+      },
+      async (bench) => {
+        if (bench.withoutTls) throw new NotAvailable(bench.withoutTls);
+        return { tls: true };
+      },
+    ),
   },
   {
     name: 'start-keychain',
@@ -308,20 +347,20 @@ export const measurements = [
     limitMs: 60_000,
     direct: true,
     run: inSession(async (session) => {
-      await sleep(settleMs / 2);
-      const idle = hasProc && session.pid > 0 ? residentMB(session.pid) : Number.NaN;
-      const line = request(1, 'tools/call', { name: 'document', arguments: {} });
-      const began = performance.now();
-      const reply = await ask(session, 1, line);
-      const ms = performance.now() - began;
-      const peak = hasProc && session.pid > 0 ? peakMB(session.pid) : Number.NaN;
-      const text = JSON.parse(whole(reply).toString()).result?.content?.[0]?.text;
-      if (!isDocument(text)) {
-        throw new Wrong(
-          `the document came back changed (${text?.length} of ${documentCharacters})`,
-        );
-      }
+      const { ms, idle, peak } = await fetchDocument(session, 'document');
       return { document: ms, 'document-peak': peak, 'document-above': (peak - idle) / 20 };
+    }),
+  },
+  {
+    name: 'document-json',
+    rows: [{ key: 'document-json', label: '20 MB result as JSON, ms' }],
+    rounds: 11,
+    quickRounds: 2,
+    limitMs: 60_000,
+    direct: true,
+    run: inSession(async (session) => {
+      const { ms } = await fetchDocument(session, 'document-json');
+      return { 'document-json': ms };
     }),
   },
   {

@@ -50,10 +50,16 @@ function send(request, response, message) {
 /** @param {http.ServerResponse} response @param {string} id */
 function sendDocument(response, id) {
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' });
-  response.write(`event: message\ndata: {"jsonrpc":"2.0","id":${id},"result":`);
-  response.write('{"content":[{"type":"text","text":"');
+  response.write('event: message\ndata: ');
+  writeDocument(response, id);
+  response.end('\n\n');
+}
+
+/** @param {http.ServerResponse} response @param {string} id */
+function writeDocument(response, id) {
+  response.write(`{"jsonrpc":"2.0","id":${id},"result":{"content":[{"type":"text","text":"`);
   response.write(document());
-  response.end('"}]}}\n\n');
+  response.write('"}]}}');
 }
 
 /** @param {http.ServerResponse} response @param {string} id @param {number} count */
@@ -101,6 +107,12 @@ function answer(request, response, body) {
     }
     if (name === 'document') {
       sendDocument(response, id);
+      return;
+    }
+    if (name === 'document-json') {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      writeDocument(response, id);
+      response.end();
       return;
     }
     if (name === 'burst') {
