@@ -137,6 +137,12 @@ describe('explain', () => {
     expect(stdout).not.toContain('self-signed');
   });
 
+  it('prints only ASCII where the terminal shows nothing else', async () => {
+    const { stdout } = await runToEnd(['explain', '401'], '', { LC_ALL: 'C' });
+    expect(stdout).toContain('Settings > API');
+    expect(stdout).toMatch(/^[\x00-\x7f]*$/);
+  });
+
   it('suggests the nearest reason', async () => {
     const { code, stderr } = await runToEnd(['explain', 'unautorized']);
     expect(code).toBe(2);

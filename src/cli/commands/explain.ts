@@ -26,7 +26,8 @@ export const explainCommand: CommandModule<object, { error: string }> = {
       process.exitCode = 2;
       return;
     }
-    process.stdout.write(`${asText(explanation.replaceAll('npx mcp-latchkey', ownCommand()))}\n`);
+    const text = asText(explanation.replaceAll('npx mcp-latchkey', ownCommand()));
+    new Printer(process.stdout).write(`${text}\n`);
   },
 };
 
