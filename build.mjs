@@ -63,7 +63,7 @@ lateFiles.push(...shared);
 
 const entries = [...programs, ...lateFiles];
 const startEntries = programs.filter((entry) =>
-  /[\\/](?:enable-compile-cache|main|refuse-to-start|run-proxy)\.ts$/.test(entry),
+  /[\\/](?:enable-compile-cache|main|run-proxy)\.ts$/.test(entry),
 );
 const bundleName = (/** @type {string} */ entry) => `${basename(entry, '.ts')}.js`;
 
