@@ -202,8 +202,8 @@ function folded(chars: string): string {
 /** The forms that are searched for in a simplified text. */
 function needlesFor(secret: string): string[] {
   const plain = simplify(secret);
-  if (plain.length < SHORTEST) return [];
-  if (plain.length < SHORT) return [plain];
+  // By its own length: what looks like escapes is shorter when it is simplified.
+  if (secret.length < SHORT) return [plain].filter(isLongEnough);
   // A secret with `%41`, `\\n` or `&amp;` in it is simplified in one way as it is, in others where it is
   // encoded once more. For the others, these are all the same.
   const inJson = JSON.stringify(secret).slice(1, -1);
@@ -212,7 +212,11 @@ function needlesFor(secret: string): string[] {
   const literal = [secret, Buffer.from(secret).toString('latin1')].map((text) =>
     folded(text.replace(/[\s\\]/g, '')),
   );
-  return [plain, ...encoded, ...literal, ...inBase64(secret), inHex(secret)];
+  return [plain, ...encoded, ...literal, ...inBase64(secret), inHex(secret)].filter(isLongEnough);
+}
+
+function isLongEnough(needle: string): boolean {
+  return needle.length >= SHORTEST;
 }
 
 function simplify(text: string): string {
