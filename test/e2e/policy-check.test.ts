@@ -66,6 +66,13 @@ describe('policy check', () => {
     expect(code).toBe(1);
   });
 
+  it('names the line of a member that is repeated', async () => {
+    const text = '{\n"filters": {"deny-tool": ["*"]},\n"filters": {}\n}';
+    const { code, stdout } = await checked(text);
+    expect(stdout).toBe('✗ Line 3: "filters" repeats a member of line 2.\n');
+    expect(code).toBe(1);
+  });
+
   it('says when the file cannot be read', async () => {
     const { code, stdout } = await runToEnd(['policy', 'check', '/nowhere/policy.json']);
     expect(stdout).toBe('✗ /nowhere/policy.json cannot be read (ENOENT).\n');

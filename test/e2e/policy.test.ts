@@ -100,6 +100,9 @@ describe.skipIf(!isEtcReplaceable)('a policy (skipped unless root, in a mount na
     ['a path in a gateway', { gateways: ['https://gateway.example/mcp'] }],
     ['an unknown option', { forbidden: ['allow-htp'] }],
     ['a filter of no kind', { filters: { deny: ['x'] } }],
+    ['a repeated member', '{"filters":{"deny-tool":["*"]},"filters":{}}'],
+    ['a repeated member in another', '{"filters":{"deny-tool":["*"],"deny-tool":[]}}'],
+    ['a member in two cases', '{"gateways":["https://a.example"],"Gateways":[]}'],
   ])('stops the proxy if it has %s', async (_, policy) => {
     const { reply, asked } = await first(policy);
     expect(reply).toMatchObject(misconfigured('the policy of your organization cannot be used'));

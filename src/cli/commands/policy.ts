@@ -65,7 +65,7 @@ function check(file: string): CheckedPolicy {
     return { file, valid: true, problems: [], sets: new Policy(file, parsed.content).summary() };
   }
   const problems = parsed.problems.map((problem) => ({
-    line: lineOf(text, problem),
+    line: problem.line ?? lineOf(text, problem),
     problem: problem.words,
   }));
   return { file, valid: false, problems, sets: [] };

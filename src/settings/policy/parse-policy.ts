@@ -1,5 +1,6 @@
 import { userInfo } from 'node:os';
 import { isAbsolute, join } from 'node:path';
+import { foldCase } from '../../jsonrpc/json-members.ts';
 import { FILTER_OPTIONS, type Filter, filterOf } from '../filters.ts';
 import { type Option, type OptionName, PROXY_OPTIONS, UsageError } from '../options.ts';
 import { isOriginPattern } from './origin-pattern.ts';
@@ -27,6 +28,8 @@ export interface PolicyProblem {
   readonly words: string;
   /** Where it is: the names of the members and the indexes that lead there; empty for the whole. */
   readonly path: readonly (string | number)[];
+  /** Its line, from 1, where the path does not tell it. */
+  readonly line?: number;
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -136,9 +139,44 @@ export function parsePolicy(
   }
   if (!isObject(json)) return { problems: [{ words: 'it must be a JSON object', path: [] }] };
   const reader = new PolicyReader();
+  reader.problems.push(...repeatedMembers(text));
   const content = contentOf(reader, reader.object(json, '', MEMBERS));
   return reader.problems.length > 0 ? { problems: reader.problems } : { content };
 }
+
+/**
+ * The members that an object of this JSON has twice, in any case: JSON.parse keeps the last one only,
+ * so that one rule would silently replace the other (RFC 8259 §4).
+ */
+function repeatedMembers(json: string): PolicyProblem[] {
+  const problems: PolicyProblem[] = [];
+  const open: Map<string, number>[] = [];
+  let line = 1;
+  let countedTo = 0;
+  for (const { 0: token, 1: name, 2: colon, index } of json.matchAll(TOKENS)) {
+    if (token === '{') open.push(new Map());
+    else if (token === '}') open.pop();
+    if (name === undefined || colon === undefined) continue;
+    line += json.slice(countedTo, index).split(LINE_ENDS).length - 1;
+    countedTo = index;
+    const text: string = JSON.parse(name);
+    const folded = foldCase(text);
+    const firstLine = open.at(-1)?.get(folded);
+    if (firstLine === undefined) open.at(-1)?.set(folded, line);
+    else {
+      const words = `${quoted(text)} repeats a member of line ${firstLine}`;
+      problems.push({ words, path: [], line });
+    }
+  }
+  return problems;
+}
+
+/**
+ * In valid JSON: where objects begin and end, and strings, with a colon after the name of a member.
+ * No part of a string can match in two ways, so that the time is in proportion to its length.
+ */
+const TOKENS = /[{}]|("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?/g;
+const LINE_ENDS = /\r\n|\r|\n/;
 
 function contentOf(reader: PolicyReader, json: Json): PolicyFile {
   const contact = reader.text(json.contact, 'contact');

@@ -4,7 +4,7 @@ import { readPrivate, UnusableFile } from '../../private-path.ts';
 import type { Filter } from '../filters.ts';
 import { type OptionName, PROXY_OPTIONS } from '../options.ts';
 import { originMatches } from './origin-pattern.ts';
-import { type PolicyFile, parsePolicy } from './parse-policy.ts';
+import { type PolicyFile, type PolicyProblem, parsePolicy } from './parse-policy.ts';
 
 /** No policy is larger. */
 const MOST_BYTES = 1024 * 1024;
@@ -135,7 +135,8 @@ export function loadPolicy(file: string): { policy: Policy } | { why: string } {
     }
     const parsed = parsePolicy(bytes.toString('utf8'));
     if ('problems' in parsed) {
-      return broken(`${file}: ${parsed.problems[0]?.words}`);
+      const { words, line } = parsed.problems[0] as PolicyProblem;
+      return broken(`${file}${line === undefined ? '' : `, line ${line}`}: ${words}`);
     }
     const { version, contact } = parsed.content;
     if (version !== undefined && isOlder(__VERSION__, version)) {

@@ -96,4 +96,43 @@ describe('parsePolicy', () => {
   it('refuses an audit log where --audit-log is forbidden', () => {
     expect(isParsed({ forbidden: ['audit-log'], audit: { file: '/a' } })).toBe(false);
   });
+
+  it.each([
+    ['a member', '{"gateways":["https://a.example"],\n"gateways":[]}', 'gateways', 2, 1],
+    ['one in another case', '{\r\n"forbidden":[],\r\n"Forbidden":["header"]}', 'Forbidden', 3, 2],
+    ['one with a long s', '{"$schema":"x","$\u017fchema":"x"}', '$\u017fchema', 1, 1],
+    ['an escaped one', '{"contact":"a","cont\\u0061ct":"b"}', 'contact', 1, 1],
+    [
+      'one of an object in it',
+      '{"filters":{"deny":["tool:x"],\n"read-only":true,\n"deny":["tool:y"]}}',
+      'deny',
+      3,
+      1,
+    ],
+    ['an option', '{"required":{"timeout":5,"timeout":6}}', 'timeout', 1, 1],
+    ['one that is not known', '{"x":[{"y":1},{"y":1,"y":2}]}', 'y', 1, 1],
+    ['one after a text like a member', '{"contact":"\\"a\\":{",\n"contact":"b"}', 'contact', 2, 1],
+  ])('refuses %s that is repeated', (_, text, name, line, firstLine) => {
+    const words = `${JSON.stringify(name)} repeats a member of line ${firstLine}`;
+    expect(parsePolicy(text)).toMatchObject({
+      problems: expect.arrayContaining([{ words, path: [], line }]),
+    });
+  });
+
+  it('allows the same member in two objects, and a text that is like a member', () => {
+    const text = '{"required":{"timeout":5},"defaults":{"connect-timeout":5},"contact":"contact"}';
+    expect(parsePolicy(text)).toHaveProperty('content');
+    const nested = '{"required":{"header":"A: b"},"defaults":{"header":"C: d"}}';
+    expect(parsePolicy(nested)).toHaveProperty('content');
+  });
+
+  it('reads a megabyte of nested lists, of escapes, and of letters', () => {
+    for (const text of [
+      `{"x":${'['.repeat(500_000)}${']'.repeat(500_000)}}`,
+      `{"x":"${'\\n'.repeat(500_000)}"}`,
+      `{"x":"${'a'.repeat(1_000_000)}"}`,
+    ]) {
+      expect(parsePolicy(text)).toMatchObject({ problems: [{ path: ['x'] }] });
+    }
+  });
 });
