@@ -110,8 +110,9 @@ async function test(files) {
       cwd: project,
       // Node.js for Windows cannot use a pipe of Unix.
       stdio: ['ignore', fd, fd],
+      // Certificates, proxies and settings of npm that are set here are not for Windows.
       env: {
-        ...process.env,
+        PATH: process.env.PATH,
         WINEPATH: `Z:${dirname(node).replaceAll('/', '\\')}`,
         OPENSSL_PORT: String(openssl.address().port),
       },

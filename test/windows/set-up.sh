@@ -23,10 +23,10 @@ fi
 
 # Runs a Windows program in the folder of the caller. Its stdin and stdout must be files: Node.js for
 # Windows cannot use a pipe of Unix. All mounts end with the command, because they are in a namespace
-# of their own.
+# of their own. Without UTF-8, names of files could have ASCII characters only.
 cat > "$folder/wine" <<EOS
 #!/bin/bash
-export WINEPREFIX=$folder/prefix WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' XDG_RUNTIME_DIR=/tmp HOME=/root
+export WINEPREFIX=$folder/prefix WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' XDG_RUNTIME_DIR=/tmp HOME=/root LC_ALL=C.UTF-8
 unset DISPLAY
 exec unshare -m --propagation private bash -c '
 tree=$folder/tree; caller=\$PWD
