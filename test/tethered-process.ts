@@ -27,6 +27,9 @@ export interface Tether {
   ended(): Promise<void>;
 }
 
+// cmd.exe knows no others.
+const quote = process.platform === 'win32' ? '"' : "'";
+
 /** Whatever is still alive when the test is over ends with it. */
 export async function startTether(): Promise<Tether> {
   const folder = mkdtempSync(`${tmpdir()}/latchkey-tether-`);
@@ -70,7 +73,8 @@ export async function startTether(): Promise<Tether> {
   return {
     folder,
     port,
-    hold: (readyFile = '') => `'${process.execPath}' '${folder}/hold.cjs' ${port} ${readyFile}`,
+    hold: (readyFile = '') =>
+      `${quote}${process.execPath}${quote} ${quote}${folder}/hold.cjs${quote} ${port} ${readyFile}`,
     started: (wanted) => until(() => count >= wanted),
     ended: () => until(() => count > 0 && alive.size === 0),
   };

@@ -5,6 +5,8 @@ import type { Log } from '../log.ts';
 const KEY_LIMIT_MS = 10_000;
 /** How long what a command left running may still print after the command exited. */
 const GRACE_MS = 1_000;
+/** How long this process stands still for Windows to end a command. */
+const TASKKILL_LIMIT_MS = 2_000;
 const MAX_STDOUT_CHARACTERS = 64 * 1024;
 const MAX_STDERR_CHARACTERS = 1024 * 1024;
 /** The end of stderr that is kept for the log, in characters. */
@@ -25,8 +27,14 @@ export async function runKeyCommand(
   log: Log,
   limitMs = KEY_LIMIT_MS,
   option = '--key-command',
+  platform = process.platform,
 ): Promise<Printed> {
   const name = option;
+  if (platform === 'win32' && POWERSHELL_SCRIPT.test(command)) {
+    return {
+      error: `${name} cannot run a .ps1 file directly. Put powershell -NoProfile -File before its path`,
+    };
+  }
   const { text, end, stderr } = await collect(
     () =>
       process.platform === 'win32'
@@ -68,6 +76,10 @@ export async function readPipe(path: string): Promise<Printed> {
   return end === 'exit code 0' ? { text } : { error: `the pipe ${path} could not be read` };
 }
 
+/** A command whose program is one, also as PowerShell calls it. cmd.exe would open it in an editor. */
+const POWERSHELL_SCRIPT =
+  /^\s*(?:[&.]\s+)?(?:"[^"]+\.ps1"|'[^']+\.ps1'|[^\s"'&|<>]+\.ps1)(?=\s|$)/i;
+
 /** Of a shell whose command was not found (POSIX.1-2024, Shell Command Language §2.8.2). */
 const NOT_FOUND = 'exit code 127';
 
@@ -90,7 +102,8 @@ function killAll({ pid, exitCode, signalCode }: ChildProcess): void {
   if (process.platform === 'win32') {
     if (exitCode !== null || signalCode !== null) return;
     const taskkill = `${process.env.SystemRoot ?? 'C:\\Windows'}\\System32\\taskkill.exe`;
-    spawnSync(taskkill, ['/pid', String(pid), '/t', '/f'], { stdio: 'ignore', windowsHide: true });
+    const options = { stdio: 'ignore', windowsHide: true, timeout: TASKKILL_LIMIT_MS } as const;
+    spawnSync(taskkill, ['/pid', String(pid), '/t', '/f'], options);
     return;
   }
   try {

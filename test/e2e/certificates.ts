@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 export interface Certificate {
   key: Buffer;
@@ -103,5 +104,8 @@ export class CertificateAuthority {
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
 
 function openssl(...args: string[]): void {
-  execFileSync('openssl', args, { stdio: 'pipe' });
+  // Windows has none: test/windows/run.mjs runs it outside.
+  const outside = fileURLToPath(new URL('../windows/openssl.mjs', import.meta.url));
+  if (process.platform === 'win32') execFileSync(process.execPath, [outside, ...args]);
+  else execFileSync('openssl', args, { stdio: 'pipe' });
 }

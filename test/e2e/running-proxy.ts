@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished } from 'vitest';
+import { environment } from '../environment.ts';
 
 /** The built program's launcher. */
 export const program = fileURLToPath(new URL('../../bin/mcp-latchkey.js', import.meta.url));
@@ -27,9 +28,8 @@ export function expectNoSecret(text: string): void {
 
 export type Json = Record<string, unknown>;
 
-const baseEnv = { PATH: process.env.PATH, HOME: process.env.HOME };
 /** Kept from test to test, since it saves each start some 30 ms. */
-const compileCache = join(process.env.HOME ?? tmpdir(), '.cache/mcp-latchkey/compile-cache');
+const compileCache = join(homedir(), '.cache/mcp-latchkey/compile-cache');
 
 /** What the program has written about gateways into a folder for caches. */
 export function cachedText(folder: string): string {
@@ -68,7 +68,7 @@ export class RunningProxy {
     const ownCache = mkdtempSync(join(tmpdir(), 'latchkey-cache-'));
     const [command = '', ...words] = [...wrapper, process.execPath, script, ...args];
     this.child = spawn(command, words, {
-      env: { ...baseEnv, XDG_CACHE_HOME: ownCache, NODE_COMPILE_CACHE: compileCache, ...env },
+      env: environment({ XDG_CACHE_HOME: ownCache, NODE_COMPILE_CACHE: compileCache, ...env }),
       ...(user === undefined ? {} : { uid: user, gid: user }),
     });
     this.exited = new Promise((resolve) => {
@@ -214,7 +214,7 @@ export async function runToEnd(
 ): Promise<{ code: number | string; stdout: string; stderr: string }> {
   const [command = '', ...words] = [...wrapper, process.execPath, script, ...args];
   const child = spawn(command, words, {
-    env: { ...baseEnv, ...env },
+    env: environment(env),
     ...(user === undefined ? {} : { uid: user, gid: user }),
     ...(cwd === undefined ? {} : { cwd }),
   });

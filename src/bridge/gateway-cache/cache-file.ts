@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CredentialSources } from '../../auth/credential-sources.ts';
 import { chosenOrigin, DEFAULT_ACCOUNT } from '../../auth/key.ts';
@@ -19,6 +19,7 @@ import { OPEN_BRACE } from '../../jsonrpc/json-scanner.ts';
 import { type Request, validJson } from '../../jsonrpc/message.ts';
 import type { Log } from '../../log.ts';
 import { openPrivate, readPrivate, UnusableFile } from '../../private-path.ts';
+import { renameOnto } from '../../rename-onto.ts';
 import { revisionOf } from '../revisions.ts';
 
 /** How large a file may be. */
@@ -122,8 +123,8 @@ export function readCacheFile(
   return undefined;
 }
 
-/** Replaces the file in one step. Throws UnusableFile, or the file system's error. */
-export function writeCacheFile(key: CacheKey, content: CachedGateway): void {
+/** Replaces the file in one step. Rejects with UnusableFile, or the file system's error. */
+export async function writeCacheFile(key: CacheKey, content: CachedGateway): Promise<void> {
   const bytes = formatCache(key, content);
   if (bytes.length > MOST_BYTES) throw new UnusableFile(`it would be ${bytes.length} bytes`);
   mkdirSync(dirname(key.file), { recursive: true, mode: 0o700 });
@@ -135,7 +136,7 @@ export function writeCacheFile(key: CacheKey, content: CachedGateway): void {
     } finally {
       closeSync(fd);
     }
-    renameSync(temporary, key.file);
+    await renameOnto(key.file, temporary);
   } catch (error) {
     rmSync(temporary, { force: true });
     throw error;

@@ -41,7 +41,7 @@ export class CacheWriter {
   /**
    * Adds replies to the file. All pages of a list, from the first to the last, replace what it has of
    * that list. A reply with a secret in it is left out. `initialize` is the client's, where it has sent
-   * one. Rejects as `writeCacheFile` throws.
+   * one. Rejects as `writeCacheFile` does.
    */
   async save(exchanges: readonly Exchange[], initialize: Request | undefined): Promise<void> {
     const { folder, settings, log } = this.#options;
@@ -74,11 +74,11 @@ export class CacheWriter {
       lists.set(request.method, pages);
       isChanged = true;
     }
-    if (isChanged) this.#write(key, { handshake, lists });
+    if (isChanged) await this.#write(key, { handshake, lists });
   }
 
-  #write(key: CacheKey, content: Parameters<typeof writeCacheFile>[1]): void {
-    writeCacheFile(key, content);
+  async #write(key: CacheKey, content: Parameters<typeof writeCacheFile>[1]): Promise<void> {
+    await writeCacheFile(key, content);
     this.#options.log.debug(`written to the cache: ${key.file}`);
   }
 

