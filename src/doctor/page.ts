@@ -1,6 +1,6 @@
 import { CHECKS, type CheckName, duration, type Finding, type Status } from './finding.ts';
 import type { GatewayReport, Report, TimelineEntry } from './report.ts';
-import { speedRows } from './text.ts';
+import { reasonWords, speedRows } from './text.ts';
 
 /**
  * The report as one web page that needs nothing else: no script, no request. Everything in it is
@@ -46,7 +46,7 @@ function gatewaySection(report: GatewayReport): string {
 <h2>${escaped(heading)}</h2>
 <p class="quiet">${escaped(quiet.join(' · '))}</p>
 <div class="verdict ${verdict.healthy ? 'ok' : 'fail'}">
-<p><b>${verdict.healthy ? '✓ Healthy' : '✗ Problem found'}</b>${verdict.reason === undefined ? '' : `: <code>${escaped(verdict.reason)}</code>`}</p>
+<p><b>${verdict.healthy ? '✓ Healthy' : '✗ Problem found'}</b>${verdict.reason === undefined ? '' : `: <code>${escaped(reasonWords(verdict))}</code>`}</p>
 <p class="sentence">${withCode(verdict.sentence)}</p>
 ${verdict.remedy === undefined ? '' : `<p><b>What to do:</b> ${withCode(verdict.remedy)}</p>`}
 </div>

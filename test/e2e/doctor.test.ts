@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -120,7 +121,7 @@ describe('a healthy gateway', () => {
   it('is told in lines of 80 columns, without colours or movement where there is no terminal', async () => {
     // So that a ping shows beside a connection that took long.
     const { url } = await sandbox({ latencyMs: 20 });
-    const { code, stdout, stderr } = await runToEnd(['doctor', url], '', GOOD);
+    const { code, stdout, stderr } = await runToEnd(['doctor', url, '--verbose'], '', GOOD);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).not.toMatch(/\x1b|\r/);
     expect(notPlainEnglish(stdout)).toEqual([]);
@@ -133,7 +134,64 @@ describe('a healthy gateway', () => {
   });
 });
 
+describe('what is fine', () => {
+  it('is one line for each check; --verbose shows every finding', async () => {
+    const { url } = await sandbox();
+    const { stdout } = await runToEnd(['doctor', url], '', GOOD);
+    const lines = stdout.split('\n').filter((line) => line.startsWith('✓ '));
+    expect(lines).toHaveLength(9);
+    expect(stdout).toMatch(/^✓ protocol +initialize, ping, tools, prompts +\d/m);
+    expect(stdout).toMatch(/^✓ route +proxy, tcp +\d/m);
+    expect(stdout).not.toMatch(/skipped|█/);
+    const verbose = await runToEnd(['doctor', url, '--verbose'], '', GOOD);
+    expect(verbose.stdout).toMatch(/^– tls +skipped: /m);
+    expect(verbose.stdout).toMatch(/^✓ prompts /m);
+  });
+
+  it('does not hide what is wrong, with the reason and code that a client sees', async () => {
+    const { url, keys } = await sandbox();
+    const env = { MCP_LATCHKEY_API_KEY: keys.revoked };
+    const { stdout } = await runToEnd(['doctor', url], '', env);
+    expect(stdout).toMatch(/^✗ authorization /m);
+    expect(stdout).toContain('Reason: unauthorized, -32012.');
+    const { verdict } = await diagnosis(url, { env });
+    expect(verdict).toMatchObject({ reason: 'unauthorized', code: -32012 });
+  });
+});
+
 describe('on a terminal', () => {
+  it('hides nothing that the remedy needs; what is for others hides it', async () => {
+    const HOME = makeFolder('ada-lovelace-');
+    const keyFile = join(HOME, 'the.key');
+    const key = newKey();
+    writeFileSync(keyFile, key, { mode: 0o644 });
+    const report = join(HOME, 'report.html');
+    const { url } = await startGateway((received, response) => {
+      if (received.message.method !== 'initialize') return answer(received, response);
+      response.writeHead(502).end(`db.corp.example refused ${received.headers.authorization}`);
+    });
+    const command = (...more: string[]) =>
+      `'${process.execPath}' '${program}' doctor ${url} --key-file '${keyFile}' ${more.join(' ')}`;
+    const screen = startOnTerminal(command(), { HOME });
+    expect(await screen.exited).toBe(1);
+    const shown = screen.shown.replace(/\x1b\[\d*m/g, '').replace(/\s+/g, '');
+    expect(shown).toContain(`chmod600${keyFile}`);
+    expect(shown).toContain('toanyoneelse:--report');
+    chmodSync(keyFile, 0o600);
+    const written = startOnTerminal(command('--report', `'${report}'`, '--verbose'), { HOME });
+    expect(await written.exited).toBe(1);
+    expect(written.shown).toContain('db.corp.example');
+    const page = readFileSync(report, 'utf8');
+    expect(page).toContain('the file ~/the.key');
+    for (const word of [HOME, 'db.corp.example']) expect(page).not.toContain(word);
+    const redacted = startOnTerminal(command('--redact', '--verbose'), { HOME });
+    expect(await redacted.exited).toBe(1);
+    expect(redacted.shown).not.toContain('db.corp.example');
+    for (const text of [screen.shown, written.shown, redacted.shown, page]) {
+      expect(text.includes(key), 'a key is there').toBe(false);
+    }
+  });
+
   it('says what it is doing, and takes that away again', async () => {
     const { url } = await sandbox({ latencyMs: 50 });
     const terminal = startOnTerminal(`'${process.execPath}' '${program}' doctor ${url}`, GOOD);
@@ -301,7 +359,7 @@ describe('--report', () => {
     const file = '/no/such/folder/report.html';
     const { code, stderr } = await runToEnd(['doctor', url, '--report', file], '', GOOD);
     expect(code).toBe(1);
-    expect(stderr).toContain('cannot write ');
+    expect(stderr).toMatch(/^✗ Cannot write /);
   });
 });
 

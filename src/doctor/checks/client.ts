@@ -1,5 +1,6 @@
 import type { Launch } from '../../install/install.ts';
 import { ownCommand } from '../../terminal/own-command.ts';
+import { shellWord } from '../../terminal/shell-word.ts';
 import type { Finding } from '../finding.ts';
 import type { ConfiguredIn } from '../report.ts';
 
@@ -8,6 +9,8 @@ export interface ClientEntry extends ConfiguredIn {
   readonly launch: Launch;
   /** Whether the client asks its user for the key, so that it cannot be started here. */
   readonly isAsked: boolean;
+  /** The gateway's, as it may be shown. */
+  readonly url: string;
 }
 
 /**
@@ -49,14 +52,14 @@ export async function checkClient(
   const { reason = 'error', message } = trial;
   if (earlier.some((finding) => finding.name === 'authorization' && finding.status === 'ok')) {
     const line = `fails with ${reason}, although it works in this terminal`;
-    const problem = { ...onlyHere(client, reason, message), reason };
+    const problem = { ...onlyHere(entry, reason, message), reason };
     return [config, { ...base, status: 'fail', line, problem }];
   }
   const line = `${client} can start it, and it fails as above (${reason})`;
   return [config, { ...base, status: 'skipped', line }];
 }
 
-function onlyHere(client: string, reason: string, message: string) {
+function onlyHere({ client, url }: ClientEntry, reason: string, message: string) {
   const [first = ''] = message.split(/(?<=\.) /, 1);
   if (reason !== 'no_api_key') {
     return {
@@ -66,6 +69,6 @@ function onlyHere(client: string, reason: string, message: string) {
   }
   return {
     sentence: `The key is set in this terminal only, so ${client} does not find it.`,
-    remedy: `Store it with \`${ownCommand()} login URL\`, then restart ${client}.`,
+    remedy: `Store it with \`${ownCommand()} login ${shellWord(url)}\`, then restart ${client}.`,
   };
 }
