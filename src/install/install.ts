@@ -32,15 +32,16 @@ export { undoMigrations } from './migration-record.ts';
 export { isNewer, knownNewerVersion, newestVersion } from './newer-version.ts';
 export { nextStep } from './next-step.ts';
 export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
+export { plainKeysIn } from './plain-keys.ts';
 export {
   InstallError,
   type PlannedChange,
   planInstall,
   planUninstall,
-  readingProblems,
 } from './planned-change.ts';
 export { copiesFolder, programCopy } from './program-copy.ts';
 export { findProjectEntries, type ProjectEntries } from './project-entries.ts';
+export { readingProblems } from './strict-json.ts';
 export { removeUnusedCopies } from './unused-copies.ts';
 export { type EntryUpdate, fetchCopy, moveEntries } from './update.ts';
 export { EntryError };

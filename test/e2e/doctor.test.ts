@@ -470,7 +470,7 @@ describe('without a URL', () => {
       const { url, keys } = await sandbox();
       const entry = { ...started(url), env: { MCP_LATCHKEY_API_KEY: keys.good } };
       for (const [change, why] of [
-        [(text: string) => text.replace(/}\s*$/, ',}'), 'a comment or trailing comma at line'],
+        [(text: string) => text.replace(/}\s*$/, ',}'), 'a trailing comma at line'],
         [(text: string) => `\ufeff${text}`, 'a byte order mark'],
       ] as const) {
         const env = await entryOf('claude-desktop', entry, change);
@@ -481,6 +481,42 @@ describe('without a URL', () => {
         expect(verdict.sentence).toContain(why);
         expect(verdict.sentence).toContain('Claude Desktop loads no server');
       }
+    });
+
+    it.each([
+      ['claude-code', ',}', 'Claude Code loads no server from its config: it has a trailing comma'],
+      ['claude-code', '} // x', 'Claude Code loads no server from its config: it has a comment'],
+      ['cline', '} // x', 'Cline'],
+      ['github-copilot-cli', ',}', 'it has a trailing comma'],
+      ['gemini-cli', ',}', 'Gemini CLI loads no server from its config: it has a trailing comma'],
+      ['gemini-cli', '} // x', undefined],
+      // Nothing says how strict it is.
+      ['windsurf', ',}', undefined],
+    ])('what the reader of %s makes of a config that ends in %s', async (client, end, why) => {
+      const { url, keys } = await sandbox();
+      const entry = { ...started(url), env: { MCP_LATCHKEY_API_KEY: keys.good } };
+      const env = await entryOf(client, entry, (text) => text.replace(/}\s*$/, end));
+      const { report } = await doctorReport([], { env });
+      const { verdict } = report.gateways[0] as GatewayReport;
+      expect(verdict.finding).toBe(why === undefined ? undefined : 'config');
+      if (why !== undefined) expect(verdict.sentence).toContain(why);
+    });
+
+    it('a key in plain text, which is named and not shown', async () => {
+      const { url, keys } = await sandbox();
+      const [MCP_LATCHKEY_API_KEY, tenant] = [secret(keys.good), secret('tenant-7f3a9c51d2')];
+      const entry = {
+        ...started(url, '-H', `X-Tenant-Token: ${tenant}`, '--header=X-Trace-Token: @{TRACE}'),
+        env: { MCP_LATCHKEY_API_KEY, OTHER_TOKEN: '${input:other}', TRACE: 'x' },
+      };
+      const { code, report } = await doctorReport([], { env: await entryOf('cursor', entry) });
+      expect(code).toBe(0);
+      const found = finding(report.gateways[0] as GatewayReport, 'plain-key');
+      expect(found).toMatchObject({
+        status: 'warn',
+        details: { in: ['MCP_LATCHKEY_API_KEY', 'X-Tenant-Token'] },
+      });
+      expect(found?.line).toContain(`mcp-latchkey login ${url}`);
     });
 
     it('a config that is damaged, beside an entry that works', async () => {

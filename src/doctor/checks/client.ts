@@ -23,7 +23,7 @@ export async function checkClient(
   entry: ClientEntry,
   earlier: readonly Finding[],
 ): Promise<Finding[]> {
-  const { readingProblems, tryEntry } = await import('../../install/install.ts');
+  const { plainKeysIn, readingProblems, tryEntry } = await import('../../install/install.ts');
   const { client, entry: name, launch } = entry;
   const [unreadable] = await readingProblems(client).catch(() => []);
   const config: Finding = {
@@ -32,31 +32,44 @@ export async function checkClient(
       ? { status: 'ok', line: `${client} can read it` }
       : { status: 'fail', line: unreadable.why, problem: unreadable }),
   };
+  const keys = plainKeysIn(launch);
+  const secrets: Finding[] = keys.length === 0 ? [] : [plainKeys(entry, keys)];
+  const found = [config, ...secrets];
   const start = { check: 'client', name: 'start' } as const;
   if (entry.isAsked) {
     const line = `${client} asks you for the key when it starts it`;
-    return [config, { ...start, status: 'skipped', line }];
+    return [...found, { ...start, status: 'skipped', line }];
   }
   const startedAt = performance.now();
   const trial = await tryEntry(launch);
   const base = { ...start, ms: performance.now() - startedAt };
   if (trial.outcome === 'connected') {
-    return [config, { ...base, status: 'ok', line: `${client} can start it` }];
+    return [...found, { ...base, status: 'ok', line: `${client} can start it` }];
   }
   if (trial.outcome !== 'refused') {
     const sentence = `${client} cannot start ${name}: ${trial.message}.`;
     const remedy = `Run \`${ownCommand()} install\` again for ${client}, then restart ${client}.`;
     const problem = { sentence, remedy };
-    return [config, { ...base, status: 'fail', line: trial.message, problem }];
+    return [...found, { ...base, status: 'fail', line: trial.message, problem }];
   }
   const { reason = 'error', message } = trial;
   if (earlier.some((finding) => finding.name === 'authorization' && finding.status === 'ok')) {
     const line = `fails with ${reason}, although it works in this terminal`;
     const problem = { ...onlyHere(entry, reason, message), reason };
-    return [config, { ...base, status: 'fail', line, problem }];
+    return [...found, { ...base, status: 'fail', line, problem }];
   }
   const line = `${client} can start it, and it fails as above (${reason})`;
-  return [config, { ...base, status: 'skipped', line }];
+  return [...found, { ...base, status: 'skipped', line }];
+}
+
+/** It works, so that this changes no verdict. */
+function plainKeys({ client, url }: ClientEntry, names: readonly string[]): Finding {
+  const own = `mcp-latchkey login ${shellWord(url)}`;
+  return {
+    ...{ check: 'client', name: 'plain-key', status: 'warn' },
+    line: `${client}'s config contains ${names.join(' and ')} in plain text. Store the key with ${own}, then remove it from the config and from its backups`,
+    details: { in: names },
+  };
 }
 
 function onlyHere({ client, url }: ClientEntry, reason: string, message: string) {
