@@ -17,6 +17,7 @@ import { checkRoute } from './checks/route.ts';
 import { checkSignIn } from './checks/sign-in.ts';
 import { checkSpeed } from './checks/speed.ts';
 import { checkUrl } from './checks/url.ts';
+import { clientLogLines } from './client-log.ts';
 import { DoctorRun, isWaitedFor } from './doctor-run.ts';
 import { type Finding, hundredths, problemIn } from './finding.ts';
 import type { TracedRequest } from './http-trace.ts';
@@ -130,17 +131,19 @@ export async function examine(
     findings: masked,
     timeline,
     log: own.maskAll(run.logged.map(({ level, line }) => `${level}: ${line}`)),
+    ...clientLogOf(target, own),
   };
   // Whoever gets the report needs the gateway's URL.
   return { screen, shared: { ...shared.maskAll(screen), url: run.displayUrl } };
 }
 
 function misconfigured(
-  { configuredIn, env }: Target,
+  target: Target,
   why: string,
   redacts: Redacts,
   onFinding: Listener['onFinding'],
 ): Examination {
+  const { configuredIn, env } = target;
   const own = redactionFor(env, redacts.screen);
   const finding: Finding = own.maskAll({
     check: 'url',
@@ -158,8 +161,14 @@ function misconfigured(
     findings: [finding],
     timeline: [],
     log: [],
+    ...clientLogOf(target, own),
   };
   return { screen, shared: redactionFor(env, redacts.shared).maskAll(screen) };
+}
+
+function clientLogOf({ configuredIn }: Target, redaction: Redaction) {
+  const lines = configuredIn === undefined ? [] : clientLogLines(configuredIn);
+  return lines.length === 0 ? {} : { clientLog: redaction.maskAll(lines) };
 }
 
 async function timelineOf(run: DoctorRun): Promise<TimelineEntry[]> {

@@ -34,7 +34,7 @@ ${report.unread.map(({ client, file, why }) => `<p>${escaped(`${client}: cannot 
 }
 
 function gatewaySection(report: GatewayReport): string {
-  const { url, configuredIn, verdict, startedAt, ms, findings, timeline, log } = report;
+  const { url, configuredIn, verdict, startedAt, ms, findings, timeline, log, clientLog } = report;
   const heading =
     configuredIn === undefined ? (url ?? '') : `${configuredIn.client}: ${configuredIn.entry}`;
   const quiet = [
@@ -58,6 +58,7 @@ ${CHECKS.map((check) => checkRows(check, findings)).join('\n')}
 ${speedFigure(findings)}
 ${waterfallFigure(timeline)}
 ${log.length === 0 ? '' : `<h3>Log</h3>\n<pre>${escaped(log.join('\n'))}</pre>`}
+${clientLog === undefined ? '' : `<h3>Log of ${escaped(configuredIn?.client ?? '')}</h3>\n<pre>${escaped(clientLog.join('\n'))}</pre>`}
 </section>`;
 }
 

@@ -49,6 +49,8 @@ export interface GatewayReport {
   readonly timeline: readonly TimelineEntry[];
   /** What the proxy's parts have logged. */
   readonly log: readonly string[];
+  /** The last lines of the client's own log for the entry; absent where there is none. */
+  readonly clientLog?: readonly string[];
 }
 
 /** What `--json` prints; see docs/doctor.md. */

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { clientLogFile } from '../../src/doctor/client-log.ts';
 import type { GatewayReport } from '../../src/doctor/report.ts';
 import { sandboxKeys } from '../../src/sandbox/accounts.ts';
 import { type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
@@ -517,6 +518,33 @@ describe('without a URL', () => {
         details: { in: ['MCP_LATCHKEY_API_KEY', 'X-Tenant-Token'] },
       });
       expect(found?.line).toContain(`mcp-latchkey login ${url}`);
+    });
+
+    it('what Claude Desktop has logged about it, without what is private', async () => {
+      const { url, keys } = await sandbox();
+      const key = secret(keys.good);
+      const entry = { ...started(url), env: { MCP_LATCHKEY_API_KEY: key } };
+      const { HOME } = await entryOf('claude-desktop', entry);
+      const own = { client: 'Claude Desktop', entry: 'acme' };
+      const file = await configOf(HOME, 'claude-desktop');
+      const { platform } = process;
+      const log = String(clientLogFile({ ...own, file }, { platform, home: HOME }));
+      mkdirSync(dirname(log), { recursive: true });
+      writeFileSync(
+        log,
+        `[acme] spawn ${HOME}/node ENOENT\n[acme] key ${key} at db.corp.example\n`,
+      );
+      const page = join(HOME, 'report.html');
+      const { report } = await doctorReport([], { env: { HOME } });
+      expect(report.gateways[0]?.clientLog).toEqual([
+        '[acme] spawn ~/node ENOENT',
+        '[acme] key [secret] at [host-1]',
+      ]);
+      await runToEnd(['doctor', '--report', page], '', { HOME });
+      const html = readFileSync(page, 'utf8');
+      expect(html).toContain('<h3>Log of Claude Desktop</h3>');
+      expect(html).toContain('[acme] spawn ~/node ENOENT');
+      expectNoSecret(html);
     });
 
     it('a config that is damaged, beside an entry that works', async () => {
