@@ -49,6 +49,8 @@ export interface Target {
   readonly configuredIn?: ConfiguredIn;
   /** How the client starts it. */
   readonly launch?: Launch;
+  /** The proxy's own command line in it. */
+  readonly words?: readonly string[];
   /** Who has the key, where it is not known here. */
   readonly keyHolder?: string;
 }

@@ -15,16 +15,16 @@ export function plainKeysIn({ args, env = {} }: Launch): string[] {
       !PLACEHOLDER.test(value) &&
       (KEY_VARIABLE.test(name) || CREDENTIAL.test(value)),
   );
-  const keyHeader = valuesOf(args, /^--key-header(?:=(.*))?$/s)[0];
-  const headers = valuesOf(args, /^(?:-H(.+)?|--header(?:=(.*))?)$/s);
+  const keyHeader = optionValues(args, /^--key-header(?:=(.*))?$/s)[0];
+  const headers = optionValues(args, /^(?:-H(.+)?|--header(?:=(.*))?)$/s);
   return [
     ...variables.map(([name]) => name),
     ...headers.flatMap((header) => nameOfKeyIn(header, keyHeader) ?? []),
   ];
 }
 
-/** An option's values, after `=` or as the next word. */
-function valuesOf(words: readonly string[], option: RegExp): string[] {
+/** An option's values, after `=`, which `option` captures, or as the next word. */
+export function optionValues(words: readonly string[], option: RegExp): string[] {
   return words.flatMap((word, at) => {
     const found = option.exec(word);
     return found === null

@@ -14,7 +14,7 @@ import { ConfigSyntaxError, isTable, type Path, UneditableError, valueAt } from 
 import { type ChangedLine, changedLines } from './diff.ts';
 import { checkName, EntryError, nameForGateway } from './entry.ts';
 import { plainKeysIn } from './plain-keys.ts';
-import { losesMark, notesOnJson, readableFile } from './strict-json.ts';
+import { losesMark, notesOnJson, readable, readableFile } from './strict-json.ts';
 
 /** It cannot be done. The message says why and what to do, without a full stop. */
 export class InstallError extends Error {}
@@ -54,7 +54,7 @@ export async function planInstall(
       `${client.displayName} does not seem to be installed (${client.configPath} not found). To write the file anyway, use --force`,
     );
   }
-  return inConfig(client, async ({ file, text, document, edit }) => {
+  return inConfig(client, async ({ file, text, document, edit }): Promise<PlannedChange> => {
     const name = typeof named === 'string' ? named : nameFor(client, document, named);
     const entry = await entryFor(client, name, launch, document);
     const old = valueAt(document, entry.path);
@@ -114,6 +114,19 @@ function notesOnKeys(launch: Launch, name: string): string[] {
 }
 
 /**
+ * Plans to remove from the client's config what the client itself cannot read: comments, trailing
+ * commas, a byte order mark. `changes`: each as a sentence. Rejects as `planInstall` does.
+ */
+export async function planReadable(
+  client: Client,
+): Promise<Pick<PlannedChange, 'apply'> & { readonly changes: readonly string[] }> {
+  return inConfig(client, async ({ file }) => {
+    const { changes, text } = readable(client, file);
+    return { changes, apply: planned(client, file, '', text, [], []).apply };
+  });
+}
+
+/**
  * Plans to remove an entry: `name`, or the one that runs this program. The change is `unchanged`
  * when there is none. Rejects with InstallError when the name is another server's (unless `force`
  * is set) or the file cannot be edited, with EntryError when several could be meant.
@@ -123,7 +136,7 @@ export async function planUninstall(
   name: string | undefined,
   { force = false } = {},
 ): Promise<PlannedChange> {
-  return inConfig(client, async ({ file, text, document, edit }) => {
+  return inConfig(client, async ({ file, text, document, edit }): Promise<PlannedChange> => {
     const entries = entriesIn(client, document);
     const meant = entries.filter(({ path, value }) =>
       name === undefined ? runsLatchkey(value) : path.at(-1) === name,
@@ -162,10 +175,10 @@ interface OpenConfig {
 }
 
 /** Reads the client's config and plans with it. Rejects with InstallError. */
-async function inConfig(
+async function inConfig<Plan>(
   client: Client,
-  plan: (config: OpenConfig) => Promise<PlannedChange>,
-): Promise<PlannedChange> {
+  plan: (config: OpenConfig) => Promise<Plan>,
+): Promise<Plan> {
   const { configPath, format } = client;
   try {
     const file = await readConfigFile(configPath);

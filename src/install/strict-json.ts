@@ -1,6 +1,6 @@
 import { type Client, findClient } from './clients.ts';
 import { type ConfigFile, readConfigFile } from './config-file.ts';
-import { beyondJson } from './json-text.ts';
+import { beyondJson, strictJson } from './json-text.ts';
 
 /**
  * Clients that read their config with a strict reader of JSON, and start none of its servers when that
@@ -31,6 +31,18 @@ export function readableFile(client: Client, file: ConfigFile): ConfigFile {
 function firstUnreadable({ id }: Client, text: string) {
   const strict = STRICT.get(id);
   return strict === undefined ? undefined : beyondJson(text, strict)[0];
+}
+
+/** How to make the file one that its client can read: the changes, each as a sentence, and the text. */
+export function readable(client: Client, file: ConfigFile): { changes: string[]; text: string } {
+  const strict = STRICT.get(client.id);
+  if (strict === undefined) return { changes: [], text: file.text };
+  const changes = beyondJson(file.text, strict).map(
+    ({ what, line, column }) =>
+      `Remove ${what} at line ${line}, column ${column}, of ${file.path}.`,
+  );
+  if (losesMark(client, file)) changes.unshift(`Remove the byte order mark from ${file.path}.`);
+  return { changes, text: strictJson(file.text, strict) };
 }
 
 /** Sentences on what the client stumbles over in `file`, which is going to contain `text`. */

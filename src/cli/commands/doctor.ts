@@ -24,12 +24,15 @@ import { oneValueEach, PROXY_OPTIONS, UsageError } from '../../settings/options.
 import { toSettings } from '../../settings/settings.ts';
 import { Printer } from '../../terminal/printer.ts';
 import { Progress } from '../../terminal/progress.ts';
+import { fixAll } from './doctor-fix.ts';
 
 interface Arguments {
   url?: string | undefined;
   json: boolean;
   redact?: boolean | undefined;
   verbose: boolean;
+  fix: boolean;
+  yes: boolean;
   report?: string | undefined;
 }
 
@@ -60,6 +63,8 @@ export const doctorCommand: CommandModule<object, Arguments> = {
           describe: 'Also write an HTML report to send to support',
         },
         verbose: { type: 'boolean', default: false, describe: 'Show every finding' },
+        fix: { type: 'boolean', default: false, describe: 'Fix what can be fixed, after asking' },
+        yes: { type: 'boolean', default: false, describe: 'With --fix: ask no questions' },
         redact: {
           type: 'boolean',
           describe: 'Hide user and host names; --no-redact shows them',
@@ -71,6 +76,8 @@ export const doctorCommand: CommandModule<object, Arguments> = {
   async handler(argv) {
     // The reader is gone, as in `| head`.
     process.stdout.on('error', () => process.exit(1));
+    const { redact, json } = argv;
+    if (argv.fix && json) throw new UsageError('--fix cannot be combined with --json');
     const env = { ...process.env };
     env.MCP_LATCHKEY_TIMEOUT ||= TIMEOUT_SECONDS;
     // A URL behind --report is not its file.
@@ -78,14 +85,21 @@ export const doctorCommand: CommandModule<object, Arguments> = {
     const url = argv.url ?? (isUrl ? argv.report : undefined);
     const page = isUrl ? '' : argv.report;
     const client = url === undefined ? undefined : await clientNamed(url);
-    const { targets, unread } =
+    const look = async () =>
       url === undefined || client !== undefined
-        ? await configuredTargets(env, client)
+        ? configuredTargets(env, client)
         : { targets: [{ settings: toSettings(url, argv, env), env }], unread: [] };
-    const { redact, json } = argv;
+    let { targets, unread } = await look();
+    const out = new Printer(process.stdout);
     // What is not on a terminal is for others, or will be.
     const redacts = { screen: redact ?? !process.stdout.isTTY, shared: redact ?? true };
-    const examined = await examineAll(targets, redacts, argv);
+    let examined = await examineAll(targets, redacts, argv);
+    const mask = (text: string) => redactionFor(env, redacts.screen).mask(text);
+    if (argv.fix && (await fixAll(targets, examined, argv.yes, mask, out))) {
+      out.line('\nChecking again:\n');
+      ({ targets, unread } = await look());
+      examined = await examineAll(targets, redacts, argv);
+    }
     const report = (redacted: boolean, gateways: readonly GatewayReport[]): Report => ({
       version: 2,
       program: `mcp-latchkey ${__VERSION__}`,
@@ -101,7 +115,6 @@ export const doctorCommand: CommandModule<object, Arguments> = {
       redacts.shared,
       examined.map((own) => own.shared),
     );
-    const out = new Printer(process.stdout);
     if (json) out.json(shared);
     else {
       const screen = examined.map((own) => own.screen);
