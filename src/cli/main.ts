@@ -42,9 +42,12 @@ function main(argv: readonly string[]): void {
   }
   if (isWatched(settings)) {
     // Before the first connection, which it is to see.
-    void import('../trace/session-watch.ts').then(({ SessionWatch }) =>
-      start(settings, new SessionWatch(settings)),
-    );
+    void import('../trace/session-watch.ts')
+      .then(({ SessionWatch }) => new SessionWatch(settings))
+      .catch(({ message }: Error) => {
+        process.stderr.write(`mcp-latchkey: this session is not recorded: ${message}\n`);
+      })
+      .then((watch) => start(settings, watch ?? undefined));
   } else start(settings);
 }
 

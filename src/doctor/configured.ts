@@ -35,6 +35,7 @@ function targetOf({ client, file, name, words, launch }: OwnEntry, own: NodeJS.P
     env,
     configuredIn: { client, entry: name, file },
     launch,
+    words,
     ...(isAsked ? { keyHolder: client } : {}),
   };
 }

@@ -17,6 +17,7 @@ import { checkRoute } from './checks/route.ts';
 import { checkSignIn } from './checks/sign-in.ts';
 import { checkSpeed } from './checks/speed.ts';
 import { checkUrl } from './checks/url.ts';
+import { clientLogLines } from './client-log.ts';
 import { DoctorRun, isWaitedFor } from './doctor-run.ts';
 import { type Finding, hundredths, problemIn } from './finding.ts';
 import type { TracedRequest } from './http-trace.ts';
@@ -48,32 +49,50 @@ export interface Target {
   readonly configuredIn?: ConfiguredIn;
   /** How the client starts it. */
   readonly launch?: Launch;
+  /** The proxy's own command line in it. */
+  readonly words?: readonly string[];
   /** Who has the key, where it is not known here. */
   readonly keyHolder?: string;
+}
+
+/** Whose eyes a text is for, and whether what is private is hidden from them: see `Redaction`. */
+export interface Redacts {
+  /** On the user's own screen. */
+  readonly screen: boolean;
+  /** In what others get: at least what is hidden on the screen. */
+  readonly shared: boolean;
+}
+
+/** What was found out about one gateway, for the user and for others. */
+export interface Examination {
+  readonly screen: GatewayReport;
+  readonly shared: GatewayReport;
 }
 
 export interface Listener {
   /** What is being done, in words that fit before an ellipsis. */
   onProgress(doing: string): void;
+  /** As it is for the screen. */
   onFinding(finding: Finding): void;
 }
 
 /**
  * Examines a gateway: runs the checks in their order, each on what the earlier ones have learned.
- * No key is in what it reports; with `redacts`, nothing else that is private either. Takes 15 s at
+ * No key is in what it reports; where `redacts`, nothing else that is private either. Takes 15 s at
  * most for a gateway that is dead, unless the settings allow more. Never rejects.
  */
 export async function examine(
   target: Target,
-  redacts: boolean,
+  redacts: Redacts,
   { onProgress, onFinding }: Listener,
-): Promise<GatewayReport> {
+): Promise<Examination> {
   const { settings, configuredIn, keyHolder } = target;
   if ('why' in settings) return misconfigured(target, settings.why, redacts, onFinding);
   const { url, policy } = settings;
   const env = policy?.environment(target.env) ?? target.env;
   const secrets = new Secrets((keys) => matcherFor(keys, env, settings));
-  const redaction = redactionFor(env, redacts, secrets, url.hostname);
+  const own = redactionFor(env, redacts.screen, secrets, url.hostname);
+  const shared = redactionFor(env, redacts.shared, secrets, url.hostname);
   const run = new DoctorRun(settings, env, secrets, keyHolder);
   run.begin();
   const findings: Finding[] = [];
@@ -81,7 +100,8 @@ export async function examine(
   const { launch } = target;
   const steps = [...STEPS];
   if (configuredIn !== undefined && launch !== undefined) {
-    const entry = { ...configuredIn, launch, isAsked: keyHolder !== undefined };
+    const { displayUrl } = run;
+    const entry = { ...configuredIn, launch, isAsked: keyHolder !== undefined, url: displayUrl };
     steps.push([
       `Starting it as ${configuredIn.client} does`,
       (_, earlier) => checkClient(entry, earlier),
@@ -91,8 +111,11 @@ export async function examine(
     onProgress(doing);
     for (const finding of [await check(run, findings)].flat()) {
       findings.push(finding);
-      if (finding.name === 'dns') redaction.show((finding.details?.addresses ?? []) as string[]);
-      const shown = redaction.maskAll(inHundredths(finding));
+      if (finding.name === 'dns') {
+        const addresses = (finding.details?.addresses ?? []) as string[];
+        for (const redaction of [own, shared]) redaction.show(addresses);
+      }
+      const shown = own.maskAll(inHundredths(finding));
       masked.push(shown);
       onFinding(shown);
     }
@@ -101,26 +124,30 @@ export async function examine(
   onProgress('Finishing');
   const timeline = await timelineOf(run);
   await run.close();
-  return {
+  const screen: GatewayReport = {
     url: run.displayUrl,
-    ...(configuredIn === undefined ? {} : { configuredIn: redaction.maskAll(configuredIn) }),
+    ...(configuredIn === undefined ? {} : { configuredIn: own.maskAll(configuredIn) }),
     startedAt: run.startedAt.toISOString(),
     ms: hundredths(ms),
     verdict: verdictOn(url.host, masked),
     findings: masked,
     timeline,
-    log: redaction.maskAll(run.logged.map(({ level, line }) => `${level}: ${line}`)),
+    log: own.maskAll(run.logged.map(({ level, line }) => `${level}: ${line}`)),
+    ...clientLogOf(target, own),
   };
+  // Whoever gets the report needs the gateway's URL.
+  return { screen, shared: { ...shared.maskAll(screen), url: run.displayUrl } };
 }
 
 function misconfigured(
-  { configuredIn, env }: Target,
+  target: Target,
   why: string,
-  redacts: boolean,
+  redacts: Redacts,
   onFinding: Listener['onFinding'],
-): GatewayReport {
-  const redaction = redactionFor(env, redacts);
-  const finding: Finding = redaction.maskAll({
+): Examination {
+  const { configuredIn, env } = target;
+  const own = redactionFor(env, redacts.screen);
+  const finding: Finding = own.maskAll({
     check: 'url',
     name: 'url',
     status: 'fail',
@@ -128,15 +155,22 @@ function misconfigured(
     problem: problemIn(misconfiguredError(why)),
   });
   onFinding(finding);
-  return {
-    ...(configuredIn === undefined ? {} : { configuredIn: redaction.maskAll(configuredIn) }),
+  const screen: GatewayReport = {
+    ...(configuredIn === undefined ? {} : { configuredIn: own.maskAll(configuredIn) }),
     startedAt: new Date().toISOString(),
     ms: 0,
     verdict: verdictOn('', [finding]),
     findings: [finding],
     timeline: [],
     log: [],
+    ...clientLogOf(target, own),
   };
+  return { screen, shared: redactionFor(env, redacts.shared).maskAll(screen) };
+}
+
+function clientLogOf({ configuredIn }: Target, redaction: Redaction) {
+  const lines = configuredIn === undefined ? [] : clientLogLines(configuredIn);
+  return lines.length === 0 ? {} : { clientLog: redaction.maskAll(lines) };
 }
 
 async function timelineOf(run: DoctorRun): Promise<TimelineEntry[]> {

@@ -1,6 +1,6 @@
 import { CHECKS, type CheckName, duration, type Finding, type Status } from './finding.ts';
 import type { GatewayReport, Report, TimelineEntry } from './report.ts';
-import { speedRows } from './text.ts';
+import { reasonWords, speedRows } from './text.ts';
 
 /**
  * The report as one web page that needs nothing else: no script, no request. Everything in it is
@@ -34,7 +34,7 @@ ${report.unread.map(({ client, file, why }) => `<p>${escaped(`${client}: cannot 
 }
 
 function gatewaySection(report: GatewayReport): string {
-  const { url, configuredIn, verdict, startedAt, ms, findings, timeline, log } = report;
+  const { url, configuredIn, verdict, startedAt, ms, findings, timeline, log, clientLog } = report;
   const heading =
     configuredIn === undefined ? (url ?? '') : `${configuredIn.client}: ${configuredIn.entry}`;
   const quiet = [
@@ -46,7 +46,7 @@ function gatewaySection(report: GatewayReport): string {
 <h2>${escaped(heading)}</h2>
 <p class="quiet">${escaped(quiet.join(' · '))}</p>
 <div class="verdict ${verdict.healthy ? 'ok' : 'fail'}">
-<p><b>${verdict.healthy ? '✓ Healthy' : '✗ Problem found'}</b>${verdict.reason === undefined ? '' : `: <code>${escaped(verdict.reason)}</code>`}</p>
+<p><b>${verdict.healthy ? '✓ Healthy' : '✗ Problem found'}</b>${verdict.reason === undefined ? '' : `: <code>${escaped(reasonWords(verdict))}</code>`}</p>
 <p class="sentence">${withCode(verdict.sentence)}</p>
 ${verdict.remedy === undefined ? '' : `<p><b>What to do:</b> ${withCode(verdict.remedy)}</p>`}
 </div>
@@ -58,6 +58,7 @@ ${CHECKS.map((check) => checkRows(check, findings)).join('\n')}
 ${speedFigure(findings)}
 ${waterfallFigure(timeline)}
 ${log.length === 0 ? '' : `<h3>Log</h3>\n<pre>${escaped(log.join('\n'))}</pre>`}
+${clientLog === undefined ? '' : `<h3>Log of ${escaped(configuredIn?.client ?? '')}</h3>\n<pre>${escaped(clientLog.join('\n'))}</pre>`}
 </section>`;
 }
 

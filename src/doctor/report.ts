@@ -1,3 +1,5 @@
+import { CATALOGUE } from '../failures/catalogue.ts';
+import type { Reason } from '../failures/failure.ts';
 import type { CheckName, Finding, Problem } from './finding.ts';
 
 /** One conclusion from all findings. */
@@ -11,6 +13,8 @@ export interface Verdict {
   readonly finding?: string;
   readonly check?: CheckName;
   readonly reason?: string;
+  /** Of the error with this reason; absent where the proxy has no such error. */
+  readonly code?: number;
   readonly cause?: string;
 }
 
@@ -45,6 +49,8 @@ export interface GatewayReport {
   readonly timeline: readonly TimelineEntry[];
   /** What the proxy's parts have logged. */
   readonly log: readonly string[];
+  /** The last lines of the client's own log for the entry; absent where there is none. */
+  readonly clientLog?: readonly string[];
 }
 
 /** What `--json` prints; see docs/doctor.md. */
@@ -87,5 +93,10 @@ export function verdictOn(host: string, findings: readonly Finding[]): Verdict {
 function judged({ name, check }: Finding, problem: Problem, works: boolean): Verdict {
   const { sentence, ...rest } = problem;
   const shown = works ? `It works, with one problem. ${sentence}` : sentence;
-  return { healthy: false, sentence: shown, ...rest, finding: name, check };
+  return { healthy: false, sentence: shown, ...rest, ...codeOf(rest.reason), finding: name, check };
+}
+
+function codeOf(reason: string | undefined): { code?: number } {
+  if (reason === undefined || !Object.hasOwn(CATALOGUE, reason)) return {};
+  return { code: CATALOGUE[reason as Reason].code };
 }

@@ -2,8 +2,8 @@ import type { Paint } from '../terminal/colour.ts';
 import { ownCommand } from '../terminal/own-command.ts';
 import { markText, remedyText } from '../terminal/printer.ts';
 import { wrapText } from '../terminal/wrap-text.ts';
-import { duration, type Finding } from './finding.ts';
-import type { ConfiguredIn, GatewayReport } from './report.ts';
+import { type CheckName, duration, type Finding } from './finding.ts';
+import type { ConfiguredIn, GatewayReport, Verdict } from './report.ts';
 
 /** How a report is shown on a terminal or in a file. */
 export interface TextStyle {
@@ -27,6 +27,35 @@ export function headingText(
   return `${paint('bold', `${client}: ${entry}`)}\n${url === undefined ? '' : `${url}\n`}${paint('dim', file)}\n\n`;
 }
 
+/**
+ * The findings of one check. Those that are fine are one line, and what was skipped is left out,
+ * unless `isVerbose`.
+ */
+export function checkText(
+  findings: readonly Finding[],
+  isVerbose: boolean,
+  style: TextStyle,
+): string {
+  if (isVerbose) return findings.map((own) => findingText(own, style)).join('');
+  const fine = findings.filter(({ status }) => status === 'ok');
+  const others = findings.filter(({ status }) => status === 'warn' || status === 'fail');
+  const [first] = findings;
+  if (first === undefined) return '';
+  if (fine.length === 0 && others.length === 0) {
+    return findingText({ ...first, name: first.check }, style);
+  }
+  const shown = fine.length > 1 ? [folded(first.check, fine), ...others] : [...fine, ...others];
+  return shown.map((own) => findingText(own, style)).join('');
+}
+
+function folded(check: CheckName, fine: readonly Finding[]): Finding {
+  const times = fine.flatMap(({ ms }) => ms ?? []);
+  return {
+    ...{ check, name: check, status: 'ok', line: fine.map(({ name }) => name).join(', ') },
+    ...(times.length === 0 ? {} : { ms: times.reduce((sum, ms) => sum + ms) }),
+  };
+}
+
 /** One line, or as many as its text needs: mark, name, text, and the time at the right. */
 export function findingText(finding: Finding, { paint, columns }: TextStyle): string {
   const { status, name, line, ms } = finding;
@@ -44,8 +73,12 @@ export function findingText(finding: Finding, { paint, columns }: TextStyle): st
     .join('');
 }
 
-/** The bar chart of the speeds and the verdict, after the findings. */
-export function conclusionText(report: GatewayReport, style: TextStyle): string {
+/** The verdict, after the findings, and before it, with `isVerbose`, the bar chart of the speeds. */
+export function conclusionText(
+  report: GatewayReport,
+  isVerbose: boolean,
+  style: TextStyle,
+): string {
   const { paint, columns } = style;
   const { healthy, sentence, remedy, reason } = report.verdict;
   // Node.js 20 would color a list of styles where there is no terminal.
@@ -61,11 +94,16 @@ export function conclusionText(report: GatewayReport, style: TextStyle): string 
       ? []
       : [
           '',
-          paint('dim', `  Reason: ${reason}. For more, run:`),
+          paint('dim', `  Reason: ${reasonWords(report.verdict)}. For more, run:`),
           `    ${paint('cyan', `${ownCommand()} explain ${reason}`)}`,
         ]),
   ];
-  return `${chartText(report.findings, style)}\n${lines.map((line) => `${line}\n`).join('')}`;
+  return `${isVerbose ? chartText(report.findings, style) : ''}\n${lines.map((line) => `${line}\n`).join('')}`;
+}
+
+/** `unauthorized, -32012`: as in the error that a client gets; empty where there is none. */
+export function reasonWords({ reason, code }: Verdict): string {
+  return [reason, code].filter((word) => word !== undefined).join(', ');
 }
 
 const BAR_COLUMNS = 40;

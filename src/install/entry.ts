@@ -55,18 +55,26 @@ function written(option: string, value: string): string {
   return resolve(value.replace(/^~(?=$|[\\/])/, () => homedir()));
 }
 
-/** `Authorization: Bearer @{KEY}` is fine, `Authorization: Bearer abc` is not. */
 function refuseKeyIn(header: string | true, keyHeader: unknown): void {
-  const [given = '', value = ''] = String(header).split(/:(.*)/s);
+  const name = nameOfKeyIn(String(header), keyHeader);
+  if (name === undefined) return;
+  throw new EntryError(
+    `the header ${name} contains a key. ${NEVER_A_KEY}. Run \`mcp-latchkey login URL\`, or use @{VAR} for an environment variable`,
+  );
+}
+
+/**
+ * The name of a header that contains a key: of `Authorization: Bearer abc`, but not of
+ * `Authorization: Bearer @{KEY}`. `keyHeader`: one that has the key whatever its name.
+ */
+export function nameOfKeyIn(header: string, keyHeader: unknown): string | undefined {
+  const [given = '', value = ''] = header.split(/:(.*)/s);
   // A shell of Windows leaves single quotes as they are.
   const name = given.replace(/["'`\u2018-\u201f]/g, '').trim();
   const isTemplate = /^\s*(?:[\w-]+\s+)?(?:[$@]\{\w+\}\s*)+$/.test(value);
   const carriesKey =
     SECRET_NAME.test(name) || name.toLowerCase() === String(keyHeader).toLowerCase();
-  if (!carriesKey || isTemplate) return;
-  throw new EntryError(
-    `the header ${name} contains a key. ${NEVER_A_KEY}. Run \`mcp-latchkey login URL\`, or use @{VAR} for an environment variable`,
-  );
+  return carriesKey && !isTemplate ? name : undefined;
 }
 
 /**

@@ -18,6 +18,7 @@ import { InstallError } from './planned-change.ts';
 import { copiesFolder, programCopy } from './program-copy.ts';
 
 export type { Client, Launch } from './clients.ts';
+export type { ChangedLine } from './diff.ts';
 export { nameForGateway, npxLaunch, proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';
 export { type Leftovers, leftovers, removeLeftovers } from './leftovers.ts';
@@ -32,15 +33,17 @@ export { undoMigrations } from './migration-record.ts';
 export { isNewer, knownNewerVersion, newestVersion } from './newer-version.ts';
 export { nextStep } from './next-step.ts';
 export { type OwnEntry, ownEntries, type UnreadConfig } from './own-entries.ts';
+export { optionValues, plainKeysIn } from './plain-keys.ts';
 export {
   InstallError,
   type PlannedChange,
   planInstall,
+  planReadable,
   planUninstall,
-  readingProblems,
 } from './planned-change.ts';
 export { copiesFolder, programCopy } from './program-copy.ts';
 export { findProjectEntries, type ProjectEntries } from './project-entries.ts';
+export { readingProblems } from './strict-json.ts';
 export { removeUnusedCopies } from './unused-copies.ts';
 export { type EntryUpdate, fetchCopy, moveEntries } from './update.ts';
 export { EntryError };

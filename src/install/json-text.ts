@@ -4,7 +4,6 @@ import {
   getNodeValue,
   type Node,
   type ParseError,
-  parse,
   parseTree,
   stripComments,
 } from 'jsonc-parser';
@@ -23,6 +22,10 @@ const LENIENT = { allowTrailingComma: true };
 /** jsonc-parser's SyntaxKind, whose `const enum` cannot be imported file by file. */
 const COMMA = 5;
 const END_OF_FILE = 17;
+const CLOSING = new Set([2, 4]);
+const COMMENTS = new Set([12, 13]);
+/** With line breaks and white space. */
+const TRIVIA = new Set([12, 13, 14, 15]);
 
 /** By jsonc-parser's ParseErrorCode, whose enum is `const` as well. */
 const ERRORS: Readonly<Record<number, string>> = {
@@ -61,16 +64,51 @@ function syntaxError(text: string, offset: number, what: string): ConfigSyntaxEr
   return new ConfigSyntaxError(what, before.length, (before.at(-1)?.length ?? 0) + 1);
 }
 
-/**
- * Where a strict reader of JSON stops: the first comment or trailing comma. Undefined when there
- * is none. The text must be readable.
- */
-export function firstBeyondJson(text: string): { line: number; column: number } | undefined {
-  const errors: ParseError[] = [];
-  parse(text, errors, { disallowComments: true, allowTrailingComma: false });
-  const [first] = errors;
-  if (first === undefined || isBlank(text)) return undefined;
-  return syntaxError(text, first.offset, '');
+/** A comment or trailing comma, where a strict reader of JSON stops. */
+interface BeyondJson {
+  /** `a comment`, `a trailing comma`. */
+  readonly what: string;
+  readonly line: number;
+  readonly column: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** The comments, unless those are allowed, and the trailing commas. The text must be readable. */
+export function beyondJson(text: string, { allowsComments = false } = {}): BeyondJson[] {
+  if (text.trim() === '') return [];
+  const scanner = createScanner(text, false);
+  const found: BeyondJson[] = [];
+  let comma: BeyondJson | undefined;
+  for (let token = scanner.scan(); token !== END_OF_FILE; token = scanner.scan()) {
+    const [offset, length] = [scanner.getTokenOffset(), scanner.getTokenLength()];
+    const at = (what: string) => {
+      const { line, column } = syntaxError(text, offset, '');
+      return { what, line, column, offset, length };
+    };
+    if (TRIVIA.has(token)) {
+      if (COMMENTS.has(token) && !allowsComments) found.push(at('a comment'));
+      continue;
+    }
+    if (comma !== undefined && CLOSING.has(token)) found.push(comma);
+    comma = token === COMMA ? at('a trailing comma') : undefined;
+  }
+  return found.sort((a, b) => a.offset - b.offset);
+}
+
+/** The text without what is beyond JSON; a line of which nothing is left goes with it. */
+export function strictJson(text: string, options?: { readonly allowsComments?: boolean }): string {
+  return beyondJson(text, options).reduceRight((left, { offset, length, what }) => {
+    const [before, after] = [left.slice(0, offset), left.slice(offset + length)];
+    if (what !== 'a comment') return before + after;
+    const lineAt = Math.max(before.lastIndexOf('\n'), before.lastIndexOf('\r')) + 1;
+    const line = before.slice(lineAt);
+    const [, end] = /^[ \t]*(\r\n|\n|\r|$)/.exec(after) ?? [];
+    if (line.trim() !== '' || end === undefined) {
+      return before.slice(0, lineAt) + (end === undefined ? line : line.trimEnd()) + after;
+    }
+    return before.slice(0, lineAt) + after.slice(after.indexOf(end) + end.length);
+  }, text);
 }
 
 const isBlank = (text: string) => stripComments(text).trim() === '';

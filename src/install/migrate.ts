@@ -24,7 +24,8 @@ import {
 import type { DirectStart } from './install.ts';
 import { recordMigration } from './migration-record.ts';
 import type { UnreadConfig } from './own-entries.ts';
-import { InstallError, readableFile } from './planned-change.ts';
+import { InstallError } from './planned-change.ts';
+import { readableFile } from './strict-json.ts';
 
 /** An entry that could run this program instead, without its key. */
 export interface FoundEntry {

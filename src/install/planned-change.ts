@@ -3,23 +3,18 @@ import {
   type Entry,
   entriesIn,
   entryFor,
-  findClient,
   isInstalled,
   type Launch,
   launchOf,
   runsLatchkey,
 } from './clients.ts';
-import {
-  type ConfigFile,
-  ConfigFileError,
-  readConfigFile,
-  replaceConfigFile,
-} from './config-file.ts';
+import { ConfigFileError, readConfigFile, replaceConfigFile } from './config-file.ts';
 import { configText } from './config-format.ts';
 import { ConfigSyntaxError, isTable, type Path, UneditableError, valueAt } from './config-text.ts';
 import { type ChangedLine, changedLines } from './diff.ts';
 import { checkName, EntryError, nameForGateway } from './entry.ts';
-import { firstBeyondJson } from './json-text.ts';
+import { plainKeysIn } from './plain-keys.ts';
+import { losesMark, notesOnJson, readable, readableFile } from './strict-json.ts';
 
 /** It cannot be done. The message says why and what to do, without a full stop. */
 export class InstallError extends Error {}
@@ -59,7 +54,7 @@ export async function planInstall(
       `${client.displayName} does not seem to be installed (${client.configPath} not found). To write the file anyway, use --force`,
     );
   }
-  return inConfig(client, async ({ file, text, document, edit }) => {
+  return inConfig(client, async ({ file, text, document, edit }): Promise<PlannedChange> => {
     const name = typeof named === 'string' ? named : nameFor(client, document, named);
     const entry = await entryFor(client, name, launch, document);
     const old = valueAt(document, entry.path);
@@ -82,7 +77,10 @@ export async function planInstall(
             ? added
             : 'updated',
       launch: launchOf(written) ?? launch,
-      notes: [...notesOnKeys(written, name), ...notesOnJson(client, file, next)],
+      notes: [
+        ...notesOnKeys(launchOf(written) ?? launch, name),
+        ...notesOnJson(client, file, next),
+      ],
     };
   });
 }
@@ -107,70 +105,25 @@ function changedParts({ path, value }: Entry, old: Record<string, unknown>) {
     .map(([key, part]) => ({ path: [...path, key], value: part as unknown }));
 }
 
-function notesOnKeys(entry: Record<string, unknown>, name: string): string[] {
-  const keys = Object.entries(launchOf(entry)?.env ?? {})
-    .filter(
-      ([variable, value]) =>
-        /(?:key|token|secret|password)$/i.test(variable) || /^(?:bearer |\S*auth\S*:)/i.test(value),
-    )
-    .map(([variable]) => variable);
+function notesOnKeys(launch: Launch, name: string): string[] {
+  const keys = plainKeysIn(launch);
   if (keys.length === 0) return [];
   return [
     `${name} contains ${keys.join(' and ')} in plain text. Store the key with login, then remove it from the file and from its backup.`,
   ];
 }
 
-/** Claude Desktop reads its config with JSON.parse, and starts without any server when that fails. */
-const readsPlainJson = ({ id }: Client) => id === 'claude-desktop';
-
-/** Whether the file loses its byte order mark when it is written, since its client stumbles over it. */
-const losesMark = (client: Client, { hasByteOrderMark }: ConfigFile) =>
-  hasByteOrderMark && readsPlainJson(client);
-
-/** The file as its client can read it. */
-export function readableFile(client: Client, file: ConfigFile): ConfigFile {
-  return losesMark(client, file) ? { ...file, hasByteOrderMark: false } : file;
-}
-
-function notesOnJson(client: Client, file: ConfigFile, text: string): string[] {
-  const mark = losesMark(client, file)
-    ? [
-        'Its config began with a byte order mark, so Claude Desktop loaded no server. It is removed.',
-      ]
-    : [];
-  const at = readsPlainJson(client) ? firstBeyondJson(text) : undefined;
-  if (at === undefined) return mark;
-  return [
-    ...mark,
-    `Claude Desktop will not load any server: its config has a comment or trailing comma at line ${at.line}, column ${at.column}. Remove it.`,
-  ];
-}
-
-/** Why a client loads no server of a config that others can read, and what to do about it. */
-interface ReadingProblem {
-  /** Without a full stop. */
-  readonly why: string;
-  readonly sentence: string;
-  readonly remedy: string;
-}
-
-/** Why the client cannot read its own config. Rejects with ConfigFileError. */
-export async function readingProblems(clientName: string): Promise<ReadingProblem[]> {
-  const client = findClient(clientName);
-  if (client === undefined || !readsPlainJson(client)) return [];
-  const file = await readConfigFile(client.configPath);
-  const at = firstBeyondJson(file.text);
-  const found = [
-    ...(file.hasByteOrderMark ? ['it begins with a byte order mark'] : []),
-    ...(at === undefined
-      ? []
-      : [`it has a comment or trailing comma at line ${at.line}, column ${at.column}`]),
-  ];
-  return found.map((why) => ({
-    why,
-    sentence: `${clientName} loads no server from its config: ${why}.`,
-    remedy: `Remove it, save the file as UTF-8, and restart ${clientName}.`,
-  }));
+/**
+ * Plans to remove from the client's config what the client itself cannot read: comments, trailing
+ * commas, a byte order mark. `changes`: each as a sentence. Rejects as `planInstall` does.
+ */
+export async function planReadable(
+  client: Client,
+): Promise<Pick<PlannedChange, 'apply'> & { readonly changes: readonly string[] }> {
+  return inConfig(client, async ({ file }) => {
+    const { changes, text } = readable(client, file);
+    return { changes, apply: planned(client, file, '', text, [], []).apply };
+  });
 }
 
 /**
@@ -183,7 +136,7 @@ export async function planUninstall(
   name: string | undefined,
   { force = false } = {},
 ): Promise<PlannedChange> {
-  return inConfig(client, async ({ file, text, document, edit }) => {
+  return inConfig(client, async ({ file, text, document, edit }): Promise<PlannedChange> => {
     const entries = entriesIn(client, document);
     const meant = entries.filter(({ path, value }) =>
       name === undefined ? runsLatchkey(value) : path.at(-1) === name,
@@ -222,10 +175,10 @@ interface OpenConfig {
 }
 
 /** Reads the client's config and plans with it. Rejects with InstallError. */
-async function inConfig(
+async function inConfig<Plan>(
   client: Client,
-  plan: (config: OpenConfig) => Promise<PlannedChange>,
-): Promise<PlannedChange> {
+  plan: (config: OpenConfig) => Promise<Plan>,
+): Promise<Plan> {
   const { configPath, format } = client;
   try {
     const file = await readConfigFile(configPath);

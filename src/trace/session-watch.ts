@@ -7,24 +7,23 @@ import { displayUrl } from '../failures/url-secrets.ts';
 import type { RequestBegun } from '../http/client.ts';
 import type { ConnectionBegun } from '../http/connector.ts';
 import { guarded } from '../http/guarded.ts';
-import type { RequestHandler } from '../http/request.ts';
 import { type Message, type Request, readMessages, type Unusable } from '../jsonrpc/message.ts';
 import type { Log, LogLevel } from '../log.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import type { StdioObserver } from '../stdio/stdio-observer.ts';
-import type { Exchange } from '../transport/exchange.ts';
 import type { ExchangeOutcome } from '../transport/exchange-outcome.ts';
 import { envelopeOf, isErrorReply, membersOf } from './envelope.ts';
-import type { CancelledLine, ConnectionLine, Envelope, HttpLine, RunLine } from './records.ts';
+import {
+  asExchange,
+  describeOutcome,
+  type OpenHttp,
+  sessionOf,
+  type Unnumbered,
+} from './http-line.ts';
+import type { CancelledLine, ConnectionLine, Envelope, RunLine } from './records.ts';
 import { type Call, RequestLog } from './request-log.ts';
 import { type Shown, ShownHeaders } from './shown-headers.ts';
 import { TraceFile } from './trace-file.ts';
-
-type Writable<Line> = { -readonly [Name in keyof Line]: Line[Name] };
-type Unnumbered<Line> = Omit<Writable<Line>, 'n' | 'run'>;
-
-/** Without its headers. */
-type OpenHttp = Omit<Unnumbered<HttpLine>, 'requestHeaders' | 'responseHeaders'>;
 
 /** A message that passed, to know it again by its bytes. */
 interface Passed {
@@ -33,7 +32,6 @@ interface Passed {
   readonly envelope: Envelope;
 }
 
-const MOST_BODY_BYTES = 4096;
 const MOST_EARLY = 10;
 /** How many of the client's messages are known again when they are sent. */
 const MOST_PASSED = 1_000;
@@ -50,7 +48,7 @@ type Settings = Pick<
  */
 export class SessionWatch implements StdioObserver {
   readonly #origin = performance.now();
-  readonly #file: TraceFile | undefined;
+  #file: TraceFile | undefined;
   readonly #logLevel: LogLevel;
   readonly #url: URL;
   #log: RequestLog | undefined;
@@ -76,9 +74,13 @@ export class SessionWatch implements StdioObserver {
   #connectionCount = 0;
   #httpCount = 0;
 
-  constructor({ url, traceFile, traceBodies, traceMaxBytes, logLevel }: Settings) {
-    this.#url = url;
-    this.#logLevel = logLevel;
+  constructor(settings: Settings) {
+    this.#url = settings.url;
+    this.#logLevel = settings.logLevel;
+    this.#harmless(() => this.#start(settings))();
+  }
+
+  #start({ url, traceFile, traceBodies, traceMaxBytes }: Settings): void {
     if (traceFile !== undefined) {
       const limits = { bodies: traceBodies, maxBytes: traceMaxBytes };
       this.#file = new TraceFile({ file: traceFile, run: process.pid, ...limits });
@@ -116,7 +118,7 @@ export class SessionWatch implements StdioObserver {
   /** Writes what is left, HTTP requests that are still open included. Never rejects. */
   async end(): Promise<void> {
     for (const over of this.#open) over();
-    await this.#file?.end();
+    await this.#file?.end().catch((thrown) => this.#logBug(thrown));
   }
 
   /** Records a line of the log. */
@@ -202,17 +204,17 @@ export class SessionWatch implements StdioObserver {
       }),
     );
     opening.then(
-      (socket) => {
+      this.#harmless((socket: Socket) => {
         line.readyMs = this.#now();
         this.#connections.set(socket, connection);
         const tls = 'encrypted' in socket ? (socket as TLSSocket).getProtocol() : null;
         if (tls !== null) line.tls = tls;
         over();
-      },
-      (error: NodeJS.ErrnoException) => {
+      }),
+      this.#harmless((error: NodeJS.ErrnoException) => {
         line.error = error.code ?? error.message;
         over();
-      },
+      }),
     );
   }
 
@@ -258,7 +260,7 @@ export class SessionWatch implements StdioObserver {
     let isClosed = false;
     const over = this.#harmless(() => {
       if (!this.#open.delete(over)) return;
-      if (outcome !== undefined) describe(outcome, line);
+      if (outcome !== undefined) describeOutcome(outcome, line);
       const json = JSON.stringify(line).slice(1, -1);
       const answer =
         responseHeaders === undefined ? '' : `,"responseHeaders":${responseHeaders.json}`;
@@ -279,14 +281,16 @@ export class SessionWatch implements StdioObserver {
     exchange.onReceived = this.#harmless((message: Message) =>
       this.#onReceived(message, line.http),
     );
-    void exchange.ended.then((end) => {
-      outcome = end;
-      // An event stream may go on after the reply.
-      if (isClosed || (end.kind !== 'replied' && end.kind !== 'accepted')) {
-        line.endMs ??= this.#now();
-        over();
-      }
-    });
+    void exchange.ended.then(
+      this.#harmless((end: ExchangeOutcome) => {
+        outcome = end;
+        // An event stream may go on after the reply.
+        if (isClosed || (end.kind !== 'replied' && end.kind !== 'accepted')) {
+          line.endMs ??= this.#now();
+          over();
+        }
+      }),
+    );
   }
 
   /** The client's request that a body is for. Adds to `line` which message the body is. */
@@ -338,15 +342,21 @@ export class SessionWatch implements StdioObserver {
   }
 
   /**
-   * What the session calls of the watch: a failure in it is logged, and the caller goes on. The
-   * session never ends or waits because it is watched.
+   * Each step of the watch: a failure in it is logged, and the caller goes on. The session never ends
+   * or waits because it is watched.
    */
   #harmless<Args extends unknown[]>(step: (...args: Args) => void): (...args: Args) => void {
-    return guarded(step, (bug) => {
+    return guarded(step, (bug) => this.#logBug(bug));
+  }
+
+  readonly #logBug = guarded(
+    (bug: Error): void => {
       if (this.#bugLog !== undefined) this.#bugLog.error(`bug: ${bug.stack}`);
       else if (this.#earlyBugs.length < MOST_EARLY) this.#earlyBugs.push(bug);
-    });
-  }
+    },
+    // The log itself fails.
+    () => {},
+  );
 
   #add(line: object): void {
     this.#file?.add(JSON.stringify(line).slice(1, -1));
@@ -357,37 +367,8 @@ export class SessionWatch implements StdioObserver {
   }
 }
 
-/** What an HTTP request is for, if it is one of MCP's: `onReceived` can be set on it. */
-function asExchange(handler: RequestHandler): Exchange | undefined {
-  // By what it has: each bundle has a class of its own.
-  return 'ended' in handler && 'onReceived' in handler ? (handler as Exchange) : undefined;
-}
-
-/** `Mcp-Session-Id` in a head, whose names and values come by turns. */
-function sessionOf(raw: readonly string[]): string | undefined {
-  for (let at = 0; at + 1 < raw.length; at += 2) {
-    const name = raw[at] as string;
-    if (name.length === 14 && name.toLowerCase() === 'mcp-session-id') return raw[at + 1];
-  }
-  return undefined;
-}
-
 function isEqual(one: Buffer, other: Buffer): boolean {
   return one === other || (one.length === other.length && one.equals(other));
-}
-
-function describe(outcome: ExchangeOutcome, line: OpenHttp): void {
-  line.outcome = outcome.kind;
-  if (outcome.kind === 'not-mcp') line.error = outcome.what;
-  if (outcome.kind === 'transport-error' || outcome.kind === 'bug') {
-    const { code, message } = outcome.error as NodeJS.ErrnoException;
-    line.error = code === undefined ? message : `${code}: ${message}`;
-  }
-  if ('body' in outcome && outcome.body.length > 0) {
-    const isCut = outcome.body.length > MOST_BODY_BYTES;
-    const text = outcome.body.toString('utf8', 0, MOST_BODY_BYTES);
-    line.responseBody = isCut ? `${text}…` : text;
-  }
 }
 
 /** To a hundredth of a millisecond. */

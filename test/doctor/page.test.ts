@@ -32,6 +32,7 @@ function reportOf(words: string): Report {
         ],
         timeline: [{ label: words, startMs: 0, connectedMs: 1, firstByteMs: 2, endMs: 3 }],
         log: [words],
+        clientLog: [words],
       },
     ],
     unread: [{ client: words, file: words, why: words }],

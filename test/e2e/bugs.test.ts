@@ -47,6 +47,16 @@ describe('a bug in what watches a session', () => {
   });
 });
 
+it('starts the session without its watch where that cannot be loaded', async () => {
+  const gateway = await startGateway(answer);
+  const code = `const { _load } = module.constructor;
+    module.constructor._load = (file, ...rest) => /session-watch/.test(file) ? fail() : _load(file, ...rest);`;
+  const proxy = startProxy(gateway.url, { env: planted(code) });
+  expect((await proxy.request(1, 'tools/list')).result).toBeDefined();
+  expect(proxy.stderr).toContain('mcp-latchkey: this session is not recorded: planted\n');
+  expect(await proxy.end()).toBe(0);
+});
+
 describe('a bug at an event of the network ends its request with an internal error, at once', () => {
   it.each([
     [

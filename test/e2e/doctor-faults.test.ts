@@ -50,6 +50,40 @@ function answerWithTool(received: Received, response: Parameters<typeof answer>[
   answer(received, response, received.message.method === 'tools/list' ? TOOLS : undefined);
 }
 
+describe('a wrong path', () => {
+  /** A gateway at /v2/tools/mcp, whose metadata names `resource`. */
+  const gatewayNaming = (resource: (origin: string) => unknown) =>
+    startGateway((received, response) => {
+      const origin = `http://${received.headers.host}`;
+      if (received.target === '/.well-known/oauth-protected-resource') {
+        sendJson(response, { resource: resource(origin) });
+      } else if (received.target === '/v2/tools/mcp') answerWithTool(received, response);
+      else response.writeHead(404).end();
+    });
+
+  it('names the endpoint that the metadata of the gateway names; with it, everything works', async () => {
+    const gateway = await gatewayNaming((origin) => `${origin}/v2/tools/mcp`);
+    const { origin } = new URL(gateway.url);
+    const lost = await diagnosis(`${origin}/mcp`, { env: GOOD });
+    expect(lost.verdict).toMatchObject({ reason: 'wrong_path', finding: 'authorization' });
+    expect(lost.verdict.remedy).toContain(`use ${origin}/v2/tools/mcp as the URL`);
+    await health(`${origin}/v2/tools/mcp`, { env: GOOD });
+  });
+
+  it.each([
+    ['at another origin', () => 'https://elsewhere.example/v2/mcp'],
+    ['without a path', (origin: string) => origin],
+    ['with a password', (origin: string) => `${origin.replace('//', '//a:b@')}/v2/tools/mcp`],
+    ['that is not a URL', () => '\u001b[31m/v2/tools/mcp'],
+  ])('guesses where the metadata names one %s', async (_, resource) => {
+    const gateway = await gatewayNaming(resource);
+    const { origin } = new URL(gateway.url);
+    const lost = await diagnosis(`${origin}/mcp`, { env: GOOD });
+    expect(lost.verdict.reason).toBe('wrong_path');
+    expect(lost.verdict.remedy).toContain('/v1/mcp');
+  });
+});
+
 describe('a way that leads nowhere', () => {
   it('names a dead port; with the gateway running there, everything works', async () => {
     const port = await deadPort();

@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -12,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { clientLogFile } from '../../src/doctor/client-log.ts';
 import type { GatewayReport } from '../../src/doctor/report.ts';
 import { sandboxKeys } from '../../src/sandbox/accounts.ts';
 import { type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
@@ -120,7 +122,7 @@ describe('a healthy gateway', () => {
   it('is told in lines of 80 columns, without colours or movement where there is no terminal', async () => {
     // So that a ping shows beside a connection that took long.
     const { url } = await sandbox({ latencyMs: 20 });
-    const { code, stdout, stderr } = await runToEnd(['doctor', url], '', GOOD);
+    const { code, stdout, stderr } = await runToEnd(['doctor', url, '--verbose'], '', GOOD);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).not.toMatch(/\x1b|\r/);
     expect(notPlainEnglish(stdout)).toEqual([]);
@@ -133,7 +135,64 @@ describe('a healthy gateway', () => {
   });
 });
 
+describe('what is fine', () => {
+  it('is one line for each check; --verbose shows every finding', async () => {
+    const { url } = await sandbox();
+    const { stdout } = await runToEnd(['doctor', url], '', GOOD);
+    const lines = stdout.split('\n').filter((line) => line.startsWith('✓ '));
+    expect(lines).toHaveLength(9);
+    expect(stdout).toMatch(/^✓ protocol +initialize, ping, tools, prompts +\d/m);
+    expect(stdout).toMatch(/^✓ route +proxy, tcp +\d/m);
+    expect(stdout).not.toMatch(/skipped|█/);
+    const verbose = await runToEnd(['doctor', url, '--verbose'], '', GOOD);
+    expect(verbose.stdout).toMatch(/^– tls +skipped: /m);
+    expect(verbose.stdout).toMatch(/^✓ prompts /m);
+  });
+
+  it('does not hide what is wrong, with the reason and code that a client sees', async () => {
+    const { url, keys } = await sandbox();
+    const env = { MCP_LATCHKEY_API_KEY: keys.revoked };
+    const { stdout } = await runToEnd(['doctor', url], '', env);
+    expect(stdout).toMatch(/^✗ authorization /m);
+    expect(stdout).toContain('Reason: unauthorized, -32012.');
+    const { verdict } = await diagnosis(url, { env });
+    expect(verdict).toMatchObject({ reason: 'unauthorized', code: -32012 });
+  });
+});
+
 describe('on a terminal', () => {
+  it('hides nothing that the remedy needs; what is for others hides it', async () => {
+    const HOME = makeFolder('ada-lovelace-');
+    const keyFile = join(HOME, 'the.key');
+    const key = newKey();
+    writeFileSync(keyFile, key, { mode: 0o644 });
+    const report = join(HOME, 'report.html');
+    const { url } = await startGateway((received, response) => {
+      if (received.message.method !== 'initialize') return answer(received, response);
+      response.writeHead(502).end(`db.corp.example refused ${received.headers.authorization}`);
+    });
+    const command = (...more: string[]) =>
+      `'${process.execPath}' '${program}' doctor ${url} --key-file '${keyFile}' ${more.join(' ')}`;
+    const screen = startOnTerminal(command(), { HOME });
+    expect(await screen.exited).toBe(1);
+    const shown = screen.shown.replace(/\x1b\[\d*m/g, '').replace(/\s+/g, '');
+    expect(shown).toContain(`chmod600${keyFile}`);
+    expect(shown).toContain('toanyoneelse:--report');
+    chmodSync(keyFile, 0o600);
+    const written = startOnTerminal(command('--report', `'${report}'`, '--verbose'), { HOME });
+    expect(await written.exited).toBe(1);
+    expect(written.shown).toContain('db.corp.example');
+    const page = readFileSync(report, 'utf8');
+    expect(page).toContain('the file ~/the.key');
+    for (const word of [HOME, 'db.corp.example']) expect(page).not.toContain(word);
+    const redacted = startOnTerminal(command('--redact', '--verbose'), { HOME });
+    expect(await redacted.exited).toBe(1);
+    expect(redacted.shown).not.toContain('db.corp.example');
+    for (const text of [screen.shown, written.shown, redacted.shown, page]) {
+      expect(text.includes(key), 'a key is there').toBe(false);
+    }
+  });
+
   it('says what it is doing, and takes that away again', async () => {
     const { url } = await sandbox({ latencyMs: 50 });
     const terminal = startOnTerminal(`'${process.execPath}' '${program}' doctor ${url}`, GOOD);
@@ -301,7 +360,7 @@ describe('--report', () => {
     const file = '/no/such/folder/report.html';
     const { code, stderr } = await runToEnd(['doctor', url, '--report', file], '', GOOD);
     expect(code).toBe(1);
-    expect(stderr).toContain('cannot write ');
+    expect(stderr).toMatch(/^✗ Cannot write /);
   });
 });
 
@@ -412,7 +471,7 @@ describe('without a URL', () => {
       const { url, keys } = await sandbox();
       const entry = { ...started(url), env: { MCP_LATCHKEY_API_KEY: keys.good } };
       for (const [change, why] of [
-        [(text: string) => text.replace(/}\s*$/, ',}'), 'a comment or trailing comma at line'],
+        [(text: string) => text.replace(/}\s*$/, ',}'), 'a trailing comma at line'],
         [(text: string) => `\ufeff${text}`, 'a byte order mark'],
       ] as const) {
         const env = await entryOf('claude-desktop', entry, change);
@@ -423,6 +482,69 @@ describe('without a URL', () => {
         expect(verdict.sentence).toContain(why);
         expect(verdict.sentence).toContain('Claude Desktop loads no server');
       }
+    });
+
+    it.each([
+      ['claude-code', ',}', 'Claude Code loads no server from its config: it has a trailing comma'],
+      ['claude-code', '} // x', 'Claude Code loads no server from its config: it has a comment'],
+      ['cline', '} // x', 'Cline'],
+      ['github-copilot-cli', ',}', 'it has a trailing comma'],
+      ['gemini-cli', ',}', 'Gemini CLI loads no server from its config: it has a trailing comma'],
+      ['gemini-cli', '} // x', undefined],
+      // Nothing says how strict it is.
+      ['windsurf', ',}', undefined],
+    ])('what the reader of %s makes of a config that ends in %s', async (client, end, why) => {
+      const { url, keys } = await sandbox();
+      const entry = { ...started(url), env: { MCP_LATCHKEY_API_KEY: keys.good } };
+      const env = await entryOf(client, entry, (text) => text.replace(/}\s*$/, end));
+      const { report } = await doctorReport([], { env });
+      const { verdict } = report.gateways[0] as GatewayReport;
+      expect(verdict.finding).toBe(why === undefined ? undefined : 'config');
+      if (why !== undefined) expect(verdict.sentence).toContain(why);
+    });
+
+    it('a key in plain text, which is named and not shown', async () => {
+      const { url, keys } = await sandbox();
+      const [MCP_LATCHKEY_API_KEY, tenant] = [secret(keys.good), secret('tenant-7f3a9c51d2')];
+      const entry = {
+        ...started(url, '-H', `X-Tenant-Token: ${tenant}`, '--header=X-Trace-Token: @{TRACE}'),
+        env: { MCP_LATCHKEY_API_KEY, OTHER_TOKEN: '${input:other}', TRACE: 'x' },
+      };
+      const { code, report } = await doctorReport([], { env: await entryOf('cursor', entry) });
+      expect(code).toBe(0);
+      const found = finding(report.gateways[0] as GatewayReport, 'plain-key');
+      expect(found).toMatchObject({
+        status: 'warn',
+        details: { in: ['MCP_LATCHKEY_API_KEY', 'X-Tenant-Token'] },
+      });
+      expect(found?.line).toContain(`mcp-latchkey login ${url}`);
+    });
+
+    it('what Claude Desktop has logged about it, without what is private', async () => {
+      const { url, keys } = await sandbox();
+      const key = secret(keys.good);
+      const entry = { ...started(url), env: { MCP_LATCHKEY_API_KEY: key } };
+      const { HOME } = await entryOf('claude-desktop', entry);
+      const own = { client: 'Claude Desktop', entry: 'acme' };
+      const file = await configOf(HOME, 'claude-desktop');
+      const { platform } = process;
+      const log = String(clientLogFile({ ...own, file }, { platform, home: HOME }));
+      mkdirSync(dirname(log), { recursive: true });
+      writeFileSync(
+        log,
+        `[acme] spawn ${HOME}/node ENOENT\n[acme] key ${key} at db.corp.example\n`,
+      );
+      const page = join(HOME, 'report.html');
+      const { report } = await doctorReport([], { env: { HOME } });
+      expect(report.gateways[0]?.clientLog).toEqual([
+        '[acme] spawn ~/node ENOENT',
+        '[acme] key [secret] at [host-1]',
+      ]);
+      await runToEnd(['doctor', '--report', page], '', { HOME });
+      const html = readFileSync(page, 'utf8');
+      expect(html).toContain('<h3>Log of Claude Desktop</h3>');
+      expect(html).toContain('[acme] spawn ~/node ENOENT');
+      expectNoSecret(html);
     });
 
     it('a config that is damaged, beside an entry that works', async () => {

@@ -3,7 +3,7 @@ import { parse } from 'jsonc-parser';
 import { describe, expect, it } from 'vitest';
 import { configText } from '../../src/install/config-format.ts';
 import { ConfigSyntaxError, UneditableError } from '../../src/install/config-text.ts';
-import { firstBeyondJson } from '../../src/install/json-text.ts';
+import { beyondJson, strictJson } from '../../src/install/json-text.ts';
 
 const json = configText('json');
 const path = ['mcpServers', 'kindo'];
@@ -115,10 +115,15 @@ describe('a text that is not JSON', () => {
 });
 
 it('finds what a strict reader of JSON stumbles over', () => {
-  expect(firstBeyondJson('{\n  "a": 1,\n}')).toMatchObject({ line: 3, column: 1 });
-  expect(firstBeyondJson('{\n  // x\n}')).toMatchObject({ line: 2, column: 3 });
-  expect(firstBeyondJson('{\n  "a": "// x"\n}')).toBeUndefined();
-  expect(firstBeyondJson('')).toBeUndefined();
+  expect(beyondJson('{\n  "a": [1, ], /* x */\n}')).toMatchObject([
+    { what: 'a trailing comma', line: 2, column: 10 },
+    { what: 'a trailing comma', line: 2, column: 13 },
+    { what: 'a comment', line: 2, column: 15 },
+  ]);
+  expect(beyondJson('{\n  // x\n}')).toMatchObject([{ what: 'a comment', line: 2, column: 3 }]);
+  expect(beyondJson('{\n  // x\n}', { allowsComments: true })).toEqual([]);
+  expect(beyondJson('{\n  "a": "// x,}"\n}')).toEqual([]);
+  expect(beyondJson('')).toEqual([]);
 });
 
 /** JSON as people write it: any white space, comments, trailing commas, on one line or many. */
@@ -202,6 +207,23 @@ it('keeps every byte of the text when it adds an entry: it only puts some in bet
       expect(isSubsequence([...before], [...after]), after).toBe(true);
     }),
     { numRuns: 300 },
+  );
+});
+
+it('makes JSON of what only a lenient reader can read, and changes nothing else', () => {
+  fc.assert(
+    fc.property(anyText, (text) => {
+      const strict = strictJson(text);
+      expect(JSON.parse(strict)).toEqual(json.read(text));
+      expect(beyondJson(strict)).toEqual([]);
+      expect(isSubsequence([...strict], [...text]), strict).toBe(true);
+    }),
+    { numRuns: 300 },
+  );
+  const text = '{\r\n  // first\r\n  "a": 1, // why\r\n  "b": [2, /* x */ 3,],\r\n}\r\n';
+  expect(strictJson(text)).toBe('{\r\n  "a": 1,\r\n  "b": [2,  3]\r\n}\r\n');
+  expect(strictJson(text, { allowsComments: true })).toBe(
+    '{\r\n  // first\r\n  "a": 1, // why\r\n  "b": [2, /* x */ 3]\r\n}\r\n',
   );
 });
 

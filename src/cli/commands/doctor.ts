@@ -1,21 +1,38 @@
 import { closeSync, ftruncateSync, writeFileSync } from 'node:fs';
 import type { CommandModule } from 'yargs';
 import { configuredTargets } from '../../doctor/configured.ts';
-import { examine, redactionFor, type Target } from '../../doctor/doctor.ts';
+import {
+  type Examination,
+  examine,
+  type Redacts,
+  redactionFor,
+  type Target,
+} from '../../doctor/doctor.ts';
+import type { Finding } from '../../doctor/finding.ts';
 import { reportPage } from '../../doctor/page.ts';
 import type { GatewayReport, Report } from '../../doctor/report.ts';
-import { conclusionText, findingText, headingText, type TextStyle } from '../../doctor/text.ts';
+import {
+  checkText,
+  conclusionText,
+  headingText,
+  reasonWords,
+  type TextStyle,
+} from '../../doctor/text.ts';
 import { displayUrl } from '../../failures/url-secrets.ts';
 import { openPrivate, UnusableFile } from '../../private-path.ts';
 import { oneValueEach, PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
 import { toSettings } from '../../settings/settings.ts';
 import { Printer } from '../../terminal/printer.ts';
 import { Progress } from '../../terminal/progress.ts';
+import { fixAll } from './doctor-fix.ts';
 
 interface Arguments {
   url?: string | undefined;
   json: boolean;
-  redact: boolean;
+  redact?: boolean | undefined;
+  verbose: boolean;
+  fix: boolean;
+  yes: boolean;
   report?: string | undefined;
 }
 
@@ -45,10 +62,12 @@ export const doctorCommand: CommandModule<object, Arguments> = {
           value: '[FILE]',
           describe: 'Also write an HTML report to send to support',
         },
+        verbose: { type: 'boolean', default: false, describe: 'Show every finding' },
+        fix: { type: 'boolean', default: false, describe: 'Fix what can be fixed, after asking' },
+        yes: { type: 'boolean', default: false, describe: 'With --fix: ask no questions' },
         redact: {
           type: 'boolean',
-          default: true,
-          describe: 'Hide user names and other host names; --no-redact shows them',
+          describe: 'Hide user and host names; --no-redact shows them',
         },
       })
       .options(PROXY_OPTIONS)
@@ -57,6 +76,8 @@ export const doctorCommand: CommandModule<object, Arguments> = {
   async handler(argv) {
     // The reader is gone, as in `| head`.
     process.stdout.on('error', () => process.exit(1));
+    const { redact, json } = argv;
+    if (argv.fix && json) throw new UsageError('--fix cannot be combined with --json');
     const env = { ...process.env };
     env.MCP_LATCHKEY_TIMEOUT ||= TIMEOUT_SECONDS;
     // A URL behind --report is not its file.
@@ -64,28 +85,43 @@ export const doctorCommand: CommandModule<object, Arguments> = {
     const url = argv.url ?? (isUrl ? argv.report : undefined);
     const page = isUrl ? '' : argv.report;
     const client = url === undefined ? undefined : await clientNamed(url);
-    const { targets, unread } =
+    const look = async () =>
       url === undefined || client !== undefined
-        ? await configuredTargets(env, client)
+        ? configuredTargets(env, client)
         : { targets: [{ settings: toSettings(url, argv, env), env }], unread: [] };
-    const { redact, json } = argv;
-    const gateways = await examineAll(targets, redact, json);
-    const report: Report = {
+    let { targets, unread } = await look();
+    const out = new Printer(process.stdout);
+    // What is not on a terminal is for others, or will be.
+    const redacts = { screen: redact ?? !process.stdout.isTTY, shared: redact ?? true };
+    let examined = await examineAll(targets, redacts, argv);
+    const mask = (text: string) => redactionFor(env, redacts.screen).mask(text);
+    if (argv.fix && (await fixAll(targets, examined, argv.yes, mask, out))) {
+      out.line('\nChecking again:\n');
+      ({ targets, unread } = await look());
+      examined = await examineAll(targets, redacts, argv);
+    }
+    const report = (redacted: boolean, gateways: readonly GatewayReport[]): Report => ({
       version: 2,
       program: `mcp-latchkey ${__VERSION__}`,
-      redacted: redact,
+      redacted,
       healthy:
         gateways.length > 0 &&
         gateways.every(({ verdict }) => verdict.healthy) &&
         !unread.some(({ namesProgram }) => namesProgram),
       gateways,
-      unread: redactionFor(env, redact).maskAll(unread),
-    };
-    const out = new Printer(process.stdout);
-    if (json) out.json(report);
-    else printEnd(out, report);
-    const isWritten = page === undefined || writePage(page === '' ? reportName() : page, report);
-    const code = report.healthy && isWritten ? 0 : 1;
+      unread: redactionFor(env, redacted).maskAll(unread),
+    });
+    const shared = report(
+      redacts.shared,
+      examined.map((own) => own.shared),
+    );
+    if (json) out.json(shared);
+    else {
+      const screen = examined.map((own) => own.screen);
+      printEnd(out, report(redacts.screen, screen));
+    }
+    const isWritten = page === undefined || writePage(page === '' ? reportName() : page, shared);
+    const code = shared.healthy && isWritten ? 0 : 1;
     // A keychain that was given up may still be waiting for its prompt.
     process.stdout.write('', () => process.exit(code));
   },
@@ -106,27 +142,36 @@ async function clientNamed(word: string): Promise<string | undefined> {
 
 async function examineAll(
   targets: readonly Target[],
-  redacts: boolean,
-  json: boolean,
-): Promise<GatewayReport[]> {
+  redacts: Redacts,
+  { json, verbose }: Arguments,
+): Promise<Examination[]> {
   const progress = new Progress(process.stderr);
   const style = new Printer(process.stdout);
   const say = (text: string) => {
     progress.clear();
     if (!json) style.write(text);
   };
-  const reports: GatewayReport[] = [];
+  const examined: Examination[] = [];
   for (const target of targets) {
-    if (reports.length > 0) say('\n');
-    say(targetHeading(target, redacts, style));
-    const report = await examine(target, redacts, {
+    if (examined.length > 0) say('\n');
+    say(targetHeading(target, redacts.screen, style));
+    let group: Finding[] = [];
+    const sayGroup = () => say(checkText(group, verbose, style));
+    const own = await examine(target, redacts, {
       onProgress: (doing) => progress.show(doing),
-      onFinding: (finding) => say(findingText(finding, style)),
+      onFinding: (finding) => {
+        if (finding.check !== group[0]?.check) {
+          sayGroup();
+          group = [];
+        }
+        group.push(finding);
+      },
     });
-    say(conclusionText(report, style));
-    reports.push(report);
+    sayGroup();
+    say(conclusionText(own.screen, verbose, style));
+    examined.push(own);
   }
-  return reports;
+  return examined;
 }
 
 function targetHeading(
@@ -158,6 +203,10 @@ function printEnd(out: Printer, { gateways, unread, redacted }: Report): void {
   if (redacted && /\[(?:host|address|proxy)(?:-\d+)?\]/.test(JSON.stringify(gateways))) {
     notes.push('Other host names are hidden. To show them, use --no-redact.');
   }
+  const isHealthy = gateways.every(({ verdict }) => verdict.healthy);
+  if (!redacted && !isHealthy) {
+    notes.push('To show this to anyone else: --report, which hides user and host names.');
+  }
   for (const note of notes) {
     if (gateways.length > 0) out.line();
     out.text(note);
@@ -171,7 +220,7 @@ function printSummary(out: Printer, gateways: readonly GatewayReport[]): void {
   out.title(`${broken} of ${gateways.length} entries have problems`);
   for (const { configuredIn, url, verdict } of gateways) {
     const name = configuredIn === undefined ? url : `${configuredIn.client}: ${configuredIn.entry}`;
-    const why = verdict.healthy ? '' : `  ${verdict.reason ?? verdict.finding ?? ''}`;
+    const why = verdict.healthy ? '' : `  ${reasonWords(verdict) || verdict.finding}`;
     out.marked(verdict.healthy ? 'ok' : 'fail', `${name}${why}`);
   }
 }
@@ -196,7 +245,7 @@ function writePage(file: string, report: Report): boolean {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const why = error instanceof UnusableFile ? message : `cannot write ${file} (${code})`;
-    process.stderr.write(`mcp-latchkey: --report: ${why}.\n`);
+    new Printer(process.stderr).failure(why);
     return false;
   }
 }

@@ -34,13 +34,17 @@ export function sayPlan(out: Printer, { client, file, name, change, diff }: Plan
   );
   if (change === 'unchanged') return;
   out.line();
+  sayDiff(out, diff);
+  out.line();
+  if (change === 'updated') out.text(`Updating the existing entry ${name}.`);
+}
+
+export function sayDiff(out: Printer, diff: PlannedChange['diff']): void {
   const width = columns(Infinity) - 4;
   for (const { sign, text } of diff) {
     const shown = text.length > width ? `${text.slice(0, width - 1)}…` : text;
     out.line(out.paint(sign === '+' ? 'green' : 'red', `  ${sign} ${shown}`));
   }
-  out.line();
-  if (change === 'updated') out.text(`Updating the existing entry ${name}.`);
 }
 
 const DONE: Readonly<Record<PlannedChange['change'], string>> = {

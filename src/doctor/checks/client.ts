@@ -1,5 +1,6 @@
 import type { Launch } from '../../install/install.ts';
 import { ownCommand } from '../../terminal/own-command.ts';
+import { shellWord } from '../../terminal/shell-word.ts';
 import type { Finding } from '../finding.ts';
 import type { ConfiguredIn } from '../report.ts';
 
@@ -8,6 +9,8 @@ export interface ClientEntry extends ConfiguredIn {
   readonly launch: Launch;
   /** Whether the client asks its user for the key, so that it cannot be started here. */
   readonly isAsked: boolean;
+  /** The gateway's, as it may be shown. */
+  readonly url: string;
 }
 
 /**
@@ -20,7 +23,7 @@ export async function checkClient(
   entry: ClientEntry,
   earlier: readonly Finding[],
 ): Promise<Finding[]> {
-  const { readingProblems, tryEntry } = await import('../../install/install.ts');
+  const { plainKeysIn, readingProblems, tryEntry } = await import('../../install/install.ts');
   const { client, entry: name, launch } = entry;
   const [unreadable] = await readingProblems(client).catch(() => []);
   const config: Finding = {
@@ -29,34 +32,47 @@ export async function checkClient(
       ? { status: 'ok', line: `${client} can read it` }
       : { status: 'fail', line: unreadable.why, problem: unreadable }),
   };
+  const keys = plainKeysIn(launch);
+  const secrets: Finding[] = keys.length === 0 ? [] : [plainKeys(entry, keys)];
+  const found = [config, ...secrets];
   const start = { check: 'client', name: 'start' } as const;
   if (entry.isAsked) {
     const line = `${client} asks you for the key when it starts it`;
-    return [config, { ...start, status: 'skipped', line }];
+    return [...found, { ...start, status: 'skipped', line }];
   }
   const startedAt = performance.now();
   const trial = await tryEntry(launch);
   const base = { ...start, ms: performance.now() - startedAt };
   if (trial.outcome === 'connected') {
-    return [config, { ...base, status: 'ok', line: `${client} can start it` }];
+    return [...found, { ...base, status: 'ok', line: `${client} can start it` }];
   }
   if (trial.outcome !== 'refused') {
     const sentence = `${client} cannot start ${name}: ${trial.message}.`;
     const remedy = `Run \`${ownCommand()} install\` again for ${client}, then restart ${client}.`;
     const problem = { sentence, remedy };
-    return [config, { ...base, status: 'fail', line: trial.message, problem }];
+    return [...found, { ...base, status: 'fail', line: trial.message, problem }];
   }
   const { reason = 'error', message } = trial;
   if (earlier.some((finding) => finding.name === 'authorization' && finding.status === 'ok')) {
     const line = `fails with ${reason}, although it works in this terminal`;
-    const problem = { ...onlyHere(client, reason, message), reason };
-    return [config, { ...base, status: 'fail', line, problem }];
+    const problem = { ...onlyHere(entry, reason, message), reason };
+    return [...found, { ...base, status: 'fail', line, problem }];
   }
   const line = `${client} can start it, and it fails as above (${reason})`;
-  return [config, { ...base, status: 'skipped', line }];
+  return [...found, { ...base, status: 'skipped', line }];
 }
 
-function onlyHere(client: string, reason: string, message: string) {
+/** It works, so that this changes no verdict. */
+function plainKeys({ client, url }: ClientEntry, names: readonly string[]): Finding {
+  const own = `mcp-latchkey login ${shellWord(url)}`;
+  return {
+    ...{ check: 'client', name: 'plain-key', status: 'warn' },
+    line: `${client}'s config contains ${names.join(' and ')} in plain text. Store the key with ${own}, then remove it from the config and from its backups`,
+    details: { in: names },
+  };
+}
+
+function onlyHere({ client, url }: ClientEntry, reason: string, message: string) {
   const [first = ''] = message.split(/(?<=\.) /, 1);
   if (reason !== 'no_api_key') {
     return {
@@ -66,6 +82,6 @@ function onlyHere(client: string, reason: string, message: string) {
   }
   return {
     sentence: `The key is set in this terminal only, so ${client} does not find it.`,
-    remedy: `Store it with \`${ownCommand()} login URL\`, then restart ${client}.`,
+    remedy: `Store it with \`${ownCommand()} login ${shellWord(url)}\`, then restart ${client}.`,
   };
 }

@@ -64,7 +64,9 @@ async function metadataFinding(
   );
   const ms = performance.now() - start;
   if (!('why' in found)) return { ...base, ...aboutThis(found, url.origin + url.pathname), ms };
-  const [other] = resources;
+  // One at the same origin is the most likely.
+  const isNear = (own: string) => URL.canParse(own) && new URL(own).origin === url.origin;
+  const other = resources.find(isNear) ?? resources[0];
   if (other === undefined) {
     const details = { why: found.why };
     return {

@@ -20,7 +20,7 @@ export async function checkMachine(): Promise<Finding> {
   return {
     check: 'machine',
     name: 'machine',
-    status: 'ok',
+    status: newer === undefined ? 'ok' : 'warn',
     line: `Node.js ${process.versions.node}, ${program}, ${system} ${process.arch}`,
     details: {
       node: process.versions.node,
