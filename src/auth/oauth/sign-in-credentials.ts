@@ -158,11 +158,11 @@ export class SignInCredentials implements CredentialProvider {
     const came = await within(leftMs, outcome);
     if (came === undefined) {
       const open = link();
-      return this.#required(open === undefined ? facts : { ...facts, link: open });
+      const ended = outcome.then(() => {});
+      return this.#required(open === undefined ? facts : { ...facts, link: open, ended });
     }
     if (came.kind === 'failed') return this.#required(facts, came.words);
     if (came.kind === 'paused') return this.#required(facts);
-    await this.#kept.take(came.signIn);
     return this.#kept.token ?? this.#required(facts);
   }
 
@@ -173,9 +173,17 @@ export class SignInCredentials implements CredentialProvider {
     };
     try {
       const asked = await this.#desk.askUser(context, this.#kept.signIn);
-      if (asked === undefined) end();
-      else void asked.outcome.then(end, end);
-      return asked;
+      if (asked === undefined) {
+        end();
+        return undefined;
+      }
+      // Also when no request waits any more: the only copy of it may be the one that comes now.
+      const outcome = asked.outcome.then(async (came) => {
+        if (came.kind === 'done') await this.#kept.take(came.signIn);
+        return came;
+      });
+      void outcome.then(end, end);
+      return { ...asked, outcome };
     } catch (bug) {
       end();
       throw bug;
