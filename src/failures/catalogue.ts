@@ -281,7 +281,7 @@ function remedyOf(failure: Failure): string {
 
 function titleOf(failure: Failure, { title }: CatalogueEntry): string {
   if (failure.isIntermediary) return 'Access blocked';
-  if (failure.reason === 'sign_in_required' && failure.isTransient) return 'Sign-in unavailable';
+  if (failure.reason === 'sign_in_required' && failure.isTransient) return 'Sign-in outage';
   if (failure.reason !== 'unauthorized') return title;
   if (failure.signIn !== undefined) return 'No access token';
   return isSignedIn(failure) ? 'Access token rejected' : title;

@@ -142,7 +142,7 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
   sign_in_required: [
     'The gateway requires you to sign in (OAuth), and there is no sign-in yet, or it has expired or was revoked. With a desktop session mcp-latchkey opens your browser by itself and waits for up to `--sign-in-wait` seconds. If you finish later, the next request works.',
     'Over SSH, in a container, with `--no-browser` or with `--sign-in error` no browser is opened. After a sign-in that was closed or failed, none is opened by itself for 10 minutes. Run the command in the message.',
-    'If the title is "Sign-in unavailable", the authorization server is down or sends invalid responses. Your sign-in is kept, and no browser is opened. The next request works once the server does. If it stays so, run `npx mcp-latchkey login URL`.',
+    'If the title is "Sign-in outage", the authorization server is down or sends invalid responses. Your sign-in is kept, and no browser is opened. The next request works once the server does. If it stays so, run `npx mcp-latchkey login URL`.',
     'Clients that support URL elicitation receive the link of a sign-in that waits for you: code -32042, or an input request in revision 2026-07-28. To turn this off, use `--elicit-url off`.',
     '`npx mcp-latchkey doctor URL` shows what the gateway and its authorization server say about sign-in.',
   ],

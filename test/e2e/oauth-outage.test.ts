@@ -89,7 +89,7 @@ describe.each([
     const { server, browser, proxy, first, expire } = await signedIn();
     expire(token);
     const reply = await first.request(1, 'ping');
-    expect(messageOf(reply)).toMatch(/^Sign-in unavailable \(HTTP 401\): /);
+    expect(messageOf(reply)).toMatch(/^Sign-in outage \(HTTP 401\): /);
     expect(messageOf(reply)).toMatch(said);
     expect(reply.error).toMatchObject({ data: { reason: 'sign_in_required', retryable: true } });
     expect(browser.opened).toHaveLength(1);

@@ -134,7 +134,7 @@ export class UnavailableServer extends SignInError {}
 /** Throws UnavailableServer for a status that says so (RFC 9110 §15.6, RFC 6585 §4). */
 export function assertAvailable(url: string, status: number): void {
   if (status < 500 && status !== 429) return;
-  throw new UnavailableServer(`${new URL(url).host} cannot sign you in now (HTTP ${status}).`);
+  throw new UnavailableServer(`${new URL(url).host} responded with HTTP ${status}.`);
 }
 
 function unreachable(url: URL, error: Error, connectTimeoutMs: number): UnavailableServer {

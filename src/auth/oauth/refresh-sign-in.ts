@@ -103,7 +103,7 @@ async function refreshSignIn(request: RefreshRequest, store: SignInStore): Promi
     if (error instanceof SignInError) return { kind: 'failed', words: error.message };
     // Its message may quote anything.
     const { name, code = name } = error as NodeJS.ErrnoException;
-    return { kind: 'failed', words: `The refresh failed because of an internal error (${code}).` };
+    return { kind: 'failed', words: `The refresh failed because of an internal error: ${code}.` };
   }
 }
 
