@@ -39,6 +39,7 @@ const lateFiles = [
   'src/bridge/audit/audited-gateway.ts',
   'src/bridge/filter/filtering-gateway.ts',
   'src/bridge/gateway-cache/cache.ts',
+  'src/bridge/sign-in-links.ts',
   'src/http/certificate.ts',
   'src/settings/policy/policy.ts',
   'src/transport/explain-refusal.ts',

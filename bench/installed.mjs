@@ -1,5 +1,6 @@
 /** What a user does before the first start: installing a program, and storing a key. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -78,31 +79,55 @@ function folderBytes(folder) {
 /**
  * Stores a key of its own in the keychain.
  * @param {Bench} bench
- * @returns {Promise<{key: string, remove: () => Promise<unknown>}>}
+ * @returns {Promise<{credential: string, remove: () => Promise<unknown>}>}
  */
 export async function storeKey(bench) {
-  const { program, env } = bench;
-  if (program?.name !== 'mcp-latchkey') throw new NotAvailable('keeps no key in the keychain');
+  const credential = `bench-${crypto.randomUUID()}`;
+  const { done, child } = latchkey(bench, 'login', '--key');
+  child.stdin?.end(`${credential}\n`);
+  await done;
+  return { credential, remove: () => latchkey(bench, 'logout').done };
+}
+
+/**
+ * Signs in at the bench's own server, with the key to the stored sign-in in the keychain.
+ * @param {Bench} bench
+ * @returns {Promise<{credential: string, remove: () => Promise<unknown>}>}
+ */
+export async function storeSignIn(bench) {
+  const { done, child } = latchkey(bench, 'login', '--no-browser');
+  let shown = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (chunk) => {
+      const [link] = /https?:\S*\/authorize\S*(?=\s)/.exec(shown + chunk) ?? [];
+      shown = link === undefined ? shown + chunk : '';
+      // As a browser does: it follows the redirect to the program.
+      if (link !== undefined) fetch(link).catch(() => {});
+    });
+  }
+  await done;
+  return { credential: 'bench-token', remove: () => latchkey(bench, 'logout').done };
+}
+
+/**
+ * Runs one of our own commands for the bench's server.
+ * @param {Bench} bench @param {string[]} args
+ */
+function latchkey({ program, env, url }, ...args) {
+  if (program?.name !== 'mcp-latchkey') throw new NotAvailable('keeps nothing in the keychain');
   if (process.platform === 'linux' && !env.DBUS_SESSION_BUS_ADDRESS) {
     throw new NotAvailable('neither a session bus nor dbus-daemon and gnome-keyring-daemon');
   }
-  const key = `bench-${crypto.randomUUID()}`;
-  /** @param {string} command @param {string} input */
-  const latchkey = (command, input) =>
-    new Promise((resolve, reject) => {
-      const child = execFile(
-        process.execPath,
-        [program.entry, command, bench.url()],
-        { env },
-        (error, _, stderr) => {
-          if (error) reject(new NotAvailable(`${command}: ${stderr.trim().slice(-200)}`));
-          else resolve(undefined);
-        },
-      );
-      keep(child).stdin?.end(input);
-    });
-  await latchkey('login', `${key}\n`);
-  return { key, remove: () => latchkey('logout', '') };
+  const child = spawn(process.execPath, [program.entry, ...args, url()], { env });
+  keep(child);
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk) => {
+    stderr += chunk;
+  });
+  const done = once(child, 'close').then(([code]) => {
+    if (code !== 0) throw new NotAvailable(`${args[0]}: ${stderr.trim().slice(-200)}`);
+  });
+  return { child, done };
 }
 
 /**

@@ -1,7 +1,7 @@
 /** What is measured. Each measurement is one run of one program, and yields one or more rows. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { documentCharacters, isDocument } from './document.mjs';
-import { coldInstall, installedCommand, storeKey } from './installed.mjs';
+import { coldInstall, installedCommand, storeKey, storeSignIn } from './installed.mjs';
 import { cpuMs, hasProc, peakMB, residentMB } from './proc.mjs';
 import {
   ask,
@@ -94,16 +94,16 @@ async function asInstalled(bench) {
 }
 
 /**
- * @param {Bench} bench
- * @returns {Promise<Record<string, number>>}
+ * @param {Bench} bench @param {typeof storeKey} store
+ * @returns {Promise<number>} as `startMs`, with what `store` has stored
  */
-async function startWithKeychain(bench) {
-  const { key, remove } = await storeKey(bench);
+async function startStored(bench, store) {
+  const { credential, remove } = await store(bench);
   try {
     const ms = await startMs(bench, { withoutKey: true });
     const { authorization } = await bench.server('stats');
-    if (authorization !== `Bearer ${key}`) throw new Wrong('the key did not reach the server');
-    return { 'start-keychain': ms };
+    if (authorization !== `Bearer ${credential}`) throw new Wrong('it did not reach the server');
+    return ms;
   } finally {
     await remove();
   }
@@ -200,11 +200,17 @@ export const measurements = [
   },
   {
     name: 'start-keychain',
-    rows: [{ key: 'start-keychain', label: 'start, key from the keychain, ms' }],
+    rows: [
+      { key: 'start-keychain', label: 'start, key from the keychain, ms' },
+      { key: 'start-sign-in', label: 'start, stored sign-in, ms' },
+    ],
     rounds: 7,
     quickRounds: 3,
     limitMs: 30_000,
-    run: startWithKeychain,
+    run: async (bench) => ({
+      'start-keychain': await startStored(bench, storeKey),
+      'start-sign-in': await startStored(bench, storeSignIn),
+    }),
   },
   {
     name: 'idle-memory',

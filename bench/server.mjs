@@ -124,8 +124,34 @@ function answer(request, response, body) {
   send(request, response, `{"jsonrpc":"2.0","id":${id},"error":${JSON.stringify(error)}}`);
 }
 
+/**
+ * The endpoints of a sign-in where a server of MCP 2025-03-26 publishes no metadata (its Authorization
+ * §2.3.3). Whoever comes is let in at once.
+ * @param {URL} url @param {http.ServerResponse} response
+ * @returns {boolean} whether it was one of them
+ */
+function signIn({ pathname, searchParams }, response) {
+  if (pathname === '/authorize') {
+    const back = new URL(searchParams.get('redirect_uri') ?? '');
+    back.searchParams.set('state', searchParams.get('state') ?? '');
+    back.searchParams.set('code', 'bench-code');
+    response.writeHead(302, { location: back.href }).end();
+    return true;
+  }
+  const answers = {
+    '/register': { client_id: 'bench' },
+    '/token': { access_token: 'bench-token', token_type: 'Bearer', expires_in: 3600 },
+  };
+  const answer = answers[/** @type {keyof typeof answers} */ (pathname)];
+  if (answer === undefined) return false;
+  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+  return true;
+}
+
 /** @param {http.IncomingMessage} request @param {http.ServerResponse} response */
 function handle(request, response) {
+  if (!request.url?.startsWith('/mcp') && signIn(new URL(`http://x${request.url}`), response))
+    return;
   if (request.method !== 'POST' || !request.url?.startsWith('/mcp')) {
     response.writeHead(request.url?.startsWith('/mcp') ? 405 : 404, { allow: 'POST' }).end();
     return;

@@ -13,6 +13,8 @@ export interface NoToken {
   readonly detail?: string;
   readonly origin: KeyOrigin;
   readonly signIn: NonNullable<Failure['signIn']>;
+  /** The authorization server cannot answer now; what it has granted may be as good as before. */
+  readonly isTransient?: true;
 }
 
 /** An access token (RFC 6749 §1.4). */

@@ -13,6 +13,7 @@ import {
 import type * as Adapters from './adapters.ts';
 import { isModernError, MODERN, revisionOf } from './revisions.ts';
 import { isReplyTo, SendSequence } from './send-sequence.ts';
+import type { SignInLinks } from './sign-in-links.ts';
 
 /**
  * Connects a client and a gateway of any two eras of MCP. A client is legacy if it opens with
@@ -23,21 +24,40 @@ import { isReplyTo, SendSequence } from './send-sequence.ts';
 export class EraBridge implements Transport {
   readonly #gateway: Transport;
   readonly #log: Log;
+  readonly #elicitsUrls: boolean;
   #observer = NO_OBSERVER;
   /** An adapter, or the gateway itself if nothing is translated. Undefined before the opening. */
   #target: Transport | undefined;
   /** While an opening is under way, later messages wait for it. */
   #opening: Promise<unknown> | undefined;
   #modern: Adapters.ModernGateway | undefined;
+  /** The client's newest. */
+  #initialize: Request | undefined;
+  /** Once the client was shown a link to sign in. */
+  #links: SignInLinks | undefined;
 
-  constructor(gateway: Transport, log: Log) {
+  /** `elicitsUrls`: whether a client that can show links may be shown one to sign in. */
+  constructor(gateway: Transport, log: Log, elicitsUrls: boolean) {
     this.#gateway = gateway;
     this.#log = log;
+    this.#elicitsUrls = elicitsUrls;
   }
 
   /** The gateway's revision, if the client's handshake shows another one. */
   get translatedRevision(): string | undefined {
     return this.#legacyClient && MODERN;
+  }
+
+  /**
+   * What a request gets in place of the error for `failure`: a link that opens the sign-in which it
+   * waits for. Undefined where there is none, or the client cannot show it.
+   */
+  linkFor(request: Request, failure: Failure): Promise<Response | undefined> | undefined {
+    if (!this.#elicitsUrls || failure.signIn?.link === undefined) return undefined;
+    return import('./sign-in-links.ts').then(({ SignInLinks }) => {
+      this.#links ??= new SignInLinks(this.#observer);
+      return this.#links.replyTo(request, failure, this.#initialize);
+    });
   }
 
   listen(observer: MessageObserver): void {
@@ -54,6 +74,14 @@ export class EraBridge implements Transport {
   }
 
   send(message: Message, observer: MessageObserver): Delivery {
+    if (this.#links === undefined || message.kind !== 'request')
+      return this.#send(message, observer);
+    const answered = this.#links.answered(message);
+    if ('kind' in answered) return this.#send(answered, observer);
+    return new SendSequence(() => Promise.resolve(answered));
+  }
+
+  #send(message: Message, observer: MessageObserver): Delivery {
     const opening = this.#opening;
     if (opening !== undefined && message.kind !== 'response') {
       return new SendSequence((sequence) =>
@@ -61,6 +89,7 @@ export class EraBridge implements Transport {
       );
     }
     if (message.kind === 'request' && message.method === 'initialize') {
+      this.#initialize = message;
       const handshake = new SendSequence((sequence) =>
         this.#openLegacy(sequence, message, observer),
       );
@@ -70,7 +99,7 @@ export class EraBridge implements Transport {
     if (this.#target !== undefined) return this.#target.send(message, observer);
     if (revisionOf(message) === undefined) return this.#gateway.send(message, observer);
     this.#open(this.#openModern());
-    return this.send(message, observer);
+    return this.#send(message, observer);
   }
 
   close(limitMs: number): Promise<void> {

@@ -25,5 +25,5 @@ export function openGateway(
     transport === 'http' ? new StreamableHttp(options) : new TransportDetector(options, transport);
   const { pingIntervalMs } = settings;
   const kept = pingIntervalMs === 0 ? gateway : new KeepAlive(gateway, pingIntervalMs, log);
-  return new EraBridge(kept, log);
+  return new EraBridge(kept, log, settings.elicitsUrls);
 }

@@ -53,19 +53,18 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
   const { url, maxMessageBytes } = settings;
   const credentials = new Credentials(settings, process.env, log, secrets);
-  const cached = new CachingGateway(
-    openGateway(settings, credentials, log, secrets, shownTools(settings)),
-    {
-      settings,
-      folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
-      secrets,
-      log,
-    },
-  );
+  const gateway = openGateway(settings, credentials, log, secrets, shownTools(settings));
+  const cached = new CachingGateway(gateway, {
+    settings,
+    folder: settings.usesCache ? ownCacheFolder(process.env) : undefined,
+    secrets,
+    log,
+  });
   const proxy = new StdioProxy({
     input: process.stdin,
     output: process.stdout,
     upstream: audited(filtered(cached, settings), settings, secrets, log),
+    replyTo: (request, failure) => gateway.linkFor(request, failure),
     maxMessageBytes,
     secrets,
     log,

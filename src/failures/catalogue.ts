@@ -252,10 +252,12 @@ export const CATALOGUE = {
       const where = server === undefined ? '' : `. You sign in at ${server}`;
       return `${host(failure)} requires you to sign in${where}`;
     },
-    remedy: (failure) =>
-      failure.signIn?.link === undefined
+    remedy: (failure) => {
+      if (failure.isTransient) return 'Your sign-in is kept. Try again later. No restart needed.';
+      return failure.signIn?.link === undefined
         ? `Run ${login(failure)}. No restart needed.`
-        : 'Finish it in your browser, then try again. No restart needed.',
+        : 'Finish it in your browser, then try again. No restart needed.';
+    },
   },
 } satisfies Record<Reason, CatalogueEntry>;
 
@@ -279,6 +281,7 @@ function remedyOf(failure: Failure): string {
 
 function titleOf(failure: Failure, { title }: CatalogueEntry): string {
   if (failure.isIntermediary) return 'Access blocked';
+  if (failure.reason === 'sign_in_required' && failure.isTransient) return 'Sign-in outage';
   if (failure.reason !== 'unauthorized') return title;
   if (failure.signIn !== undefined) return 'No access token';
   return isSignedIn(failure) ? 'Access token rejected' : title;

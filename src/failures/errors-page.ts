@@ -31,6 +31,7 @@ const GATEWAY_ERRORS: readonly GatewayErrorEntry[] = [
     title: 'URL elicitation required',
     explanation: [
       'The same problem as `credentials_unavailable`, for clients that can open links. The client offers to open the page where you reconnect the integration. Reconnect, then try again.',
+      'If `data.reason` is `sign_in_required`, the error is from mcp-latchkey: a sign-in waits for you in your browser, and the link opens it again.',
     ],
   },
   {
@@ -141,6 +142,8 @@ const EXPLANATIONS: Readonly<Record<Reason, readonly string[]>> = {
   sign_in_required: [
     'The gateway requires you to sign in (OAuth), and there is no sign-in yet, or it has expired or was revoked. With a desktop session mcp-latchkey opens your browser by itself and waits for up to `--sign-in-wait` seconds. If you finish later, the next request works.',
     'Over SSH, in a container, with `--no-browser` or with `--sign-in error` no browser is opened. After a sign-in that was closed or failed, none is opened by itself for 10 minutes. Run the command in the message.',
+    'If the title is "Sign-in outage", the authorization server is down or sends invalid responses. Your sign-in is kept, and no browser is opened. The next request works once the server does. If it stays so, run `npx mcp-latchkey login URL`.',
+    'Clients that support URL elicitation receive the link of a sign-in that waits for you: code -32042, or an input request in revision 2026-07-28. To turn this off, use `--elicit-url off`.',
     '`npx mcp-latchkey doctor URL` shows what the gateway and its authorization server say about sign-in.',
   ],
 };
@@ -245,7 +248,7 @@ export function errorsPage(): string {
     '# Errors',
     'When a request fails, your client receives one error. Its message says what happened, then what to do. `npx mcp-latchkey explain CODE` prints the section of this page for that code or reason.',
     'An error does not end the session: once the cause is fixed, the next request works. Restart the client only if the message says so.',
-    'Errors from mcp-latchkey have `data`: `data.reason` is the reason, `data.hint` says what to do, and `data.retryable` says whether the same request may succeed later. `data.detail` says what exactly happened, often in the words of the gateway. `data.cachedAt` means that the gateway was down at the start, and says from when the lists are that your client has. The codes -32000, -32042, -32601 and -32602 are from the gateway. mcp-latchkey leaves their `code` and `data` unchanged, except for secrets in them, and appends the fix to `message`. When a tool itself fails, its result has `isError` set and is passed through unchanged.',
+    'Errors from mcp-latchkey have `data`: `data.reason` is the reason, `data.hint` says what to do, and `data.retryable` says whether the same request may succeed later. `data.detail` says what exactly happened, often in the words of the gateway. `data.cachedAt` means that the gateway was down at the start, and says from when the lists are that your client has. The codes -32000, -32042, -32601 and -32602 are from the gateway, but for the -32042 of a sign-in. mcp-latchkey leaves their `code` and `data` unchanged, except for secrets in them, and appends the fix to `message`. When a tool itself fails, its result has `isError` set and is passed through unchanged.',
     ...(Object.keys(ACTORS) as Actor[]).map(actorGroup),
   ].join('\n\n')}\n`;
 }

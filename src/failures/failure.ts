@@ -76,6 +76,8 @@ export interface Failure {
     readonly server?: string;
     /** A page in this computer's browser waits for the user; this link opens it again. */
     readonly link?: string;
+    /** With `link`: resolves once the sign-in has ended, in whatever way. */
+    readonly ended?: Promise<void>;
     /** The grant, where no user signs in: names of `--grant`. */
     readonly grant?: string;
     /** The scopes that are missing, separated by spaces. */

@@ -77,6 +77,7 @@ export const isSignedIn = ({ key }: Failure) => key?.source === 'sign-in';
 
 export function tokenRemedy(failure: Failure): string {
   const grant = failure.signIn?.grant;
+  if (failure.isTransient) return 'Try again later. No restart needed.';
   return grant === undefined
     ? `Run ${login(failure)}. No restart needed.`
     : `Check the options of --grant ${grant} in the client's config, then restart the client.`;

@@ -300,7 +300,7 @@ export const PROXY_OPTIONS = {
     type: 'string',
     requiresArg: true,
     value: 'auto|off',
-    describe: 'Offer reconnect links to clients that support them [default: auto]',
+    describe: 'Offer sign-in and reconnect links to clients [default: auto]',
   },
   'no-server-stream': {
     type: 'boolean',

@@ -6,6 +6,7 @@ import {
   tooLargeError,
   toRpcError,
 } from '../failures/catalogue.ts';
+import type { Failure } from '../failures/failure.ts';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import type { Secrets } from '../failures/secrets.ts';
 import { INVALID_REQUEST, PARSE_ERROR } from '../jsonrpc/error-codes.ts';
@@ -16,6 +17,7 @@ import {
   type Message,
   type ReadResult,
   type Request,
+  type Response,
   readMessages,
   responseBytesFor,
   salvageRequestId,
@@ -52,6 +54,11 @@ export interface StdioProxyOptions {
   readonly input: Readable;
   readonly output: Writable;
   readonly upstream: Transport;
+  /** What a request that failed gets, where that may be something else than an error for `failure`. */
+  readonly replyTo?: (
+    request: Request,
+    failure: Failure,
+  ) => Promise<Response | undefined> | undefined;
   readonly maxMessageBytes: number;
   /** What reaches the client in no error. */
   readonly secrets: Secrets;
@@ -69,6 +76,7 @@ export class StdioProxy {
   readonly #input: Readable;
   readonly #writer: MessageWriter;
   readonly #upstream: Transport;
+  readonly #replyTo: StdioProxyOptions['replyTo'];
   readonly #maxMessageBytes: number;
   readonly #secrets: Secrets;
   readonly #log: Log;
@@ -85,6 +93,7 @@ export class StdioProxy {
     this.#input = options.input;
     this.#writer = new MessageWriter(options.output);
     this.#upstream = options.upstream;
+    this.#replyTo = options.replyTo;
     this.#maxMessageBytes = options.maxMessageBytes;
     this.#secrets = options.secrets;
     this.#log = options.log;
@@ -231,9 +240,12 @@ export class StdioProxy {
   #request(request: Request, answer: Answer): void {
     const inFlight = new OpenRequest(request, answer);
     this.#inFlight.add(inFlight);
-    inFlight.sending = this.#send(request, this.#observer(inFlight), (error) =>
-      this.#answer(inFlight, errorResponse(request.id, error)),
-    );
+    inFlight.sending = this.#send(request, this.#observer(inFlight), (error, failure) => {
+      const fail = (reply?: Response) =>
+        this.#answer(inFlight, reply?.bytes ?? errorResponse(request.id, error));
+      const reply = failure && this.#replyTo?.(request, failure);
+      return reply === undefined ? fail() : reply.then(fail, () => fail());
+    });
   }
 
   // The request gets no reply from here on. Its exchange ends when the gateway has the
@@ -255,22 +267,26 @@ export class StdioProxy {
   #send(
     message: Message,
     observer: MessageObserver,
-    onError = (error: RpcError) => this.#logError(message, error),
+    onError: OnError = (error) => this.#logError(message, error),
   ): Delivery {
     const sending = this.#begin(message, observer);
     this.#watch(sending, onError);
     return sending;
   }
 
-  #watch(sending: Delivery, onError: (error: RpcError) => void): void {
+  #watch(sending: Delivery, onError: OnError): void {
     this.#sendings++;
-    const settle = (error: RpcError | undefined) => {
+    const end = () => {
       this.#sendings--;
-      if (error !== undefined) onError(error);
       if (this.#sendings === 0) this.#onIdle?.();
     };
+    const settle = (error?: RpcError, failure?: Failure) => {
+      const failing = error && onError(error, failure);
+      if (failing === undefined) end();
+      else void failing.then(end, end);
+    };
     void sending.done.then(
-      (failure) => settle(failure && this.#secrets.maskError(toRpcError(failure))),
+      (failure) => settle(failure && this.#secrets.maskError(toRpcError(failure)), failure),
       (bug: Error) => {
         this.#log.error(`bug: ${bug.stack}`);
         settle(internalError(bug));
@@ -339,6 +355,9 @@ export class StdioProxy {
     if (message !== undefined) this.#writer.write(message);
   }
 }
+
+/** What is done about a message that failed. */
+type OnError = (error: RpcError, failure?: Failure) => Promise<void> | void;
 
 function refusal(code: number, why: string): { code: number; message: string } {
   const what = code === PARSE_ERROR ? 'Parse error' : 'Invalid request';

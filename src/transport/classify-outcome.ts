@@ -38,6 +38,7 @@ export function failureOfCredential(
     ...(detail === undefined ? {} : { detail }),
     ...('isPlaceholder' in credential ? { isPlaceholder: true } : {}),
     ...('signIn' in credential ? { signIn: credential.signIn } : {}),
+    ...('isTransient' in credential ? { isTransient: true } : {}),
   };
 }
 

@@ -31,7 +31,7 @@ async function filesRun(url: string, args: string[], env: Record<string, string>
   return existsSync(`${recorder}.log`) ? readFileSync(`${recorder}.log`, 'utf8').split('\n') : [];
 }
 
-const SIGN_IN = ['open-sign-in.js', 'user-sign-in.js', 'sign-in-process.js'];
+const SIGN_IN = ['open-sign-in.js', 'user-sign-in.js', 'sign-in-process.js', 'sign-in-links.js'];
 
 it('runs nothing of sign-in for a gateway that needs none, or with a key', async () => {
   const gateway = await startGateway(answer);

@@ -83,6 +83,8 @@ export interface ModernSession {
 
 export interface ModernSessionSettings {
   capabilities?: ClientCapabilities;
+  /** Environment of the proxy beyond the few variables that the SDK passes on by itself. */
+  env?: Record<string, string>;
   /** Called before the session starts, to add the client's request handlers. */
   prepare?: (client: ModernClient) => void;
   /**
@@ -99,7 +101,7 @@ export interface ModernSessionSettings {
 export async function connectModernClient(
   test: TestContext,
   url: string,
-  { capabilities = {}, prepare, negotiation = 'pinned' }: ModernSessionSettings = {},
+  { capabilities = {}, env = {}, prepare, negotiation = 'pinned' }: ModernSessionSettings = {},
 ): Promise<ModernSession> {
   const entry = pathToFileURL(pathOf('modernClient')).href;
   const { Client } = await import(entry);
@@ -111,7 +113,7 @@ export async function connectModernClient(
   const { command, args } = proxy;
   const probing = negotiation === 'probing';
   const Transport = probing ? StdioClientTransport : SingleProcessTransport;
-  const transport = new Transport({ command, args, stderr: 'pipe' });
+  const transport = new Transport({ command, args, env, stderr: 'pipe' });
   let log = '';
   transport.stderr?.on('data', (chunk: Buffer) => {
     log += chunk;

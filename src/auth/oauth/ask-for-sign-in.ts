@@ -61,7 +61,7 @@ export async function askForSignIn(
     }
     return {
       kind: 'failed',
-      words: 'Other processes of mcp-latchkey kept the sign-in from starting.',
+      words: 'Other mcp-latchkey processes kept the sign-in from starting.',
     };
   } catch (error) {
     return {
@@ -142,7 +142,7 @@ async function startHelper(request: SignInRequest, options: AskOptions): Promise
       () => came ?? INTERRUPTED,
       ({ code, message }: NodeJS.ErrnoException): SignInOutcome => ({
         kind: 'failed',
-        words: `The sign-in could not be started (${code ?? message}).`,
+        words: `The sign-in could not be started: ${code ?? message}.`,
       }),
     );
     void outcome.then(() => resolve({ outcome }));

@@ -1,6 +1,6 @@
 import { type AskOptions, askForSignIn } from './ask-for-sign-in.ts';
 import { findBrowser } from './open-browser.ts';
-import type { AskedUser } from './sign-in-credentials.ts';
+import type { AskedUser } from './sign-in-desk.ts';
 import type { SignInRequest } from './stored-sign-in.ts';
 
 /**

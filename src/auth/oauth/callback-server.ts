@@ -53,7 +53,7 @@ export async function openCallbackServer(options: CallbackOptions): Promise<Call
 const portSentence = (port: number, code: string | undefined) =>
   code === 'EADDRINUSE'
     ? `The callback port ${port} is in use by another program. Close that program, or set another port with --callback-port.`
-    : `The callback port ${port} cannot be used (${code}). Set another port with --callback-port.`;
+    : `The callback port ${port} cannot be used: ${code}. Set another port with --callback-port.`;
 
 interface Link {
   readonly href: string;

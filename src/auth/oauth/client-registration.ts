@@ -1,6 +1,6 @@
 import { cleanNetworkText } from '../../failures/network-text.ts';
 import { authMethodFor } from './client-authentication.ts';
-import type { OAuthHttp } from './oauth-http.ts';
+import { assertAvailable, type OAuthHttp } from './oauth-http.ts';
 import type { OAuthSettings } from './oauth-settings.ts';
 import type { ServerMetadata } from './server-metadata.ts';
 import { type ClientRegistration, SignInError, type StoredSignIn } from './stored-sign-in.ts';
@@ -84,6 +84,7 @@ export async function registerClient(
     token_endpoint_auth_method: wanted,
     application_type: 'native',
   });
+  assertAvailable(endpoint, status);
   const clientId = json?.client_id;
   if ((status !== 200 && status !== 201) || typeof clientId !== 'string' || clientId === '') {
     throw new RegistrationRefused(host, status, json);

@@ -3,7 +3,7 @@ import { cleanNetworkText } from '../../failures/network-text.ts';
 import { knownIdentity, registerClient } from './client-registration.ts';
 import { DpopProver, newDpopKey } from './dpop.ts';
 import { privateKeyFrom } from './jwt.ts';
-import { UnreachableServer } from './oauth-http.ts';
+import { UnavailableServer } from './oauth-http.ts';
 import { scopesToRequest } from './scopes.ts';
 import type { SignInContext } from './sign-in-context.ts';
 import { factsOf, httpFor } from './sign-in-facts.ts';
@@ -121,7 +121,7 @@ async function poll(
       return await endpoint.grant(DEVICE_CODE, { device_code, ...parameters });
     } catch (error) {
       const code = error instanceof OAuthRefusal ? error.code : undefined;
-      if (error instanceof UnreachableServer) intervalMs *= 2;
+      if (error instanceof UnavailableServer) intervalMs *= 2;
       else if (code === 'slow_down') intervalMs += INTERVAL_MS;
       else if (code === 'expired_token') break;
       else if (code !== 'authorization_pending') throw error;

@@ -2,7 +2,12 @@ import type { BearerChallenge } from '../challenge.ts';
 import { fetchMetadata, metadataUrls } from '../protected-resource-metadata.ts';
 import type { OAuthHttp } from './oauth-http.ts';
 import type { OAuthSettings } from './oauth-settings.ts';
-import { assumedMetadata, fetchServerMetadata, type ServerMetadata } from './server-metadata.ts';
+import {
+  assumedMetadata,
+  fetchServerMetadata,
+  requireServerMetadata,
+  type ServerMetadata,
+} from './server-metadata.ts';
 import { SignInError } from './stored-sign-in.ts';
 
 /** Where to sign in for a gateway, and what it says about tokens. Plain data. */
@@ -41,10 +46,7 @@ export async function discoverServer(
   const [location = pinned[0]] = metadata.authorizationServers ?? [];
   if (location === undefined) return undefined;
   const issuers = pinned.length > 0 ? pinned : [location];
-  const server = await fetchServerMetadata(location, issuers, http);
-  if (server === undefined) {
-    throw new SignInError(`${new URL(location).host} does not publish metadata.`);
-  }
+  const server = await requireServerMetadata(location, issuers, http);
   return {
     server,
     resource: metadata.resource,

@@ -4,7 +4,7 @@ import { knownIdentity } from './client-registration.ts';
 import type { DpopProver } from './dpop.ts';
 import type { OAuthHttp } from './oauth-http.ts';
 import { scopesToRequest } from './scopes.ts';
-import { fetchServerMetadata } from './server-metadata.ts';
+import { requireServerMetadata } from './server-metadata.ts';
 import type { SignInContext } from './sign-in-context.ts';
 import { factsOf } from './sign-in-facts.ts';
 import { SignInError, type StoredSignIn } from './stored-sign-in.ts';
@@ -83,10 +83,7 @@ async function exchange(
   if (idpIssuer === undefined || idpClientId === undefined) {
     throw new SignInError('--grant enterprise needs --idp-issuer and --idp-client-id.');
   }
-  const server = await fetchServerMetadata(idpIssuer, [idpIssuer], http);
-  if (server === undefined) {
-    throw new SignInError(`${new URL(idpIssuer).host} does not publish metadata.`);
-  }
+  const server = await requireServerMetadata(idpIssuer, [idpIssuer], http);
   const registration = {
     kind: 'by-hand',
     clientId: idpClientId,

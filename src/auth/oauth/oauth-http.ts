@@ -120,20 +120,29 @@ export class OAuthHttp {
     try {
       return await requestBounded(url, request, this.#routes);
     } catch (error) {
-      throw new UnreachableServer(url, error as Error, this.#routes.connectTimeoutMs);
+      throw unreachable(url, error as Error, this.#routes.connectTimeoutMs);
     }
   }
 }
 
-/** No answer came from an authorization server: nothing is known about what it holds. */
-export class UnreachableServer extends SignInError {
-  constructor(url: URL, error: Error, connectTimeoutMs: number) {
-    super(
-      error instanceof NoAnswerInTime
-        ? `${url.host} did not respond in time.`
-        : `Cannot reach ${url.host}: ${whyUnreachable(url, error, connectTimeoutMs)}.`,
-    );
-  }
+/**
+ * The authorization server does not answer, or answers that it cannot now: nothing is known about
+ * what it has of the sign-in, and it may pass.
+ */
+export class UnavailableServer extends SignInError {}
+
+/** Throws UnavailableServer for a status that says so (RFC 9110 §15.6, RFC 6585 §4). */
+export function assertAvailable(url: string, status: number): void {
+  if (status < 500 && status !== 429) return;
+  throw new UnavailableServer(`${new URL(url).host} responded with HTTP ${status}.`);
+}
+
+function unreachable(url: URL, error: Error, connectTimeoutMs: number): UnavailableServer {
+  return new UnavailableServer(
+    error instanceof NoAnswerInTime
+      ? `${url.host} did not respond in time.`
+      : `Cannot reach ${url.host}: ${whyUnreachable(url, error, connectTimeoutMs)}.`,
+  );
 }
 
 function whyUnreachable({ href, host }: URL, error: Error, connectTimeoutMs: number): string {

@@ -39,6 +39,8 @@ export type RefreshOutcome =
 /** Longer than a token endpoint may take. */
 const LIMIT_MS = 30_000;
 const TRIES = 2;
+/** Codes of the authorization endpoint (RFC 6749 §4.1.2.1) that some send here too: they refuse nothing. */
+const PASSING: ReadonlySet<string> = new Set(['server_error', 'temporarily_unavailable']);
 
 /**
  * Refreshes a sign-in in a process of its own and stores it: a client that kills the proxy meanwhile
@@ -95,13 +97,13 @@ async function refreshSignIn(request: RefreshRequest, store: SignInStore): Promi
       return stored.isLasting ? { kind: 'done' } : { kind: 'done', signIn: renewed };
     });
   } catch (error) {
-    if (error instanceof OAuthRefusal) {
+    if (error instanceof OAuthRefusal && !PASSING.has(error.code)) {
       return { kind: 'refused', code: error.code, words: error.message };
     }
     if (error instanceof SignInError) return { kind: 'failed', words: error.message };
     // Its message may quote anything.
     const { name, code = name } = error as NodeJS.ErrnoException;
-    return { kind: 'failed', words: `The refresh failed because of an internal error (${code}).` };
+    return { kind: 'failed', words: `The refresh failed because of an internal error: ${code}.` };
   }
 }
 

@@ -1,6 +1,6 @@
 import type { AuthorizationServer } from 'oauth4webapi';
 import { cleanNetworkText } from '../../failures/network-text.ts';
-import type { OAuthHttp } from './oauth-http.ts';
+import { assertAvailable, type OAuthHttp } from './oauth-http.ts';
 import { SignInError } from './stored-sign-in.ts';
 
 /** An authorization server's metadata (RFC 8414 §2): its endpoints may be requested. */
@@ -47,16 +47,36 @@ export async function fetchServerMetadata(
   issuers: readonly string[],
   http: OAuthHttp,
 ): Promise<ServerMetadata | undefined> {
+  return (await lookFor(location, issuers, http)).metadata;
+}
+
+/** As `fetchServerMetadata`, for a server that must have it: rejects with SignInError when there is none. */
+export async function requireServerMetadata(
+  location: string,
+  issuers: readonly string[],
+  http: OAuthHttp,
+): Promise<ServerMetadata> {
+  const { metadata, status } = await lookFor(location, issuers, http);
+  if (metadata !== undefined) return metadata;
+  assertAvailable(location, status);
+  throw new SignInError(`${new URL(location).host} does not publish metadata.`);
+}
+
+/** `status`: the highest one that was received. */
+async function lookFor(
+  location: string,
+  issuers: readonly string[],
+  http: OAuthHttp,
+): Promise<{ readonly metadata?: ServerMetadata; readonly status: number }> {
+  let highest = 0;
   for (const url of metadataLocations(location)) {
     const { status, json } = await http.getJson(url);
+    highest = Math.max(highest, status);
     if (status !== 200 || typeof json?.issuer !== 'string') continue;
-    return checkedMetadata(
-      json as Readonly<Record<string, unknown>> & { issuer: string },
-      issuers,
-      http,
-    );
+    const named = json as Readonly<Record<string, unknown>> & { issuer: string };
+    return { metadata: checkedMetadata(named, issuers, http), status };
   }
-  return undefined;
+  return { status: highest };
 }
 
 function checkedMetadata(

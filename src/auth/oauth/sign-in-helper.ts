@@ -146,7 +146,7 @@ function outcomeOf(error: unknown): HelperMessage {
   if (error instanceof SignInError) return { kind: 'failed', words: error.message };
   // Its message may quote anything.
   const { name, code = name } = error as NodeJS.ErrnoException;
-  return { kind: 'failed', words: `The sign-in failed because of an internal error (${code}).` };
+  return { kind: 'failed', words: `The sign-in failed because of an internal error: ${code}.` };
 }
 
 /** Calls `onFound` once there is a newer sign-in than the one that is to be replaced. */

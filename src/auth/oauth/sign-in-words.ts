@@ -42,3 +42,9 @@ function refusal(host: string, code: string, description: string | undefined): O
   const hint = /AADSTS901(?:0010|002)/.test(description ?? '') ? ' Set --no-resource.' : '';
   return new OAuthRefusal(code, `${host} rejected the sign-in: ${clean}${said}.${hint}`);
 }
+
+/** Why a sign-in or a refresh failed, as a sentence. Throws what is not a SignInError: a bug of this program. */
+export function wordsOf(error: unknown): string {
+  if (error instanceof SignInError) return error.message;
+  return signInErrorFrom(error, '').message;
+}

@@ -16,7 +16,7 @@ import type { Secrets } from '../../failures/secrets.ts';
 import { clientAuthentication } from './client-authentication.ts';
 import type { DpopProver } from './dpop.ts';
 import { claimsOf } from './jwt.ts';
-import type { JsonAnswer, OAuthHttp } from './oauth-http.ts';
+import { assertAvailable, type JsonAnswer, type OAuthHttp } from './oauth-http.ts';
 import { signInErrorFrom } from './sign-in-words.ts';
 import {
   type AuthorizationServer,
@@ -200,6 +200,7 @@ export class TokenEndpoint {
     ): Promise<Response> => {
       const answer = await http.postForm(target, init.body.toString(), init.headers);
       dpop?.learnNonce(target, answer.headers['dpop-nonce']);
+      assertAvailable(target, answer.status);
       return this.#response(answer);
     };
     // The endpoints have been checked: they are https, or on this computer.
