@@ -15,6 +15,7 @@ import {
 } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { renameOnto } from '../rename-onto.ts';
+import { noteWrittenConfig } from './written-configs.ts';
 
 /** A client's config file, as it stood when it was read. */
 export interface ConfigFile {
@@ -117,6 +118,8 @@ export async function replaceConfigFile(
       throw new ConfigFileError('another program changed it just now. Run the command again');
     }
     const backup = found && (await backUp(path, found, now));
+    // Before it is in place: once a config names a copy, that copy must not be removed.
+    await noteWrittenConfig(path, text);
     await renameOnto(path, temporary);
     if (backup !== undefined) await removeOldBackups(path, backup);
     return backup;

@@ -5,6 +5,7 @@ import { allClients } from './clients.ts';
 import { backupsOf, readConfigFile } from './config-file.ts';
 import { copiesFolder } from './program-copy.ts';
 import { removeUnusedCopies } from './unused-copies.ts';
+import { writtenConfigsFile } from './written-configs.ts';
 
 /** What this program has written on this computer, beside the entries and the keys: absolute paths. */
 export interface Leftovers {
@@ -53,6 +54,9 @@ export async function removeLeftovers({ backups, copies, caches }: Leftovers): P
     await rm(path, { recursive: true, force: true }).catch(() => {});
   }
   await removeUnusedCopies(copiesFolder());
+  // What says which copies are still in use goes with the last of them.
+  const isLast = ((await readdir(copiesFolder()).catch(() => [])) as string[]).length === 0;
+  if (isLast) await rm(writtenConfigsFile(), { force: true }).catch(() => {});
   const folders = [copiesFolder(), dirname(copiesFolder()), ...caches.map((path) => dirname(path))];
   // Only an empty one can be removed like that.
   for (const folder of folders) await rmdir(folder).catch(() => {});

@@ -5,6 +5,7 @@ import { basename, isAbsolute, join } from 'node:path';
 import { promisify } from 'node:util';
 import { allClients } from './clients.ts';
 import { readConfigFile } from './config-file.ts';
+import { writtenConfigs } from './written-configs.ts';
 
 /** Longer than a copy takes to be written. */
 const WRITING_LIMIT_MS = 60 * 60_000;
@@ -40,14 +41,14 @@ async function isBeingWritten(path: string): Promise<boolean> {
 }
 
 /**
- * The clients' configs as they are: entries of a project and those that are commented out count too.
- * Rejects where one cannot be read.
+ * The clients' configs as they are, and those that were written elsewhere: entries of a project and
+ * those that are commented out count too. Rejects where one cannot be read.
  */
 async function configTexts(): Promise<string> {
-  const files = await Promise.all(
-    allClients().map(({ configPath }) => readConfigFile(configPath).then(({ text }) => text)),
-  );
-  return files.join('\n');
+  const known = allClients().map(({ configPath }) => configPath);
+  const paths = new Set([...known, ...(await writtenConfigs())]);
+  const files = await Promise.all([...paths].map(readConfigFile));
+  return files.map(({ text }) => text).join('\n');
 }
 
 /**

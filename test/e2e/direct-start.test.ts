@@ -3,6 +3,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   realpathSync,
   rmSync,
   utimesSync,
@@ -139,4 +140,32 @@ it('an entry that is commented out, or belongs to a project, keeps its copy', as
   writeFileSync(join(home, '.claude.json'), `{} // ${id}`);
   await run('uninstall', 'cursor');
   expect(readdirSync(copies)).toEqual([id]);
+});
+
+it('an entry in a config that only another environment finds keeps its copy', async () => {
+  const home = makeHome();
+  const copies = join(home, '.local/share/mcp-latchkey/versions');
+  const elsewhere = join(home, 'project');
+  mkdirSync(elsewhere);
+  const run = (args: string[], env = {}) => runToEnd(args, '', { HOME: home, ...env });
+  const url = 'https://acme.example/v1/mcp';
+  const there = { CLAUDE_CONFIG_DIR: elsewhere };
+  await run(['install', 'claude-code', url, '--no-verify', '--force'], there);
+  const [id = ''] = readdirSync(copies);
+  await run(['install', 'cursor', url, '--no-verify']);
+  await run(['uninstall', 'cursor']);
+  expect(readdirSync(copies)).toEqual([id]);
+  await run(['uninstall', '--all', '--purge', '--yes']);
+  expect(readdirSync(copies)).toEqual([id]);
+  // Now it is not known whether the copy is in use.
+  const config = join(elsewhere, '.claude.json');
+  const text = readFileSync(config, 'utf8');
+  writeFileSync(config, Buffer.from([0xff]));
+  await run(['uninstall', 'cursor']);
+  expect(readdirSync(copies)).toEqual([id]);
+  writeFileSync(config, text);
+  await run(['uninstall', 'claude-code'], there);
+  expect(readdirSync(copies)).toEqual([]);
+  await run(['uninstall', '--all', '--purge', '--yes']);
+  expect(readdirSync(join(home, '.local/share'))).toEqual([]);
 });
