@@ -26,6 +26,8 @@ export interface Client {
   readonly configPath: string;
   /** The table that holds the servers. */
   readonly serversPath: Path;
+  /** The folder of the project that alone has the servers in this table. */
+  readonly project?: string;
 }
 
 /** An entry of a config file, as its client's format has it. */
@@ -120,7 +122,8 @@ export async function entryFor(
     if (!success || server === undefined) {
       throw new UneditableError(error ?? `${id} does not support local servers`);
     }
-    return { path: [...server.configKey.split('.'), name], value: server.config };
+    const table = client.project === undefined ? server.configKey.split('.') : client.serversPath;
+    return { path: [...table, name], value: server.config };
   } finally {
     agents[id] = known;
     await rm(folder, { recursive: true, force: true });
@@ -140,6 +143,23 @@ function withoutWords(document: unknown): string {
   return JSON.stringify(document, (key, value: unknown) =>
     typeof value === 'string' && key !== 'type' ? 'x' : value,
   );
+}
+
+/**
+ * The client with each table of servers in its config: Claude Code has one for each project as well,
+ * where `claude mcp add` puts them by default (code.claude.com/docs/en/mcp, local scope).
+ */
+export function tablesOf(client: Client, document: unknown): Client[] {
+  const projects = client.id === 'claude-code' ? valueAt(document, ['projects']) : undefined;
+  const folders = isTable(projects) ? Object.keys(projects) : [];
+  return [
+    client,
+    ...folders.map((project) => ({
+      ...client,
+      project,
+      serversPath: ['projects', project, 'mcpServers'],
+    })),
+  ];
 }
 
 /** A document's entries, those one level further down (OpenCode's `mcp.servers`) as well. */

@@ -8,6 +8,7 @@ import {
   isInstalled,
   type Launch,
   runsLatchkey,
+  tablesOf,
 } from './clients.ts';
 import { readConfigFile } from './config-file.ts';
 import { configText } from './config-format.ts';
@@ -152,7 +153,8 @@ export function listClients(): Promise<ListedClient[]> {
       };
       try {
         const { text } = await readConfigFile(configPath);
-        const entries = entriesIn(client, configText(client.format).read(text));
+        const document = configText(client.format).read(text);
+        const entries = tablesOf(client, document).flatMap((table) => entriesIn(table, document));
         const own = entries.filter(({ value }) => runsLatchkey(value));
         return { ...listed, entries: own.map(({ path }) => path.at(-1) ?? '') };
       } catch (error) {

@@ -9,6 +9,7 @@ import {
   isInstalled,
   type Launch,
   launchOf,
+  tablesOf,
 } from './clients.ts';
 import { type ConfigFile, readConfigFile, replaceConfigFile } from './config-file.ts';
 import { configText } from './config-format.ts';
@@ -109,23 +110,12 @@ async function openConfig(client: Client): Promise<OpenConfig> {
   const file = await readConfigFile(client.configPath);
   const edit = configText(client.format);
   const document = edit.read(file.text);
-  const found = placesIn(client, document).flatMap((entry) => {
+  const entries = tablesOf(client, document).flatMap((table) => entriesIn(table, document));
+  const found = entries.flatMap((entry) => {
     const foreign = foreignEntry(entry.value);
     return foreign === undefined ? [] : [{ entry, foreign }];
   });
   return { client, file, edit, found };
-}
-
-/** Claude Code also has servers for each project, where `claude mcp add` puts them by default. */
-function placesIn(client: Client, document: unknown): Entry[] {
-  const projects = client.id === 'claude-code' ? valueAt(document, ['projects']) : undefined;
-  const paths = isTable(projects)
-    ? Object.keys(projects).map((project) => ['projects', project, 'mcpServers'])
-    : [];
-  return [
-    ...entriesIn(client, document),
-    ...paths.flatMap((serversPath) => entriesIn({ ...client, serversPath }, document)),
-  ];
 }
 
 const nameOf = ({ path }: Entry) => path.at(-1) ?? '';

@@ -7,6 +7,7 @@ import {
   type Launch,
   launchOf,
   runsLatchkey,
+  tablesOf,
 } from './clients.ts';
 import { readConfigFile } from './config-file.ts';
 import { configText } from './config-format.ts';
@@ -15,6 +16,8 @@ import { configText } from './config-format.ts';
 export interface OwnEntry {
   /** `Claude Desktop`. */
   readonly client: string;
+  /** The client, with the table that the entry is in. */
+  readonly place: Client;
   readonly file: string;
   readonly name: string;
   readonly launch: Launch;
@@ -45,14 +48,17 @@ async function entriesOf(client: Client): Promise<{ entries: OwnEntry[]; unread:
   try {
     if (!(await isInstalled(client))) return { entries: [], unread: [] };
     const { text } = await readConfigFile(file);
-    const entries = entriesIn(client, configText(format).read(text)).flatMap(({ path, value }) => {
-      const launch = launchOf(value);
-      if (launch === undefined || !runsLatchkey(value)) return [];
-      const words = [launch.command, ...launch.args];
-      const program = words.findIndex((word) => runsLatchkey({ command: word }));
-      const own = { client: displayName, file, name: path.at(-1) ?? '', launch };
-      return [{ ...own, words: words.slice(program + 1) }];
-    });
+    const document = configText(format).read(text);
+    const entries = tablesOf(client, document).flatMap((place) =>
+      entriesIn(place, document).flatMap(({ path, value }) => {
+        const launch = launchOf(value);
+        if (launch === undefined || !runsLatchkey(value)) return [];
+        const words = [launch.command, ...launch.args];
+        const program = words.findIndex((word) => runsLatchkey({ command: word }));
+        const own = { client: displayName, place, file, name: path.at(-1) ?? '', launch };
+        return [{ ...own, words: words.slice(program + 1) }];
+      }),
+    );
     return { entries, unread: [] };
   } catch (error) {
     const namesProgram = await readFile(file, 'latin1').then(

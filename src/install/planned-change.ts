@@ -22,6 +22,8 @@ export class InstallError extends Error {}
 /** What is going to happen to a client's config, and how to make it happen. */
 export interface PlannedChange {
   readonly client: Pick<Client, 'id' | 'displayName'>;
+  /** The client, with the table that the entry is in. */
+  readonly place: Client;
   readonly file: string;
   readonly name: string;
   /** `created` where there is no file yet. */
@@ -214,6 +216,7 @@ function planned(
   const { text } = file;
   return {
     client: { id: client.id, displayName: client.displayName },
+    place: client,
     file: file.path,
     name,
     diff: changedLines(text, next, [...shown, ...path, path.join('.'), `${path[0]}.`]),

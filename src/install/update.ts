@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
-import { findClient, type Launch } from './clients.ts';
+import type { Launch } from './clients.ts';
 import { type EntryTrial, tryEntry } from './entry-trial.ts';
 import { lastingNode } from './lasting-node.ts';
 import { isNewer, unpackPackage } from './newer-version.ts';
@@ -71,7 +71,7 @@ async function moveEntry(
   copy: ProgramCopy,
   isPublished: boolean,
 ): Promise<Omit<EntryUpdate, 'client' | 'name' | 'file'>> {
-  const { client: clientName, name, launch } = entry;
+  const { place, name, launch } = entry;
   const next = movedLaunch(launch, copy, isPublished);
   if (next === undefined) {
     return { outcome: 'left', why: 'it does not start a copy that install has made' };
@@ -81,13 +81,11 @@ async function moveEntry(
   if (check.outcome !== 'connected' && rank(check) < rank(await tryEntry(launch))) {
     return { outcome: 'kept', check, why: `it does not work with ${copy.version}` };
   }
-  const client = findClient(clientName);
   try {
-    if (client === undefined) throw new InstallError(`${clientName} is not known`);
     if (!(await isAsItWas(entry))) {
       throw new InstallError('it was changed meanwhile. Run the command again');
     }
-    await (await planInstall(client, name, next)).apply();
+    await (await planInstall(place, name, next)).apply();
     // Another command may have removed the copy while no config named it.
     await copy.write();
     return { outcome: 'moved', check };
@@ -97,9 +95,11 @@ async function moveEntry(
 }
 
 /** Whether the entry is there and starts what it started: the trial may take a minute. */
-async function isAsItWas({ file, name, launch }: OwnEntry): Promise<boolean> {
+async function isAsItWas({ place, file, name, launch }: OwnEntry): Promise<boolean> {
   const { entries } = await ownEntries();
-  const now = entries.find((entry) => entry.file === file && entry.name === name);
+  const now = entries.find(
+    (entry) => entry.file === file && entry.place.project === place.project && entry.name === name,
+  );
   return JSON.stringify(now?.launch) === JSON.stringify(launch);
 }
 

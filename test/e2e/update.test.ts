@@ -93,6 +93,29 @@ it('--from moves the entries while a session runs, which goes on', async () => {
   expect(readdirSync(copies)).toEqual([next]);
 }, 60_000);
 
+it('moves an entry that Claude Code has for one project, and uninstall --all removes it', async () => {
+  const { home, config, run } = await makeHome();
+  const { args } = JSON.parse(readFileSync(config, 'utf8')).mcpServers['local-gateway'];
+  await run('uninstall', 'cursor');
+  const [, url] = args;
+  const remote = { command: 'npx', args: ['-y', 'mcp-remote', url] };
+  const claude = join(home, '.claude.json');
+  const project = (mcpServers: object) => ({ mcpServers, history: ['a'] });
+  const document = { projects: { '/work/a': project({ remote }), '/work/b': project({}) } };
+  writeFileSync(claude, JSON.stringify(document, null, 2));
+  const migrated = await run('migrate', '--yes', '--no-verify');
+  expect(migrated.code, migrated.stderr).toBe(0);
+  const { stdout } = await run('update', '--from', packNext(home));
+  expect(stdout).toContain(`Claude Code: remote starts ${NEXT} now.`);
+  const { projects } = JSON.parse(readFileSync(claude, 'utf8'));
+  expect(projects['/work/a'].mcpServers.remote.args[0]).toContain(`/versions/${NEXT}-`);
+  expect(projects['/work/a'].mcpServers.remote.args[1]).toBe(url);
+  const removed = await run('uninstall', '--all', '--yes');
+  expect(removed.code, removed.stderr).toBe(0);
+  const left = { '/work/a': project({}), '/work/b': project({}) };
+  expect(JSON.parse(readFileSync(claude, 'utf8'))).toEqual({ projects: left });
+}, 60_000);
+
 it('keeps an entry at its version when the new one does not work', async () => {
   const { home, config, copies, run } = await makeHome();
   const before = readFileSync(config, 'utf8');

@@ -84,15 +84,15 @@ const countOf = (purge: Purge | undefined) =>
       purge.caches.length;
 
 async function plannedRemovals(): Promise<{ plans: PlannedChange[]; left: Left }> {
-  const { clientOf, EntryError, InstallError, ownEntries, planUninstall } = await import(
+  const { EntryError, InstallError, ownEntries, planUninstall } = await import(
     '../../install/install.ts'
   );
   const { entries, unread } = await ownEntries();
   const left = unread.map(({ client, file, why }) => `${client}: ${file} cannot be read: ${why}.`);
   const plans: PlannedChange[] = [];
-  for (const { client, name } of entries) {
+  for (const { client, place, name } of entries) {
     try {
-      plans.push(await planUninstall(clientOf(client), name));
+      plans.push(await planUninstall(place, name));
     } catch (error) {
       if (!(error instanceof InstallError || error instanceof EntryError)) throw error;
       left.push(`${client}: ${error.message}.`);
@@ -107,13 +107,13 @@ async function remove(
   left: Left,
   out: Printer | undefined,
 ): Promise<(string | undefined)[]> {
-  const { clientOf, copiesFolder, EntryError, InstallError, planUninstall, removeUnusedCopies } =
+  const { copiesFolder, EntryError, InstallError, planUninstall, removeUnusedCopies } =
     await import('../../install/install.ts');
   const backups: (string | undefined)[] = [];
-  for (const { client, name } of plans) {
+  for (const { client, place, name } of plans) {
     try {
       // Planned again: the entry before it may have been in the same file.
-      const plan = await planUninstall(clientOf(client.id), name);
+      const plan = await planUninstall(place, name);
       const backup = await plan.apply();
       backups.push(backup);
       if (out) sayDone(out, plan, backup);
