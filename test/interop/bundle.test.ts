@@ -1,5 +1,14 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -173,4 +182,23 @@ it('refuses a key on its command line', async () => {
   const { code, stderr } = await runToEnd(['bundle', 'https://gateway.example', '-H', header]);
   expect(code).toBe(2);
   expect(stderr).toContain('The header Authorization contains a key');
+});
+
+it('replaces an older bundle, but no other file, and writes through no link', async () => {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'latchkey-bundle-')));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const [file, notes] = [join(folder, 'a.mcpb'), join(folder, 'notes.txt')];
+  const make = (output: string) =>
+    runToEnd(['bundle', 'https://gateway.example', '-o', output], '', { HOME: folder });
+  writeFileSync(notes, 'mine');
+  const { code, stderr } = await make(notes);
+  expect(code).toBe(1);
+  expect(stderr.replace(/\s+/g, ' ')).toContain('is already there, and is not a bundle');
+  symlinkSync(notes, file);
+  for (const _ of ['in place of a link', 'in place of a bundle']) {
+    expect(await make(file)).toMatchObject({ code: 0, stderr: '' });
+    expect(readFileSync(file).toString('latin1', 0, 2)).toBe('PK');
+  }
+  expect(readFileSync(notes, 'utf8')).toBe('mine');
+  expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
 });

@@ -1,6 +1,8 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { lstat, readFile, rm, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { CommandModule } from 'yargs';
+import { renameOnto } from '../../rename-onto.ts';
 import { oneValueEach, PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
 import { Printer } from '../../terminal/printer.ts';
 import { reportingErrors } from '../reporting-errors.ts';
@@ -75,7 +77,7 @@ async function bundle(args: Arguments): Promise<void> {
     ...{ title, name, url: args.url === undefined ? undefined : url, options: words.slice(1) },
     ...(icon === undefined ? {} : { icon }),
   });
-  await writeFile(file, content).catch(failed);
+  await replaceBundle(file, content).catch(failed);
   const out = new Printer(process.stdout);
   const paths = Object.entries(PROXY_OPTIONS).flatMap(([option, about]) =>
     'path' in about && given[option] !== undefined ? [`--${option}`] : [],
@@ -90,4 +92,23 @@ async function bundle(args: Arguments): Promise<void> {
   out.marked('ok', `Wrote ${tildePath(file)} (${(content.length / 1e6).toFixed(1)} MB).`);
   for (const note of notes) out.note(note);
   out.text('Open it with Claude Desktop: double-click it, or drag it into Settings > Extensions.');
+}
+
+/**
+ * Writes a bundle in the place of an older one, and of nothing else. In one step: what is a link there
+ * is replaced, not followed. Rejects with the reason.
+ */
+async function replaceBundle(file: string, content: Buffer): Promise<void> {
+  const old = await lstat(file).catch(() => undefined);
+  const isBundle = old?.isFile() && (await readFile(file)).toString('latin1', 0, 2) === 'PK';
+  if (old !== undefined && !old.isSymbolicLink() && !isBundle) {
+    throw new Error(`${file} is already there, and is not a bundle`);
+  }
+  const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`;
+  try {
+    await writeFile(temporary, content, { flag: 'wx' });
+    await renameOnto(file, temporary);
+  } finally {
+    await rm(temporary, { force: true });
+  }
 }
