@@ -97,7 +97,7 @@ it('login signs in by browser, status shows it, the proxy uses it, logout revoke
 
   const logout = await run(['logout', sandbox.url]);
   expect(logout).toMatchObject({ code: 0, stderr: '' });
-  expect(logout.stdout).toMatch(/Signed out .*and the\sauthorization\sserver\swas\stold/s);
+  expect(logout.stdout).toMatch(/^Signed out of http\S+\. The tokens are\s+revoked\.\n$/);
   const revocations = sandbox.oauth.requests.filter(({ url }) => url === '/revoke');
   expect(revocations.map(({ text }) => new URLSearchParams(text).get('token_type_hint'))).toEqual([
     'refresh_token',
@@ -197,15 +197,33 @@ async function redirectWithoutFollowing(link: string): Promise<string> {
   return String(answer.headers.get('location'));
 }
 
+/** `login` on a terminal, with a home of its own. */
+function terminalLogin(url: string, options: string, more: Record<string, string> = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'latchkey-login-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  return startOnTerminal(`'${process.execPath}' '${program}' login ${url} ${options}`, {
+    ...{ HOME: folder, XDG_DATA_HOME: folder, XDG_RUNTIME_DIR: folder },
+    MCP_LATCHKEY_STORE_KEY: randomBytes(32).toString('base64'),
+    ...more,
+  });
+}
+
+it('login on a terminal asks on a line of its own when no browser could be opened after all', async () => {
+  const sandbox = await startSandbox({ oauth: {} });
+  onTestFinished(() => sandbox.close());
+  const login = terminalLogin(sandbox.url, '', { BROWSER: '/nonexistent', DISPLAY: ':0' });
+  await login.until('Then paste the address that the browser ends on (hidden): ');
+  const lines = withoutColor(login.shown).split(/\r?\n/);
+  expect(lines).toContainEqual(expect.stringMatching(/^No browser was opened: /));
+  expect(lines.filter((line) => line.startsWith('Sign in to'))).toHaveLength(1);
+  login.type('\u0003');
+  expect(await login.exited).toBe(130);
+});
+
 it('login on a terminal hides what is pasted, and ends with Ctrl-C', async () => {
   const sandbox = await startSandbox({ oauth: {} });
   onTestFinished(() => sandbox.close());
-  const folder = mkdtempSync(join(tmpdir(), 'latchkey-login-'));
-  onTestFinished(() => rmSync(folder, { recursive: true }));
-  const command = `'${process.execPath}' '${program}' login ${sandbox.url} --no-browser`;
-  const env = { HOME: folder, XDG_DATA_HOME: folder, XDG_RUNTIME_DIR: folder };
-  const storeKey = randomBytes(32).toString('base64');
-  const login = startOnTerminal(command, { ...env, MCP_LATCHKEY_STORE_KEY: storeKey });
+  const login = terminalLogin(sandbox.url, '--no-browser');
   await login.until('(hidden): ');
   login.type('http://127.0.0.1:1/callback?code=abcdefgh&state=wrong\r');
   await login.until('not the address of this sign-in');
@@ -253,11 +271,11 @@ it('uninstall --all --purge removes and revokes sign-ins', async () => {
   expect(await whoami()).toContain('sign_in_required');
 });
 
-it('logout removes a sign-in whose server is gone, and says that it was not told', async () => {
+it('logout removes a sign-in whose server is gone, and says that the tokens are not revoked', async () => {
   const { sandbox, run } = await setUp();
   await run(['login', sandbox.url]);
   await sandbox.close();
   const { code, stdout } = await run(['logout', sandbox.url]);
   expect(code).toBe(0);
-  expect(stdout.replace(/\s+/g, ' ')).toMatch(/Signed out .*could not be told/);
+  expect(stdout.replace(/\s+/g, ' ')).toMatch(/Signed out of .* The tokens were not revoked/);
 });
