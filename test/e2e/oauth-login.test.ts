@@ -216,6 +216,7 @@ it('login on a terminal asks on a line of its own when no browser could be opene
   const lines = withoutColor(login.shown).split(/\r?\n/);
   expect(lines).toContainEqual(expect.stringMatching(/^No browser was opened: /));
   expect(lines.filter((line) => line.startsWith('Sign in to'))).toHaveLength(1);
+  expect(lines).toContain('Scopes: mcp:read offline_access');
   login.type('\u0003');
   expect(await login.exited).toBe(130);
 });

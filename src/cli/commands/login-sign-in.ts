@@ -211,12 +211,20 @@ class Terminal implements SignInTerminal {
     return this.#lines();
   }
 
-  showLink({ link, isAnywhere, notOpened }: Parameters<SignInTerminal['showLink']>[0]): void {
+  showLink({
+    link,
+    isAnywhere,
+    notOpened,
+    scopes,
+  }: Parameters<SignInTerminal['showLink']>[0]): void {
     const out = this.#out;
     // After the first link, the cursor is behind its question.
     const isNext = this.#question !== '';
     if (isNext) out.line('');
-    else this.#introduce();
+    else {
+      this.#introduce();
+      if (scopes !== undefined) out.text(`Scopes: ${cleanNetworkText(scopes, 500)}`);
+    }
     const { server } = this.#context.discovered;
     if (notOpened === undefined) {
       out.text('Your browser opens. If it does not, open this link on this computer:');
