@@ -8,6 +8,15 @@ import { expect, it, onTestFinished } from 'vitest';
 import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-server.ts';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
+import { answer } from './loopback-gateway.ts';
+import {
+  ROGUE_CODE,
+  ROGUE_REFRESH,
+  ROGUE_SECRET,
+  ROGUE_TOKEN,
+  startRogueServer,
+  tokens,
+} from './rogue-server.ts';
 import { program } from './running-proxy.ts';
 import { watchSecrets } from './secret-watch.ts';
 import { startOnTerminal } from './terminal.ts';
@@ -248,6 +257,63 @@ it('says before anything else that a sign-in could not be stored', async () => {
   expect(code).toBe(1);
   expect(stderr.replace(/\s+/g, ' ')).toMatch(/cannot be stored: .*--store-key-command/);
   expect(browser.opened).toEqual([]);
+});
+
+/** A server of which the user is a client that was registered by hand, and a browser. */
+async function setUpByHand() {
+  const watch = watchSecrets();
+  watch.add(ROGUE_CODE, ROGUE_TOKEN, ROGUE_REFRESH, ROGUE_SECRET);
+  let good = ROGUE_TOKEN;
+  const server = await startRogueServer(() => ({
+    mcp: (received, response) => {
+      if (received.headers.authorization !== `Bearer ${good}`) return false;
+      answer(received, response);
+      return true;
+    },
+    token: (received, response) => tokens({ access_token: good })(received, response),
+  }));
+  const browser = await startBrowser(watch.folder, async (agent, url) => agent.open(url));
+  const env = { ...browser.env, DISPLAY: ':0', CI: '', SSH_CONNECTION: '' };
+  const expire = () => {
+    good = 'another-access-token.0123456789-abcdef';
+    watch.add(good);
+  };
+  return { watch, server, browser, env, expire };
+}
+
+it('login stores the secret of a client that was registered by hand, and the proxy refreshes with it', async () => {
+  const { watch, server, browser, env, expire } = await setUpByHand();
+  const client = ['--client-id', 'mine'];
+  const login = ['login', server.url, ...client, '--client-secret-env', 'SECRET_OF_MINE'];
+  const more = { ...env, SECRET_OF_MINE: ROGUE_SECRET };
+  expect(await watch.run(login, '', more)).toMatchObject({ code: 0 });
+  expire();
+  const proxy = watch.proxy(server.url, client, env);
+  expect(await proxy.initialize()).toHaveProperty('result');
+  await proxy.end();
+  const forms = server.to('/token').map(({ body }) => new URLSearchParams(body));
+  const sent = forms.map((form) => [form.get('grant_type'), form.get('client_secret')]);
+  expect(sent).toEqual([
+    ['authorization_code', ROGUE_SECRET],
+    ['refresh_token', ROGUE_SECRET],
+  ]);
+  expect(server.to('/register')).toEqual([]);
+  expect(browser.opened).toHaveLength(1);
+});
+
+it('says that the fixed port of the redirect is taken, and opens no browser', async () => {
+  const { watch, server, browser, env } = await setUpByHand();
+  const port = new URL(server.url).port;
+  const args = ['--client-id', 'mine', '--callback-port', port];
+  const proxy = watch.proxy(server.url, args, env);
+  const { error } = (await proxy.initialize()) as { error: { message: string } };
+  expect(error.message).toContain(`The callback port ${port} is in use by another program.`);
+  await proxy.end();
+  const { code, stderr } = await watch.run(['login', server.url, ...args], '', env);
+  expect(code).toBe(1);
+  expect(stderr.replace(/\s+/g, ' ')).toContain(`The callback port ${port} is in use`);
+  expect(browser.opened).toEqual([]);
+  expect(server.to('/register')).toEqual([]);
 });
 
 it('login --auth oauth says that a gateway offers no sign-in', async () => {
