@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
@@ -300,6 +301,41 @@ it('login stores the secret of a client that was registered by hand, and the pro
   expect(server.to('/register')).toEqual([]);
   expect(browser.opened).toHaveLength(1);
 });
+
+it('asks with the scopes, parameters and redirect that are set, and keeps its own parameters', async () => {
+  const { watch, server, env } = await setUpByHand();
+  const port = await freePort();
+  const args = [
+    ...['--client-id', 'mine', '--scope', 'one two', '--callback-host', 'localhost'],
+    ...['--callback-port', port, '--authorize-param', 'prompt=select_account'],
+    ...['--authorize-param', 'audience=a b&c', '--authorize-param', 'code_challenge=theirs'],
+  ];
+  expect(await watch.run(['login', server.url, ...args], '', env)).toMatchObject({ code: 0 });
+  const [asked, redeemed] = server.parameters() as [URLSearchParams, URLSearchParams];
+  expect(Object.fromEntries(asked)).toMatchObject({
+    client_id: 'mine',
+    scope: 'one two',
+    redirect_uri: `http://localhost:${port}/callback`,
+    prompt: 'select_account',
+    audience: 'a b&c',
+    resource: server.url,
+  });
+  const verifier = redeemed.get('code_verifier') ?? '';
+  expect(asked.get('code_challenge')).toBe(
+    createHash('sha256').update(verifier).digest('base64url'),
+  );
+  expect(redeemed.get('redirect_uri')).toBe(`http://localhost:${port}/callback`);
+});
+
+/** One that no one listens on just now. */
+async function freePort(): Promise<string> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return String(port);
+}
 
 it('says that the fixed port of the redirect is taken, and opens no browser', async () => {
   const { watch, server, browser, env } = await setUpByHand();
