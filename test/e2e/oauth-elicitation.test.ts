@@ -158,6 +158,17 @@ it.each(['legacy', 'modern'] as const)(
   },
 );
 
+it('opens no browser for what no client waits for', async () => {
+  const requires = (asked: unknown) => asked === 'notifications/initialized' || asked === undefined;
+  const signIn = await startWaitingSignIn('legacy', undefined, requires);
+  const { proxy } = await session(signIn, URLS);
+  // The event stream is rejected too.
+  await proxy.until(() => /could not deliver notifications\/initialized/.test(proxy.stderr));
+  expect(await proxy.request(1, 'tools/call', CALL)).toHaveProperty('result');
+  await proxy.end();
+  expect(signIn.browser.opened).toEqual([]);
+});
+
 /** A call of a client of 2026-07-28. */
 const params = (more: Json = {}, capabilities: Json = CAPABILITIES) =>
   modern({ ...CALL, ...more }, { 'io.modelcontextprotocol/clientCapabilities': capabilities });

@@ -1,13 +1,23 @@
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-server.ts';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
+import { answer } from './loopback-gateway.ts';
+import {
+  ROGUE_CODE,
+  ROGUE_REFRESH,
+  ROGUE_SECRET,
+  ROGUE_TOKEN,
+  startRogueServer,
+  tokens,
+} from './rogue-server.ts';
 import { program } from './running-proxy.ts';
 import { watchSecrets } from './secret-watch.ts';
 import { startOnTerminal } from './terminal.ts';
@@ -97,7 +107,7 @@ it('login signs in by browser, status shows it, the proxy uses it, logout revoke
 
   const logout = await run(['logout', sandbox.url]);
   expect(logout).toMatchObject({ code: 0, stderr: '' });
-  expect(logout.stdout).toMatch(/Signed out .*and the\sauthorization\sserver\swas\stold/s);
+  expect(logout.stdout).toMatch(/^Signed out of http\S+\. The tokens are\s+revoked\.\n$/);
   const revocations = sandbox.oauth.requests.filter(({ url }) => url === '/revoke');
   expect(revocations.map(({ text }) => new URLSearchParams(text).get('token_type_hint'))).toEqual([
     'refresh_token',
@@ -197,15 +207,34 @@ async function redirectWithoutFollowing(link: string): Promise<string> {
   return String(answer.headers.get('location'));
 }
 
+/** `login` on a terminal, with a home of its own. */
+function terminalLogin(url: string, options: string, more: Record<string, string> = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'latchkey-login-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  return startOnTerminal(`'${process.execPath}' '${program}' login ${url} ${options}`, {
+    ...{ HOME: folder, XDG_DATA_HOME: folder, XDG_RUNTIME_DIR: folder },
+    MCP_LATCHKEY_STORE_KEY: randomBytes(32).toString('base64'),
+    ...more,
+  });
+}
+
+it('login on a terminal asks on a line of its own when no browser could be opened after all', async () => {
+  const sandbox = await startSandbox({ oauth: {} });
+  onTestFinished(() => sandbox.close());
+  const login = terminalLogin(sandbox.url, '', { BROWSER: '/nonexistent', DISPLAY: ':0' });
+  await login.until('Then paste the address that the browser ends on (hidden): ');
+  const lines = withoutColor(login.shown).split(/\r?\n/);
+  expect(lines).toContainEqual(expect.stringMatching(/^No browser was opened: /));
+  expect(lines.filter((line) => line.startsWith('Sign in to'))).toHaveLength(1);
+  expect(lines).toContain('Scopes: mcp:read offline_access');
+  login.type('\u0003');
+  expect(await login.exited).toBe(130);
+});
+
 it('login on a terminal hides what is pasted, and ends with Ctrl-C', async () => {
   const sandbox = await startSandbox({ oauth: {} });
   onTestFinished(() => sandbox.close());
-  const folder = mkdtempSync(join(tmpdir(), 'latchkey-login-'));
-  onTestFinished(() => rmSync(folder, { recursive: true }));
-  const command = `'${process.execPath}' '${program}' login ${sandbox.url} --no-browser`;
-  const env = { HOME: folder, XDG_DATA_HOME: folder, XDG_RUNTIME_DIR: folder };
-  const storeKey = randomBytes(32).toString('base64');
-  const login = startOnTerminal(command, { ...env, MCP_LATCHKEY_STORE_KEY: storeKey });
+  const login = terminalLogin(sandbox.url, '--no-browser');
   await login.until('(hidden): ');
   login.type('http://127.0.0.1:1/callback?code=abcdefgh&state=wrong\r');
   await login.until('not the address of this sign-in');
@@ -231,6 +260,98 @@ it('says before anything else that a sign-in could not be stored', async () => {
   expect(browser.opened).toEqual([]);
 });
 
+/** A server of which the user is a client that was registered by hand, and a browser. */
+async function setUpByHand() {
+  const watch = watchSecrets();
+  watch.add(ROGUE_CODE, ROGUE_TOKEN, ROGUE_REFRESH, ROGUE_SECRET);
+  let good = ROGUE_TOKEN;
+  const server = await startRogueServer(() => ({
+    mcp: (received, response) => {
+      if (received.headers.authorization !== `Bearer ${good}`) return false;
+      answer(received, response);
+      return true;
+    },
+    token: (received, response) => tokens({ access_token: good })(received, response),
+  }));
+  const browser = await startBrowser(watch.folder, async (agent, url) => agent.open(url));
+  const env = { ...browser.env, DISPLAY: ':0', CI: '', SSH_CONNECTION: '' };
+  const expire = () => {
+    good = 'another-access-token.0123456789-abcdef';
+    watch.add(good);
+  };
+  return { watch, server, browser, env, expire };
+}
+
+it('login stores the secret of a client that was registered by hand, and the proxy refreshes with it', async () => {
+  const { watch, server, browser, env, expire } = await setUpByHand();
+  const client = ['--client-id', 'mine'];
+  const login = ['login', server.url, ...client, '--client-secret-env', 'SECRET_OF_MINE'];
+  const more = { ...env, SECRET_OF_MINE: ROGUE_SECRET };
+  expect(await watch.run(login, '', more)).toMatchObject({ code: 0 });
+  expire();
+  const proxy = watch.proxy(server.url, client, env);
+  expect(await proxy.initialize()).toHaveProperty('result');
+  await proxy.end();
+  const forms = server.to('/token').map(({ body }) => new URLSearchParams(body));
+  const sent = forms.map((form) => [form.get('grant_type'), form.get('client_secret')]);
+  expect(sent).toEqual([
+    ['authorization_code', ROGUE_SECRET],
+    ['refresh_token', ROGUE_SECRET],
+  ]);
+  expect(server.to('/register')).toEqual([]);
+  expect(browser.opened).toHaveLength(1);
+});
+
+it('asks with the scopes, parameters and redirect that are set, and keeps its own parameters', async () => {
+  const { watch, server, env } = await setUpByHand();
+  const port = await freePort();
+  const args = [
+    ...['--client-id', 'mine', '--scope', 'one two', '--callback-host', 'localhost'],
+    ...['--callback-port', port, '--authorize-param', 'prompt=select_account'],
+    ...['--authorize-param', 'audience=a b&c', '--authorize-param', 'code_challenge=theirs'],
+  ];
+  expect(await watch.run(['login', server.url, ...args], '', env)).toMatchObject({ code: 0 });
+  const [asked, redeemed] = server.parameters() as [URLSearchParams, URLSearchParams];
+  expect(Object.fromEntries(asked)).toMatchObject({
+    client_id: 'mine',
+    scope: 'one two',
+    redirect_uri: `http://localhost:${port}/callback`,
+    prompt: 'select_account',
+    audience: 'a b&c',
+    resource: server.url,
+  });
+  const verifier = redeemed.get('code_verifier') ?? '';
+  expect(asked.get('code_challenge')).toBe(
+    createHash('sha256').update(verifier).digest('base64url'),
+  );
+  expect(redeemed.get('redirect_uri')).toBe(`http://localhost:${port}/callback`);
+});
+
+/** One that no one listens on just now. */
+async function freePort(): Promise<string> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return String(port);
+}
+
+it('says that the fixed port of the redirect is taken, and opens no browser', async () => {
+  const { watch, server, browser, env } = await setUpByHand();
+  const port = new URL(server.url).port;
+  const args = ['--client-id', 'mine', '--callback-port', port];
+  const proxy = watch.proxy(server.url, args, env);
+  const { error } = (await proxy.initialize()) as { error: { message: string } };
+  expect(error.message).toContain(`The callback port ${port} is in use by another program.`);
+  await proxy.end();
+  const { code, stderr } = await watch.run(['login', server.url, ...args], '', env);
+  expect(code).toBe(1);
+  expect(stderr.replace(/\s+/g, ' ')).toContain(`The callback port ${port} is in use`);
+  expect(browser.opened).toEqual([]);
+  expect(server.to('/register')).toEqual([]);
+});
+
 it('login --auth oauth says that a gateway offers no sign-in', async () => {
   const watch = watchSecrets();
   const gateway = await startKeyedGateway();
@@ -253,11 +374,11 @@ it('uninstall --all --purge removes and revokes sign-ins', async () => {
   expect(await whoami()).toContain('sign_in_required');
 });
 
-it('logout removes a sign-in whose server is gone, and says that it was not told', async () => {
+it('logout removes a sign-in whose server is gone, and says that the tokens are not revoked', async () => {
   const { sandbox, run } = await setUp();
   await run(['login', sandbox.url]);
   await sandbox.close();
   const { code, stdout } = await run(['logout', sandbox.url]);
   expect(code).toBe(0);
-  expect(stdout.replace(/\s+/g, ' ')).toMatch(/Signed out .*could not be told/);
+  expect(stdout.replace(/\s+/g, ' ')).toMatch(/Signed out of .* The tokens were not revoked/);
 });

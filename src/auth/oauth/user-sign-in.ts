@@ -39,9 +39,15 @@ export interface SignInSurroundings {
 export interface SignInTerminal {
   /**
    * `link` opens the sign-in: in any browser, with `isAnywhere`, else in one of this computer. `opens`:
-   * why no browser opens by itself, in words that follow a colon; undefined when one does.
+   * why no browser opens by itself, in words that follow a colon; undefined when one does. `scopes`:
+   * those that are asked for, separated by spaces.
    */
-  showLink(shown: { link: string; isAnywhere: boolean; notOpened: string | undefined }): void;
+  showLink(shown: {
+    link: string;
+    isAnywhere: boolean;
+    notOpened: string | undefined;
+    scopes: string | undefined;
+  }): void;
   showCode(code: DeviceCode): void;
   /** What the user pastes, by lines. */
   readonly lines: AsyncIterable<string>;
@@ -138,16 +144,17 @@ async function signInAndStore(
           terminal.onOtherLine(),
         ),
       show: (url, server) => {
+        const scopes = url.searchParams.get('scope') ?? undefined;
+        const showUrl = (notOpened: string) =>
+          terminal.showLink({ link: url.href, isAnywhere: true, notOpened, scopes });
         if ('words' in browser) {
-          const shown = { link: url.href, isAnywhere: true, notOpened: browser.words };
-          terminal.showLink(shown);
+          showUrl(browser.words);
           return;
         }
         const link = server.linkTo(url, false);
-        terminal.showLink({ link, isAnywhere: false, notOpened: undefined });
+        terminal.showLink({ link, isAnywhere: false, notOpened: undefined, scopes });
         void openBrowser(server.linkTo(url), browser, secretVariables(sources)).then((words) => {
-          if (words === undefined) return;
-          terminal.showLink({ link: url.href, isAnywhere: true, notOpened: words });
+          if (words !== undefined) showUrl(words);
         });
       },
     });

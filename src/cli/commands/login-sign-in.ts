@@ -211,9 +211,20 @@ class Terminal implements SignInTerminal {
     return this.#lines();
   }
 
-  showLink({ link, isAnywhere, notOpened }: Parameters<SignInTerminal['showLink']>[0]): void {
+  showLink({
+    link,
+    isAnywhere,
+    notOpened,
+    scopes,
+  }: Parameters<SignInTerminal['showLink']>[0]): void {
     const out = this.#out;
-    this.#introduce();
+    // After the first link, the cursor is behind its question.
+    const isNext = this.#question !== '';
+    if (isNext) out.line('');
+    else {
+      this.#introduce();
+      if (scopes !== undefined) out.text(`Scopes: ${cleanNetworkText(scopes, 500)}`);
+    }
     const { server } = this.#context.discovered;
     if (notOpened === undefined) {
       out.text('Your browser opens. If it does not, open this link on this computer:');
@@ -228,6 +239,7 @@ class Terminal implements SignInTerminal {
     this.#question = isAnywhere
       ? 'Then paste the address that the browser ends on (hidden): '
       : 'Waiting for you there. Or paste the address that the browser ends on (hidden): ';
+    if (isNext && process.stdin.isTTY) process.stderr.write(this.#question);
     this.#ask();
   }
 
@@ -238,6 +250,7 @@ class Terminal implements SignInTerminal {
     out.line(`  ${out.paint('cyan', verificationUri)}`);
     out.text('Enter this code there, and agree:');
     out.line(`  ${out.paint('bold', userCode)}`);
+    out.text('Waiting for you there. To cancel, press Ctrl+C.');
   }
 
   onOtherLine(): void {

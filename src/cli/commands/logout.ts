@@ -39,8 +39,9 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
     const settings = toSettings(argv.url, argv, process.env, null);
     const { url, account = DEFAULT_ACCOUNT } = settings;
     const name = account === DEFAULT_ACCOUNT ? '' : `, account "${account}"`;
-    const place = `for ${url.origin}${url.pathname}${name}`;
-    const isSignedOut = await signOutOf(settings, place);
+    const gateway = `${url.origin}${url.pathname}${name}`;
+    const place = `for ${gateway}`;
+    const isSignedOut = await signOutOf(settings, `of ${gateway}`);
     const { readKey, removeKey } = await import('../../auth/keychain.ts');
     // A keychain that is locked says of every key that there is nothing to remove.
     const before = await withSlowNotice(readKey(url, account));
@@ -83,14 +84,14 @@ async function signOutOf(settings: ProxySettings, place: string): Promise<boolea
   if (!isRemoved) return false;
   const out = new Printer(process.stdout);
   if (found.kind === 'found' && isRevoked) {
-    out.text(`Signed out ${place}, and the authorization server was told.`);
+    out.text(`Signed out ${place}. The tokens are revoked.`);
     return true;
   }
   out.text(`Signed out ${place}.`);
   if (found.kind === 'unreadable') out.note(`The tokens were not revoked: ${found.words}.`);
   else if (found.kind === 'found' && found.signIn.tokens !== undefined) {
     out.note(
-      'The authorization server could not be told: its tokens may be good until they expire.',
+      'The tokens were not revoked: the authorization server did not confirm it. They may work until they expire.',
     );
   }
   return true;
