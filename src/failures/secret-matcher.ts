@@ -14,13 +14,22 @@ const SHORTEST_HEAD = 12;
  * beginning of one counts as well where it was cut off.
  */
 export class SecretMatcher {
-  readonly #needles: readonly string[];
+  // Not #private: each bundle has a class of its own, and one may get the other's.
+  readonly needles: readonly string[];
   /** By `hashOf`, the beginnings of all needles; undefined where one has no plain beginning. */
-  readonly #beginnings: Uint8Array | undefined;
+  readonly beginnings: Uint8Array | undefined;
+  /** The four bytes that a needle begins with. */
+  readonly exact: ReadonlySet<number>;
+  /** The newest other matcher, and the beginnings of both. */
+  #other: SecretMatcher | undefined;
+  #both: Uint8Array | undefined;
 
   constructor(secrets: Iterable<string>) {
-    this.#needles = [...new Set([...secrets].flatMap(needlesFor))];
-    this.#beginnings = beginningsOf(this.#needles);
+    this.needles = [...new Set([...secrets].flatMap(needlesFor))];
+    const begins = this.needles.map((needle) => needle.slice(0, SHORTEST));
+    this.exact = new Set(begins.map((begin) => Buffer.from(begin).readInt32BE()));
+    const isPlain = begins.every((begin) => /^[\x20-\x7e]*$/.test(begin));
+    this.beginnings = isPlain ? hashesOf(this.exact) : undefined;
   }
 
   /**
@@ -28,9 +37,9 @@ export class SecretMatcher {
    * only in the strings and names of a JSON text, which stays valid.
    */
   mask(text: string, isJson = false): string {
-    if (this.#needles.length === 0) return text;
+    if (this.needles.length === 0) return text;
     const read = simplified(text, isJson);
-    const spans = this.#needles.flatMap((needle) => spansOf(needle, read, text));
+    const spans = this.needles.flatMap((needle) => spansOf(needle, read, text));
     if (spans.length === 0) return text;
     spans.sort(([a], [b]) => a - b);
     let masked = '';
@@ -43,12 +52,16 @@ export class SecretMatcher {
   }
 
   /**
-   * Whether `mask` may find a secret in a text, given as UTF-8: a hundred times as fast as to look for
-   * them. Says so also of what only begins like one, or has escapes by number or name.
+   * Whether `mask`, or that of `other`, may find a secret in a text, given as UTF-8: a hundred times as
+   * fast as to look for them. Says so also of what only begins like one, or has escapes by number or
+   * name.
    */
-  mayFind(text: Buffer): boolean {
-    if (this.#needles.length === 0) return false;
-    const beginnings = this.#beginnings;
+  mayFind(text: Buffer, other?: SecretMatcher): boolean {
+    if (this.needles.length === 0) return other?.mayFind(text) ?? false;
+    const beginnings =
+      other === undefined || other.needles.length === 0
+        ? this.beginnings
+        : this.#beginningsWith(other);
     if (beginnings === undefined) return true;
     let newest = 0;
     for (let at = 0; at < text.length; at++) {
@@ -69,9 +82,23 @@ export class SecretMatcher {
           continue;
         }
       } else newest = (newest << 8) | char;
-      if (beginnings[hashOf(newest)] === 1) return true;
+      if (beginnings[hashOf(newest)] === 1 && this.#begins(newest, other)) return true;
     }
     return false;
+  }
+
+  /** Whether one begins with these four bytes, of which the hash says that one may. */
+  #begins(newest: number, other?: SecretMatcher): boolean {
+    return this.exact.has(newest) || other?.exact.has(newest) === true;
+  }
+
+  #beginningsWith(other: SecretMatcher): Uint8Array | undefined {
+    if (this.#other !== other) {
+      const [own, others] = [this.beginnings, other.beginnings];
+      this.#other = other;
+      this.#both = own && others && own.map((byte, at) => byte | (others[at] as number));
+    }
+    return this.#both;
   }
 }
 
@@ -130,14 +157,10 @@ function hashOf(bytes: number): number {
   return Math.imul(bytes, 0x9e3779b1) >>> 18;
 }
 
-function beginningsOf(needles: readonly string[]): Uint8Array | undefined {
-  const beginnings = new Uint8Array(1 << 14);
-  for (const needle of needles) {
-    const begin = needle.slice(0, SHORTEST);
-    if (!/^[\x20-\x7e]*$/.test(begin)) return undefined;
-    beginnings[hashOf(Buffer.from(begin).readInt32BE())] = 1;
-  }
-  return beginnings;
+function hashesOf(beginnings: Iterable<number>): Uint8Array {
+  const hashes = new Uint8Array(1 << 14);
+  for (const bytes of beginnings) hashes[hashOf(bytes)] = 1;
+  return hashes;
 }
 
 /** Whether a percent sign or an ampersand begins a character that is written by its number or name. */

@@ -62,11 +62,11 @@ export class Secrets {
     return this.#matcher.mask(text, isJson);
   }
 
-  /** Whether `mask` may find anything in a text, given as UTF-8. Much faster. Never throws. */
-  mayFind(text: Buffer): boolean {
+  /** Whether `mask`, or that of `other`, may find anything in a text, given as UTF-8. Never throws. */
+  mayFind(text: Buffer, other?: SecretMatcher): boolean {
     try {
       this.#matcher ??= this.#makeMatcher([...this.#keys, ...this.#cookies]);
-      return this.#matcher.mayFind(text);
+      return this.#matcher.mayFind(text, other);
     } catch {
       return true;
     }

@@ -22,9 +22,14 @@ const NAMED: ReadonlyMap<string, string> = new Map([
   ['resources/read', 'uri'],
 ]);
 
-/** As JSON, without braces. */
+/** As JSON, without braces: the kind comes first. */
 export function membersOf(envelope: Envelope): string {
   return JSON.stringify(envelope).slice(1, -1);
+}
+
+/** A reply's as JSON, without braces, by those of its request. */
+export function replyMembers(kind: 'error' | 'result', request: string): string {
+  return `"kind":"${kind}"${request.slice(request.indexOf(',') >>> 0)}`;
 }
 
 function named(method: string | undefined, name: string | undefined): Pick<Envelope, 'method'> {

@@ -1,16 +1,20 @@
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { memberAt, valueIn } from '../jsonrpc/json-members.ts';
-import type { Request } from '../jsonrpc/message.ts';
+import type { Message } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
 import type { ConnectionLine, Envelope, HttpLine } from './records.ts';
 
 type Connection = Omit<ConnectionLine, 'n' | 'run'>;
 type Http = Omit<HttpLine, 'n' | 'run' | 'requestHeaders' | 'responseHeaders'>;
 
-/** A request of the client's that has no reply yet. */
+/** A message of the client's: a request that has no reply yet, or another that is not sent on yet. */
 export interface Call {
-  readonly request: Request;
+  readonly message: Message;
+  /** Of its line in the trace. */
+  readonly n: number;
   readonly envelope: Envelope;
+  /** The envelope as JSON, without braces. */
+  readonly about: string;
   readonly ms: number;
   attempts: number;
   status: number | undefined;
@@ -32,14 +36,14 @@ export class RequestLog {
 
   /** The client has its reply, after `tookMs` milliseconds. */
   answered(call: Call, kind: 'result' | 'error', tookMs: number, reply: Buffer): void {
-    const { status, attempts, session, request } = call;
+    const { status, attempts, session, message } = call;
     const code = kind === 'error' ? valueIn(memberAt(reply, 'error', 'code')) : undefined;
     this.#write('info', [
       `${wordsFor(call.envelope)}: ${kind === 'error' ? `error ${code}` : 'ok'}`,
       ...(status === undefined ? [] : [`HTTP ${status}`]),
       `${Math.round(tookMs)} ms`,
       attempts === 1 ? '1 attempt' : `${attempts} attempts`,
-      `${request.bytes.length} bytes sent`,
+      `${message.bytes.length} bytes sent`,
       `${reply.length} bytes received`,
       ...(session === undefined ? [] : [`session ${session}`]),
     ]);

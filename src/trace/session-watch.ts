@@ -12,7 +12,7 @@ import type { Log, LogLevel } from '../log.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import type { StdioObserver } from '../stdio/stdio-observer.ts';
 import type { ExchangeOutcome } from '../transport/exchange-outcome.ts';
-import { envelopeOf, isErrorReply, membersOf } from './envelope.ts';
+import { envelopeOf, isErrorReply, membersOf, replyMembers } from './envelope.ts';
 import {
   asExchange,
   describeOutcome,
@@ -20,7 +20,8 @@ import {
   sessionOf,
   type Unnumbered,
 } from './http-line.ts';
-import type { CancelledLine, ConnectionLine, Envelope, RunLine } from './records.ts';
+import { OpenCalls } from './open-calls.ts';
+import type { CancelledLine, ConnectionLine, RunLine } from './records.ts';
 import { type Call, RequestLog } from './request-log.ts';
 import { type Shown, ShownHeaders } from './shown-headers.ts';
 import { TraceFile } from './trace-file.ts';
@@ -28,13 +29,12 @@ import { TraceFile } from './trace-file.ts';
 /** A message that passed, to know it again by its bytes. */
 interface Passed {
   readonly n: number;
-  readonly message: Message;
-  readonly envelope: Envelope;
+  readonly bytes: Buffer;
 }
 
 const MOST_EARLY = 10;
-/** How many of the client's messages are known again when they are sent. */
-const MOST_PASSED = 1_000;
+/** How many of the client's messages are known at a time. */
+const MOST_KNOWN = 10_000;
 
 type Settings = Pick<
   ProxySettings,
@@ -52,15 +52,14 @@ export class SessionWatch implements StdioObserver {
   readonly #logLevel: LogLevel;
   readonly #url: URL;
   #log: RequestLog | undefined;
-  readonly #calls = new Map<string, Call>();
-  /** The newest messages of the client's, which are sent on as they are or translated. */
-  readonly #fromClient = new Map<Buffer, Passed>();
+  /** The client's requests without a reply, and its newest other messages. */
+  readonly #calls = new OpenCalls<Call>(MOST_KNOWN);
   /** The newest message of the gateway's. */
   #fromGateway: Passed | undefined;
   readonly #sessions = new Map<string, number>();
   readonly #connections = new WeakMap<Socket, number>();
   /** What writes the line of each HTTP request that is not over. */
-  readonly #open = new Set<() => void>();
+  readonly #open = new OpenCalls<{ over(): void }>(Number.POSITIVE_INFINITY);
   /** Connections that were open before there was a log. */
   readonly #early: Unnumbered<ConnectionLine>[] = [];
   readonly #requestHeaders = new ShownHeaders((id) => this.#sessionLabel(id));
@@ -117,7 +116,7 @@ export class SessionWatch implements StdioObserver {
 
   /** Writes what is left, HTTP requests that are still open included. Never rejects. */
   async end(): Promise<void> {
-    for (const over of this.#open) over();
+    for (const own of this.#open.all()) own.over();
     await this.#file?.end().catch((thrown) => this.#logBug(thrown));
   }
 
@@ -143,21 +142,14 @@ export class SessionWatch implements StdioObserver {
     const about = membersOf(envelope);
     const line = `"type":"stdio","to":"proxy","ms":${ms},${about},"bytes":${bytes.length}`;
     const n = this.#file?.add(line, bytes) ?? 0;
-    this.#fromClient.set(bytes, { n, message, envelope });
-    if (this.#fromClient.size > MOST_PASSED) {
-      const [oldest] = this.#fromClient.keys();
-      this.#fromClient.delete(oldest as Buffer);
-    }
-    if (message.kind !== 'request') return;
-    const open = { attempts: 0, status: undefined, session: undefined };
-    this.#calls.set(message.id.key, { request: message, envelope, ms, ...open });
+    const own = { status: undefined, session: undefined };
+    this.#calls.add({ n, message, envelope, about, ms, attempts: 0, ...own });
   });
 
   readonly answered = this.#harmless((request: Request, reply: Buffer | undefined): void => {
     const ms = this.#now();
-    const call = this.#calls.get(request.id.key);
-    this.#calls.delete(request.id.key);
-    this.#fromClient.delete(request.bytes);
+    const call = this.#callOfBytes(request.bytes) ?? this.#callWith(request);
+    if (call !== undefined) this.#calls.remove(call);
     const envelope = call?.envelope ?? envelopeOf(request);
     const { attempts = 0 } = call ?? {};
     const tookMs = rounded(ms - (call?.ms ?? ms));
@@ -167,7 +159,7 @@ export class SessionWatch implements StdioObserver {
       return;
     }
     const kind = isErrorReply(reply) ? 'error' : 'result';
-    const about = membersOf({ ...envelope, kind });
+    const about = replyMembers(kind, call?.about ?? membersOf(envelope));
     this.#toClient(`"ms":${ms},${about},"tookMs":${tookMs},"attempts":${attempts}`, reply);
     if (call !== undefined) this.#log?.answered(call, kind, tookMs, reply);
   });
@@ -182,7 +174,7 @@ export class SessionWatch implements StdioObserver {
     const same = this.#fromGateway;
     this.#fromGateway = undefined;
     const line = `"type":"stdio","to":"client",${members},"bytes":${bytes.length}`;
-    if (same !== undefined && isEqual(same.message.bytes, bytes)) {
+    if (same !== undefined && isEqual(same.bytes, bytes)) {
       this.#file?.add(`${line},"as":${same.n}`);
     } else this.#file?.add(line, bytes);
   }
@@ -231,7 +223,13 @@ export class SessionWatch implements StdioObserver {
       path: this.#shownPath(path),
       bytes: body?.length ?? 0,
     };
-    const call = body ? this.#callOf(body, line) : undefined;
+    const passed = body ? this.#callOfBytes(body) : undefined;
+    const message = passed?.message ?? (body ? messageOf(body) : undefined);
+    const about = passed?.about ?? (message && membersOf(envelopeOf(message)));
+    const call = message?.kind === 'request' ? (passed ?? this.#callWith(message)) : undefined;
+    if (passed !== undefined) line.as = passed.n;
+    else if (call !== undefined) line.isTranslated = true;
+    if (passed !== undefined && passed !== call) this.#calls.remove(passed);
     if (call !== undefined) line.attempt = ++call.attempts;
     const at = headers.indexOf('mcp-session-id');
     if (at >= 0) line.session = this.#sessionNumber(headers[at + 1] ?? '');
@@ -259,16 +257,17 @@ export class SessionWatch implements StdioObserver {
     let outcome: ExchangeOutcome | undefined;
     let isClosed = false;
     const over = this.#harmless(() => {
-      if (!this.#open.delete(over)) return;
+      if (!this.#open.remove(own)) return;
       if (outcome !== undefined) describeOutcome(outcome, line);
       const json = JSON.stringify(line).slice(1, -1);
       const answer =
         responseHeaders === undefined ? '' : `,"responseHeaders":${responseHeaders.json}`;
-      const members = `${json},"requestHeaders":${requestHeaders.json}${answer}`;
+      const members = `${json}${about === undefined ? '' : `,${about}`},"requestHeaders":${requestHeaders.json}${answer}`;
       this.#file?.add(members, line.as === undefined ? (body ?? undefined) : undefined);
       this.#log?.http(line, requestHeaders.json, responseHeaders?.json);
     });
-    this.#open.add(over);
+    const own = { over };
+    this.#open.add(own);
     request.once(
       'close',
       this.#harmless(() => {
@@ -293,21 +292,14 @@ export class SessionWatch implements StdioObserver {
     );
   }
 
-  /** The client's request that a body is for. Adds to `line` which message the body is. */
-  #callOf(body: Buffer, line: OpenHttp): Call | undefined {
-    const passed = this.#fromClient.get(body);
-    // A copy, since reading may change it.
-    const message = passed?.message ?? readMessages(Buffer.from(body)).messages[0];
-    if (message === undefined || message.kind === 'unusable') return undefined;
-    Object.assign(line, passed?.envelope ?? envelopeOf(message));
-    if (passed !== undefined) line.as = passed.n;
-    if (message.kind !== 'request') {
-      this.#fromClient.delete(body);
-      return undefined;
-    }
-    const call = this.#calls.get(message.id.key);
-    if (call !== undefined && passed === undefined) line.isTranslated = true;
-    return call;
+  #callOfBytes(bytes: Buffer): Call | undefined {
+    return this.#calls.find(({ message }) => message.bytes === bytes);
+  }
+
+  #callWith({ id }: Request): Call | undefined {
+    return this.#calls.find(
+      ({ message }) => message.kind === 'request' && message.id.key === id.key,
+    );
   }
 
   #onReceived(message: Message, http: number): void {
@@ -315,7 +307,7 @@ export class SessionWatch implements StdioObserver {
     const envelope = envelopeOf(message);
     const about = `"ms":${this.#now()},"http":${http},${membersOf(envelope)}`;
     const n = this.#file?.add(`"type":"received",${about},"bytes":${bytes.length}`, bytes) ?? 0;
-    this.#fromGateway = { n, message, envelope };
+    this.#fromGateway = { n, bytes };
   }
 
   #shownPath(path: string): string {
@@ -365,6 +357,13 @@ export class SessionWatch implements StdioObserver {
   #now(): number {
     return rounded(performance.now() - this.#origin);
   }
+}
+
+/** The message that a body of this program's own is. */
+function messageOf(body: Buffer): Message | undefined {
+  // A copy, since reading may change it.
+  const [message] = readMessages(Buffer.from(body)).messages;
+  return message === undefined || message.kind === 'unusable' ? undefined : message;
 }
 
 function isEqual(one: Buffer, other: Buffer): boolean {

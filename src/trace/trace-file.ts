@@ -199,7 +199,7 @@ export class TraceFile {
   }
 
   #mayFind(text: Buffer): boolean {
-    return this.#secrets?.mayFind(text) !== false || this.#sessions.mayFind(text);
+    return this.#secrets?.mayFind(text, this.#sessions) !== false;
   }
 
   async #append(bytes: Buffer, limitBytes: number): Promise<void> {

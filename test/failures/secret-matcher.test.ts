@@ -177,3 +177,21 @@ describe('SecretMatcher', () => {
     expect(performance.now() - start).toBeLessThan(20_000);
   });
 });
+
+it('mayFind tells of the secrets of both matchers, whichever is asked', () => {
+  const one = new SecretMatcher(['first-secret-1234']);
+  const two = new SecretMatcher(['other-secret-5678']);
+  const none = new SecretMatcher([]);
+  const text = (own: string) => Buffer.from(`{"a":"${own}"}`);
+  for (const [asked, other] of [
+    [one, two],
+    [two, one],
+  ] as const) {
+    expect(asked.mayFind(text('first-secret-1234'), other)).toBe(true);
+    expect(asked.mayFind(text('other-secret-5678'), other)).toBe(true);
+    expect(asked.mayFind(text('nothing of the kind'), other)).toBe(false);
+  }
+  expect(none.mayFind(text('first-secret-1234'), one)).toBe(true);
+  expect(one.mayFind(text('first-secret-1234'), none)).toBe(true);
+  expect(none.mayFind(text('first-secret-1234'), none)).toBe(false);
+});
