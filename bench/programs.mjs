@@ -10,6 +10,7 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
  * @property {string} entry the file that node runs
  * @property {string} [manifest] its package.json
  * @property {(url: string) => string[]} args what follows the entry
+ * @property {string[]} [filter] the options that filter `longList`
  * @property {NodeJS.ProcessEnv} [env] what it takes from the environment
  */
 
@@ -24,6 +25,7 @@ export const latchkey = (name, entry) => ({
   name,
   entry,
   args: (url) => [url],
+  filter: ['--deny-tool', 'delete_*', '--deny', 'prompt:secret_*'],
   env: { MCP_LATCHKEY_API_KEY: key },
 });
 

@@ -1,6 +1,7 @@
 /** What is measured. Each measurement is one run of one program, and yields one or more rows. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { documentCharacters, isDocument } from './document.mjs';
+import { filterMeasurements } from './filter-rows.mjs';
 import { coldInstall, installedCommand, storeKey, storeSignIn } from './installed.mjs';
 import { cpuMs, hasProc, peakMB, residentMB } from './proc.mjs';
 import {
@@ -31,7 +32,7 @@ import {
  * @property {NodeJS.ProcessEnv} env
  * @property {string | undefined} withoutTls why there is no certificate
  *
- * @typedef {{tls?: boolean, withoutKey?: boolean, command?: string[]}} How `command`: in place of node and the program's entry
+ * @typedef {{tls?: boolean, withoutKey?: boolean, command?: string[], filtered?: boolean}} How `command`: in place of node and the program's entry; `filtered`: with a filter, where the program has filters
  *
  * @typedef {{methods: Record<string, number>, peakOpen: number, authorization?: string}} Stats
  *
@@ -316,6 +317,7 @@ export const measurements = [
       return { calls: (calls / ms) * 1000 };
     }),
   },
+  ...filterMeasurements,
   {
     name: 'thousand',
     rows: [{ key: 'thousand', label: '1,000 calls of 250 ms at once, ms' }],

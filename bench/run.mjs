@@ -20,7 +20,6 @@ const help = `npm run bench -- [options]
   --only a,b       these measurements: ${allMeasurements.map(({ name }) => name).join(', ')}
   --programs a,b   these programs: ${allPrograms.map(({ name }) => name).join(', ')}, direct
   --baseline file  also measure this build of mcp-latchkey, in the same run, as "baseline"
-  --filtered       also measure mcp-latchkey with a filter, as "filtered"
   --quick          fewer rounds
   --reply sse      the server answers every call with an event stream (default: json)
   --json           every sample, median, ratio and target, as JSON
@@ -39,7 +38,6 @@ function readOptions() {
         only: { type: 'string' },
         programs: { type: 'string' },
         baseline: { type: 'string' },
-        filtered: { type: 'boolean', default: false },
         quick: { type: 'boolean', default: false },
         reply: { type: 'string', default: 'json' },
         json: { type: 'boolean', default: false },
@@ -88,11 +86,6 @@ const contestants = pick(
 );
 if (options.baseline !== undefined) {
   contestants.push(latchkey('baseline', resolve(options.baseline)));
-}
-if (options.filtered) {
-  const own = /** @type {import('./programs.mjs').Program} */ (allPrograms[0]);
-  const filter = ['--deny-tool', 'delete_*', '--deny', 'prompt:secret_*'];
-  contestants.push({ ...own, name: 'filtered', args: (url) => [...own.args(url), ...filter] });
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'latchkey-bench-'));
@@ -215,9 +208,10 @@ async function runOnce(measurement, program) {
     program: isDirect ? undefined : program,
     server: async (command) => (await server.ask(command)).stats,
     open: (how) => {
+      const own = [...program.args(url(how)), ...(how?.filtered ? (program.filter ?? []) : [])];
       const session = isDirect
         ? direct(url(how), key)
-        : start(how?.command ?? [process.execPath, program.entry, ...program.args(url(how))], {
+        : start(how?.command ?? [process.execPath, program.entry, ...own], {
             ...env,
             ...(how?.withoutKey ? {} : program.env),
             ...(how?.tls ? { NODE_EXTRA_CA_CERTS: certificate } : {}),

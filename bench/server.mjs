@@ -12,6 +12,7 @@ import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import { document, documentCharacters } from './document.mjs';
+import { longList } from './long-list.mjs';
 
 const [keyFile, certFile] = process.argv.slice(2);
 /** Long enough that no connection is closed for idleness in the middle of a measurement. */
@@ -26,6 +27,8 @@ const emptyStats = () => ({
   /** @type {string | undefined} */ authorization: undefined,
 });
 let stats = emptyStats();
+/** @type {string | undefined} */
+let list;
 
 /** @param {string} id @param {string} result */
 const reply = (id, result) => `{"jsonrpc":"2.0","id":${id},"result":${result}}`;
@@ -95,6 +98,11 @@ function answer(request, response, body) {
   }
   if (method === 'ping') {
     send(request, response, reply(id, '{}'));
+    return;
+  }
+  if (method === 'tools/list') {
+    list ??= longList();
+    send(request, response, reply(id, list));
     return;
   }
   if (method === 'tools/call') {

@@ -1,4 +1,5 @@
 import {
+  BACKSLASH,
   CLOSE_BRACE,
   CLOSE_BRACKET,
   COMMA,
@@ -70,6 +71,12 @@ function isAlmostNamed(json: Buffer, start: number, names: readonly string[]): b
   // An escaped character takes six bytes.
   const mostBytes = 2 + 6 * names.reduce((most, { length }) => Math.max(most, length), 0);
   if (end - start > mostBytes) return false;
+  let isPlain = true;
+  for (let at = start + 1; at < end - 1; at++) {
+    isPlain &&= (json[at] as number) < 0x80 && json[at] !== BACKSLASH;
+  }
+  // Nearly always it is: then only a name of the same length can be almost the same.
+  if (isPlain && !names.some(({ length }) => length === end - start - 2)) return false;
   const name = foldCase(JSON.parse(json.toString('utf8', start, end)));
   return names.some((wanted) => foldCase(wanted) === name);
 }

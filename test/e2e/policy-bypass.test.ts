@@ -1,10 +1,23 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { startSandbox } from '../../src/sandbox/sandbox.ts';
+import { unzip } from '../unzip.ts';
 import { filteredSession } from './filtered-session.ts';
+import { startHttpSseGateway } from './http-sse-gateway.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
 import { modern } from './modern-messages.ts';
+import { packNext } from './next-package.ts';
 import { etcWith, isEtcReplaceable } from './policy-of-computer.ts';
 import { program, runToEnd, startProxy } from './running-proxy.ts';
 
@@ -56,15 +69,51 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
     expect(gateway.received).toEqual([]);
   });
 
-  it('gets nothing from bundle', async () => {
+  it('gets nothing from bundle, nor from a bundle that was made without a policy', async () => {
     const gateway = await startGateway(answer);
+    const folder = newFolder();
+    const file = join(folder, 'x.mcpb');
     const { wrapper } = etcWith(DENIED);
-    const file = join(newFolder(), 'x.mcpb');
-    const words = ['bundle', gateway.url, '--out', file];
-    const { code } = await runToEnd(words, '', {}, { wrapper });
-    expect(code).not.toBe(0);
+    const words = ['bundle', gateway.url, '--output', file];
+    const denied = await runToEnd(words, '', {}, { wrapper });
+    expect((denied.stdout + denied.stderr).replaceAll(/\s+/g, ' ')).toContain(refusal);
+    expect(denied.code).toBe(2);
+    expect(existsSync(file)).toBe(false);
+
+    expect((await runToEnd(words)).code).toBe(0);
+    for (const [name, { content }] of unzip(readFileSync(file))) {
+      mkdirSync(join(folder, name, '..'), { recursive: true });
+      writeFileSync(join(folder, name), content);
+    }
+    const { server } = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'));
+    const [script, url] = server.mcp_config.args;
+    const proxy = startProxy(url, { wrapper, script: script.replace('${__dirname}', folder) });
+    expect(await proxy.initialize()).toMatchObject({ error: { code: -32005 } });
     expect(gateway.received).toEqual([]);
   });
+
+  it('gets nothing where it is the sandbox', async () => {
+    const sandbox = await startSandbox();
+    onTestFinished(() => sandbox.close());
+    const { wrapper } = etcWith(DENIED);
+    const proxy = startProxy(sandbox.url, { wrapper });
+    expect(await proxy.initialize()).toMatchObject({ error: { code: -32005 } });
+    expect(sandbox.requests).toEqual([]);
+  });
+
+  it('gets nothing from the trial of an update', async () => {
+    const gateway = await startGateway(answer);
+    const home = newFolder();
+    mkdirSync(join(home, '.cursor'));
+    const env = { HOME: home, npm_config_cache: join(home, 'npm') };
+    await runToEnd(['install', 'cursor', gateway.url, '--no-verify'], '', env);
+    const { wrapper } = etcWith(DENIED);
+    const words = ['update', '--from', packNext(home), '--json'];
+    const { stdout } = await runToEnd(words, '', env, { wrapper });
+    const [entry] = JSON.parse(stdout).entries;
+    expect(entry.check.message.replaceAll(/\s+/g, ' ')).toContain(refusal);
+    expect(gateway.received).toEqual([]);
+  }, 60_000);
 
   it('gets nothing from the doctor of a config that has it', async () => {
     const gateway = await startGateway(answer);
@@ -110,17 +159,27 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
     expect(gateway.received).toEqual([]);
   });
 
-  it('gets nothing through a redirect', async () => {
-    const elsewhere = await startGateway(answer);
-    const other = elsewhere.url.replace('127.0.0.1', 'localhost');
+  it('gets nothing where it would redirect to one that is allowed', async () => {
+    const allowed = await startGateway(answer);
     const gateway = await startGateway((_, response) => {
-      response.writeHead(307, { Location: other });
-      response.end();
+      response.writeHead(307, { Location: allowed.url }).end();
     });
-    const { origin } = new URL(gateway.url);
-    const { wrapper } = etcWith({ gateways: [origin] });
+    const { wrapper } = etcWith({ gateways: [new URL(allowed.url).origin] });
+    const proxy = startProxy(gateway.url, { wrapper, args: ['--start-patience', '0'] });
+    expect(await proxy.initialize()).toMatchObject({ error: { code: -32005 } });
+    expect(gateway.received).toEqual([]);
+    expect(allowed.received).toEqual([]);
+  });
+
+  it('gets nothing where one that is allowed redirects to it', async () => {
+    const elsewhere = await startGateway(answer);
+    const gateway = await startGateway((_, response) => {
+      response.writeHead(307, { Location: elsewhere.url }).end();
+    });
+    const { wrapper } = etcWith({ gateways: [new URL(gateway.url).origin] });
     const proxy = startProxy(gateway.url, { wrapper, args: ['--start-patience', '0'] });
     expect(await proxy.initialize()).toMatchObject({ error: { data: { reason: 'redirected' } } });
+    expect(gateway.received).not.toEqual([]);
     expect(elsewhere.received).toEqual([]);
   });
 
@@ -149,12 +208,37 @@ describe.skipIf(!isEtcReplaceable)('a tool that the policy blocks', () => {
     ['the environment', [], { MCP_LATCHKEY_ALLOW_TOOL: '*', MCP_LATCHKEY_DENY_TOOL: '' }],
     ['a header', ['--header', 'X-Filters: off'], {}],
     ['a cookie', ['--header', 'Cookie: filters=off'], {}],
-    ['the other transport', ['--transport', 'sse'], {}],
   ])('is not called through %s', async (_, args, env) => {
     const { proxy, called } = await blocked([...args, '--start-patience', '0'], env);
     await proxy.initialize();
-    expect(await proxy.request(1, 'tools/call', call)).toMatchObject({ error: {} });
+    expect(await proxy.request(1, 'tools/call', call)).toMatchObject(BLOCKED);
     expect(called()).toEqual([]);
+  });
+
+  it.each([[[]], [['--transport', 'sse']]])(
+    'is not called over HTTP+SSE, with %j',
+    async (args) => {
+      const gateway = await startHttpSseGateway();
+      const { wrapper } = etcWith(NO_DELETE);
+      const proxy = startProxy(gateway.url, { wrapper, args });
+      await proxy.initialize('2024-11-05');
+      expect(await proxy.request(1, 'tools/call', call)).toMatchObject(BLOCKED);
+      expect(await proxy.request(2, 'tools/call', { name: 'get' })).toHaveProperty('result');
+      expect(gateway.posts().filter((post) => post.startsWith('tools/call'))).toHaveLength(1);
+    },
+  );
+
+  it.each([307, 308])('is not called where the gateway has moved (HTTP %i)', async (status) => {
+    const gateway = await startGateway((received, response) => {
+      if (received.target === '/new') answer(received, response);
+      else response.writeHead(status, { Location: '/new' }).end();
+    });
+    const { wrapper } = etcWith(NO_DELETE);
+    const proxy = startProxy(gateway.url, { wrapper });
+    await proxy.initialize();
+    expect(await proxy.request(1, 'tools/call', { name: 'get' })).toHaveProperty('result');
+    expect(await proxy.request(2, 'tools/call', call)).toMatchObject(BLOCKED);
+    expect(gateway.received.filter(({ body }) => body.includes('delete_all'))).toEqual([]);
   });
 
   it.each([
@@ -200,6 +284,25 @@ describe.skipIf(!isEtcReplaceable)('a tool that the policy blocks', () => {
     await proxy.initialize();
     expect(await proxy.request(2, 'tools/call', call)).toMatchObject(BLOCKED);
     expect(called()).toEqual([]);
+  });
+});
+
+describe.skipIf(!isEtcReplaceable)('an older version in the folder of copies', () => {
+  it('sends nothing where the policy requires a newer one', async () => {
+    const gateway = await startGateway(answer);
+    const home = newFolder();
+    mkdirSync(join(home, '.cursor'));
+    await runToEnd(['install', 'cursor', gateway.url, '--no-verify'], '', { HOME: home });
+    const config = JSON.parse(readFileSync(join(home, '.cursor/mcp.json'), 'utf8'));
+    const [entry] = Object.values<{ args: [string, string] }>(config.mcpServers);
+    const [script = '', url = ''] = entry?.args ?? [];
+    expect(script).toContain('mcp-latchkey/versions');
+    const { wrapper } = etcWith({ minimumVersion: '0.999.0', contact });
+    const proxy = startProxy(url, { wrapper, script, env: { HOME: home } });
+    expect(await proxy.initialize()).toMatchObject({
+      error: { code: -32005, message: expect.stringContaining('is older than 0.999.0') },
+    });
+    expect(gateway.received).toEqual([]);
   });
 });
 

@@ -13,14 +13,11 @@ import {
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
+import { manifest, NEXT, packNext, version } from './next-package.ts';
 import { RunningProxy, runToEnd, secret } from './running-proxy.ts';
-
-const root = resolve(import.meta.dirname, '../..');
-const { version, ...manifest } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-const NEXT = '0.999.0';
 
 /** A home with an entry for a sandbox in Cursor, and what runs commands and sessions there. */
 async function makeHome() {
@@ -45,24 +42,6 @@ async function makeHome() {
     return session;
   };
   return { home, config, copies, env, run, start };
-}
-
-/** The built package as version `NEXT`, packed into `folder`. */
-function packNext(folder: string, change = (_: string) => {}): string {
-  const from = join(folder, 'next');
-  for (const part of ['bin', 'dist', 'LICENSE', 'README.md']) {
-    cpSync(join(root, part), join(from, part), { recursive: true });
-  }
-  writeFileSync(join(from, 'package.json'), JSON.stringify({ ...manifest, version: NEXT }));
-  for (const name of readdirSync(join(from, 'dist'))) {
-    const file = join(from, 'dist', name);
-    writeFileSync(file, readFileSync(file, 'utf8').replaceAll(version, NEXT));
-  }
-  change(from);
-  const pack = ['pack', from, '--json', '--ignore-scripts', '--pack-destination', folder];
-  const env = { ...process.env, npm_config_cache: join(folder, 'pack') };
-  const [{ filename }] = JSON.parse(execFileSync('npm', pack, { encoding: 'utf8', env }));
-  return join(folder, filename);
 }
 
 it('--from moves the entries while a session runs, which goes on', async () => {

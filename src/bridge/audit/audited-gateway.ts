@@ -70,7 +70,8 @@ export class AuditedGateway implements Transport {
   readonly #options: AuditOptions;
   readonly #file: AuditFile;
   readonly #user = userName();
-  readonly #open = new Set<OpenCall>();
+  /** The oldest first. Not a Set, for the reason that `src/stdio/open-requests.ts` has. */
+  readonly #open: OpenCall[] = [];
   #client = UNKNOWN_CLIENT;
   #isFailing = false;
 
@@ -96,7 +97,7 @@ export class AuditedGateway implements Transport {
       const failure = this.#failure(`${why}. Nothing was sent`);
       return { done: Promise.resolve(failure), mayHaveRun: false, stop() {}, abort() {} };
     }
-    this.#open.add(call);
+    this.#open.push(call);
     const delivery = this.#gateway.send(message, this.#noticing(observer, call));
     return new AuditedDelivery(delivery, call, (outcome, code) => this.#end(call, outcome, code));
   }
@@ -125,7 +126,7 @@ export class AuditedGateway implements Transport {
   /** Logs the end of a call when its reply comes, on any stream. */
   #noticing(observer: MessageObserver, own?: OpenCall): MessageObserver {
     return mapMessages(observer, (message) => {
-      if (message.kind !== 'response' || this.#open.size === 0) return message;
+      if (message.kind !== 'response' || this.#open.length === 0) return message;
       const call = this.#callOf(message, own);
       if (call === undefined) return message;
       const isError = message.isError;
@@ -141,12 +142,14 @@ export class AuditedGateway implements Transport {
   #callOf({ id }: Response, own: OpenCall | undefined): OpenCall | undefined {
     const isOf = ({ message }: OpenCall) =>
       message.kind === 'request' && message.id.key === id?.key;
-    if (own !== undefined && this.#open.has(own) && isOf(own)) return own;
-    return [...this.#open].findLast(isOf);
+    if (own !== undefined && isOf(own) && this.#open.includes(own)) return own;
+    return this.#open.findLast(isOf);
   }
 
   #end(call: OpenCall, outcome: string, code?: unknown): string | undefined {
-    if (!this.#open.delete(call)) return undefined;
+    const index = this.#open.indexOf(call);
+    if (index < 0) return undefined;
+    this.#open.splice(index, 1);
     return this.#write(call, outcome, code, Math.round(performance.now() - call.start));
   }
 

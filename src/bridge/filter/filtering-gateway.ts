@@ -179,12 +179,13 @@ export class FilteringGateway implements Transport {
 
   #filtering(request: Request, list: List, observer: MessageObserver): MessageObserver {
     const { kind, items, name } = list;
-    const members = kind === 'tool' ? [name, 'annotations'] : [name];
+    const needsHints = kind === 'tool' && this.#rules.needsHints;
+    const members = needsHints ? [name, 'annotations'] : [name];
     const keeps = ([named, annotations]: readonly (Buffer | undefined)[]) => {
       const text = textIn(named);
       if (!isJudged(text)) return false;
       const isAllowed = this.#rules.blockerOf(kind, text) === undefined;
-      if (kind !== 'tool' || !this.#rules.needsHints) return isAllowed;
+      if (!needsHints) return isAllowed;
       const hints = hintsIn(annotations);
       this.#tools.learn(text, hints);
       return isAllowed && this.#rules.blockerByHints(hints) === undefined;

@@ -28,15 +28,13 @@ interface Check {
 export class Rules {
   readonly #filters: readonly Filter[];
   readonly #checks: readonly Check[];
+  /** Whether a tool can only be judged by its annotations. */
+  readonly needsHints: boolean;
 
   constructor(filters: readonly Filter[]) {
     this.#filters = filters;
+    this.needsHints = filters.some(({ readOnly, noDestructive }) => readOnly || noDestructive);
     this.#checks = filters.flatMap((filter) => checksOf(filter));
-  }
-
-  /** Whether a tool can only be judged by its annotations. */
-  get needsHints(): boolean {
-    return this.#filters.some(({ readOnly, noDestructive }) => readOnly || noDestructive);
   }
 
   /** Whether anything of this kind may be blocked. */
@@ -104,7 +102,10 @@ function allowerOf({ kind, glob }: Pattern): (name: string) => boolean {
   };
 }
 
-const loosely = (text: string) => foldCase(text.normalize('NFKC')).trim();
+function loosely(text: string): string {
+  // Nearly all names are of visible ASCII characters, which have no other form than their case.
+  return /^[!-~]*$/.test(text) ? text.toLowerCase() : foldCase(text.normalize('NFKC')).trim();
+}
 
 /** How often the escapes of a URI may be escaped. */
 const MOST_ROUNDS = 5;
