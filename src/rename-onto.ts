@@ -19,10 +19,14 @@ export async function renameOnto(
     try {
       return await rename(temporary, path);
     } catch (error) {
-      const { code = '' } = error as NodeJS.ErrnoException;
-      const isOpenElsewhere = platform === 'win32' && /^(?:EPERM|EACCES|EBUSY)$/.test(code);
-      if (!isOpenElsewhere || left === 0) throw error;
+      if (!mayBeOpenElsewhere(error, platform) || left === 0) throw error;
       await sleep(PAUSE_MS);
     }
   }
+}
+
+/** Whether Windows refused because another program has the file open. It says the same of a folder that is closed to the user. */
+export function mayBeOpenElsewhere(error: unknown, platform = process.platform): boolean {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  return platform === 'win32' && /^(?:EPERM|EACCES|EBUSY)$/.test(code);
 }

@@ -14,7 +14,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { renameOnto } from '../rename-onto.ts';
+import { mayBeOpenElsewhere, renameOnto } from '../rename-onto.ts';
 import { noteWrittenConfig } from './written-configs.ts';
 
 /** A client's config file, as it stood when it was read. */
@@ -128,6 +128,11 @@ export async function replaceConfigFile(
     if (error instanceof ConfigFileError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === undefined) throw error;
+    if (mayBeOpenElsewhere(error)) {
+      throw new ConfigFileError(
+        `another program has it open, or you may not change it (${code}). Close that program, then run the command again`,
+      );
+    }
     throw new ConfigFileError(`it cannot be written (${code}): ${message}`);
   }
 }

@@ -187,6 +187,9 @@ function notStarted(command: string, message: string): EntryTrial {
   return { outcome: 'failed', message: `could not start it: ${message}${advice}` };
 }
 
+/** How cmd.exe exits when it does not find a program; often it is 1. */
+const NOT_FOUND = 9009;
+
 /** The name in quotes, as cmd.exe complains in every language of a program that is not found. */
 const NPX_NOT_FOUND = /["'\u2018-\u201e\u00ab]\s?npx\s?["'\u2018-\u201e\u00bb]/;
 
@@ -200,6 +203,6 @@ function endedEarly(command: string, how: number | string | null, stderr: string
   }
   const last = cleanNetworkText(stderr.trim().split('\n').slice(-3).join(' '), 500);
   const message = `it exited immediately (${how})${last ? `: ${last}` : ''}`;
-  const isNpxMissing = command === 'cmd' && NPX_NOT_FOUND.test(stderr);
+  const isNpxMissing = command === 'cmd' && (how === NOT_FOUND || NPX_NOT_FOUND.test(stderr));
   return { outcome: 'failed', message: isNpxMissing ? `${message} ${NO_NODE}` : message };
 }

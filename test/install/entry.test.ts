@@ -1,4 +1,5 @@
 import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -94,13 +95,13 @@ describe('the words of the proxy', () => {
     '--%s',
     (option) => {
       it.each([
-        ['./a.pem', `${process.cwd()}/a.pem`],
-        ['kéy file', `${process.cwd()}/kéy file`],
-        ['-a.pem', `${process.cwd()}/-a.pem`],
-        ['/tmp/../a.pem', '/a.pem'],
+        ['./a.pem', join(process.cwd(), 'a.pem')],
+        ['kéy file', join(process.cwd(), 'kéy file')],
+        ['-a.pem', join(process.cwd(), '-a.pem')],
+        ['/tmp/../a.pem', resolve('/a.pem')],
         ['~', homedir()],
-        ['~/a.pem', `${homedir()}/a.pem`],
-        ['~a/b', `${process.cwd()}/~a/b`],
+        ['~/a.pem', join(homedir(), 'a.pem')],
+        ['~a/b', join(process.cwd(), '~a', 'b')],
       ])('makes %s absolute, since a client starts in a folder of its own', (given, expected) => {
         expect(proxyWords(url, { [option]: given })).toEqual([url, `--${option}`, expected]);
       });

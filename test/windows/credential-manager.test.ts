@@ -1,0 +1,31 @@
+import { describe, expect, it } from 'vitest';
+import { answer, startGateway } from '../e2e/loopback-gateway.ts';
+import { runToEnd, secret, startProxy } from '../e2e/running-proxy.ts';
+
+describe.skipIf(process.platform !== 'win32')('Credential Manager', () => {
+  it.each([
+    ['default', 'windows-secret-0123456789'],
+    ['jürgen ß', 'windows-secret-9876543210'],
+    ['long', `windows-secret-${'x'.repeat(3_900)}`],
+  ])('stores, uses and removes the key of the account %s', async (account, key) => {
+    secret(key);
+    const used: unknown[] = [];
+    const gateway = await startGateway((received, response) => {
+      used.push(received.headers.authorization);
+      answer(received, response);
+    });
+    const run = (...args: string[]) => runToEnd([...args], `${key}\n`, {});
+    const own = [gateway.url, '--account', account];
+    expect(await run('login', ...own, '--no-verify')).toMatchObject({ code: 0 });
+    const listed = await run('status', '--json');
+    expect(listed.stdout).toContain(JSON.stringify(account));
+    const proxy = startProxy(gateway.url, {
+      args: ['--account', account],
+      env: { MCP_LATCHKEY_API_KEY: '' },
+    });
+    await proxy.initialize();
+    expect(used.at(-1) === `Bearer ${key}`).toBe(true);
+    expect(await run('logout', ...own)).toMatchObject({ code: 0 });
+    expect((await run('status', '--json')).stdout).not.toContain(gateway.url);
+  });
+});
