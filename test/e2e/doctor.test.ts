@@ -588,6 +588,20 @@ describe('without a URL', () => {
       expect(verdict.sentence).toContain('it exited immediately (1): needs Node.js 20.19');
     });
 
+    it.skipIf(missing !== undefined)('a keychain that only the terminal reaches', async () => {
+      const service = await startSecretService();
+      onTestFinished(() => service.stop());
+      const { url, keys } = await sandbox();
+      const { HOME } = await entryOf('cursor', started(url));
+      const env = { ...service.env, HOME };
+      await runToEnd(['login', url], keys.good, env);
+      const { report } = await doctorReport([], { env });
+      const { verdict } = report.gateways[0] as GatewayReport;
+      expect(verdict).toMatchObject({ healthy: false, reason: 'no_api_key', finding: 'start' });
+      expect(verdict.sentence).toContain('Cursor cannot reach the keychain');
+      expect(verdict.remedy).toContain('--key-command');
+    });
+
     it('a key that only the terminal has', async () => {
       const { url, keys } = await sandbox();
       const { HOME } = await entryOf('cursor', started(url));

@@ -55,7 +55,8 @@ export async function checkClient(
   const { reason = 'error', message } = trial;
   if (earlier.some((finding) => finding.name === 'authorization' && finding.status === 'ok')) {
     const line = `fails with ${reason}, although it works in this terminal`;
-    const problem = { ...onlyHere(entry, reason, message), reason };
+    const { source } = earlier.find(({ name }) => name === 'key')?.details ?? {};
+    const problem = { ...onlyHere(entry, reason, message, source === 'keychain'), reason };
     return [...found, { ...base, status: 'fail', line, problem }];
   }
   const line = `${client} can start it, and it fails as above (${reason})`;
@@ -72,12 +73,23 @@ function plainKeys({ client, url }: ClientEntry, names: readonly string[]): Find
   };
 }
 
-function onlyHere({ client, url }: ClientEntry, reason: string, message: string) {
+function onlyHere(
+  { client, url }: ClientEntry,
+  reason: string,
+  message: string,
+  isInKeychain: boolean,
+) {
   const [first = ''] = message.split(/(?<=\.) /, 1);
   if (reason !== 'no_api_key') {
     return {
       sentence: `It works in this terminal, but not in ${client}: ${first}`,
       remedy: `Compare the variables of this terminal with those in ${client}'s config.`,
+    };
+  }
+  if (isInKeychain) {
+    return {
+      sentence: `${client} cannot reach the keychain in which this terminal finds the key.`,
+      remedy: `Use --key-command or --key-file in ${client}'s entry, then restart ${client}.`,
     };
   }
   return {
