@@ -527,7 +527,7 @@ describe('a gateway that answers', () => {
     expect(verdict.sentence).toMatch(/returned an error for initialize: The vault is sealed\.$/);
   });
 
-  it('tries again what mends itself, and says how often it was tried where it does not', async () => {
+  it('tries again what may pass, and says how often it was tried where it does not', async () => {
     const { url, failNext } = await sandbox({ fail: { count: 2, status: 503 } });
     await health(url, { env: GOOD });
     failNext(1_000);

@@ -260,7 +260,7 @@ it('says before anything else that a sign-in could not be stored', async () => {
   expect(browser.opened).toEqual([]);
 });
 
-/** A server of which the user is a client that was registered by hand, and a browser. */
+/** A server of which the user is a preregistered client, and a browser. */
 async function setUpByHand() {
   const watch = watchSecrets();
   watch.add(ROGUE_CODE, ROGUE_TOKEN, ROGUE_REFRESH, ROGUE_SECRET);
@@ -282,7 +282,7 @@ async function setUpByHand() {
   return { watch, server, browser, env, expire };
 }
 
-it('login stores the secret of a client that was registered by hand, and the proxy refreshes with it', async () => {
+it('login stores the secret of a preregistered client, and the proxy refreshes with it', async () => {
   const { watch, server, browser, env, expire } = await setUpByHand();
   const client = ['--client-id', 'mine'];
   const login = ['login', server.url, ...client, '--client-secret-env', 'SECRET_OF_MINE'];
