@@ -2,10 +2,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-server.ts';
+import { startSandbox } from '../../src/sandbox/sandbox.ts';
 import { chromium, type OpenedPage, openInChromium } from './chromium.ts';
 import { answer, sendJson, startGateway } from './loopback-gateway.ts';
 import { runToEnd, startProxy } from './running-proxy.ts';
+import { watchSecrets } from './secret-watch.ts';
+import { startBrowser } from './test-browser.ts';
 
 /** Where pictures of the page are kept, to be looked at: not by default. */
 const PICTURES = process.env.TRACE_PICTURES;
@@ -116,6 +120,30 @@ describe.skipIf(chromium === undefined)(
         await page.evaluate('list.focus()');
         await page.screenshot(join(PICTURES, `trace-${scheme}-${width}.png`));
       }
+      expect(page.console).toEqual([]);
+    });
+
+    it('shows a session with a sign-in: the refusal, and what was sent again', async () => {
+      const watch = watchSecrets();
+      const sandbox = await startSandbox({ oauth: {} });
+      onTestFinished(() => sandbox.close());
+      watch.follow(sandbox.oauth as AuthorizationServer);
+      const browser = await startBrowser(watch.folder);
+      const env = { ...browser.env, DISPLAY: ':0', CI: '', SSH_CONNECTION: '' };
+      const own = join(watch.folder, 'sign-in.jsonl');
+      const proxy = watch.proxy(sandbox.url, ['--trace', own], env);
+      await proxy.initialize();
+      await proxy.request(1, 'tools/list');
+      await proxy.end();
+      expect(browser.opened).toHaveLength(1);
+      // The page is in the folder that is searched for secrets.
+      const file = await html(own);
+      const page = await openInChromium(file, 'light', { scripts: true, width: 1200 });
+      await page.evaluate(FRAME);
+      const rows = (await page.evaluate('document.querySelector("#rows").textContent')) as string;
+      expect(rows).toContain('HTTP 401 for POST initialize');
+      expect(rows).toContain('HTTP 200 for POST initialize');
+      expect(page.requests.filter((url) => url !== 'data:,')).toEqual([pathToFileURL(file).href]);
       expect(page.console).toEqual([]);
     });
 
