@@ -1,11 +1,13 @@
 import {
   closeSync,
+  existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -27,6 +29,22 @@ describe('a file that is rotated', () => {
     writeSync(fd, text);
     closeSync(fd);
   };
+
+  it('is left as it is while another process rotates it, but not for long', () => {
+    const file = join(newFolder(), 'log');
+    append(file, '0123456789');
+    writeFileSync(`${file}.lock`, '');
+    append(file, 'more');
+    expect(readFileSync(file, 'utf8')).toBe('0123456789more');
+    // That process has died.
+    const longAgo = Date.now() / 1000 - 60;
+    utimesSync(`${file}.lock`, longAgo, longAgo);
+    append(file, '-');
+    append(file, 'new');
+    expect(readFileSync(file, 'utf8')).toBe('new');
+    expect(readFileSync(`${file}.1`, 'utf8')).toBe('0123456789more-');
+    expect(existsSync(`${file}.lock`)).toBe(false);
+  });
 
   it('becomes an older one before it gets too large, and the oldest is dropped', () => {
     const folder = newFolder();

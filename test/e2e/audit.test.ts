@@ -209,4 +209,71 @@ describe.skipIf(!isEtcReplaceable)('an audit log that a policy requires', () => 
       error: { code: -32005, message: expect.stringContaining('--audit-log is set by') },
     });
   });
+
+  /** A session whose log is in a file system of its own, which it alone sees, and where that is. */
+  async function auditedIn(mount: string, respond = answer) {
+    const folder = newFolder();
+    const gateway = await startGateway(respond);
+    const { wrapper } = etcWith({ audit: { file: join(folder, 'audit.jsonl'), required: true } });
+    const script = `mount -t tmpfs ${mount} none "$0" && exec "$@"`;
+    const proxy = startProxy(gateway.url, { wrapper: [...wrapper, 'sh', '-c', script, folder] });
+    await proxy.initialize();
+    const called = () => gateway.received.filter(({ message }) => message.method === 'tools/call');
+    return { proxy, called, folder: join(`/proc/${proxy.child.pid}/root`, folder) };
+  }
+
+  it('stops calls on a full disk, and goes on with a whole line once there is space', async () => {
+    const { proxy, called, folder } = await auditedIn('-o size=8k');
+    writeFileSync(join(folder, 'other'), 'x'.repeat(4096));
+    const outcomes = [];
+    let id = 0;
+    do outcomes.push(await proxy.request(++id, 'tools/call', { name: 'one' }));
+    while (!('error' in (outcomes.at(-1) as Json)));
+    expect(outcomes.at(-1)).toMatchObject({ error: { code: -32001 } });
+    const before = called().length;
+    expect(await proxy.request('full', 'tools/call', { name: 'one' })).toMatchObject({
+      error: { code: -32001, message: expect.stringContaining('Nothing was sent') },
+    });
+    expect(called()).toHaveLength(before);
+
+    rmSync(join(folder, 'other'));
+    expect(await proxy.request('free', 'tools/call', { name: 'two' })).toHaveProperty('result');
+    const lines = readFileSync(join(folder, 'audit.jsonl'), 'utf8').trimEnd().split('\n');
+    expect(lines.slice(-2).map((line) => JSON.parse(line))).toMatchObject([
+      { tool: 'two', outcome: 'sent' },
+      { tool: 'two', outcome: 'ok' },
+    ]);
+  });
+
+  it('stops each call on a read-only disk', async () => {
+    const { proxy, called } = await auditedIn('-o ro');
+    expect(await proxy.request(1, 'tools/call', { name: 'one' })).toMatchObject({
+      error: { code: -32001, message: expect.stringContaining('Nothing was sent') },
+    });
+    expect(called()).toEqual([]);
+  });
+
+  it('has the call that was running when the process was killed', async () => {
+    const file = join(newFolder(), 'audit.jsonl');
+    const gateway = await startGateway((received, response) => {
+      if (received.message.method !== 'tools/call') answer(received, response);
+    });
+    const { wrapper } = etcWith({ audit: { file, required: true } });
+    const proxy = startProxy(gateway.url, { wrapper });
+    await proxy.initialize();
+    proxy.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'one' } });
+    await gateway.request(({ message }) => message.method === 'tools/call');
+    proxy.child.kill('SIGKILL');
+    await proxy.exited;
+    expect(linesIn(file)).toMatchObject([{ tool: 'one', outcome: 'sent', id: '1' }]);
+  });
+
+  it('goes on in a new file when it is full in the middle of a call', async () => {
+    const { file, proxy } = await audited((path) => {
+      writeFileSync(path, `${' '.repeat(10 * 1024 * 1024 - 300)}\n`, { mode: 0o600 });
+    });
+    await proxy.request(1, 'tools/call', { name: 'one' });
+    expect(readFileSync(`${file}.1`, 'utf8').trim()).toContain('"outcome":"sent"');
+    expect(linesIn(file)).toMatchObject([{ tool: 'one', outcome: 'ok' }]);
+  });
 });
