@@ -49,9 +49,10 @@ export function checkText(
 }
 
 function folded(check: CheckName, fine: readonly Finding[]): Finding {
+  const words = fine.map(({ name, line }) => (name === check ? line : name));
   const times = fine.flatMap(({ ms }) => ms ?? []);
   return {
-    ...{ check, name: check, status: 'ok', line: fine.map(({ name }) => name).join(', ') },
+    ...{ check, name: check, status: 'ok', line: words.join(', ') },
     ...(times.length === 0 ? {} : { ms: times.reduce((sum, ms) => sum + ms) }),
   };
 }
