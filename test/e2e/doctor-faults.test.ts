@@ -84,7 +84,7 @@ describe('a wrong path', () => {
   });
 });
 
-describe('a way that leads nowhere', () => {
+describe('a connection that cannot be made', () => {
   it('names a dead port; with the gateway running there, everything works', async () => {
     const port = await deadPort();
     const url = `http://127.0.0.1:${port}/v1/mcp`;
@@ -527,7 +527,7 @@ describe('a gateway that answers', () => {
     expect(verdict.sentence).toMatch(/returned an error for initialize: The vault is sealed\.$/);
   });
 
-  it('tries again what mends itself, and says how often it was tried where it does not', async () => {
+  it('tries again what recovers by itself, and says how often it was tried where it does not', async () => {
     const { url, failNext } = await sandbox({ fail: { count: 2, status: 503 } });
     await health(url, { env: GOOD });
     failNext(1_000);

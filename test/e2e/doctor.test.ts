@@ -107,7 +107,7 @@ describe('a healthy gateway', () => {
     expect(gateway.refusals).toEqual([]);
   });
 
-  it('needs no key where the gateway wants none', async () => {
+  it('needs no key where the gateway requires none', async () => {
     const { url } = await startGateway((received, response) =>
       answer(
         received,
@@ -119,7 +119,7 @@ describe('a healthy gateway', () => {
     expect(finding(report, 'key')?.line).toMatch(/^not found, and not needed/);
   });
 
-  it('is told in lines of 80 columns, without colours or movement where there is no terminal', async () => {
+  it('is told in lines of 80 columns, without colors or movement where there is no terminal', async () => {
     // So that a ping shows beside a connection that took long.
     const { url } = await sandbox({ latencyMs: 20 });
     const { code, stdout, stderr } = await runToEnd(['doctor', url, '--verbose'], '', GOOD);
@@ -203,7 +203,7 @@ describe('on a terminal', () => {
     expect(lines.filter((line) => /…$/.test(line.trim()))).toEqual([]);
   });
 
-  it('uses no colour under NO_COLOR', async () => {
+  it('uses no color under NO_COLOR', async () => {
     const { url } = await sandbox();
     const env = { ...GOOD, NO_COLOR: '1' };
     const terminal = startOnTerminal(`'${process.execPath}' '${program}' doctor ${url}`, env);
@@ -327,7 +327,7 @@ describe('what is private', () => {
     expect(shown).not.toContain('hunter22');
   });
 
-  it('masks the HTTP proxy of this machine', async () => {
+  it('masks the HTTP proxy of this computer', async () => {
     const env = { ...GOOD, HTTPS_PROXY: 'http://proxy.no-such-corp.invalid:3128' };
     const report = await diagnosis('https://gateway.example/v1/mcp', { env });
     expect(report.verdict).toMatchObject({ finding: 'proxy', cause: 'proxy' });
@@ -454,7 +454,7 @@ describe('without a URL', () => {
     expect(stdout).toContain('Codex: cannot read ~/.codex/config.toml');
   });
 
-  describe('sees what the client does, where all is well in this terminal', () => {
+  describe('sees what the client does, where everything works in this terminal', () => {
     /** A home with one entry in a client's config, which `change` may damage. */
     async function entryOf(client: string, entry: Json, change = (text: string) => text) {
       const HOME = makeFolder('home-');
