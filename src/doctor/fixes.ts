@@ -70,14 +70,22 @@ async function* directEntry(target: Target, packageRoot: string): AsyncGenerator
   const { configuredIn, launch, words } = target;
   if (configuredIn === undefined || launch === undefined || words === undefined) return;
   const program = [launch.command, ...launch.args.slice(0, launch.args.length - words.length)];
-  const gone = program.find((word) => isAbsolute(word) && !existsSync(word));
-  if (gone === undefined) return;
-  const { clientOf, directStart, planInstall } = await import('../install/install.ts');
+  const installing = await import('../install/install.ts');
+  const { clientOf, directStart, planInstall } = installing;
   const { client, entry } = configuredIn;
+  const isFound = (word: string) =>
+    process.platform === 'win32' ||
+    installing.findOnPath(word, launch.env?.PATH ?? installing.clientPath(client)) !== undefined;
+  const gone =
+    program.find((word) => isAbsolute(word) && !existsSync(word)) ??
+    (isAbsolute(launch.command) || isFound(launch.command) ? undefined : launch.command);
+  if (gone === undefined) return;
   const direct = await directStart(packageRoot, words);
   const plan = await planInstall(clientOf(client), entry, direct.launch);
   yield {
-    changes: [`${gone} does not exist: start the copy of mcp-latchkey in your data folder.`],
+    changes: [
+      `${client} does not find ${gone}: start the copy of mcp-latchkey in your data folder.`,
+    ],
     diff: plan.diff,
     async apply() {
       await direct.write();

@@ -76,7 +76,7 @@ export class HttpTrace {
     };
   }
 
-  /** Watches no more. */
+  /** Stops watching. */
   close(): void {
     for (const unsubscribeOne of this.#subscriptions) unsubscribeOne();
   }

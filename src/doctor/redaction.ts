@@ -34,7 +34,7 @@ const ADDRESS =
 const SHORT_USER_NAME = /(?<=[\\/]Users[\\/]{1,2})[^\\/\s"']{1,6}~\d+/gi;
 
 /**
- * Takes out of texts what is private: keys, user names, home folders, and every host name
+ * Removes from texts what is private: keys, user names, home folders, and every host name
  * and IP address but the gateway's. The same host gets the same number throughout.
  */
 export class Redaction {

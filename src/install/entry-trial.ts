@@ -73,13 +73,16 @@ interface Reply {
 }
 
 /**
- * Starts an entry as a client does, does MCP's handshake (2025-11-25, Lifecycle), asks for the
+ * Starts an entry as a client with this PATH does, does MCP's handshake (2025-11-25, Lifecycle), asks for the
  * tools, and ends it. Takes 60 s at most, plus 2 s for a server that does not want to end. Never
  * rejects.
  */
-export async function tryEntry({ command, args, env }: Launch): Promise<EntryTrial> {
+export async function tryEntry(
+  { command, args, env }: Launch,
+  path = process.env.PATH,
+): Promise<EntryTrial> {
   const inherited = INHERITED.flatMap((name) => {
-    const value = process.env[name];
+    const value = name === 'PATH' ? path : process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
   let child: ChildProcessWithoutNullStreams;

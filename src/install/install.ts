@@ -18,6 +18,7 @@ import { lastingNode } from './lasting-node.ts';
 import { InstallError } from './planned-change.ts';
 import { copiesFolder, programCopy } from './program-copy.ts';
 
+export { clientPath, findOnPath } from './client-path.ts';
 export type { Client, Launch } from './clients.ts';
 export type { ChangedLine } from './diff.ts';
 export { nameForGateway, npxLaunch, proxyWords } from './entry.ts';

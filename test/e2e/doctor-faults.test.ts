@@ -84,7 +84,7 @@ describe('a wrong path', () => {
   });
 });
 
-describe('a way that leads nowhere', () => {
+describe('a connection that cannot be made', () => {
   it('names a dead port; with the gateway running there, everything works', async () => {
     const port = await deadPort();
     const url = `http://127.0.0.1:${port}/v1/mcp`;

@@ -95,7 +95,7 @@ describe('doctor --fix', () => {
     const gone = { ...entry, command: '/no/such/node', extra: 1 };
     const { HOME, backups, read } = await home('cursor', gone);
     const { code, stdout } = await runToEnd(['doctor', '--fix', '--yes'], '', { HOME });
-    expect(stdout.replace(/\s+/g, ' ')).toContain('/no/such/node does not exist');
+    expect(stdout.replace(/\s+/g, ' ')).toContain('Cursor does not find /no/such/node');
     expect(code).toBe(0);
     const { acme } = JSON.parse(read()).mcpServers;
     expect(acme).toMatchObject({ env: entry.env, extra: 1 });

@@ -23,7 +23,9 @@ export async function checkClient(
   entry: ClientEntry,
   earlier: readonly Finding[],
 ): Promise<Finding[]> {
-  const { plainKeysIn, readingProblems, tryEntry } = await import('../../install/install.ts');
+  const { clientPath, plainKeysIn, readingProblems, tryEntry } = await import(
+    '../../install/install.ts'
+  );
   const { client, entry: name, launch } = entry;
   const [unreadable] = await readingProblems(client).catch(() => []);
   const config: Finding = {
@@ -41,7 +43,7 @@ export async function checkClient(
     return [...found, { ...start, status: 'skipped', line }];
   }
   const startedAt = performance.now();
-  const trial = await tryEntry(launch);
+  const trial = await tryEntry(launch, clientPath(client));
   const base = { ...start, ms: performance.now() - startedAt };
   if (trial.outcome === 'connected') {
     return [...found, { ...base, status: 'ok', line: `${client} can start it` }];
