@@ -30,7 +30,11 @@ const cases: Case[] = [
     env: { MCP_LATCHKEY_API_KEY: '' },
     code: -32010,
     reason: 'no_api_key',
-    says: [/HTTP 401.*requires one, but none is set/, /MCP_LATCHKEY_API_KEY/],
+    says: [
+      /HTTP 401.*requires one, but none is set/,
+      // Windows always has a keychain.
+      process.platform === 'win32' ? /mcp-latchkey\.js login http/ : /MCP_LATCHKEY_API_KEY/,
+    ],
     data: { status: 401, keySource: 'none', retryable: false },
   },
   {

@@ -37,6 +37,8 @@ function isPossible({ stage, by, format, framing }: Fault): boolean {
   return !(stage === 'behind the reply' && framing === 'end' && by === 'close');
 }
 
+const RESULT_OR_LOST = expect.stringMatching(/^(?:result|interrupted)$/);
+
 const inWords = ({ stage, by, format, framing }: Fault) =>
   `${by} ${stage}, ${format}, framed by ${framing}`;
 
@@ -90,7 +92,10 @@ describe.each(modes)('with sessions: $sessions, with event ids: $eventIds', (mod
         const [writes, reads] = looksWhole(fault)
           ? ['invalid_response', 'invalid_response']
           : [hasReply ? 'result' : 'interrupted', 'result'];
-        return { fault: inWords(fault), writes, wrote: 1, reads };
+        // Windows drops what was not read before a reset, also what a stream could be resumed from.
+        return process.platform === 'win32' && fault.by === 'reset'
+          ? { fault: inWords(fault), writes: RESULT_OR_LOST, wrote: 1, reads: 'result' }
+          : { fault: inWords(fault), writes, wrote: 1, reads };
       }),
     );
     for (const fault of faults) {
