@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { describe, expect, it } from 'vitest';
 import { filteredSession, SESSIONS, TOOLS } from './filtered-session.ts';
-import { answer, startGateway } from './loopback-gateway.ts';
+import { answer, type Received, startGateway } from './loopback-gateway.ts';
 import { type Json, startProxy } from './running-proxy.ts';
 
 const names = TOOLS.map(({ name }) => name);
@@ -96,6 +97,35 @@ describe('a filter', () => {
     expect(stdout).toContain(
       `{"jsonrpc":"2.0","id":1,"result":{"x" : 1E2,"tools":[${kept}],"_meta":{}}}\n`,
     );
+  });
+
+  it.each(['GET', 'tools/call'])('filters a list that comes on the stream of %s', async (of) => {
+    const opened: Received[] = [];
+    const streams: ServerResponse[] = [];
+    const gateway = await startGateway((received, response) => {
+      const { method, message } = received;
+      const begin = () => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        response.write(': open\n\n');
+      };
+      if (of === (method === 'GET' ? 'GET' : message.method)) {
+        opened.push(received);
+        streams.push(response);
+        begin();
+      } else if (message.method === 'tools/list') {
+        begin();
+        const tools = [{ name: 'delete_a' }, { name: 'get_a' }];
+        const list = { jsonrpc: '2.0', id: message.id, result: { tools } };
+        streams[0]?.write(`data: ${JSON.stringify(list)}\n\n`);
+      } else answer(received, response);
+    });
+    const proxy = startProxy(gateway.url, { args: ['--deny-tool', 'delete_*'] });
+    await proxy.initialize();
+    proxy.send({ jsonrpc: '2.0', id: 'c', method: 'tools/call', params: { name: 'get_a' } });
+    await gateway.request((received) => opened.includes(received));
+    expect(await proxy.request(1, 'tools/list')).toMatchObject({
+      result: { tools: [{ name: 'get_a' }] },
+    });
   });
 
   it('asks for the list again after it has changed', async () => {
@@ -210,6 +240,8 @@ describe('a filter', () => {
     ['tools/call', 'DELETE_ISSUE'],
     ['tools/call', ' delete_issue '],
     ['tools/call', '\uff44elete_issue'],
+    ['tools/call', 'dele\u00adte\u200b_issue\ufe0f'],
+    ['tools/call', '\\u0000delete_issue'],
   ])('blocks %s of "%s"', async (method, name) => {
     const { proxy, requests } = await filteredSession(LEGACY, ['--deny-tool', 'delete_*']);
     proxy.send(`{"jsonrpc":"2.0","id":"x","method":"${method}","params":{"name":"${name}"}}`);

@@ -9,7 +9,7 @@ import {
   plainMembersOf,
   textIn,
 } from '../../jsonrpc/json-members.ts';
-import type { Message, Notification, Request } from '../../jsonrpc/message.ts';
+import type { Message, MessageId, Notification, Request, Response } from '../../jsonrpc/message.ts';
 import type { Filter, Kind } from '../../settings/filters.ts';
 import {
   type Delivery,
@@ -44,6 +44,12 @@ const LISTS: ReadonlyMap<string, List> = new Map([
   ],
 ]);
 
+/** A request for a list that is under way. */
+interface OpenList {
+  readonly id: MessageId;
+  readonly list: List;
+}
+
 /** Methods of these are let through only where it is known what they do. */
 const GUARDED = /^\s*(?:tools|prompts|resources|completion|subscriptions)\//;
 
@@ -71,6 +77,7 @@ export class FilteringGateway implements Transport {
   readonly #options: FilterOptions;
   readonly #rules: Rules;
   readonly #tools: KnownTools;
+  readonly #openLists: OpenList[] = [];
   #observer = NO_OBSERVER;
 
   constructor(gateway: Transport, options: FilterOptions) {
@@ -105,7 +112,12 @@ export class FilteringGateway implements Transport {
     if (list === undefined || !this.#rules.covers(list.kind)) {
       return this.#gateway.send(message, noticing);
     }
-    return this.#gateway.send(message, this.#filtering(message as Request, list, noticing));
+    const open = { id: (message as Request).id, list };
+    this.#openLists.push(open);
+    const delivery = this.#gateway.send(message, noticing);
+    const end = () => void this.#openLists.splice(this.#openLists.indexOf(open), 1);
+    delivery.done.then(end, end);
+    return delivery;
   }
 
   close(limitMs: number): Promise<void> {
@@ -177,8 +189,21 @@ export class FilteringGateway implements Transport {
     return rule && this.#failure(kind, name, rule);
   }
 
-  #filtering(request: Request, list: List, observer: MessageObserver): MessageObserver {
-    const { kind, items, name } = list;
+  /** Filters a list, whichever stream it comes on, and notices when the tools have changed. */
+  #noticing(observer: MessageObserver): MessageObserver {
+    return mapMessages(observer, (message) => {
+      if (message.kind === 'response') return this.#filtered(message);
+      const hasChanged = message.kind === 'notification' && message.method === TOOLS_CHANGED;
+      if (hasChanged && this.#rules.needsHints) this.#tools.forget();
+      return message;
+    });
+  }
+
+  #filtered(response: Response): Response {
+    if (this.#openLists.length === 0 || response.isError) return response;
+    const open = this.#openLists.find(({ id }) => isReplyTo(id, response));
+    if (open === undefined) return response;
+    const { kind, items, name } = open.list;
     const needsHints = kind === 'tool' && this.#rules.needsHints;
     const members = needsHints ? [name, 'annotations'] : [name];
     const keeps = ([named, annotations]: readonly (Buffer | undefined)[]) => {
@@ -190,20 +215,8 @@ export class FilteringGateway implements Transport {
       this.#tools.learn(text, hints);
       return isAllowed && this.#rules.blockerByHints(hints) === undefined;
     };
-    return mapMessages(observer, (message) => {
-      if (!isReplyTo(request.id, message) || message.isError) return message;
-      const bytes = filterItems(message.bytes, ['result', items], members, keeps);
-      return bytes === message.bytes ? message : { ...message, bytes };
-    });
-  }
-
-  /** Notices when the tools have changed, on any stream. */
-  #noticing(observer: MessageObserver): MessageObserver {
-    if (!this.#rules.needsHints) return observer;
-    return mapMessages(observer, (message) => {
-      if (message.kind === 'notification' && message.method === TOOLS_CHANGED) this.#tools.forget();
-      return message;
-    });
+    const bytes = filterItems(response.bytes, ['result', items], members, keeps);
+    return bytes === response.bytes ? response : { ...response, bytes };
   }
 
   #unclear(): Failure {

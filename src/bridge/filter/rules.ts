@@ -80,7 +80,7 @@ function checksOf({ allow, deny, isManaged }: Filter): Check[] {
   return [...denials, ...permissions];
 }
 
-/** Generously: a gateway may find a name in spite of its case, its width, or white space around it. */
+/** Generously: a gateway may find a name in spite of its case, its width, or characters that are not shown. */
 function denierOf({ kind, glob }: Pattern): (name: string) => boolean {
   const loose = loosely(glob);
   const isDenied = (name: string) => matchesGlob(glob, name) || matchesGlob(loose, loosely(name));
@@ -104,8 +104,12 @@ function allowerOf({ kind, glob }: Pattern): (name: string) => boolean {
 
 function loosely(text: string): string {
   // Nearly all names are of visible ASCII characters, which have no other form than their case.
-  return /^[!-~]*$/.test(text) ? text.toLowerCase() : foldCase(text.normalize('NFKC')).trim();
+  if (/^[!-~]*$/.test(text)) return text.toLowerCase();
+  return foldCase(text.replace(INVISIBLE, '').normalize('NFKC')).trim();
 }
+
+/** Control characters, and those that are not shown, such as the soft hyphen. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]/gu;
 
 /** How often the escapes of a URI may be escaped. */
 const MOST_ROUNDS = 5;
