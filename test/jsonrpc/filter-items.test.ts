@@ -78,4 +78,26 @@ describe('filterItems', () => {
     expect(left.toString()).toBe('{"result":{"tools":[]}}');
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(100_000_000);
   });
+
+  it('takes four times the CPU time for four times the list', () => {
+    const item = (name: string) => `{"name":"${name}","x":[${'"text",'.repeat(100)}1]}`;
+    const pair = `${item('a')},${item('b')}`;
+    const list = (bytes: number) => {
+      const items = Array.from({ length: Math.ceil(bytes / pair.length) }, () => pair);
+      return Buffer.from(`{"result":{"tools":[${items.join(',')}]}}`);
+    };
+    const lists = [5, 10, 20].map((megabytes) => list(megabytes * 1e6));
+    const best = lists.map(() => Number.POSITIVE_INFINITY);
+    for (let round = 0; round < 6; round++) {
+      for (const [index, json] of lists.entries()) {
+        const before = process.cpuUsage();
+        filterItems(json, ['result', 'tools'], ['name'], ([name]) => textIn(name) === 'a');
+        const { user, system } = process.cpuUsage(before);
+        best[index] = Math.min(best[index] as number, user + system);
+      }
+    }
+    const [five, ten, twenty] = best as [number, number, number];
+    expect(ten / five).toBeLessThan(4);
+    expect(twenty / five).toBeLessThan(8);
+  });
 });
