@@ -112,7 +112,8 @@ export function startWatch(): SecretWatch & { end(): Promise<string[]> } {
           ...processes.found(),
         ]);
       } finally {
-        rmSync(folder, { recursive: true, force: true });
+        // A helper process of a sign-in may still write there.
+        rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
       }
     },
   };
