@@ -16,7 +16,8 @@ export async function noteWrittenConfig(path: string, text: string): Promise<voi
   try {
     if ((await writtenConfigs()).includes(path)) return;
     await mkdir(dirname(writtenConfigsFile()), { recursive: true });
-    await appendFile(writtenConfigsFile(), `${JSON.stringify(path)}\n`, { mode: 0o600 });
+    // Also a line end before it: the last one may have been cut off.
+    await appendFile(writtenConfigsFile(), `\n${JSON.stringify(path)}\n`, { mode: 0o600 });
   } catch {
     // The copy is found by the clients' usual configs, as before.
   }
