@@ -1,4 +1,5 @@
 import type { KeychainAnswer, KeychainError } from '../auth/keychain.ts';
+import { asSentence } from '../terminal/printer.ts';
 
 const NOTICE_MS = 3_000;
 
@@ -18,10 +19,5 @@ export async function withSlowNotice<Value>(
 
 /** Why the keychain cannot be used, and what to do, in sentences. */
 export function keychainError({ words, advice }: KeychainError): string {
-  return `${sentence(words)} ${advice}`;
-}
-
-/** A clause as a sentence: "no key" becomes "No key.". */
-export function sentence(clause: string): string {
-  return `${clause.charAt(0).toUpperCase()}${clause.slice(1)}.`;
+  return `${asSentence(words)} ${advice}`;
 }

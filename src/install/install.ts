@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { nearestNames } from '../failures/nearest-name.ts';
 import {
   allClients,
@@ -13,7 +14,7 @@ import {
 import { readConfigFile } from './config-file.ts';
 import { configText } from './config-format.ts';
 import { ConfigSyntaxError } from './config-text.ts';
-import { checkName, EntryError } from './entry.ts';
+import { checkName, EntryError, npxLaunch } from './entry.ts';
 import { lastingNode } from './lasting-node.ts';
 import { InstallError } from './planned-change.ts';
 import { copiesFolder, programCopy } from './program-copy.ts';
@@ -21,7 +22,7 @@ import { copiesFolder, programCopy } from './program-copy.ts';
 export { clientPath, findOnPath } from './client-path.ts';
 export type { Client, Launch } from './clients.ts';
 export type { ChangedLine } from './diff.ts';
-export { nameForGateway, npxLaunch, proxyWords } from './entry.ts';
+export { nameForGateway, proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';
 export { type Leftovers, leftovers, removeLeftovers } from './leftovers.ts';
 export { makeBundle } from './mcpb/bundle.ts';
@@ -48,7 +49,7 @@ export { findProjectEntries, type ProjectEntries } from './project-entries.ts';
 export { readingProblems } from './strict-json.ts';
 export { removeUnusedCopies } from './unused-copies.ts';
 export { type EntryUpdate, fetchCopy, moveEntries } from './update.ts';
-export { EntryError };
+export { EntryError, npxLaunch };
 
 /** The client of this name. Throws EntryError with the nearest names where there is none. */
 export function clientOf(name: string): Client {
@@ -98,6 +99,23 @@ export async function directStart(
       : [],
     write: () => copy.write().catch(failed),
   };
+}
+
+/**
+ * The start for an entry that people paste: of the package at `packageRoot` in its place, by the Node.js
+ * that runs now. By npx where `byNpx` asks for it, or where npx has the package in its own cache, which
+ * npm may empty. Throws EntryError for words that cannot be passed through npx.
+ */
+export function launchToPaste(
+  packageRoot: string,
+  words: readonly string[],
+  byNpx: boolean,
+): Launch {
+  if (byNpx || /[\\/]_npx[\\/]/.test(packageRoot)) {
+    return npxLaunch(__VERSION__, words, process.platform);
+  }
+  const { path } = lastingNode(process.execPath, process.env, process.platform);
+  return { command: path, args: [join(packageRoot, 'bin', 'mcp-latchkey.js'), ...words] };
 }
 
 /** What to paste into a client's config, in its own format; for unknown clients as JSON. */

@@ -124,8 +124,17 @@ export function usageWords(why: string, help: string): string {
   return withOwnCommand(`${asSentence(why)}${more}`);
 }
 
-const asSentence = (text: string) =>
-  `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.?]$/.test(text) ? '' : '.'}`;
+/**
+ * A clause as a sentence: "no key" becomes "No key.". A URL or a file at its start stays as it is, and
+ * nothing follows a URL at its end, where it would be copied with it.
+ */
+export function asSentence(clause: string): string {
+  const start = /^[a-z][a-z'-]*(?=,? |: |$)/.test(clause)
+    ? clause.charAt(0).toUpperCase()
+    : clause.charAt(0);
+  const end = /[.?]$|\w:\/\/\S+$/.test(clause) ? '' : '.';
+  return `${start}${clause.slice(1)}${end}`;
+}
 
 /** ` (ends in abcd)`, to follow where the key comes from; empty for a key that is too short for that. */
 export function tailInWords({ tail }: { readonly tail?: string }): string {

@@ -298,7 +298,8 @@ describe.skipIf(missing !== undefined)(`with a keychain${skipped}`, () => {
     const report = JSON.parse(busy.stdout);
     expect(report).toMatchObject({
       removed: true,
-      entries: [{ client: 'cursor', name: 'local-gateway', change: 'removed' }],
+      // The backup that the removal made is gone as well.
+      entries: [{ client: 'cursor', name: 'local-gateway', change: 'removed', backup: null }],
       keys: [
         { gateway: sandbox.url, account: 'b' },
         { gateway: sandbox.url, account: 'default' },

@@ -107,7 +107,7 @@ it('login signs in by browser, status shows it, the proxy uses it, logout revoke
 
   const logout = await run(['logout', sandbox.url]);
   expect(logout).toMatchObject({ code: 0, stderr: '' });
-  expect(logout.stdout).toMatch(/^Signed out of http\S+\. The tokens are\s+revoked\.\n$/);
+  expect(logout.stdout).toMatch(/^✓ Signed out of http\S+\n {2}The tokens are revoked\.\n$/);
   const revocations = sandbox.oauth.requests.filter(({ url }) => url === '/revoke');
   expect(revocations.map(({ text }) => new URLSearchParams(text).get('token_type_hint'))).toEqual([
     'refresh_token',

@@ -45,6 +45,9 @@ async function screen(args: string, input = ''): Promise<{ code: unknown; shown:
     if (!/[/"{}]/.test(line) && !args.startsWith('trace '))
       expect(line.length, line).toBeLessThanOrEqual(80);
     expect(line).not.toMatch(/\s$|`|^mcp-latchkey:/);
+    // What follows a URL would be copied with it.
+    expect(line).not.toMatch(/https?:\/\/\S+[.,;:](?:\s|$)/);
+    expect(line).not.toMatch(/\bHttps?:/);
   }
   // A failure has its mark, whichever command it is of.
   if (stderr !== '') expect(stderr, args).toMatch(/^[✓!✗–] /);
@@ -60,9 +63,13 @@ const inTurn: readonly (readonly [args: string, code: number, input?: string])[]
   ['login URL', 1, REVOKED],
   ['login URL', 0, GOOD],
   ['status', 0],
+  ['doctor URL', 0],
+  ['doctor http://127.0.0.1:9/v1/mcp --timeout 2', 1],
   ['status URL', 0],
   ['install cursor URL', 0],
   ['install cursor URL', 0],
+  // Cursor does not get this test's D-Bus session, and so reaches no keychain.
+  ['doctor cursor --verbose', 1],
   ['tools URL', 0],
   ['tools URL --deny-tool github_*', 0],
   ['tools http://127.0.0.1:9/v1/mcp --start-patience 0', 1],

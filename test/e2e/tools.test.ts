@@ -25,7 +25,7 @@ it('lists all pages with annotations, and what the filters leave', async () => {
   const args = ['tools', url, '--read-only', '--deny-tool', 'get_all'];
   const { code, stdout, stderr } = await runToEnd(args, '', env);
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  expect(stdout).toContain(`Tools of ${url}: 1 of 8`);
+  expect(stdout).toContain(`1 of 8 tools at ${url}`);
   expect(stdout).toMatch(/^– plain +unknown +--read-only$/m);
   expect(stdout).toMatch(/^✓ get_issue +read-only$/m);
   expect(stdout).toMatch(/^– add_issue +additive +--read-only$/m);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { remedyText, shownText } from '../../src/terminal/printer.ts';
+import { asSentence, remedyText, shownText } from '../../src/terminal/printer.ts';
 
 describe.skipIf(process.platform === 'win32')('shownText', () => {
   const marks = '✓ ! ✗ – ● … › ·';
@@ -26,4 +26,19 @@ it('has each command on a line of its own, whole however narrow the terminal is'
   expect(remedyText(text, 30, 2, (_, words) => words)).toBe(
     `  Run this command and enter a\n  new key. No restart needed.\n    npx mcp-latchkey login ${url}\n`,
   );
+});
+
+it.each([
+  ['no key', 'No key.'],
+  ['Is it running?', 'Is it running?'],
+  ["the gateway's key is old.", "The gateway's key is old."],
+  [
+    'how to get a key: https://gateway.example/keys',
+    'How to get a key: https://gateway.example/keys',
+  ],
+  ['http://gateway.example is unencrypted', 'http://gateway.example is unencrypted.'],
+  ['trace.jsonl is empty', 'trace.jsonl is empty.'],
+  ['--run needs a number', '--run needs a number.'],
+])('asSentence(%j) is %j', (clause, sentence) => {
+  expect(asSentence(clause)).toBe(sentence);
 });

@@ -203,7 +203,7 @@ async function print({ client, url: gateway, ...args }: InstallArguments): Promi
       `${option} needs a client and a URL, such as: install cursor kindo ${option}`,
     );
   }
-  const { installLink, nameForGateway, npxLaunch, snippetFor } = await import(
+  const { installLink, launchToPaste, nameForGateway, npxLaunch, snippetFor } = await import(
     '../../install/install.ts'
   );
   const { url, words } = await proxyLine(gateway, args as unknown as Given);
@@ -212,7 +212,8 @@ async function print({ client, url: gateway, ...args }: InstallArguments): Promi
     // Whoever opens the link may have another platform. These clients find npx on each.
     return out.line(installLink(client, name, npxLaunch(__VERSION__, words, 'linux')));
   }
-  out.write(await snippetFor(client, name, npxLaunch(__VERSION__, words, process.platform)));
+  const launch = launchToPaste(packageRoot, words, args.npx === true);
+  out.write(await snippetFor(client, name, launch));
 }
 
 const OPTION_VARIABLES = Object.keys(PROXY_OPTIONS).map(

@@ -7,8 +7,8 @@ import {
   SIGN_IN_OPTIONS,
 } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
-import { Printer, tailInWords } from '../../terminal/printer.ts';
-import { sentence, withSlowNotice } from '../keychain-io.ts';
+import { asSentence, Printer, tailInWords } from '../../terminal/printer.ts';
+import { withSlowNotice } from '../keychain-io.ts';
 import { type KeyFinding, loginWithKey, readStdin } from './login-key.ts';
 import { findOffer, loginBySignIn, printSignIn, type SignInFinding } from './login-sign-in.ts';
 
@@ -141,14 +141,15 @@ function print(out: Printer, finding: KeyFinding): void {
   const mark = isGood ? 'ok' : stored ? 'warn' : 'fail';
   if (message !== '') out.result(outcome === 'untried' ? 'skipped' : mark, message);
   if (stored) {
-    out.marked('ok', `Stored in the keychain for ${gateway}${name}${tailInWords(finding)}.`);
+    const place = `${gateway}${name}${tailInWords(finding)}`;
+    out.marked('ok', asSentence(`stored in the keychain for ${place}`));
   } else out.line('  Nothing was stored.');
   if (isSame) out.text('This key was already stored.', 2);
   if (replaced) out.text(`It replaces the previous key${tailInWords(replaced)}.`, 2);
   if (shadowedBy !== undefined) {
     out.marked(
       'warn',
-      `${sentence(`${shadowedBy} is set here and takes precedence over the keychain`)}`,
+      asSentence(`${shadowedBy} is set here and takes precedence over the keychain`),
     );
   }
 }

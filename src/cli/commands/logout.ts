@@ -4,7 +4,7 @@ import { DEFAULT_ACCOUNT } from '../../auth/key.ts';
 import { hasSignIn } from '../../auth/oauth/sign-in-file.ts';
 import { type OptionName, PROXY_OPTIONS, pickOptions } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
-import { Printer } from '../../terminal/printer.ts';
+import { asSentence, Printer } from '../../terminal/printer.ts';
 import { ownCacheFolder } from '../compile-cache.ts';
 import { keychainError, withSlowNotice } from '../keychain-io.ts';
 import { surroundingsOf } from './login-sign-in.ts';
@@ -53,12 +53,12 @@ export const logoutCommand: CommandModule<object, { url: string }> = {
       new Printer(process.stdout).result('ok', `Removed the key ${place} from the keychain.`);
     } else if (isFailed) new Printer(process.stderr).result('fail', keychainError(after.error));
     else if (!isSignedOut) {
-      new Printer(process.stderr).result('fail', `Found no key and no sign-in ${place}.`);
+      new Printer(process.stderr).failure(`found no key and no sign-in ${place}`);
     }
     const folder = ownCacheFolder(process.env);
     const { removeCaches } = await import('../../bridge/gateway-cache/cache.ts');
     if (folder !== undefined && removeCaches(folder, url, account) > 0) {
-      new Printer(process.stdout).marked('ok', `Removed the cached lists ${place}.`);
+      new Printer(process.stdout).marked('ok', asSentence(`removed the cached lists ${place}`));
     }
     process.exitCode = (isRemoved || isSignedOut) && !isFailed ? 0 : 1;
   },
@@ -83,12 +83,9 @@ async function signOutOf(settings: ProxySettings, place: string): Promise<boolea
   const { found, isRemoved, isRevoked } = await signOut(surroundingsOf(settings));
   if (!isRemoved) return false;
   const out = new Printer(process.stdout);
-  if (found.kind === 'found' && isRevoked) {
-    out.text(`Signed out ${place}. The tokens are revoked.`);
-    return true;
-  }
-  out.text(`Signed out ${place}.`);
-  if (found.kind === 'unreadable') out.note(`The tokens were not revoked: ${found.words}.`);
+  out.marked('ok', asSentence(`signed out ${place}`));
+  if (found.kind === 'found' && isRevoked) out.text('The tokens are revoked.', 2);
+  else if (found.kind === 'unreadable') out.note(`The tokens were not revoked: ${found.words}.`);
   else if (found.kind === 'found' && found.signIn.tokens !== undefined) {
     out.note(
       'The tokens were not revoked: the authorization server did not confirm it. They may work until they expire.',

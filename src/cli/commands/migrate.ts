@@ -7,7 +7,7 @@ import type {
   ProjectEntries,
 } from '../../install/install.ts';
 import { canAsk, confirms } from '../../terminal/ask.ts';
-import { Printer, tailInWords } from '../../terminal/printer.ts';
+import { asSentence, Printer, tailInWords } from '../../terminal/printer.ts';
 import { shellWord } from '../../terminal/shell-word.ts';
 import { reportingErrors } from '../reporting-errors.ts';
 import { tildePath } from './install-text.ts';
@@ -150,7 +150,7 @@ function planOf({ key, words, notes }: FoundEntry): string {
   return [
     ...(key === undefined ? [] : [`Its key${tailInWords(key)} moves into the keychain.`]),
     ...(options.length === 0 ? [] : [`Options: ${options.join(' ')}`]),
-    ...notes.map((note) => `${note.charAt(0).toUpperCase()}${note.slice(1)}.`),
+    ...notes.map(asSentence),
     ...(key === undefined && options.length + notes.length === 0 ? ['It has no key.'] : []),
   ].join('\n');
 }

@@ -1,5 +1,7 @@
+import { resolve } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { cleanNetworkText } from '../../failures/network-text.ts';
+import type { Launch } from '../../install/install.ts';
 import { type OAuthFault, oauthFaults } from '../../sandbox/oauth/faults.ts';
 import type {
   registeredClients,
@@ -9,6 +11,9 @@ import type {
 } from '../../sandbox/sandbox.ts';
 import { type Paint, paintFor } from '../../terminal/colour.ts';
 import { Printer } from '../../terminal/printer.ts';
+
+// The commands run from dist/, below the package's folder.
+const packageRoot = resolve(__dirname, '..');
 
 interface Arguments {
   port: number;
@@ -126,7 +131,9 @@ export const sandboxCommand: CommandModule<object, Arguments> = {
     const message = { jsonrpc: '2.0', id: 1, ...first };
     const signIn =
       sandbox.oauth && signInPart(sandbox.oauth.issuer, registeredClients, options.oauth?.fault);
-    process.stdout.write(introduction(sandbox, keys, message, signIn, paint));
+    const { launchToPaste } = await import('../../install/install.ts');
+    const launch = launchToPaste(packageRoot, [sandbox.url], false);
+    process.stdout.write(introduction(sandbox, keys, message, launch, signIn, paint));
     await stopped;
     await sandbox.close();
   },
@@ -136,11 +143,12 @@ function introduction(
   sandbox: Sandbox,
   keys: (readonly [key: string, purpose: string])[],
   message: object,
+  { command, args }: Launch,
   signIn: readonly string[] | undefined,
   paint: Paint,
 ): string {
   const heading = (text: string) => paint('bold', text);
-  const environment = `,\n      "env": { "MCP_LATCHKEY_API_KEY": "${sandbox.keys.good}" }`;
+  const env = signIn ? {} : { env: { MCP_LATCHKEY_API_KEY: sandbox.keys.good } };
   const table = [...keys, ['any other key, or none', '401: missing or unknown'] as const];
   return `${heading('mcp-latchkey sandbox')}: a practice gateway. Only this computer can reach it, and
 its keys work nowhere else. Press Ctrl+C to stop.
@@ -152,17 +160,7 @@ ${heading('Keys')}
 ${table.map(([key, purpose]) => `  ${paint('cyan', key.padEnd(33))}${purpose}`).join('\n')}
 
 ${signIn === undefined ? '' : `${heading('Sign-in')}\n${signIn.map((line) => `  ${line}\n`).join('')}\n`}${heading("Paste this into your client's config")}
-{
-  "mcpServers": {
-    "sandbox": {
-      "command": "npx",
-      "args": [
-        "-y", "--prefer-offline", "mcp-latchkey@${__VERSION__}",
-        "${sandbox.url}"
-      ]${signIn ? '' : environment}
-    }
-  }
-}
+${JSON.stringify({ mcpServers: { sandbox: { command, args, ...env } } }, null, 2)}
 
 ${heading('Or call it with curl')}
 curl ${sandbox.url} \\

@@ -7,9 +7,9 @@ import { cleanNetworkText } from '../../failures/network-text.ts';
 import { createLog } from '../../log.ts';
 import { PROXY_OPTIONS, pickOptions } from '../../settings/options.ts';
 import { type ProxySettings, policyOfThisComputer, toSettings } from '../../settings/settings.ts';
-import { Printer, tailInWords } from '../../terminal/printer.ts';
+import { asSentence, Printer, tailInWords } from '../../terminal/printer.ts';
 import { ownCacheFolder } from '../compile-cache.ts';
-import { keychainError as keychainErrorOf, sentence, withSlowNotice } from '../keychain-io.ts';
+import { keychainError as keychainErrorOf, withSlowNotice } from '../keychain-io.ts';
 import { signInFacts } from './login-sign-in.ts';
 
 interface Arguments {
@@ -259,7 +259,7 @@ async function usedKey(
         ? 'the key is a placeholder that was not filled in'
         : 'the key contains spaces or invalid characters';
       const detail = finding.detail ?? what;
-      return { ...base, isUsable: false, why: sentence(detail) };
+      return { ...base, isUsable: false, why: asSentence(detail) };
     }
   }
 }
@@ -315,7 +315,7 @@ function printSignIns(out: Printer, signIns: readonly StoredSignInFacts[]): void
     const at = issuer === undefined ? '' : `, at ${issuer}`;
     out.text(`${account}${as}${at}`, 4);
     if (scopes !== undefined) out.text(`scopes: ${scopes}`, 4);
-    if (rest.trouble !== undefined) out.text(sentence(rest.trouble), 4, 'yellow');
+    if (rest.trouble !== undefined) out.text(asSentence(rest.trouble), 4, 'yellow');
     else if (!rest.isUsable) out.text('has ended: sign in again', 4, 'yellow');
     else if (rest.refreshable) out.text('renews itself', 4);
     else if (expires !== undefined) out.text(`until ${expires}`, 4);

@@ -156,7 +156,7 @@ function ruleInWords({ words, isManaged }: Rule): string {
 function printTools(out: Printer, gateway: string, tools: readonly OfferedTool[]): void {
   const left = tools.filter(({ blockedBy }) => blockedBy === null).length;
   const count = left === tools.length ? `${left}` : `${left} of ${tools.length}`;
-  out.title(`Tools of ${gateway}: ${count}`);
+  out.title(`${count} tools at ${gateway}`);
   const width = Math.min(40, Math.max(0, ...tools.map(({ name }) => name.length)));
   for (const { name, annotations, blockedBy } of tools) {
     const said = `${name.padEnd(width)}  ${annotationWords(annotations).padEnd(11)}`;

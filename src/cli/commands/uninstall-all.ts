@@ -5,9 +5,9 @@ import { createLog } from '../../log.ts';
 import { UsageError } from '../../settings/options.ts';
 import { type ProxySettings, toSettings } from '../../settings/settings.ts';
 import { canAsk, confirms } from '../../terminal/ask.ts';
-import type { Printer } from '../../terminal/printer.ts';
+import { asSentence, type Printer } from '../../terminal/printer.ts';
 import { ownCacheFolder } from '../compile-cache.ts';
-import { sentence, withSlowNotice } from '../keychain-io.ts';
+import { withSlowNotice } from '../keychain-io.ts';
 import { changeAsJson, sayDone, sayPlan, tildePath } from './install-text.ts';
 import { surroundingsOf } from './login-sign-in.ts';
 
@@ -52,7 +52,9 @@ export async function uninstallAll(options: Options, out: Printer): Promise<void
     return out.line('Nothing was removed.');
   }
   const notes: string[] = [];
-  const backups = isDryRun ? [] : await remove(plans, left, json ? undefined : out);
+  const backups = isDryRun
+    ? []
+    : await remove(plans, left, json ? undefined : out, purge !== undefined);
   if (purge && !isDryRun) left.push(...(await removePurged(purge, notes)));
   if (purge?.keychainError !== undefined) left.push(purge.keychainError);
   if (left.length > 0) process.exitCode = 1;
@@ -101,11 +103,12 @@ async function plannedRemovals(): Promise<{ plans: PlannedChange[]; left: Left }
   return { plans, left };
 }
 
-/** Resolves with the paths of the backups. */
+/** Resolves with the paths of the backups that stay: a purge removes them too. */
 async function remove(
   plans: readonly PlannedChange[],
   left: Left,
   out: Printer | undefined,
+  isPurge: boolean,
 ): Promise<(string | undefined)[]> {
   const { copiesFolder, EntryError, InstallError, planUninstall, removeUnusedCopies } =
     await import('../../install/install.ts');
@@ -115,8 +118,9 @@ async function remove(
       // Planned again: the entry before it may have been in the same file.
       const plan = await planUninstall(place, name);
       const backup = await plan.apply();
-      backups.push(backup);
-      if (out) sayDone(out, plan, backup);
+      const kept = isPurge ? undefined : backup;
+      backups.push(kept);
+      if (out) sayDone(out, plan, kept);
     } catch (error) {
       if (!(error instanceof InstallError || error instanceof EntryError)) throw error;
       backups.push(undefined);
@@ -145,7 +149,7 @@ async function found(): Promise<Purge> {
   if ('value' in answer) return { ...stored, keys: answer.value };
   // Where there is no keychain, there are no keys in it.
   const { isAbsent, words } = answer.error;
-  return { ...stored, keys: [], ...(isAbsent ? {} : { keychainError: sentence(words) }) };
+  return { ...stored, keys: [], ...(isAbsent ? {} : { keychainError: asSentence(words) }) };
 }
 
 /** For what is stored of a gateway: no policy keeps it from being removed. */
