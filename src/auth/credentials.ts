@@ -79,11 +79,16 @@ export class Credentials implements CredentialProvider {
     const isMachine = grant !== 'authorization-code' && grant !== 'device-code';
     if (auth === 'key' || (auth === 'auto' && isKeySet)) return this.#keys;
     if (auth === 'auto' && !isMachine && !this.#isSignedIn()) return this.#keys;
+    if (auth === 'oauth' || isMachine) {
+      this.#signIns ??= this.#open();
+      return this.#signIns;
+    }
+    // The keychain's process is asked for both. It starts while what OAuth needs is loaded.
+    const looking = this.#keys.current();
+    await new Promise(setImmediate);
     this.#signIns ??= this.#open();
     const signIns = await this.#signIns;
-    if (auth === 'oauth' || isMachine) return signIns;
-    // At the same time, as each may start a process to ask the keychain.
-    const [key, token] = await Promise.all([this.#keys.current(), signIns.current()]);
+    const [key, token] = await Promise.all([looking, signIns.current()]);
     const isKeyUsed = key.kind !== 'none' && (key.kind !== 'unusable' || token.kind !== 'token');
     return isKeyUsed ? this.#keys : signIns;
   }

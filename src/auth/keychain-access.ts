@@ -27,6 +27,17 @@ export type KeychainReply =
   | { readonly kind: 'done'; readonly value: unknown }
   | { readonly kind: 'not-loaded' | 'failed'; readonly message: string };
 
+/** A request to the keychain's process, and its reply, which has the same `id`. */
+export interface KeychainQuestion {
+  readonly id: number;
+  readonly request: KeychainRequest;
+}
+
+export interface KeychainAnswered {
+  readonly id: number;
+  readonly reply: KeychainReply;
+}
+
 /** Asks the keychain. Never rejects. */
 export async function answer(request: KeychainRequest): Promise<KeychainReply> {
   // This file is in the package's dist/.
@@ -64,12 +75,24 @@ async function run(request: KeychainRequest, keytar: typeof import('keytar')): P
   }
 }
 
+/** The reads so far, one after the other: two at once take longer, and the first connects for all. */
+let reads: Promise<unknown> = Promise.resolve();
+let hasRead = false;
+
+async function read(account: string, keytar: typeof import('keytar')): Promise<string | null> {
+  const own = reads.then(() => keytar.getPassword(SERVICE, account));
+  reads = own.catch(() => {});
+  const key = await own;
+  if (key !== null) hasRead = true;
+  return key;
+}
+
 async function find(
   account: string,
   near: string | undefined,
   keytar: typeof import('keytar'),
 ): Promise<KeyOrNear> {
-  const key = await keytar.getPassword(SERVICE, account);
+  const key = await read(account, keytar);
   if (key !== null) return { key, isNear: false };
   // A crash would end more than a child in Electron.
   if (process.platform !== 'linux' || process.versions.electron !== undefined) {
@@ -78,6 +101,9 @@ async function find(
       isNear: near !== undefined && (await keytar.getPassword(SERVICE, near)) !== null,
     };
   }
+  // Who has the key to a stored sign-in requires no key, nor a word about one with a similar name.
+  await reads;
+  if (hasRead) return { key, isNear: false };
   // libsecret finds nothing as well when the entry's keyring is locked and stays so. Then
   // keytar's findCredentials crashes (7.10.6, strdup of a null secret): the parent can tell.
   const entries = await keytar.findCredentials(SERVICE);

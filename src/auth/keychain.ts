@@ -1,9 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { monotonicMs } from '../monotonic-clock.ts';
-import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-access.ts';
+import type { KeychainRequest, KeyOrNear } from './keychain-access.ts';
+import { ask, askReader, mayHaveSessionBus, type Reply } from './keychain-process.ts';
 
 /** Why the keychain did not do what it was asked to. */
 export interface KeychainError {
@@ -87,13 +85,13 @@ async function readOnce(
   promptLimitMs: number,
   alternatives = ALTERNATIVES,
 ): Promise<KeychainAnswer<KeyOrNear>> {
-  if (!mayHaveSessionBus(childEnvironment())) {
+  if (!mayHaveSessionBus()) {
     return answerOf({ kind: 'failed', message: 'no session bus' }, READ_LIMIT_MS, alternatives);
   }
   const { account } = request;
   let own = reading.get(account);
   if (own === undefined) {
-    const { reply, stop } = ask(request);
+    const { reply, stop } = askReader(request);
     own = { startedAt: monotonicMs(), reply };
     reading.set(account, own);
     const timer = setTimeout(stop, promptLimitMs).unref();
@@ -171,98 +169,6 @@ async function command<Value>(
   const answer = answerOf<Value>(answered, PROMPT_LIMIT_MS, alternatives);
   stop();
   return answer;
-}
-
-type Reply = KeychainReply | { readonly kind: 'ended'; readonly how: string };
-
-/** `reply` never rejects. No child outlives its reply, `stop`, or this process. */
-function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
-  // Electron's program is an application, which may start as such instead of as Node.js.
-  return process.versions.electron === undefined ? askChild(request) : askHere(request);
-}
-
-/** Without a child: until there is a reply, this process ends only when it is killed. */
-function askHere(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
-  const kill = () => process.kill(process.pid, 'SIGKILL');
-  // The thread of a sign-in must not end the whole process with it.
-  const { isMainThread } = process.getBuiltinModule('node:worker_threads');
-  if (isMainThread) process.once('exit', kill);
-  const { XDG_RUNTIME_DIR } = childEnvironment();
-  if (XDG_RUNTIME_DIR !== undefined) process.env.XDG_RUNTIME_DIR = XDG_RUNTIME_DIR;
-  const reply = import('./keychain-access.ts')
-    .then(({ answer }) => answer(request))
-    .catch(({ message }: Error): Reply => ({ kind: 'failed', message }));
-  void reply.then(() => process.off('exit', kill));
-  return { reply, stop: () => {} };
-}
-
-function askChild(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
-  let child: ChildProcess | undefined;
-  const stop = () => {
-    // What could not be started has no pid, and a signal to none goes to this process's own group.
-    if (child?.pid !== undefined) child.kill('SIGKILL');
-  };
-  const reply = new Promise<Reply>((resolve) => {
-    const program = fileURLToPath(new URL('./keychain-child.js', import.meta.url));
-    const source = globalThis.mcpLatchkeyLateFiles?.source('./keychain-child.js');
-    // Under `-e`, the file that a program is in has to be given.
-    const kept = source && ['-e', `__filename = ${JSON.stringify(program)};\n${source}`];
-    child = spawn(process.execPath, kept || [program], {
-      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-      env: childEnvironment(),
-      windowsHide: true,
-    });
-    child.once('message', (message) => resolve(message as KeychainReply));
-    child.on('error', ({ message }) => resolve({ kind: 'failed', message }));
-    child.once('close', (code, signal) => resolve({ kind: 'ended', how: signal ?? String(code) }));
-    // There is no channel when this process has no file descriptor left to make one with.
-    child.send?.(request, () => {});
-  }).catch(({ message }: Error): Reply => ({ kind: 'failed', message }));
-  process.once('exit', stop);
-  void reply.then(() => {
-    process.off('exit', stop);
-    stop();
-  });
-  return { reply, stop };
-}
-
-/**
- * What the system's keychain and its prompt are found by. Any other variable may contain a key, a
- * client's secret or a passphrase, since options name variables for these.
- */
-const SYSTEM_VARIABLES = new RegExp(
-  `^(?:${[
-    'HOME|USER|LOGNAME|PATH|LANG(?:UAGE)?|LC_\\w+|TMPDIR|TMP|TEMP|NODE_OPTIONS',
-    'DISPLAY|WAYLAND_DISPLAY|XAUTHORITY|DESKTOP_SESSION|(?:DBUS|XDG|GNOME|KDE|GIO|LD|NIX|DYLD)_\\w+',
-    'USERPROFILE|USERNAME|USERDOMAIN|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT|SYSTEMDRIVE|WINDIR',
-    '__CF_USER_TEXT_ENCODING',
-  ].join('|')})$`,
-  'i',
-);
-
-function childEnvironment(): NodeJS.ProcessEnv {
-  const isSystems = ([name]: [string, unknown]) => SYSTEM_VARIABLES.test(name);
-  return {
-    // The MCP SDK hands HOME, PATH and little else on to a server, so that D-Bus would not be found
-    // in the place where systemd has it.
-    ...(process.platform === 'linux' && { XDG_RUNTIME_DIR: `/run/user/${process.getuid?.()}` }),
-    ...Object.fromEntries(Object.entries(process.env).filter(isSystems)),
-    // It gains nothing from one, and is given every key: it must not run what a shared one contains.
-    NODE_DISABLE_COMPILE_CACHE: '1',
-    // What the system says is told apart by its words.
-    LC_ALL: 'C',
-  };
-}
-
-/**
- * False where libsecret could not but fail (GLib 2.84, `g_dbus_address_get_for_bus_sync`): to find
- * that out in a child would take 80 ms of each start without a key.
- */
-function mayHaveSessionBus(env: NodeJS.ProcessEnv): boolean {
-  if (process.platform !== 'linux') return true;
-  if (env.DBUS_SESSION_BUS_ADDRESS || existsSync(`${env.XDG_RUNTIME_DIR}/bus`)) return true;
-  // Then GLib starts a bus, when there is a display to tell others of it.
-  return Boolean(env.DISPLAY);
 }
 
 function within<Value>(limitMs: number, promise: Promise<Value>): Promise<Value | undefined> {
