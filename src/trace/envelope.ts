@@ -12,7 +12,11 @@ export function envelopeOf(message: Message): Envelope {
   const { kind, method } = message;
   const member = NAMED.get(method);
   const name = member && textIn(memberAt(bytes, 'params', member));
-  return { kind, ...(kind === 'request' && { id: message.id.raw }), ...named(method, name) };
+  const envelope: { -readonly [Name in keyof Envelope]: Envelope[Name] } = { kind };
+  if (kind === 'request') envelope.id = message.id.raw;
+  if (method !== undefined) envelope.method = method;
+  if (name !== undefined) envelope.name = name;
+  return envelope;
 }
 
 /** Where a request says which one it is about. */
@@ -23,17 +27,22 @@ const NAMED: ReadonlyMap<string, string> = new Map([
 ]);
 
 /** As JSON, without braces: the kind comes first. */
-export function membersOf(envelope: Envelope): string {
-  return JSON.stringify(envelope).slice(1, -1);
+export function membersOf({ kind, id, method, name }: Envelope): string {
+  let json = `"kind":"${kind}"`;
+  if (id !== undefined) json += `,"id":${quoted(id)}`;
+  if (method !== undefined) json += `,"method":${quoted(method)}`;
+  if (name !== undefined) json += `,"name":${quoted(name)}`;
+  return json;
+}
+
+/** As JSON.stringify, in half the time for what is a word. */
+function quoted(text: string): string {
+  return /^[\w/.-]*$/.test(text) ? `"${text}"` : JSON.stringify(text);
 }
 
 /** A reply's as JSON, without braces, by those of its request. */
 export function replyMembers(kind: 'error' | 'result', request: string): string {
   return `"kind":"${kind}"${request.slice(request.indexOf(',') >>> 0)}`;
-}
-
-function named(method: string | undefined, name: string | undefined): Pick<Envelope, 'method'> {
-  return { ...(method !== undefined && { method }), ...(name !== undefined && { name }) };
 }
 
 export function isErrorReply(reply: Buffer): boolean {

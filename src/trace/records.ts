@@ -144,3 +144,7 @@ export type TraceLine =
   | LogLine
   | AuthLine
   | DroppedLine;
+
+type Writable<Members> = { -readonly [Name in keyof Members]: Members[Name] };
+/** A line without the numbers that it gets when it is written. */
+export type Unnumbered<Own extends Line> = Omit<Writable<Own>, 'n' | 'run'>;

@@ -2,10 +2,10 @@ import { cleanNetworkText } from '../failures/network-text.ts';
 import { memberAt, valueIn } from '../jsonrpc/json-members.ts';
 import type { Message } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
-import type { ConnectionLine, Envelope, HttpLine } from './records.ts';
+import type { OpenHttpLine } from './http-line.ts';
+import type { ConnectionLine, Envelope } from './records.ts';
 
 type Connection = Omit<ConnectionLine, 'n' | 'run'>;
-type Http = Omit<HttpLine, 'n' | 'run' | 'requestHeaders' | 'responseHeaders'>;
 
 /** A message of the client's: a request that has no reply yet, or another that is not sent on yet. */
 export interface Call {
@@ -63,20 +63,20 @@ export class RequestLog {
     ]);
   }
 
-  /** The headers as JSON. */
-  http(line: Http, requestHeaders: string, responseHeaders = '{}'): void {
+  http(line: OpenHttpLine): void {
     const { verb, path, status, outcome, error, ms, sentMs, headMs, endMs, connection } = line;
+    const { requestHeaders, responseHeaders } = line;
     const since = (at: number) => `${Math.round(at - ms)} ms`;
     const what = status === undefined ? 'no answer' : `HTTP ${status}`;
     this.#write('debug', [
-      `${verb} ${path}: ${what}${outcome === undefined ? '' : `, ${outcome}`}`,
+      `${verb} ${path}: ${what}${outcome === undefined ? '' : `, ${outcome.kind}`}`,
       ...(error === undefined ? [] : [error]),
       ...(sentMs === undefined ? [] : [`sent after ${since(sentMs)}`]),
       ...(headMs === undefined ? [] : [`head after ${since(headMs)}`]),
       ...(endMs === undefined ? [] : [`over after ${since(endMs)}`]),
       ...(connection === undefined ? [] : [`connection ${connection}`]),
-      ...headerWords('request headers', requestHeaders),
-      ...headerWords('response headers', responseHeaders),
+      ...headerWords('request headers', requestHeaders.json),
+      ...headerWords('response headers', responseHeaders?.json ?? '{}'),
     ]);
   }
 

@@ -13,17 +13,12 @@ import type { ProxySettings } from '../settings/settings.ts';
 import type { StdioObserver } from '../stdio/stdio-observer.ts';
 import type { ExchangeOutcome } from '../transport/exchange-outcome.ts';
 import { envelopeOf, isErrorReply, membersOf, replyMembers } from './envelope.ts';
-import {
-  asExchange,
-  describeOutcome,
-  type OpenHttp,
-  sessionOf,
-  type Unnumbered,
-} from './http-line.ts';
+import { asExchange, OpenHttpLine, sessionOf } from './http-line.ts';
+import { msText } from './ms-text.ts';
 import { OpenCalls } from './open-calls.ts';
-import type { CancelledLine, ConnectionLine, RunLine } from './records.ts';
+import type { CancelledLine, ConnectionLine, RunLine, Unnumbered } from './records.ts';
 import { type Call, RequestLog } from './request-log.ts';
-import { type Shown, ShownHeaders } from './shown-headers.ts';
+import { ShownHeaders } from './shown-headers.ts';
 import { TraceFile } from './trace-file.ts';
 
 /** A message that passed, to know it again by its bytes. */
@@ -58,8 +53,8 @@ export class SessionWatch implements StdioObserver {
   #fromGateway: Passed | undefined;
   readonly #sessions = new Map<string, number>();
   readonly #connections = new WeakMap<Socket, number>();
-  /** What writes the line of each HTTP request that is not over. */
-  readonly #open = new OpenCalls<{ over(): void }>(Number.POSITIVE_INFINITY);
+  /** The HTTP requests that are not over. */
+  readonly #open = new OpenCalls<OpenHttpLine>(Number.POSITIVE_INFINITY);
   /** Connections that were open before there was a log. */
   readonly #early: Unnumbered<ConnectionLine>[] = [];
   readonly #requestHeaders = new ShownHeaders((id) => this.#sessionLabel(id));
@@ -116,7 +111,7 @@ export class SessionWatch implements StdioObserver {
 
   /** Writes what is left, HTTP requests that are still open included. Never rejects. */
   async end(): Promise<void> {
-    for (const own of this.#open.all()) own.over();
+    for (const line of this.#open.all()) this.#over(line);
     await this.#file?.end().catch((thrown) => this.#logBug(thrown));
   }
 
@@ -140,7 +135,7 @@ export class SessionWatch implements StdioObserver {
     const { bytes } = message;
     const envelope = envelopeOf(message);
     const about = membersOf(envelope);
-    const line = `"type":"stdio","to":"proxy","ms":${ms},${about},"bytes":${bytes.length}`;
+    const line = `"type":"stdio","to":"proxy","ms":${msText(ms)},${about},"bytes":${bytes.length}`;
     const n = this.#file?.add(line, bytes) ?? 0;
     const own = { status: undefined, session: undefined };
     this.#calls.add({ n, message, envelope, about, ms, attempts: 0, ...own });
@@ -160,12 +155,15 @@ export class SessionWatch implements StdioObserver {
     }
     const kind = isErrorReply(reply) ? 'error' : 'result';
     const about = replyMembers(kind, call?.about ?? membersOf(envelope));
-    this.#toClient(`"ms":${ms},${about},"tookMs":${tookMs},"attempts":${attempts}`, reply);
+    this.#toClient(
+      `"ms":${msText(ms)},${about},"tookMs":${msText(tookMs)},"attempts":${attempts}`,
+      reply,
+    );
     if (call !== undefined) this.#log?.answered(call, kind, tookMs, reply);
   });
 
   readonly sent = this.#harmless((message: Message): void => {
-    this.#toClient(`"ms":${this.#now()},${membersOf(envelopeOf(message))}`, message.bytes);
+    this.#toClient(`"ms":${msText(this.#now())},${membersOf(envelopeOf(message))}`, message.bytes);
   });
 
   /** `members`: of a `StdioLine`, as JSON. */
@@ -210,87 +208,81 @@ export class SessionWatch implements StdioObserver {
     );
   }
 
-  #onRequest({ request, method, options, handler }: RequestBegun): void {
+  #onRequest(begun: RequestBegun): void {
     this.#file?.release();
-    const { body, path, headers } = options;
-    const requestHeaders = this.#requestHeaders.of(headers);
-    let responseHeaders: Shown | undefined;
-    const line: OpenHttp = {
-      type: 'http',
-      ms: this.#now(),
-      http: ++this.#httpCount,
-      verb: method,
-      path: this.#shownPath(path),
-      bytes: body?.length ?? 0,
-    };
+    const { request, options, handler } = begun;
+    const { body, headers } = options;
     const passed = body ? this.#callOfBytes(body) : undefined;
     const message = passed?.message ?? (body ? messageOf(body) : undefined);
-    const about = passed?.about ?? (message && membersOf(envelopeOf(message)));
     const call = message?.kind === 'request' ? (passed ?? this.#callWith(message)) : undefined;
-    if (passed !== undefined) line.as = passed.n;
-    else if (call !== undefined) line.isTranslated = true;
     if (passed !== undefined && passed !== call) this.#calls.remove(passed);
-    if (call !== undefined) line.attempt = ++call.attempts;
     const at = headers.indexOf('mcp-session-id');
-    if (at >= 0) line.session = this.#sessionNumber(headers[at + 1] ?? '');
-    request.once(
+    const line = new OpenHttpLine(begun, {
+      ms: this.#now(),
+      http: ++this.#httpCount,
+      path: this.#shownPath(options.path),
+      about: passed?.about ?? (message && membersOf(envelopeOf(message))),
+      as: passed?.n,
+      isTranslated: passed === undefined && call !== undefined,
+      attempt: call && ++call.attempts,
+      session: at < 0 ? undefined : this.#sessionNumber(headers[at + 1] ?? ''),
+      requestHeaders: this.#requestHeaders.of(headers),
+    });
+    this.#open.add(line);
+    // Each comes once. `once` would make another function, and take it away again.
+    request.on(
       'socket',
       this.#harmless((socket: Socket) => {
         line.sentMs = this.#now();
-        const connection = this.#connections.get(socket);
-        if (connection !== undefined) line.connection = connection;
+        line.connection = this.#connections.get(socket);
       }),
     );
-    const onResponse = this.#harmless((response: IncomingMessage) => {
-      line.headMs = this.#now();
-      line.status = response.statusCode ?? 0;
-      responseHeaders = this.#responseHeaders.of(response.rawHeaders);
-      const begun = sessionOf(response.rawHeaders);
-      if (begun !== undefined) line.session = this.#sessionNumber(begun);
-      if (call !== undefined) {
-        call.status = line.status;
-        call.session = line.session;
-      }
-    });
-    request.on('response', onResponse);
+    request.on(
+      'response',
+      this.#harmless(({ statusCode = 0, rawHeaders }: IncomingMessage) => {
+        line.headMs = this.#now();
+        line.status = statusCode;
+        line.responseHeaders = this.#responseHeaders.of(rawHeaders);
+        const begun = sessionOf(rawHeaders);
+        if (begun !== undefined) line.session = this.#sessionNumber(begun);
+        if (call !== undefined) {
+          call.status = statusCode;
+          call.session = line.session;
+        }
+      }),
+    );
     const exchange = asExchange(handler);
-    let outcome: ExchangeOutcome | undefined;
-    let isClosed = false;
-    const over = this.#harmless(() => {
-      if (!this.#open.remove(own)) return;
-      if (outcome !== undefined) describeOutcome(outcome, line);
-      const json = JSON.stringify(line).slice(1, -1);
-      const answer =
-        responseHeaders === undefined ? '' : `,"responseHeaders":${responseHeaders.json}`;
-      const members = `${json}${about === undefined ? '' : `,${about}`},"requestHeaders":${requestHeaders.json}${answer}`;
-      this.#file?.add(members, line.as === undefined ? (body ?? undefined) : undefined);
-      this.#log?.http(line, requestHeaders.json, responseHeaders?.json);
-    });
-    const own = { over };
-    this.#open.add(own);
-    request.once(
+    request.on(
       'close',
       this.#harmless(() => {
-        isClosed = true;
+        line.isClosed = true;
         line.endMs = this.#now();
-        if (exchange === undefined || outcome !== undefined) over();
+        if (exchange === undefined || line.outcome !== undefined) this.#over(line);
       }),
     );
     if (exchange === undefined) return;
-    exchange.onReceived = this.#harmless((message: Message) =>
-      this.#onReceived(message, line.http),
+    exchange.onReceived = this.#harmless((received: Message) =>
+      this.#onReceived(received, line.http),
     );
     void exchange.ended.then(
-      this.#harmless((end: ExchangeOutcome) => {
-        outcome = end;
+      this.#harmless((outcome: ExchangeOutcome) => {
+        line.outcome = outcome;
         // An event stream may go on after the reply.
-        if (isClosed || (end.kind !== 'replied' && end.kind !== 'accepted')) {
+        const { kind } = outcome;
+        if (line.isClosed || (kind !== 'replied' && kind !== 'accepted')) {
           line.endMs ??= this.#now();
-          over();
+          this.#over(line);
         }
       }),
     );
   }
+
+  /** Writes the line of an HTTP request. */
+  readonly #over = this.#harmless((line: OpenHttpLine): void => {
+    if (!this.#open.remove(line)) return;
+    this.#file?.add(line.toMembers(), line.as === undefined ? line.body : undefined);
+    this.#log?.http(line);
+  });
 
   #callOfBytes(bytes: Buffer): Call | undefined {
     return this.#calls.find(({ message }) => message.bytes === bytes);
@@ -305,7 +297,7 @@ export class SessionWatch implements StdioObserver {
   #onReceived(message: Message, http: number): void {
     const { bytes } = message;
     const envelope = envelopeOf(message);
-    const about = `"ms":${this.#now()},"http":${http},${membersOf(envelope)}`;
+    const about = `"ms":${msText(this.#now())},"http":${http},${membersOf(envelope)}`;
     const n = this.#file?.add(`"type":"received",${about},"bytes":${bytes.length}`, bytes) ?? 0;
     this.#fromGateway = { n, bytes };
   }
