@@ -1,47 +1,27 @@
 /** What a filter costs. */
+
+import { median, ratioInTurns } from './in-turns.mjs';
 import { keptTools, listedTools } from './long-list.mjs';
 import { cpuMs, hasProc } from './proc.mjs';
-import { ask, callMany, handshake, NotAvailable, request, Wrong, whole } from './session.mjs';
-
-/** @param {number[]} figures @returns {number} */
-const median = (figures) =>
-  /** @type {number} */ (figures.toSorted((a, b) => a - b)[figures.length >> 1]);
+import { ask, handshake, NotAvailable, request, Wrong, whole } from './session.mjs';
 
 /**
- * The CPU time of calls in two sessions, with and without a filter, in turns, so that whatever else
- * this computer does meets them alike.
+ * The CPU time of a call with a filter by that of one without.
  * @param {import('./rows.mjs').Bench} bench
  * @returns {Promise<Record<string, number>>}
  */
 async function cpuOfFilter(bench) {
   if (!hasProc) throw new NotAvailable('there is no /proc here');
   if (bench.program?.filter === undefined) throw new NotAvailable('it has no filters');
-  const plain = bench.open();
-  const filtered = bench.open({ filtered: true });
-  const calls = 1000;
-  /** @param {import('./session.mjs').Session} session @param {number} turn */
-  const cpuOfTurn = async (session, turn) => {
-    const before = cpuMs(session.pid);
-    await callMany(session, { firstId: 1 + turn * calls, inFlight: 64, calls });
-    return cpuMs(session.pid) - before;
-  };
-  try {
-    await handshake(plain);
-    await handshake(filtered);
-    /** @type {number[]} */
-    const ratios = [];
-    for (let turn = 0; turn < 30; turn++) {
-      const first = turn % 2 === 0 ? plain : filtered;
-      const one = await cpuOfTurn(first, turn);
-      const other = await cpuOfTurn(first === plain ? filtered : plain, turn);
-      // In the first ones, V8 still compiles.
-      if (turn >= 10) ratios.push(first === plain ? other / one : one / other);
-    }
-    return { 'filtered-calls': median(ratios) };
-  } finally {
-    await plain.close();
-    await filtered.close();
-  }
+  const ratio = await ratioInTurns(
+    [bench.open(), bench.open({ filtered: true })],
+    async (session, call) => {
+      const before = cpuMs(session.pid);
+      await call();
+      return cpuMs(session.pid) - before;
+    },
+  );
+  return { 'filtered-calls': ratio };
 }
 
 /**

@@ -15,6 +15,7 @@ import {
   Wrong,
   whole,
 } from './session.mjs';
+import { traceMeasurements } from './trace-rows.mjs';
 
 /**
  * @typedef {object} Row
@@ -32,7 +33,7 @@ import {
  * @property {NodeJS.ProcessEnv} env
  * @property {string | undefined} withoutTls why there is no certificate
  *
- * @typedef {{tls?: boolean, withoutKey?: boolean, command?: string[], filtered?: boolean}} How `command`: in place of node and the program's entry; `filtered`: with a filter, where the program has filters
+ * @typedef {{tls?: boolean, withoutKey?: boolean, command?: string[], filtered?: boolean, options?: string[]}} How `command`: in place of node and the program's entry; `filtered`: with a filter, where the program has filters; `options`: more of them
  *
  * @typedef {{methods: Record<string, number>, peakOpen: number, authorization?: string}} Stats
  *
@@ -318,6 +319,7 @@ export const measurements = [
     }),
   },
   ...filterMeasurements,
+  ...traceMeasurements,
   {
     name: 'thousand',
     rows: [{ key: 'thousand', label: '1,000 calls of 250 ms at once, ms' }],

@@ -208,7 +208,8 @@ async function runOnce(measurement, program) {
     program: isDirect ? undefined : program,
     server: async (command) => (await server.ask(command)).stats,
     open: (how) => {
-      const own = [...program.args(url(how)), ...(how?.filtered ? (program.filter ?? []) : [])];
+      const more = how?.filtered ? (program.filter ?? []) : (how?.options ?? []);
+      const own = [...program.args(url(how)), ...more];
       const session = isDirect
         ? direct(url(how), key)
         : start(how?.command ?? [process.execPath, program.entry, ...own], {

@@ -4,6 +4,7 @@ import type { Exchange } from '../transport/exchange.ts';
 import type { ExchangeOutcome } from '../transport/exchange-outcome.ts';
 import { msText } from './ms-text.ts';
 import type { Shown } from './shown-headers.ts';
+import type { TraceFile } from './trace-file.ts';
 
 const MOST_BODY_BYTES = 4096;
 
@@ -81,9 +82,12 @@ export class OpenHttpLine {
     return code === undefined ? message : `${code}: ${message}`;
   }
 
-  /** The line as JSON, without braces. By hand: JSON.stringify takes four times as long. */
-  toMembers(): string {
-    const { outcome, error, responseHeaders } = this;
+  /**
+   * Writes the line. Headers that a line has which is written together with it are not written again.
+   * Not by JSON.stringify, which takes four times as long.
+   */
+  write(file: TraceFile): void {
+    const { outcome, error, requestHeaders, responseHeaders } = this;
     let json = `"type":"http","ms":${msText(this.ms)},"http":${this.http},"verb":"${this.verb}"`;
     json += `,"path":${JSON.stringify(this.path)},"bytes":${this.body?.length ?? 0}`;
     if (this.as !== undefined) json += `,"as":${this.as}`;
@@ -100,11 +104,18 @@ export class OpenHttpLine {
     const body = outcome && bodyText(outcome);
     if (body !== undefined) json += `,"responseBody":${JSON.stringify(body)}`;
     if (this.#about !== undefined) json += `,${this.#about}`;
-    json += `,"requestHeaders":${this.requestHeaders.json}`;
-    return responseHeaders === undefined
-      ? json
-      : `${json},"responseHeaders":${responseHeaders.json}`;
+    json += headersMember('requestHeaders', requestHeaders, file);
+    if (responseHeaders !== undefined) {
+      json += headersMember('responseHeaders', responseHeaders, file);
+    }
+    const n = file.add(json, this.as === undefined ? this.body : undefined);
+    if (requestHeaders.n < file.oldest) requestHeaders.n = n;
+    if (responseHeaders !== undefined && responseHeaders.n < file.oldest) responseHeaders.n = n;
   }
+}
+
+function headersMember(name: string, { json, n }: Shown, { oldest }: TraceFile): string {
+  return n >= oldest ? `,"${name}As":${n}` : `,"${name}":${json}`;
 }
 
 /** The beginning of a body that is not a message; undefined where there is none. */

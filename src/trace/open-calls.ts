@@ -21,6 +21,11 @@ export class OpenCalls<Call extends object> {
     return this.#calls.find(fits);
   }
 
+  /** The newest that fits: for what has just been added. */
+  findNewest(fits: (call: Call) => boolean): Call | undefined {
+    return this.#calls.findLast(fits);
+  }
+
   all(): readonly Call[] {
     return [...this.#calls];
   }

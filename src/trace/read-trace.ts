@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readPrivate } from '../private-path.ts';
-import type { TraceLine } from './records.ts';
+import type { HttpLine, TraceLine } from './records.ts';
 
 /** The largest file that is read. */
 const MOST_BYTES = 512 * 1024 * 1024;
@@ -30,7 +30,24 @@ export function readTrace(file: string): TraceRun[] {
       }
     }
   }
-  return [...runs.values()];
+  return [...runs.values()].map(withHeaders);
+}
+
+/** Each line with its headers, also where they are those of a line before it. */
+function withHeaders(run: TraceRun): TraceRun {
+  const lines = new Map<unknown, HttpLine>();
+  return run.map((line) => {
+    if (line.type !== 'http') return line;
+    lines.set(line.n, line);
+    const { requestHeadersAs, responseHeadersAs, ...own } = line;
+    const requestHeaders = own.requestHeaders ?? lines.get(requestHeadersAs)?.requestHeaders;
+    const responseHeaders = own.responseHeaders ?? lines.get(responseHeadersAs)?.responseHeaders;
+    return {
+      ...own,
+      ...(requestHeaders !== undefined && { requestHeaders }),
+      ...(responseHeaders !== undefined && { responseHeaders }),
+    };
+  });
 }
 
 function lineIn(row: string): TraceLine | undefined {

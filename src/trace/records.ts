@@ -86,7 +86,9 @@ export interface HttpLine extends Line, Partial<Envelope>, Content {
   readonly verb: string;
   /** Without the query and tokens. */
   readonly path: string;
-  readonly requestHeaders: Readonly<Record<string, string>>;
+  readonly requestHeaders?: Readonly<Record<string, string>>;
+  /** They are those of the line with this number, a little before. Not after `readTrace`. */
+  readonly requestHeadersAs?: number;
   /** Which HTTP request it is for the same message of the client; absent for a message of its own. */
   readonly attempt?: number;
   /** Not sent as the client wrote it: translated between the eras of MCP. */
@@ -100,6 +102,7 @@ export interface HttpLine extends Line, Partial<Envelope>, Content {
   readonly endMs?: number;
   readonly status?: number;
   readonly responseHeaders?: Readonly<Record<string, string>>;
+  readonly responseHeadersAs?: number;
   /** How it came out: `replied`, `accepted`, `http-error`, `transport-error` and so on. */
   readonly outcome?: string;
   readonly error?: string;

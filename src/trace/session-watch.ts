@@ -212,7 +212,9 @@ export class SessionWatch implements StdioObserver {
     this.#file?.release();
     const { request, options, handler } = begun;
     const { body, headers } = options;
-    const passed = body ? this.#callOfBytes(body) : undefined;
+    const passed = body
+      ? this.#calls.findNewest(({ message }) => message.bytes === body)
+      : undefined;
     const message = passed?.message ?? (body ? messageOf(body) : undefined);
     const call = message?.kind === 'request' ? (passed ?? this.#callWith(message)) : undefined;
     if (passed !== undefined && passed !== call) this.#calls.remove(passed);
@@ -280,7 +282,7 @@ export class SessionWatch implements StdioObserver {
   /** Writes the line of an HTTP request. */
   readonly #over = this.#harmless((line: OpenHttpLine): void => {
     if (!this.#open.remove(line)) return;
-    this.#file?.add(line.toMembers(), line.as === undefined ? line.body : undefined);
+    if (this.#file !== undefined) line.write(this.#file);
     this.#log?.http(line);
   });
 

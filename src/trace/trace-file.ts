@@ -46,6 +46,8 @@ export class TraceFile {
   #fullBytes = 0;
   #dropped = 0;
   #count = 0;
+  /** Of the lines in `#chunk`, the first. */
+  #oldest = 1;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #isBroken = false;
@@ -61,6 +63,11 @@ export class TraceFile {
     const most = Math.floor(maxBytes / 16);
     this.#mostBodyBytes =
       bodies === 'none' ? 0 : bodies === 'all' ? most : Math.min(HEAD_BYTES, most);
+  }
+
+  /** The number of the oldest line that is written together with the next one, if any. */
+  get oldest(): number {
+    return this.#oldest;
   }
 
   /** Begins to write: from now on it is known what is secret. */
@@ -94,6 +101,7 @@ export class TraceFile {
     if (this.#isBroken) return n;
     if (this.#fullBytes > MOST_QUEUED_BYTES) {
       this.#dropped++;
+      this.#oldest = n + 1;
       return n;
     }
     const text = `{"n":${n},"run":${this.#options.run},${members}`;
@@ -127,6 +135,7 @@ export class TraceFile {
     const most = 3 * text.length + (json === undefined ? 0 : json.length + 2);
     if (this.#used + most > this.#chunk.length) {
       this.#endChunk();
+      this.#oldest = this.#count;
       if (most > this.#chunk.length) this.#chunk = Buffer.allocUnsafe(most);
     }
     this.#used += this.#chunk.write(text, this.#used);
@@ -160,6 +169,7 @@ export class TraceFile {
       this.add(`"type":"dropped","ms":0,"lines":${lines}`);
     }
     this.#endChunk();
+    this.#oldest = this.#count + 1;
     const chunks = this.#full;
     if (chunks.length === 0) return;
     this.#full = [];
@@ -173,11 +183,14 @@ export class TraceFile {
   async #write(chunks: readonly Buffer[]): Promise<void> {
     const limitBytes = Math.floor(this.#options.maxBytes / 2);
     try {
-      for (const chunk of chunks) {
-        const clean = this.#masked(chunk);
-        const pieces = clean.length > limitBytes ? linesOf(clean) : [clean];
-        for (const piece of pieces) await this.#append(piece, limitBytes);
-      }
+      const clean = chunks.map((chunk) => this.#masked(chunk));
+      const bytes = clean.reduce((sum, { length }) => sum + length, 0);
+      // The file is opened once for all of them, where they fit into it.
+      const pieces =
+        bytes <= limitBytes
+          ? [Buffer.concat(clean, bytes)]
+          : clean.flatMap((own) => (own.length > limitBytes ? linesOf(own) : [own]));
+      for (const piece of pieces) await this.#append(piece, limitBytes);
     } catch (error) {
       this.#isBroken = true;
       this.#full = [];

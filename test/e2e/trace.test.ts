@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readTrace } from '../../src/trace/read-trace.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, sendJson, startGateway } from './loopback-gateway.ts';
 import { expectNoSecret, type Json, secret, startProxy } from './running-proxy.ts';
@@ -15,11 +16,7 @@ describe('--trace', () => {
 
   let files = 0;
   const newFile = () => join(folder, `${++files}.jsonl`);
-  const linesOf = (file: string): Json[] =>
-    readFileSync(file, 'utf8')
-      .trimEnd()
-      .split('\n')
-      .map((line) => JSON.parse(line));
+  const linesOf = (file: string): Json[] => readTrace(file).flat() as object[] as Json[];
   const at = (line: Json | undefined, ...names: string[]) =>
     names.map((name) => Number(line?.[name]));
 
@@ -73,6 +70,32 @@ describe('--trace', () => {
     expect(opened).toEqual([...opened].sort((a, b) => a - b));
     const order = lines.map(({ n }) => Number(n));
     expect(order).toEqual([...order].sort((a, b) => a - b));
+  });
+
+  it('records headers once where several requests have the same', async () => {
+    const gateway = await startGateway(answer);
+    const file = newFile();
+    const proxy = startProxy(gateway.url, { args: ['--trace', file] });
+    await proxy.initialize();
+    await Promise.all([2, 3, 4, 5, 6].map((id) => proxy.request(id, 'ping')));
+    await proxy.end();
+    const isPing = ({ type, method }: Json) => type === 'http' && method === 'ping';
+    const whole = linesOf(file).filter(isPing);
+    expect(whole.map((line) => line.requestHeaders)).toEqual(
+      Array(5).fill(expect.objectContaining({ authorization: '[secret]' })),
+    );
+    const raw: Json[] = readFileSync(file, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((row) => JSON.parse(row));
+    const written = raw.filter(isPing);
+    const short = written.filter((line) => line.requestHeaders === undefined);
+    expect(short.length).toBeGreaterThan(0);
+    for (const { requestHeadersAs } of short) {
+      expect(raw.find(({ n }) => n === requestHeadersAs)?.requestHeaders).toEqual(
+        whole[0]?.requestHeaders,
+      );
+    }
   });
 
   it('records a retry, a failure, a cancellation and what is not a message', async () => {
