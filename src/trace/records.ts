@@ -123,14 +123,6 @@ interface LogLine extends Line {
   readonly text: string;
 }
 
-/** A sign-in or the refresh of a token. Nothing writes it yet. */
-interface AuthLine extends Line {
-  readonly type: 'auth';
-  readonly event: 'sign-in' | 'refresh';
-  readonly isOk: boolean;
-  readonly tookMs?: number;
-}
-
 /** Lines that are missing, since the disk was too slow. */
 interface DroppedLine extends Line {
   readonly type: 'dropped';
@@ -145,7 +137,6 @@ export type TraceLine =
   | HttpLine
   | ReceivedLine
   | LogLine
-  | AuthLine
   | DroppedLine;
 
 type Writable<Members> = { -readonly [Name in keyof Members]: Members[Name] };

@@ -137,11 +137,6 @@ function loosely(line: TraceLine): Loose[] {
       return [at('gateway', 'proxy', `${named(line)}, ${line.bytes} bytes`, line.kind === 'error')];
     case 'log':
       return [at('proxy', 'proxy', `log, ${line.level}: ${line.text}`, line.level === 'error')];
-    case 'auth': {
-      const took = line.tookMs === undefined ? '' : ` after ${duration(line.tookMs)}`;
-      const text = `${line.event}: ${line.isOk ? 'ok' : 'failed'}${took}`;
-      return [at('proxy', 'proxy', text, !line.isOk)];
-    }
     case 'dropped':
       return [at('proxy', 'proxy', `${line.lines} lines are missing here: the disk was too slow`)];
     default:

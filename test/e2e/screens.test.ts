@@ -127,6 +127,10 @@ it.skipIf(missing !== undefined)(
     await proxy.request(2, 'tools/list');
     await proxy.end();
     expect((await screen(`trace ${trace}`)).shown).toContain('tools/list');
+    expect(await screen(`trace ${trace} --failed`)).toEqual({
+      code: 0,
+      shown: '✓ Nothing failed.\n',
+    });
     expect((await screen(`trace ${trace} --html ~/trace.html`)).code).toBe(0);
   },
   60_000,

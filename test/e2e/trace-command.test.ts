@@ -46,6 +46,9 @@ describe('mcp-latchkey trace', () => {
     const failed = await trace('--failed');
     expect(failed.stdout).toContain('tools/call denied (id 3)');
     expect(failed.stdout).not.toContain('search');
+    expect(await trace('--tool', 'nonesuch')).toMatchObject({
+      ...{ code: 0, stdout: '✓ No call fits these filters.\n' },
+    });
     const ofTool = await trace('--tool', 'search');
     expect(ofTool.rows.length).toBe(5);
     for (const row of ofTool.rows) expect(row).toContain('(id 4)');

@@ -75,8 +75,11 @@ export const traceCommand: CommandModule<object, Arguments> = {
     const slowerThanMs = slowerThan === undefined ? undefined : count('slower-than', slowerThan);
     const session = stepsOf(run);
     const out = new Printer(process.stdout);
-    for (const step of filtered(session, { method, tool, failed, slowerThanMs })) {
-      out.line(stepText(step, out.paint));
+    const steps = filtered(session, { method, tool, failed, slowerThanMs });
+    for (const step of steps) out.line(stepText(step, out.paint));
+    if (steps.length === 0) {
+      const isForCalls = method ?? tool ?? slowerThanMs ?? false;
+      out.marked('ok', isForCalls === false ? 'Nothing failed.' : 'No call fits these filters.');
     }
     if (runs.length > 1 && argv.run === undefined) {
       const words = `This is the newest of ${runs.length} runs in the file. --run 1 shows the oldest.`;
