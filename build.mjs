@@ -137,8 +137,14 @@ const replacements = [
         .replace('/^\\p{RGI_Emoji}$/v', emojiPattern('^\\p{RGI_Emoji}$')),
   },
   {
-    // yargs lays out the help of a command each time the command has run, and shows it to no one:
+    // yargs makes the help of a command each time the command has run, and shows it to no one:
     // src/cli/help.ts is the help here.
+    file: /yargs[\\/]build[\\/]lib[\\/]command\.js$/,
+    contents: (source) =>
+      source.replace('yargs.getInternalMethods().getUsageInstance().cacheHelpMessage();', ''),
+  },
+  {
+    // What would lay that help out.
     file: /cliui[\\/]index\.mjs$/,
     contents:
       "export default () => ({ div() {}, span() {}, resetOutput() {}, toString: () => '' });",
