@@ -21,23 +21,29 @@ interface Run {
   output: string;
 }
 
-const clients = mkdtempSync(join(tmpdir(), 'mcp-latchkey-clients-'));
-afterAll(() => rmSync(clients, { recursive: true, force: true }));
+const folder = mkdtempSync(join(tmpdir(), 'mcp-latchkey-bundles-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** One file of the client and the SDK: a scenario starts it in half the time. */
-function bundleClient(client: string): void {
-  if (existsSync(join(clients, client))) return;
+/**
+ * One file of a program and all that it loads: to start the suite and its client takes half the time.
+ * Returns the file's path.
+ */
+function bundled(entry: string, name: string): string {
+  const outfile = join(folder, name);
+  if (existsSync(outfile)) return outfile;
   buildSync({
-    entryPoints: [join(import.meta.dirname, client)],
-    outfile: join(clients, client),
+    entryPoints: [entry],
+    outfile,
     bundle: true,
     platform: 'node',
     format: 'esm',
-    // What of the SDK is CommonJS needs it.
+    logLevel: 'error',
+    // What is CommonJS in it needs this.
     banner: {
-      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+      js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
     },
   });
+  return outfile;
 }
 
 /**
@@ -57,9 +63,9 @@ export async function runConformanceScenario(
   const { command, args, exit, messages } = proxyUnderTest(test);
   const results = mkdtempSync(join(tmpdir(), 'mcp-latchkey-conformance-'));
   test.onTestFinished(() => rmSync(results, { recursive: true, force: true }));
-  bundleClient(client);
+  bundled(join(import.meta.dirname, client), client);
   const suite = [
-    pathOf('conformance'),
+    bundled(pathOf('conformance'), 'conformance.mjs'),
     ...['client', '--scenario', scenario, '--spec-version', specVersion],
     ...['--output-dir', results, '--timeout', '40000', ...flags],
     // The suite splits this at each space, so it holds no path.
@@ -68,6 +74,7 @@ export async function runConformanceScenario(
   const settings = {
     ...process.env,
     PATH: `${dirname(process.execPath)}${delimiter}${process.env.PATH}`,
+    NODE_COMPILE_CACHE: join(folder, 'compiled'),
     PROXY_COMMAND: JSON.stringify([command, ...args]),
     ...env,
   };
@@ -75,7 +82,7 @@ export async function runConformanceScenario(
     execFile(
       pathOf('recentNode'),
       suite,
-      { cwd: clients, env: settings, timeout: 50_000 },
+      { cwd: folder, env: settings, timeout: 50_000 },
       (error, stdout, stderr) => resolve({ exitCode: error?.code ?? 0, output: stdout + stderr }),
     );
   });
