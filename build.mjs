@@ -100,14 +100,54 @@ const separateBundles = (sharesCode) => ({
 });
 
 /**
+ * The source of what tests a text as `pattern` would. To compile all emoji takes 29 ms, also where a
+ * literal is only parsed, and most texts have none.
+ */
+const emojiPattern = (/** @type {string} */ pattern) => `{
+  test: (text) =>
+    /[^ -~]/.test(text) && /\\p{Emoji}/u.test(text) && new RegExp(${JSON.stringify(pattern)}, 'v').test(text),
+}`;
+
+/**
  * What libraries load whether it is used or not, and what replaces it: the file, and the reason.
- * @type {{file: RegExp, contents: string}[]}
+ * @type {{file: RegExp, contents: string | ((source: string) => string)}[]}
  */
 const replacements = [
   {
     // What is an emoji, 14 kB, to tell how wide a help text is. Node 20 knows it.
     file: /emoji-regex[\\/]index\.(?:mjs|js)$/,
-    contents: 'module.exports = () => /\\p{RGI_Emoji}/gv;',
+    contents: `module.exports = () => (${emojiPattern('\\p{RGI_Emoji}')});`,
+  },
+  {
+    // Where a text has characters that are wide, or more than one code point, ICU finds them: it takes
+    // 19 ms to load its data.
+    file: /string-width[\\/]index\.js$/,
+    contents: (source) =>
+      source
+        .replace(
+          'new Intl.Segmenter();',
+          `{
+            segment: (text) =>
+              /^[ -~–—…‘’“”✓✗·→]*$/.test(text)
+                ? Array.from(text, (segment) => ({ segment }))
+                : (icu ??= new Intl.Segmenter()).segment(text),
+          };
+          let icu;`,
+        )
+        .replace('/^\\p{RGI_Emoji}$/v', emojiPattern('^\\p{RGI_Emoji}$')),
+  },
+  {
+    // yargs makes the help of a command each time the command has run, and shows it to no one:
+    // src/cli/help.ts is the help here.
+    file: /yargs[\\/]build[\\/]lib[\\/]command\.js$/,
+    contents: (source) =>
+      source.replace('yargs.getInternalMethods().getUsageInstance().cacheHelpMessage();', ''),
+  },
+  {
+    // What would lay that help out.
+    file: /cliui[\\/]index\.mjs$/,
+    contents:
+      "export default () => ({ div() {}, span() {}, resetOutput() {}, toString: () => '' });",
   },
   {
     // add-mcp's two parsers, 85 kB. What it writes here only it reads (src/install/clients.ts), so
@@ -139,9 +179,13 @@ const withoutUnusedParts = {
   setup({ onLoad, onEnd }) {
     const met = new Set();
     for (const { file, contents } of replacements) {
-      onLoad({ filter: file }, () => {
+      onLoad({ filter: file }, ({ path }) => {
         met.add(file);
-        return { contents };
+        if (typeof contents === 'string') return { contents };
+        const source = readFileSync(path, 'utf8');
+        const changed = contents(source);
+        if (changed !== source) return { contents: changed };
+        return { errors: [{ text: `${path} is different now: see ${file} in build.mjs` }] };
       });
     }
     onEnd(() => ({

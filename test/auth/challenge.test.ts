@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { bearerChallenge, parseChallenges } from '../../src/auth/challenge.ts';
+import { rounds } from '../property-rounds.ts';
 
 /** The challenges in plain words: `[scheme, token68 or parameters]`. */
 const read = (...values: string[]) =>
@@ -173,7 +174,7 @@ describe('parseChallenges', () => {
       fc.property(headers, ({ values, challenges }) => {
         expect(read(...values)).toEqual(challenges);
       }),
-      { numRuns: 2000 },
+      { numRuns: rounds(2000) },
     );
   });
 
@@ -211,7 +212,7 @@ describe('parseChallenges', () => {
         }
         bearerChallenge(challenges);
       }),
-      { numRuns: 3000 },
+      { numRuns: rounds(3000) },
     );
   });
 

@@ -11,6 +11,7 @@ import {
   validateMetadata,
 } from '../../src/auth/protected-resource-metadata.ts';
 import { isLoopbackHost } from '../../src/http/loopback.ts';
+import { rounds } from '../property-rounds.ts';
 
 const GATEWAY = new URL('https://api.example.com/v1/mcp');
 const LOCAL = new URL('http://127.0.0.1:8080/v1/mcp');
@@ -390,9 +391,9 @@ describe('validateMetadata', () => {
           expect(oracle(resource, endpoint)).toBe('same or parent');
         },
       ),
-      { numRuns: 5000 },
+      { numRuns: rounds(5000) },
     );
-    expect(accepted).toBeGreaterThan(200);
+    expect(accepted).toBeGreaterThan(rounds(200));
   });
 
   it('accepts every parent of any endpoint', () => {
@@ -454,7 +455,7 @@ describe('validateMetadata', () => {
           }
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: rounds(1000) },
     );
   });
 });

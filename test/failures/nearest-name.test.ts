@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { nearestNames } from '../../src/failures/nearest-name.ts';
+import { rounds } from '../property-rounds.ts';
 
 const TOOLS = [
   'github_create_issue',
@@ -139,7 +140,7 @@ describe('nearestNames', () => {
         const wanted = before + edited + after;
         if (wanted !== name) expect(nearestNames(wanted, TOOLS)).toContain(name);
       }),
-      { numRuns: 1000 },
+      { numRuns: rounds(1000) },
     );
   });
 
@@ -151,7 +152,7 @@ describe('nearestNames', () => {
         const near = wanted !== known && distance(wanted, known) <= allowed;
         expect(nearestNames(wanted, [known])).toEqual(near ? [known] : []);
       }),
-      { numRuns: 2000 },
+      { numRuns: rounds(2000) },
     );
   });
 
@@ -166,7 +167,7 @@ describe('nearestNames', () => {
         expect(nearest.length).toBeLessThanOrEqual(3);
         for (const one of nearest) expect(known).toContain(one);
       }),
-      { numRuns: 1000 },
+      { numRuns: rounds(1000) },
     );
   });
 

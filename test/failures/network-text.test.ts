@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { cleanNetworkText } from '../../src/failures/network-text.ts';
+import { rounds } from '../property-rounds.ts';
 
 describe('cleanNetworkText', () => {
   it.each<[what: string, text: string, clean: string]>([
@@ -150,7 +151,7 @@ describe('cleanNetworkText', () => {
         expect(clean).not.toMatch(/ {2}|^ | $/);
         expect(cleanNetworkText(clean, maxCharacters)).toBe(clean);
       }),
-      { numRuns: 5000 },
+      { numRuns: rounds(5000) },
     );
   });
 

@@ -2,6 +2,7 @@ import { createParser } from 'eventsource-parser';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EventStream } from '../../src/http/event-stream.ts';
+import { rounds } from '../property-rounds.ts';
 
 interface Parsed {
   events: { data: string; type: string; id: string | undefined }[];
@@ -100,7 +101,7 @@ describe('the parser of event streams', () => {
       fc.property(source, lengths, (bytes, cuts) => {
         expect(withData(parse(cut(bytes, cuts)))).toEqual(parseByLibrary(bytes));
       }),
-      { numRuns: 5000 },
+      { numRuns: rounds(5000) },
     );
   });
 
@@ -109,7 +110,7 @@ describe('the parser of event streams', () => {
       fc.property(source, (bytes) => {
         expect(parse(cut(bytes, Array(bytes.length).fill(1)))).toEqual(parse([bytes]));
       }),
-      { numRuns: 2000 },
+      { numRuns: rounds(2000) },
     );
   });
 

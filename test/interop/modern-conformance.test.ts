@@ -102,12 +102,17 @@ function judgement({ id, name, details }: Check): string {
 }
 
 // Not describe.skip: its `for` runs what it should skip (Vitest 4.1).
-const scenarioTest = missing('conformance', 'recentNode', 'modernClient') ? test.skip : test;
+const scenarioTest = missing('conformance', 'recentNode', 'modernClient')
+  ? test.skip
+  : test.concurrent;
+
+/** Five run at a time, and some wait for seconds. */
+const LIMIT = { timeout: 90_000 };
 
 describe.for(['modern', 'legacy'])(
   'the conformance suite at 2026-07-28 passes a %s client that goes through the proxy',
   (era) => {
-    scenarioTest.for(scenarios)('in $scenario', async ({ scenario, judgedBy }, context) => {
+    scenarioTest.for(scenarios)('in $scenario', LIMIT, async ({ scenario, judgedBy }, context) => {
       const { exitCode, checks, output } = await runConformanceScenario(
         context,
         scenario,

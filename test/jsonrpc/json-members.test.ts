@@ -12,6 +12,7 @@ import {
   valueIn,
   withMembers,
 } from '../../src/jsonrpc/json-members.ts';
+import { rounds } from '../property-rounds.ts';
 
 const bytes = (text: string) => Buffer.from(text);
 
@@ -166,7 +167,7 @@ it('finds a member however its name is escaped, and no other', () => {
         .map((at) => (at < 0 ? undefined : at));
       expect(membersOf(text, all).map(valueIn)).toEqual(expected);
     }),
-    { numRuns: 1000 },
+    { numRuns: rounds(1000) },
   );
 });
 
@@ -245,6 +246,6 @@ it('ends on text that is broken, whatever it is', () => {
       itemsOf(bytes(text));
       entriesOf(bytes(text));
     }),
-    { numRuns: 3000 },
+    { numRuns: rounds(3000) },
   );
 });

@@ -11,6 +11,7 @@ import {
   responseBytesFor,
   type Unusable,
 } from '../../src/jsonrpc/message.ts';
+import { rounds } from '../property-rounds.ts';
 
 function read(text: string | Buffer): Message | Unusable {
   const { messages } = readMessages(Buffer.from(text));
@@ -282,7 +283,7 @@ describe('readMessages', () => {
           expect(JSON.parse((message as Message).bytes.toString())).toEqual(parsed);
         }
       }),
-      { numRuns: 3000 },
+      { numRuns: rounds(3000) },
     );
   });
 
@@ -310,7 +311,7 @@ describe('readMessages', () => {
         const [message] = readMessages(bytes).messages;
         expect(message?.kind === 'notification').toBe(isJson(text));
       }),
-      { numRuns: 2000 },
+      { numRuns: rounds(2000) },
     );
   });
 
@@ -319,7 +320,7 @@ describe('readMessages', () => {
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         expect(readMessages(Buffer.from(bytes)).messages.length).toBeGreaterThan(0);
       }),
-      { numRuns: 3000 },
+      { numRuns: rounds(3000) },
     );
   });
 });

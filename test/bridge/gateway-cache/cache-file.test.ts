@@ -28,6 +28,7 @@ import {
 import { type Request, readMessages } from '../../../src/jsonrpc/message.ts';
 import { createLog } from '../../../src/log.ts';
 import { toSettings } from '../../../src/settings/settings.ts';
+import { rounds } from '../../property-rounds.ts';
 
 const URL_OF_NONE = 'https://gateway.example/v1/mcp';
 const settings = (url = URL_OF_NONE, given = {}) => toSettings(url, given, {});
@@ -236,7 +237,7 @@ describe('what is damaged in a file is not used', () => {
           expect(() => JSON.parse(own.result.toString())).not.toThrow();
         }
       }),
-      { numRuns: 1_000 },
+      { numRuns: rounds(1_000) },
     );
   });
 
