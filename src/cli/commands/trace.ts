@@ -1,7 +1,6 @@
-import { closeSync, ftruncateSync, writeFileSync } from 'node:fs';
 import type { CommandModule } from 'yargs';
 import { redactionFor } from '../../doctor/doctor.ts';
-import { openPrivate, UnusableFile } from '../../private-path.ts';
+import { UnusableFile } from '../../private-path.ts';
 import { UsageError } from '../../settings/options.ts';
 import { Printer } from '../../terminal/printer.ts';
 import { tracePage } from '../../trace/page.ts';
@@ -9,6 +8,7 @@ import { readTrace, type TraceRun } from '../../trace/read-trace.ts';
 import { redactedRun } from '../../trace/redact-trace.ts';
 import { stepsOf } from '../../trace/steps.ts';
 import { filtered, stepText } from '../../trace/trace-text.ts';
+import { writePage } from '../earlier-output.ts';
 
 interface Arguments {
   file: string;
@@ -70,7 +70,7 @@ export const traceCommand: CommandModule<object, Arguments> = {
     const chosen = runs[number - 1];
     if (chosen === undefined) return fail(`${argv.file} has ${runs.length} runs`);
     const run = argv.redact ? redacted(chosen) : chosen;
-    if (argv.html !== undefined) return writePage(argv.html, tracePage(run, argv.redact));
+    if (argv.html !== undefined) return writeHtml(argv.html, tracePage(run, argv.redact));
     const { method, tool, failed, slowerThan } = argv;
     const slowerThanMs = slowerThan === undefined ? undefined : count('slower-than', slowerThan);
     const session = stepsOf(run);
@@ -85,16 +85,9 @@ export const traceCommand: CommandModule<object, Arguments> = {
   },
 };
 
-/** For the user alone. */
-function writePage(file: string, page: string): void {
+function writeHtml(file: string, page: string): void {
   try {
-    const { fd, stats } = openPrivate(file, 'output');
-    try {
-      if (stats.isFile()) ftruncateSync(fd);
-      writeFileSync(fd, page);
-    } finally {
-      closeSync(fd);
-    }
+    writePage(file, page, 'trace');
     new Printer(process.stderr).result('ok', `Wrote ${file}`);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
