@@ -3,6 +3,7 @@ import { redactionFor } from '../../doctor/doctor.ts';
 import { UnusableFile } from '../../private-path.ts';
 import { UsageError } from '../../settings/options.ts';
 import { Printer } from '../../terminal/printer.ts';
+import { columns } from '../../terminal/wrap-text.ts';
 import { tracePage } from '../../trace/page.ts';
 import { readTrace, type TraceRun } from '../../trace/read-trace.ts';
 import { redactedRun } from '../../trace/redact-trace.ts';
@@ -75,8 +76,9 @@ export const traceCommand: CommandModule<object, Arguments> = {
     const slowerThanMs = slowerThan === undefined ? undefined : count('slower-than', slowerThan);
     const session = stepsOf(run);
     const out = new Printer(process.stdout);
+    const width = process.stdout.isTTY ? columns(Number.POSITIVE_INFINITY) : undefined;
     for (const step of filtered(session, { method, tool, failed, slowerThanMs })) {
-      out.line(stepText(step, out.paint));
+      out.line(stepText(step, out.paint, width));
     }
     if (runs.length > 1 && argv.run === undefined) {
       const words = `This is the newest of ${runs.length} runs in the file. --run 1 shows the oldest.`;
