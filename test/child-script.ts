@@ -24,6 +24,8 @@ export async function bundleScript(code: string): Promise<string> {
     target: 'node20',
     format: 'cjs',
     external: ['keytar'],
+    // As in build.mjs.
+    alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
     define: {
       __VERSION__: '"0.0.0"',
       'import.meta.url': JSON.stringify(pathToFileURL(join(root, 'dist', 'script.js')).href),

@@ -263,7 +263,7 @@ export async function runDemo(out: Printer): Promise<boolean> {
       await succeeds('An access token that expires', async () => {
         oauth.expireAccess();
         await callTool(user, 'platform_whoami', {});
-        return 'It was renewed without a new sign-in.';
+        return 'The proxy renewed it. You did not have to sign in again.';
       });
       await succeeds('A tool that requires another scope', async () => {
         await callTool(user, 'linear_add_comment', { id: 'ENG-42', text: 'x' }, signInPatience);

@@ -25,7 +25,7 @@ export type { ChangedLine } from './diff.ts';
 export { nameForGateway, proxyWords } from './entry.ts';
 export { type EntryTrial, tryEntry } from './entry-trial.ts';
 export { type Leftovers, leftovers, removeLeftovers } from './leftovers.ts';
-export { makeBundle } from './mcpb/bundle.ts';
+export { BUNDLED_LAUNCHER, makeBundle } from './mcpb/bundle.ts';
 export {
   type FoundConfig,
   type FoundEntry,

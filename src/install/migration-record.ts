@@ -1,8 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { LockTimeout, withLock } from '../auth/oauth/process-lock.ts';
+import { lockFolder } from '../auth/oauth/sign-in-file.ts';
 import { dataFolder } from '../data-folder.ts';
 import { readPrivate, UnusableFile } from '../private-path.ts';
 import { renameOnto } from '../rename-onto.ts';
@@ -34,8 +37,22 @@ export interface UndoneConfig {
   readonly why?: string;
 }
 
-const recordFile = () =>
-  join(dataFolder(process.platform, process.env, homedir()), 'mcp-latchkey', 'migrations.json');
+/** Longer than another process takes to put every client's config back. */
+const LOCK_LIMIT_MS = 20_000;
+
+const data = () => dataFolder(process.platform, process.env, homedir());
+
+const recordFile = () => join(data(), 'mcp-latchkey', 'migrations.json');
+
+/** Runs `act` while no other process reads or writes the records. Rejects with UnusableFile as well. */
+async function alone<Value>(act: () => Promise<Value>): Promise<Value> {
+  try {
+    return await withLock(lockFolder(data()), 'migrations', { limitMs: LOCK_LIMIT_MS }, act);
+  } catch (error) {
+    if (!(error instanceof LockTimeout)) throw error;
+    throw new UnusableFile(`another process is using ${recordFile()}`, { cause: error });
+  }
+}
 
 const hashOf = (text: string) => createHash('sha256').update(text).digest('hex');
 
@@ -44,7 +61,7 @@ export async function recordMigration(
   change: Omit<MigrationRecord, 'written'> & { readonly text: string },
 ): Promise<void> {
   const { text, ...record } = change;
-  await writeRecords([...readRecords(), { ...record, written: hashOf(text) }]);
+  await alone(() => writeRecords([...readRecords(), { ...record, written: hashOf(text) }]));
 }
 
 /** The records so far, in the order they were made. Throws UnusableFile. */
@@ -75,9 +92,21 @@ async function writeRecords(records: readonly MigrationRecord[]): Promise<void> 
  * alone. Rejects with InstallError when the records are damaged, or another user can change them.
  */
 export async function undoMigrations(): Promise<UndoneConfig[]> {
+  if (!existsSync(recordFile())) return [];
+  try {
+    return await alone(undoRecords);
+  } catch (error) {
+    if (!(error instanceof UnusableFile)) throw error;
+    throw new InstallError(
+      `It is not known what migrate has changed: ${error.message}. The backups are beside the configs`,
+    );
+  }
+}
+
+async function undoRecords(): Promise<UndoneConfig[]> {
   const undone: UndoneConfig[] = [];
   let left: MigrationRecord[] = [];
-  for (const record of recordsToUndo().reverse()) {
+  for (const record of readRecords().reverse()) {
     const { client, file, backup } = record;
     const result = await undo(record).catch((error: Error) => {
       const isKnown = [ConfigFileError, ConfigSyntaxError, UneditableError, UnusableFile].some(
@@ -91,17 +120,6 @@ export async function undoMigrations(): Promise<UndoneConfig[]> {
   }
   await writeRecords(left);
   return undone;
-}
-
-function recordsToUndo(): MigrationRecord[] {
-  try {
-    return readRecords();
-  } catch (error) {
-    if (!(error instanceof UnusableFile)) throw error;
-    throw new InstallError(
-      `It is not known what migrate has changed: ${error.message}. The backups are beside the configs`,
-    );
-  }
 }
 
 async function undo(record: MigrationRecord): Promise<Pick<UndoneConfig, 'outcome'>> {

@@ -47,8 +47,10 @@ async function isBeingWritten(path: string): Promise<boolean> {
 async function configTexts(): Promise<string> {
   const known = allClients().map(({ configPath }) => configPath);
   const paths = new Set([...known, ...(await writtenConfigs())]);
-  const files = await Promise.all([...paths].map(readConfigFile));
-  return files.map(({ text }) => text).join('\n');
+  let texts = '';
+  // One after the other: on macOS a process may have 256 files open.
+  for (const path of paths) texts += `${(await readConfigFile(path)).text}\n`;
+  return texts;
 }
 
 /**

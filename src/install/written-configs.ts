@@ -1,6 +1,11 @@
-import { appendFile, mkdir, readFile } from 'node:fs/promises';
+import { appendFile, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { readPrivate, UnusableFile } from '../private-path.ts';
 import { copiesFolder } from './program-copy.ts';
+
+/** More than this were not written by one user. */
+const MOST_BYTES = 1024 * 1024;
+const MOST_CONFIGS = 1_000;
 
 /** The configs that named a copy when this program wrote them: a JSON string with a path a line. */
 export function writtenConfigsFile(): string {
@@ -23,20 +28,34 @@ export async function noteWrittenConfig(path: string, text: string): Promise<voi
   }
 }
 
-/** What was noted. Lines that are damaged are left out. Rejects where it cannot be read. */
+/**
+ * What was noted. Lines that are damaged are left out. Rejects with UnusableFile where it cannot be read
+ * or trusted, and where it is too large: then no more is noted, and no copy is removed.
+ */
 export async function writtenConfigs(): Promise<string[]> {
-  const text = await readFile(writtenConfigsFile(), 'utf8').catch((error) => {
-    if (error.code === 'ENOENT') return '';
+  const paths = textOf(writtenConfigsFile())
+    .split('\n')
+    .flatMap((line) => {
+      try {
+        const path: unknown = JSON.parse(line);
+        return typeof path === 'string' ? [path] : [];
+      } catch {
+        return [];
+      }
+    });
+  if (paths.length > MOST_CONFIGS) {
+    throw new UnusableFile(`the file ${writtenConfigsFile()} has too many lines`);
+  }
+  return paths;
+}
+
+function textOf(file: string): string {
+  try {
+    return readPrivate(file, 'trusted', () => {}, MOST_BYTES).toString();
+  } catch (error) {
+    if (((error as Error).cause as NodeJS.ErrnoException)?.code === 'ENOENT') return '';
     throw error;
-  });
-  return text.split('\n').flatMap((line) => {
-    try {
-      const path: unknown = JSON.parse(line);
-      return typeof path === 'string' ? [path] : [];
-    } catch {
-      return [];
-    }
-  });
+  }
 }
 
 /** Whatever escapes the config's notation has for the separators of a path. */

@@ -1,4 +1,5 @@
 import type { Paint } from '../terminal/colour.ts';
+import { wrapText } from '../terminal/wrap-text.ts';
 import type { Call, Session, Side, Step } from './steps.ts';
 
 /** Which calls are shown; everything where nothing is set. */
@@ -30,13 +31,27 @@ export function filtered({ steps, calls }: Session, filter: Filter): readonly St
 
 const SIDES: readonly Side[] = ['client', 'proxy', 'gateway'];
 
-/** A step in one line: when, between whom, what. */
-export function stepText({ ms, from, to, text, isFailure }: Step, paint: Paint): string {
+/** Where the text begins, after the time, the lanes and the mark. */
+const INDENT = 31;
+/** In a narrower terminal, too little of each line would be left. */
+const LEAST_COLUMNS = 2 * INDENT;
+
+/**
+ * A step in one line: when, between whom, what. For a terminal of so many `columns`, the text is wrapped
+ * and stays in its column; undefined: it stays whole.
+ */
+export function stepText(
+  { ms, from, to, text, isFailure }: Step,
+  paint: Paint,
+  columns: number | undefined,
+): string {
   const [a, b] = [SIDES.indexOf(from), SIDES.indexOf(to)];
   const arrow = a === b ? '·' : a < b ? '→' : '←';
   const lanes = a === b ? SIDES[a] : `${SIDES[Math.min(a, b)]} ${arrow} ${SIDES[Math.max(a, b)]}`;
   const time = `${(ms / 1000).toFixed(3)} s`.padStart(11);
   const mark = isFailure ? '✗' : ' ';
-  const line = `${(lanes ?? '').padEnd(15)} ${mark} ${text}`;
+  const isWhole = columns === undefined || columns < LEAST_COLUMNS;
+  const words = isWhole ? text : wrapText(text, columns, INDENT).trimStart();
+  const line = `${(lanes ?? '').padEnd(15)} ${mark} ${words}`;
   return `${paint('dim', time)}  ${isFailure ? paint('red', line) : line}`;
 }

@@ -346,13 +346,39 @@ describe('--report', () => {
       sendJson(response, { jsonrpc: '2.0', id: received.message.id, error });
     });
     const file = join(makeFolder('report-'), 'report.html');
-    writeFileSync(file, 'what was there before', { mode: 0o644 });
+    await runToEnd(['doctor', '--report', file], '', { HOME: makeFolder('home-') });
+    chmodSync(file, 0o644);
     const { code, stderr } = await runToEnd(['doctor', url, '--report', file], '', GOOD);
     expect({ code, stderr }).toEqual({ code: 1, stderr: `Report written to ${file}\n` });
     expect(statSync(file).mode & 0o777).toBe(0o600);
     const page = readFileSync(file, 'utf8');
     expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;&lt;/style&gt;');
     expect(page).not.toMatch(/<script|<img|<link(?! rel="icon" href="data:,")|@import|url\(/i);
+  });
+
+  it.each([
+    ['notes', 'mcp-latchkey doctor\n'],
+    ['a page of trace', '<!doctype html>\n<html lang="en">\n<title>mcp-latchkey trace</title>'],
+    ['a page that is cut off', '<!doctype html>\n<html lang="en">'],
+  ])('leaves %s as it is', async (_, text) => {
+    const HOME = makeFolder('home-');
+    const file = join(HOME, 'mine.html');
+    writeFileSync(file, text, { mode: 0o644 });
+    const { code, stderr } = await runToEnd(['doctor', '--report', file], '', { HOME });
+    expect(code).toBe(1);
+    expect(stderr.replace(/\s+/g, ' ')).toBe(
+      `✗ ${file} is already there, and is not an earlier report of doctor. Move it away, or use another file name. `,
+    );
+    expect(readFileSync(file, 'utf8')).toBe(text);
+    expect(statSync(file).mode & 0o777).toBe(0o644);
+  });
+
+  it('fills an empty file', async () => {
+    const HOME = makeFolder('home-');
+    const file = join(HOME, 'empty.html');
+    writeFileSync(file, '');
+    await runToEnd(['doctor', '--report', file], '', { HOME });
+    expect(readFileSync(file, 'utf8')).toContain('<title>mcp-latchkey doctor</title>');
   });
 
   it('says that the file cannot be written, and fails', async () => {

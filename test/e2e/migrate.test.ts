@@ -323,5 +323,5 @@ it("names what is in a project's configs, and leaves it as it is", async () => {
   // The user's own configs, when run in the home.
   const atHome = await runToEnd(['migrate'], '', { HOME: project }, { cwd: project });
   expect(atHome.stdout).not.toContain('.cursor/mcp.json: remote');
-  expect(atHome.stdout).toContain('remote (a URL to ');
+  expect(atHome.stdout).toContain('remote (the URL ');
 });

@@ -1,10 +1,18 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { answer, startGateway } from './loopback-gateway.ts';
 import { startProxy } from './running-proxy.ts';
 
@@ -33,18 +41,19 @@ function unpackedBytes(folder: string): number {
     .reduce((sum, { parentPath, name }) => sum + statSync(join(parentPath, name)).size, 0);
 }
 
+let folder: string;
+let packed: { stdout: string };
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'latchkey-package-'));
+  packed = await pack(root, folder);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Packs the built package in `from` into `to`. Without scripts: `prepack` would rebuild dist/. */
+const pack = (from: string, to: string) =>
+  npm(from, 'pack', '--json', '--ignore-scripts', '--pack-destination', to);
+
 it('packs small, installs without a script or a warning, and carries a session from there', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'latchkey-package-'));
-  onTestFinished(() => rmSync(folder, { recursive: true }));
-  // Without scripts: `prepack` would rebuild dist/ during the other tests.
-  const packed = await npm(
-    root,
-    'pack',
-    '--json',
-    '--ignore-scripts',
-    '--pack-destination',
-    folder,
-  );
   const [{ filename, unpackedSize, files }] = JSON.parse(packed.stdout);
   expect(files.map(({ path }: { path: string }) => path)).toContain('dist/main.js');
 
@@ -89,4 +98,19 @@ it('packs small, installs without a script or a warning, and carries a session f
   await proxy.initialize();
   expect(await proxy.request(2, 'tools/list')).toHaveProperty('result');
   expect(await proxy.end()).toBe(0);
+});
+
+it('is the same to the byte when it is built again elsewhere', async () => {
+  const again = join(folder, 'another place');
+  const sources = ['bin', 'src', 'build.mjs', 'tsconfig.json', 'package.json'];
+  sources.push('LICENSE', 'README.md', 'SECURITY.md');
+  for (const part of sources) cpSync(join(root, part), join(again, part), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(again, 'node_modules'), 'junction');
+  await run(process.execPath, ['build.mjs'], { cwd: again });
+  const { stdout } = await pack(again, again);
+  expect(JSON.parse(stdout)).toEqual(JSON.parse(packed.stdout));
+  const [{ filename }] = JSON.parse(stdout);
+  expect(readFileSync(join(again, filename)).equals(readFileSync(join(folder, filename)))).toBe(
+    true,
+  );
 });

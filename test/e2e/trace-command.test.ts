@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -72,6 +72,31 @@ describe('mcp-latchkey trace', () => {
     expect(newest.stdout).not.toContain('(id "first")');
     expect(newest.stderr).toContain('newest of 2 runs');
     expect((await trace('--run', '1')).stdout).toContain('(id "first")');
+  });
+
+  it('writes a page in the place of an earlier one, and of nothing else of the user', async () => {
+    const gateway = await startGateway(answer);
+    const own = join(folder, 'own.jsonl');
+    const proxy = startProxy(gateway.url, { args: ['--trace', own] });
+    await proxy.initialize();
+    await proxy.end();
+    const page = join(folder, 'page.html');
+    const write = (to: string) => runToEnd(['trace', own, '--html', to]);
+    for (const _ of ['a new file', 'an earlier page']) {
+      expect(await write(page)).toMatchObject({ code: 0 });
+      expect(readFileSync(page, 'utf8').match(/<title>/g)).toHaveLength(1);
+    }
+    const notes = join(folder, 'notes.html');
+    writeFileSync(notes, 'mcp-latchkey trace');
+    for (const other of [notes, own]) {
+      const before = readFileSync(other, 'utf8');
+      const { code, stderr } = await write(other);
+      expect(code).toBe(1);
+      expect(stderr.replace(/\s+/g, ' ')).toContain(
+        `${other} is already there, and is not an earlier page of trace. Move it away, or`,
+      );
+      expect(readFileSync(other, 'utf8')).toBe(before);
+    }
   });
 
   it('shows what is hostile in a file as plain text, and leaves out what is not a line', async () => {

@@ -14,6 +14,7 @@ import { join, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { zip } from '../../src/install/mcpb/zip.ts';
 import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-server.ts';
 import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts';
 import { newKey, startKeyedGateway } from '../e2e/keyed-gateway.ts';
@@ -190,10 +191,21 @@ it('replaces an older bundle, but no other file, and writes through no link', as
   const [file, notes] = [join(folder, 'a.mcpb'), join(folder, 'notes.txt')];
   const make = (output: string) =>
     runToEnd(['bundle', 'https://gateway.example', '-o', output], '', { HOME: folder });
-  writeFileSync(notes, 'mine');
-  const { code, stderr } = await make(notes);
-  expect(code).toBe(1);
-  expect(stderr.replace(/\s+/g, ' ')).toContain('is already there, and is not a bundle');
+  const archive = zip([
+    { path: 'manifest.json', content: Buffer.from('{"name": "mcp-latchkey"}') },
+    { path: 'notes.txt', content: Buffer.from('mine') },
+  ]);
+  for (const mine of [archive, Buffer.from('PK'), Buffer.from('mine')]) {
+    writeFileSync(notes, mine);
+    const { code, stderr } = await make(notes);
+    expect(code).toBe(1);
+    expect(stderr.replace(/\s+/g, ' ')).toContain(
+      'is already there, and is not an earlier bundle. Move it away, or use another file name.',
+    );
+    expect(readFileSync(notes)).toEqual(mine);
+  }
+  symlinkSync('/dev/null', join(folder, 'device'));
+  expect(await make(join(folder, 'device'))).toMatchObject({ code: 1 });
   symlinkSync(notes, file);
   for (const _ of ['in place of a link', 'in place of a bundle']) {
     expect(await make(file)).toMatchObject({ code: 0, stderr: '' });

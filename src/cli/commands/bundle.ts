@@ -1,10 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, readFile, rm, writeFile } from 'node:fs/promises';
+import { lstatSync, statSync } from 'node:fs';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { CommandModule } from 'yargs';
+import { UnusableFile } from '../../private-path.ts';
 import { renameOnto } from '../../rename-onto.ts';
 import { oneValueEach, PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
 import { Printer } from '../../terminal/printer.ts';
+import { refuseOtherFile } from '../earlier-output.ts';
 import { reportingErrors } from '../reporting-errors.ts';
 import { proxyLine } from './install.ts';
 import { tildePath } from './install-text.ts';
@@ -57,7 +60,9 @@ export const bundleCommand: CommandModule<object, Arguments> = {
 const NO_URL = 'https://gateway.invalid/';
 
 async function bundle(args: Arguments): Promise<void> {
-  const { InstallError, makeBundle, nameForGateway } = await import('../../install/install.ts');
+  const { BUNDLED_LAUNCHER, InstallError, makeBundle, nameForGateway } = await import(
+    '../../install/install.ts'
+  );
   const given = args as unknown as Readonly<Record<string, unknown>>;
   const { url, words } = await proxyLine(args.url ?? NO_URL, given);
   const title = args.name ?? (args.url === undefined ? 'MCP gateway' : nameForGateway(url));
@@ -77,7 +82,7 @@ async function bundle(args: Arguments): Promise<void> {
     ...{ title, name, url: args.url === undefined ? undefined : url, options: words.slice(1) },
     ...(icon === undefined ? {} : { icon }),
   });
-  await replaceBundle(file, content).catch(failed);
+  await replaceBundle(file, content, BUNDLED_LAUNCHER).catch(failed);
   const out = new Printer(process.stdout);
   const paths = Object.entries(PROXY_OPTIONS).flatMap(([option, about]) =>
     'path' in about && given[option] !== undefined ? [`--${option}`] : [],
@@ -98,11 +103,11 @@ async function bundle(args: Arguments): Promise<void> {
  * Writes a bundle in the place of an older one, and of nothing else. In one step: what is a link there
  * is replaced, not followed. Rejects with the reason.
  */
-async function replaceBundle(file: string, content: Buffer): Promise<void> {
-  const old = await lstat(file).catch(() => undefined);
-  const isBundle = old?.isFile() && (await readFile(file)).toString('latin1', 0, 2) === 'PK';
-  if (old !== undefined && !old.isSymbolicLink() && !isBundle) {
-    throw new Error(`${file} is already there, and is not a bundle`);
+async function replaceBundle(file: string, content: Buffer, marker: string): Promise<void> {
+  const target = statSync(file, { throwIfNoEntry: false });
+  if (target !== undefined && !target.isFile()) throw new UnusableFile(`${file} is not a file`);
+  if (lstatSync(file, { throwIfNoEntry: false })?.isSymbolicLink() !== true) {
+    refuseOtherFile(file, { name: 'an earlier bundle', start: 'PK', marker });
   }
   const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`;
   try {

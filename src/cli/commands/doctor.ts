@@ -1,4 +1,3 @@
-import { closeSync, ftruncateSync, writeFileSync } from 'node:fs';
 import type { CommandModule } from 'yargs';
 import { configuredTargets } from '../../doctor/configured.ts';
 import {
@@ -19,11 +18,12 @@ import {
   type TextStyle,
 } from '../../doctor/text.ts';
 import { displayUrl } from '../../failures/url-secrets.ts';
-import { openPrivate, UnusableFile } from '../../private-path.ts';
+import { UnusableFile } from '../../private-path.ts';
 import { oneValueEach, PROXY_OPTIONS, UsageError } from '../../settings/options.ts';
 import { toSettings } from '../../settings/settings.ts';
 import { Printer } from '../../terminal/printer.ts';
 import { Progress } from '../../terminal/progress.ts';
+import { writePage } from '../earlier-output.ts';
 import { fixAll } from './doctor-fix.ts';
 
 interface Arguments {
@@ -120,7 +120,7 @@ export const doctorCommand: CommandModule<object, Arguments> = {
       const screen = examined.map((own) => own.screen);
       printEnd(out, report(redacts.screen, screen));
     }
-    const isWritten = page === undefined || writePage(page === '' ? reportName() : page, shared);
+    const isWritten = page === undefined || writeReport(page === '' ? reportName() : page, shared);
     const code = shared.healthy && isWritten ? 0 : 1;
     // A keychain that was given up may still be waiting for its prompt.
     process.stdout.write('', () => process.exit(code));
@@ -231,15 +231,9 @@ function reportName(): string {
 }
 
 /** For the user alone, as what the gateway has said is in it. False when it cannot be written. */
-function writePage(file: string, report: Report): boolean {
+function writeReport(file: string, report: Report): boolean {
   try {
-    const { fd, stats } = openPrivate(file, 'output');
-    try {
-      if (stats.isFile()) ftruncateSync(fd);
-      writeFileSync(fd, reportPage(report));
-    } finally {
-      closeSync(fd);
-    }
+    writePage(file, reportPage(report), 'doctor');
     process.stderr.write(`Report written to ${file}\n`);
     return true;
   } catch (error) {

@@ -116,9 +116,10 @@ function sayConfig({ client, file, entries }: FoundConfig): void {
   out.line(`${out.paint('bold', client.displayName)}: ${tildePath(file)}`);
   for (const entry of entries) {
     const { name, kind, gateway, why } = entry;
+    const runs = kind === 'a URL' ? 'the URL' : `${kind} to`;
     out.marked(
       why === undefined ? 'ok' : 'skipped',
-      `${name} (${kind}${gateway ? ` to ${gateway}` : ''})`,
+      `${name} (${gateway === undefined ? kind : `${runs} ${gateway}`})`,
     );
     out.text(why === undefined ? planOf(entry) : `Stays as it is: ${why}.`, 2);
   }

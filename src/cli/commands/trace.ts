@@ -1,14 +1,15 @@
-import { closeSync, ftruncateSync, writeFileSync } from 'node:fs';
 import type { CommandModule } from 'yargs';
 import { redactionFor } from '../../doctor/doctor.ts';
-import { openPrivate, UnusableFile } from '../../private-path.ts';
+import { UnusableFile } from '../../private-path.ts';
 import { UsageError } from '../../settings/options.ts';
 import { Printer } from '../../terminal/printer.ts';
+import { columns } from '../../terminal/wrap-text.ts';
 import { tracePage } from '../../trace/page.ts';
 import { readTrace, type TraceRun } from '../../trace/read-trace.ts';
 import { redactedRun } from '../../trace/redact-trace.ts';
 import { stepsOf } from '../../trace/steps.ts';
 import { filtered, stepText } from '../../trace/trace-text.ts';
+import { writePage } from '../earlier-output.ts';
 
 interface Arguments {
   file: string;
@@ -70,13 +71,14 @@ export const traceCommand: CommandModule<object, Arguments> = {
     const chosen = runs[number - 1];
     if (chosen === undefined) return fail(`${argv.file} has ${runs.length} runs`);
     const run = argv.redact ? redacted(chosen) : chosen;
-    if (argv.html !== undefined) return writePage(argv.html, tracePage(run, argv.redact));
+    if (argv.html !== undefined) return writeHtml(argv.html, tracePage(run, argv.redact));
     const { method, tool, failed, slowerThan } = argv;
     const slowerThanMs = slowerThan === undefined ? undefined : count('slower-than', slowerThan);
     const session = stepsOf(run);
     const out = new Printer(process.stdout);
     const steps = filtered(session, { method, tool, failed, slowerThanMs });
-    for (const step of steps) out.line(stepText(step, out.paint));
+    const width = process.stdout.isTTY ? columns(Number.POSITIVE_INFINITY) : undefined;
+    for (const step of steps) out.line(stepText(step, out.paint, width));
     if (steps.length === 0) {
       const isForCalls = method ?? tool ?? slowerThanMs ?? false;
       out.marked('ok', isForCalls === false ? 'Nothing failed.' : 'No call fits these filters.');
@@ -88,16 +90,9 @@ export const traceCommand: CommandModule<object, Arguments> = {
   },
 };
 
-/** For the user alone. */
-function writePage(file: string, page: string): void {
+function writeHtml(file: string, page: string): void {
   try {
-    const { fd, stats } = openPrivate(file, 'output');
-    try {
-      if (stats.isFile()) ftruncateSync(fd);
-      writeFileSync(fd, page);
-    } finally {
-      closeSync(fd);
-    }
+    writePage(file, page, 'trace');
     new Printer(process.stderr).result('ok', `Wrote ${file}`);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;

@@ -22,6 +22,9 @@ export interface BundleOptions {
 /** The folder of the program in the bundle. */
 const FOLDER = 'server';
 
+/** The path that the host runs. It comes after the manifest, so near the beginning of the file. */
+export const BUNDLED_LAUNCHER = `${FOLDER}/bin/mcp-latchkey.js`;
+
 /** What only the building of the keychain's module needs, or is for the computer that it was built on. */
 const BUILD_PARTS =
   /^node_modules\/keytar\/(?:build|src|script|binding\.gyp|README\.md|keytar\.d\.ts)/;
@@ -45,12 +48,12 @@ export async function makeBundle(packageRoot: string, options: BundleOptions): P
       path: 'manifest.json',
       content: Buffer.from(`${JSON.stringify(manifest(about, options), null, 2)}\n`),
     },
-    { path: 'icon.png', content: options.icon ?? iconPng() },
     ...files.map(({ path, content, mode }) => ({
       path: `${FOLDER}/${path}`,
       content,
       isExecutable: (mode & 0o100) !== 0,
     })),
+    { path: 'icon.png', content: options.icon ?? iconPng() },
   ];
   return zip(entries);
 }
@@ -64,7 +67,6 @@ interface About {
 /** MCPB's manifest (github.com/modelcontextprotocol/mcpb, MANIFEST.md and its schema 0.4). */
 function manifest({ version, license, engines }: About, options: BundleOptions): object {
   const { title, name, url, options: words } = options;
-  const script = `${FOLDER}/bin/mcp-latchkey.js`;
   const gateway = url === undefined ? 'an MCP gateway' : url.host;
   return {
     manifest_version: '0.4',
@@ -77,10 +79,10 @@ function manifest({ version, license, engines }: About, options: BundleOptions):
     icon: 'icon.png',
     server: {
       type: 'node',
-      entry_point: script,
+      entry_point: BUNDLED_LAUNCHER,
       mcp_config: {
         command: 'node',
-        args: [`\${__dirname}/${script}`, url?.href ?? '${user_config.url}', ...words],
+        args: [`\${__dirname}/${BUNDLED_LAUNCHER}`, url?.href ?? '${user_config.url}', ...words],
         env: { MCP_LATCHKEY_API_KEY: '${user_config.api_key}' },
       },
     },
