@@ -28,7 +28,7 @@ import {
   type Transport,
 } from '../../transport/transport.ts';
 import { META } from '../revisions.ts';
-import { ENVELOPE, PARAMS, USES } from '../uses.ts';
+import { ENVELOPE, namedIn, USES } from '../uses.ts';
 import { AuditFile } from './audit-file.ts';
 
 /** What does something, or what another program could take for it. */
@@ -108,11 +108,12 @@ export class AuditedGateway implements Transport {
 
   #callIn(message: Request | Notification): OpenCall | undefined {
     const { bytes, method } = message;
-    const envelope = plainMembersOf(bytes, ENVELOPE);
-    if (envelope !== undefined && !CALLS.test(foldCase(method))) return undefined;
     const use = USES.get(method);
-    const [named] = (use && plainMembersOf(envelope?.[PARAMS], [use.name])) ?? [];
-    const name = textIn(named) ?? null;
+    if (use === undefined) {
+      const isPlain = plainMembersOf(bytes, ENVELOPE) !== undefined;
+      if (isPlain && !CALLS.test(foldCase(method))) return undefined;
+    }
+    const name = (use && textIn(namedIn(bytes, use).name)) ?? null;
     return {
       message,
       client: clientIn(memberAt(bytes, 'params', '_meta', META.clientInfo)) ?? this.#client,

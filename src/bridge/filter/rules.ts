@@ -24,29 +24,48 @@ interface Check {
   blocks(name: string): boolean;
 }
 
+/** How many names are remembered with what was decided of them, and how long such a name may be. */
+const MOST_KNOWN = 1_000;
+const MOST_KNOWN_CHARACTERS = 256;
+
 /** All filters together: what one of them blocks is blocked. */
 export class Rules {
   readonly #filters: readonly Filter[];
   readonly #checks: readonly Check[];
   /** Whether a tool can only be judged by its annotations. */
   readonly needsHints: boolean;
+  readonly #covered: ReadonlySet<Kind>;
+  /** The rules that block a name, by kind and name; null where none does. */
+  readonly #known: Record<Kind, Map<string, Rule | null>>;
 
   constructor(filters: readonly Filter[]) {
     this.#filters = filters;
     this.needsHints = filters.some(({ readOnly, noDestructive }) => readOnly || noDestructive);
     this.#checks = filters.flatMap((filter) => checksOf(filter));
+    const kinds = this.#checks.map(({ kind }) => kind);
+    this.#covered = new Set(this.needsHints ? [...kinds, 'tool'] : kinds);
+    this.#known = { tool: new Map(), prompt: new Map(), resource: new Map() };
   }
 
   /** Whether anything of this kind may be blocked. */
   covers(kind: Kind): boolean {
-    return (
-      (kind === 'tool' && this.needsHints) || this.#checks.some((check) => check.kind === kind)
-    );
+    return this.#covered.has(kind);
   }
 
   /** The rule that blocks it by its name or URI; undefined where none does. */
   blockerOf(kind: Kind, name: string): Rule | undefined {
     return this.#checks.find((check) => check.kind === kind && check.blocks(name))?.rule;
+  }
+
+  /** As `blockerOf`, of what is used again and again. */
+  knownBlockerOf(kind: Kind, name: string): Rule | undefined {
+    const names = this.#known[kind];
+    const known = names.get(name);
+    if (known !== undefined) return known ?? undefined;
+    const rule = this.blockerOf(kind, name);
+    if (names.size === MOST_KNOWN) names.clear();
+    if (name.length <= MOST_KNOWN_CHARACTERS) names.set(name, rule ?? null);
+    return rule;
   }
 
   /** The rule that blocks a tool by its annotations; undefined where none does. */
