@@ -113,6 +113,9 @@ export class FilteringGateway implements Transport {
     if (list === undefined || !this.#rules.covers(list.kind)) {
       return this.#gateway.send(message, noticing);
     }
+    // Of a task (MCP 2025-11-25, Tasks), the list would come as the result of another request.
+    const asTask = plainMembersOf(envelope[PARAMS], ['task']);
+    if (asTask === undefined || asTask[0] !== undefined) return refused(this.#unclear());
     const open = { id: (message as Request).id, list };
     this.#openLists.push(open);
     const delivery = this.#gateway.send(message, noticing);

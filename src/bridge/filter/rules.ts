@@ -134,13 +134,15 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]/gu;
 const MOST_ROUNDS = 5;
 
 /**
- * The URI as a gateway may read it: without escapes, and without `..` in its path (RFC 3986 §6.2.2).
- * Undefined where it is escaped too often.
+ * The URI as a gateway may read it: without escapes, without `..` in its path (RFC 3986 §6.2.2), and
+ * with one slash where a file system takes several for one. Undefined where it is escaped too often.
  */
 function plainUri(uri: string): string | undefined {
   const decoded = withoutEscapes(uri)?.replaceAll('\\', '/');
-  if (decoded === undefined || !URL.canParse(decoded)) return decoded;
-  return withoutEscapes(new URL(decoded).href);
+  if (decoded === undefined) return undefined;
+  const [start = ''] = /^[^/]*:\/\//.exec(decoded) ?? [];
+  const single = start + decoded.slice(start.length).replace(/\/{2,}/g, '/');
+  return URL.canParse(single) ? withoutEscapes(new URL(single).href) : single;
 }
 
 function withoutEscapes(uri: string): string | undefined {
