@@ -23,6 +23,8 @@ const STRAY_JOINER = new RegExp(
   'gu',
 );
 
+// Nearly every text is like this: visible ASCII characters, with one space between words.
+const PLAIN = /^[!-~]+(?: [!-~]+)*$/;
 const LOOSE_END = new RegExp(`[ ${JOINER}]+$`);
 
 /**
@@ -36,6 +38,7 @@ const LOOSE_END = new RegExp(`[ ${JOINER}]+$`);
  * Looks at no more than the first 16 × `maxCharacters` code units. Never throws.
  */
 export function cleanNetworkText(text: string, maxCharacters = 500): string {
+  if (text.length <= maxCharacters && PLAIN.test(text)) return text;
   const start = cut(text, LOOK_AHEAD * maxCharacters);
   const clean = stripAnsi(start)
     .replace(/[\t-\r\x85\p{Separator}]+/gu, ' ')

@@ -19,7 +19,7 @@ type Keeps = (values: readonly (Buffer | undefined)[]) => boolean;
  * are the members of an item that it gets. Items that are not objects are left out. All else stays as
  * it was, byte for byte. Returns `json` itself, where nothing is left out.
  *
- * Takes one pass over valid JSON, and at most one buffer as large as that. A member of `path` that is
+ * Takes one pass over valid JSON, and a buffer for what is left of it. A member of `path` that is
  * repeated is filtered each time.
  */
 export function filterItems(
@@ -36,10 +36,10 @@ class ItemFilter {
   readonly #path: readonly string[];
   readonly #names: readonly string[];
   readonly #keeps: Keeps;
-  /** Made when the first item is left out. */
-  #output: Buffer | undefined;
-  #length = 0;
-  /** Up to where `json` is copied or left out. */
+  /** What is kept: where each piece begins and ends, by turns. Empty until an item is left out. */
+  readonly #kept: number[] = [];
+  #keptBytes = 0;
+  /** Up to where it is known what is kept. */
   #doneTo = 0;
 
   constructor(json: Buffer, path: readonly string[], names: readonly string[], keeps: Keeps) {
@@ -51,9 +51,16 @@ class ItemFilter {
 
   run(): Buffer {
     this.#value(skipWhitespace(this.#json, 0), 0);
-    if (this.#output === undefined) return this.#json;
-    this.#leaveOut(this.#json.length, this.#json.length);
-    return this.#output.subarray(0, this.#length);
+    const json = this.#json;
+    const kept = this.#kept;
+    if (kept.length === 0) return json;
+    this.#leaveOut(json.length, json.length);
+    const output = Buffer.allocUnsafe(this.#keptBytes);
+    let length = 0;
+    for (let at = 0; at < kept.length; at += 2) {
+      length += json.copy(output, length, kept[at], kept[at + 1]);
+    }
+    return output;
   }
 
   /** Returns where the value at `start` ends. The first `depth` names of the path lead there. */
@@ -104,8 +111,8 @@ class ItemFilter {
   }
 
   #leaveOut(start: number, end: number): void {
-    this.#output ??= Buffer.allocUnsafe(this.#json.length);
-    this.#length += this.#json.copy(this.#output, this.#length, this.#doneTo, start);
+    if (start > this.#doneTo) this.#kept.push(this.#doneTo, start);
+    this.#keptBytes += start - this.#doneTo;
     this.#doneTo = end;
   }
 }

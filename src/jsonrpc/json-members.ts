@@ -6,6 +6,7 @@ import {
   eachMember,
   endOfString,
   endOfValidValue,
+  isNamed,
   OPEN_BRACE,
   OPEN_BRACKET,
   type Span,
@@ -52,22 +53,89 @@ export function plainMembersOf(
   object: Buffer | undefined,
   names: readonly string[],
 ): (Buffer | undefined)[] | undefined {
-  const values: (Buffer | undefined)[] = names.map(() => undefined);
-  let isPlain = true;
-  forEachMember(object, names, (index, nameStart, start, end) => {
-    const json = object as Buffer;
-    if (index < 0) isPlain &&= !isAlmostNamed(json, nameStart, names);
-    else {
-      isPlain &&= values[index] === undefined;
-      values[index] = json.subarray(start, end);
+  const members = new PlainMembers(names);
+  if (object !== undefined) members.read(object, skipWhitespace(object, 0));
+  return members.isPlain
+    ? names.map((_, index) => object && members.valueIn(object, index))
+    : undefined;
+}
+
+/**
+ * The members `outer` of an object, and the members `inner` of the one among them that `at` says, as
+ * `plainMembersOf` finds them, in one pass: nothing is read twice.
+ */
+export function plainMembersWithin(
+  object: Buffer,
+  outer: readonly string[],
+  at: number,
+  inner: readonly string[],
+): PlainMembers {
+  const members = new PlainMembers(outer, at, new PlainMembers(inner));
+  members.read(object, skipWhitespace(object, 0));
+  return members;
+}
+
+/** Where the members of an object are, each of which is there once at most. */
+export class PlainMembers {
+  readonly #names: readonly string[];
+  /** Where the values begin and end, by turns, in the order of the names; nothing for other members. */
+  readonly #spans: number[] = [];
+  readonly #at: number;
+  /** The members of the value that `at` says. */
+  readonly inner: PlainMembers | undefined;
+  /** Whether every program reads the same values. */
+  isPlain = true;
+
+  constructor(names: readonly string[], at = -1, inner?: PlainMembers) {
+    this.#names = names;
+    this.#at = at;
+    this.inner = inner;
+  }
+
+  /** Returns where the object at `start` ends; -1 where it is not an object. */
+  read(json: Buffer, start: number): number {
+    if (json[start] !== OPEN_BRACE) return -1;
+    const names = this.#names;
+    const spans = this.#spans;
+    let at = skipWhitespace(json, start + 1);
+    while (json[at] !== CLOSE_BRACE && at < json.length) {
+      const nameEnd = endOfString(json, at);
+      if (nameEnd < 0) return -1;
+      const valueStart = skipWhitespace(json, skipWhitespace(json, nameEnd) + 1);
+      let index = names.length - 1;
+      while (index >= 0 && !isNamed(json, at, nameEnd, names[index] as string)) index--;
+      let end = -1;
+      if (index < 0) this.isPlain &&= !isAlmostNamed(json, at, nameEnd, names);
+      else {
+        this.isPlain &&= spans[2 * index] === undefined;
+        if (index === this.#at) end = this.inner?.read(json, valueStart) ?? -1;
+      }
+      if (end < 0) end = endOfValidValue(json, valueStart);
+      if (end < 0) return -1;
+      if (index >= 0) {
+        spans[2 * index] = valueStart;
+        spans[2 * index + 1] = end;
+      }
+      at = skipWhitespace(json, end);
+      if (json[at] === COMMA) at = skipWhitespace(json, at + 1);
     }
-  });
-  return isPlain ? values : undefined;
+    return at + 1;
+  }
+
+  /** The value of the member that is named first, second and so on, as a view on `json`, which was read. */
+  valueIn(json: Buffer, index: number): Buffer | undefined {
+    const start = this.#spans[2 * index];
+    return start === undefined ? undefined : json.subarray(start, this.#spans[2 * index + 1]);
+  }
 }
 
 /** Whether the JSON string at `start` differs from one of the names in the case of letters only. */
-function isAlmostNamed(json: Buffer, start: number, names: readonly string[]): boolean {
-  const end = endOfString(json, start);
+function isAlmostNamed(
+  json: Buffer,
+  start: number,
+  end: number,
+  names: readonly string[],
+): boolean {
   // An escaped character takes six bytes.
   const mostBytes = 2 + 6 * names.reduce((most, { length }) => Math.max(most, length), 0);
   if (end - start > mostBytes) return false;

@@ -210,6 +210,19 @@ describe('what is bounded', () => {
   });
 });
 
+it.each([0, 1, 2, 3, 4, 31, 32, 33, 70])(
+  'finds where a string ends that has escapes with %d characters between them',
+  (gap) => {
+    for (const ending of ['\\', '"', '\\"', '"\\', '\\\\"', '\n"', 'é"']) {
+      const value = `${ending}${'a'.repeat(gap)}`.repeat(9);
+      for (const text of [value, value + ending, `a${value}`]) {
+        const object = bytes(JSON.stringify({ x: [text], y: text, z: 1 }));
+        expect(membersOf(object, ['y', 'z']).map(valueIn)).toEqual([text, 1]);
+      }
+    }
+  },
+);
+
 describe('plainMembersOf', () => {
   const names = ['method', 'params'];
   const read = (text: string) =>

@@ -28,7 +28,7 @@ import {
   type Transport,
 } from '../../transport/transport.ts';
 import { META } from '../revisions.ts';
-import { ENVELOPE, PARAMS, USES } from '../uses.ts';
+import { ENVELOPE, namedIn, USES } from '../uses.ts';
 import { AuditFile } from './audit-file.ts';
 
 /** What does something, or what another program could take for it. */
@@ -70,6 +70,7 @@ export class AuditedGateway implements Transport {
   readonly #options: AuditOptions;
   readonly #file: AuditFile;
   readonly #user = userName();
+  readonly #gatewayName: string;
   /** The oldest first. Not a Set, for the reason that `src/stdio/open-requests.ts` has. */
   readonly #open: OpenCall[] = [];
   #client = UNKNOWN_CLIENT;
@@ -78,6 +79,7 @@ export class AuditedGateway implements Transport {
   constructor(gateway: Transport, options: AuditOptions) {
     this.#gateway = gateway;
     this.#options = options;
+    this.#gatewayName = displayUrl(options.url);
     this.#file = new AuditFile(options.auditFile, options.isAuditRequired);
   }
 
@@ -108,11 +110,12 @@ export class AuditedGateway implements Transport {
 
   #callIn(message: Request | Notification): OpenCall | undefined {
     const { bytes, method } = message;
-    const envelope = plainMembersOf(bytes, ENVELOPE);
-    if (envelope !== undefined && !CALLS.test(foldCase(method))) return undefined;
     const use = USES.get(method);
-    const [named] = (use && plainMembersOf(envelope?.[PARAMS], [use.name])) ?? [];
-    const name = textIn(named) ?? null;
+    if (use === undefined) {
+      const isPlain = plainMembersOf(bytes, ENVELOPE) !== undefined;
+      if (isPlain && !CALLS.test(foldCase(method))) return undefined;
+    }
+    const name = (use && textIn(namedIn(bytes, use).name)) ?? null;
     return {
       message,
       client: clientIn(memberAt(bytes, 'params', '_meta', META.clientInfo)) ?? this.#client,
@@ -156,13 +159,13 @@ export class AuditedGateway implements Transport {
   /** Returns why the line could not be written, in words that fit before a full stop. */
   #write(call: OpenCall, outcome: string, code?: unknown, ms?: number): string | undefined {
     const { message, client, kind, name } = call;
-    const { url, secrets, log } = this.#options;
+    const { secrets, log } = this.#options;
     const line = JSON.stringify({
       time: new Date().toISOString(),
       user: this.#user,
       client: client.name,
       clientVersion: client.version,
-      gateway: displayUrl(url),
+      gateway: this.#gatewayName,
       method: cleanNetworkText(message.method, 100),
       ...(kind && { [kind]: name === null ? null : cleanNetworkText(name, 500) }),
       outcome,
@@ -170,14 +173,15 @@ export class AuditedGateway implements Transport {
       ...(ms === undefined ? {} : { ms }),
       id: message.kind === 'request' ? cleanNetworkText(message.id.raw, 100) : null,
     });
-    const why = this.#file.append(`${secrets.mask(line, true)}\n`);
+    const isClean = !secrets.mayFind(Buffer.from(line));
+    const why = this.#file.append(`${isClean ? line : secrets.mask(line, true)}\n`);
     if (why !== undefined && !this.#isFailing) log.warn(`--audit-log: ${why}`);
     this.#isFailing = why !== undefined;
     return why;
   }
 
   #failure(detail: string): Failure {
-    return { reason: 'audit_failed', gateway: displayUrl(this.#options.url), detail };
+    return { reason: 'audit_failed', gateway: this.#gatewayName, detail };
   }
 }
 

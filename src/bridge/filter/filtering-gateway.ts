@@ -20,7 +20,7 @@ import {
 } from '../../transport/transport.ts';
 import { listChanged } from '../revisions.ts';
 import { DONE, isReplyTo, SendSequence } from '../send-sequence.ts';
-import { ENVELOPE, PARAMS, USES } from '../uses.ts';
+import { ENVELOPE, namedIn, PARAMS, USES, type UseOf } from '../uses.ts';
 import { hintsIn, KnownTools } from './known-tools.ts';
 import { type Rule, Rules } from './rules.ts';
 
@@ -93,6 +93,10 @@ export class FilteringGateway implements Transport {
   }
 
   send(message: Message, observer: MessageObserver): Delivery {
+    if (message.kind !== 'response') {
+      const use = USES.get(message.method);
+      if (use !== undefined) return this.#use(use, message, observer);
+    }
     const envelope = plainMembersOf(message.bytes, ENVELOPE);
     if (envelope === undefined) return refused(this.#unclear());
     if (message.kind === 'response') return this.#gateway.send(message, observer);
@@ -105,13 +109,13 @@ export class FilteringGateway implements Transport {
     const noticing = this.#noticing(observer);
     const { method } = message;
     if (method === 'initialize') this.#tools.forget();
-    if (method === 'tools/call' && this.#rules.needsHints) {
-      return this.#call(uses[0]?.name as string, message, noticing);
-    }
     const list = message.kind === 'request' ? LISTS.get(method) : undefined;
     if (list === undefined || !this.#rules.covers(list.kind)) {
       return this.#gateway.send(message, noticing);
     }
+    // Of a task (MCP 2025-11-25, Tasks), the list would come as the result of another request.
+    const asTask = plainMembersOf(envelope[PARAMS], ['task']);
+    if (asTask === undefined || asTask[0] !== undefined) return refused(this.#unclear());
     const open = { id: (message as Request).id, list };
     this.#openLists.push(open);
     const delivery = this.#gateway.send(message, noticing);
@@ -122,6 +126,19 @@ export class FilteringGateway implements Transport {
 
   close(limitMs: number): Promise<void> {
     return this.#gateway.close(limitMs);
+  }
+
+  /** Sends what uses one thing, if the filters let that through. */
+  #use(use: UseOf, message: Request | Notification, observer: MessageObserver): Delivery {
+    const { isPlain, name: json } = namedIn(message.bytes, use);
+    if (!isPlain) return refused(this.#unclear());
+    const name = textIn(json);
+    const failure = this.#blocked({ kind: use.kind, name });
+    if (failure !== undefined) return refused(failure);
+    const noticing = this.#noticing(observer);
+    return use.kind === 'tool' && this.#rules.needsHints
+      ? this.#call(name as string, message, noticing)
+      : this.#gateway.send(message, noticing);
   }
 
   /** Sends a call if the annotations of its tool allow it. */
@@ -149,11 +166,6 @@ export class FilteringGateway implements Transport {
   /** What the message uses, as far as a rule may be about it; undefined where it is not clear. */
   #usesIn(message: Request | Notification, params: Buffer | undefined): Use[] | undefined {
     const { method } = message;
-    const use = USES.get(method);
-    if (use !== undefined) {
-      const [name] = plainMembersOf(params, [use.name]) ?? [];
-      return [{ kind: use.kind, name: textIn(name) }];
-    }
     if (method === 'completion/complete') {
       const ref = plainMembersOf(params, ['ref']);
       const named = ref && plainMembersOf(ref[0], ['name', 'uri']);
@@ -185,19 +197,21 @@ export class FilteringGateway implements Transport {
     const { kind, name } = use;
     if (!this.#rules.covers(kind)) return undefined;
     if (!isJudged(name)) return this.#unclear();
-    const rule = this.#rules.blockerOf(kind, name);
+    const rule = this.#rules.knownBlockerOf(kind, name);
     return rule && this.#failure(kind, name, rule);
   }
 
-  /** Filters a list, whichever stream it comes on, and notices when the tools have changed. */
   #noticing(observer: MessageObserver): MessageObserver {
-    return mapMessages(observer, (message) => {
-      if (message.kind === 'response') return this.#filtered(message);
-      const hasChanged = message.kind === 'notification' && message.method === TOOLS_CHANGED;
-      if (hasChanged && this.#rules.needsHints) this.#tools.forget();
-      return message;
-    });
+    return mapMessages(observer, this.#notice);
   }
+
+  /** Filters a list, whichever stream it comes on, and notices when the tools have changed. */
+  readonly #notice = (message: Message): Message => {
+    if (message.kind === 'response') return this.#filtered(message);
+    const hasChanged = message.kind === 'notification' && message.method === TOOLS_CHANGED;
+    if (hasChanged && this.#rules.needsHints) this.#tools.forget();
+    return message;
+  };
 
   #filtered(response: Response): Response {
     if (this.#openLists.length === 0 || response.isError) return response;

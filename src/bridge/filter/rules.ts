@@ -24,29 +24,48 @@ interface Check {
   blocks(name: string): boolean;
 }
 
+/** How many names are remembered with what was decided of them, and how long such a name may be. */
+const MOST_KNOWN = 1_000;
+const MOST_KNOWN_CHARACTERS = 256;
+
 /** All filters together: what one of them blocks is blocked. */
 export class Rules {
   readonly #filters: readonly Filter[];
   readonly #checks: readonly Check[];
   /** Whether a tool can only be judged by its annotations. */
   readonly needsHints: boolean;
+  readonly #covered: ReadonlySet<Kind>;
+  /** The rules that block a name, by kind and name; null where none does. */
+  readonly #known: Record<Kind, Map<string, Rule | null>>;
 
   constructor(filters: readonly Filter[]) {
     this.#filters = filters;
     this.needsHints = filters.some(({ readOnly, noDestructive }) => readOnly || noDestructive);
     this.#checks = filters.flatMap((filter) => checksOf(filter));
+    const kinds = this.#checks.map(({ kind }) => kind);
+    this.#covered = new Set(this.needsHints ? [...kinds, 'tool'] : kinds);
+    this.#known = { tool: new Map(), prompt: new Map(), resource: new Map() };
   }
 
   /** Whether anything of this kind may be blocked. */
   covers(kind: Kind): boolean {
-    return (
-      (kind === 'tool' && this.needsHints) || this.#checks.some((check) => check.kind === kind)
-    );
+    return this.#covered.has(kind);
   }
 
   /** The rule that blocks it by its name or URI; undefined where none does. */
   blockerOf(kind: Kind, name: string): Rule | undefined {
     return this.#checks.find((check) => check.kind === kind && check.blocks(name))?.rule;
+  }
+
+  /** As `blockerOf`, of what is used again and again. */
+  knownBlockerOf(kind: Kind, name: string): Rule | undefined {
+    const names = this.#known[kind];
+    const known = names.get(name);
+    if (known !== undefined) return known ?? undefined;
+    const rule = this.blockerOf(kind, name);
+    if (names.size === MOST_KNOWN) names.clear();
+    if (name.length <= MOST_KNOWN_CHARACTERS) names.set(name, rule ?? null);
+    return rule;
   }
 
   /** The rule that blocks a tool by its annotations; undefined where none does. */
@@ -115,13 +134,15 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]/gu;
 const MOST_ROUNDS = 5;
 
 /**
- * The URI as a gateway may read it: without escapes, and without `..` in its path (RFC 3986 §6.2.2).
- * Undefined where it is escaped too often.
+ * The URI as a gateway may read it: without escapes, without `..` in its path (RFC 3986 §6.2.2), and
+ * with one slash where a file system takes several for one. Undefined where it is escaped too often.
  */
 function plainUri(uri: string): string | undefined {
   const decoded = withoutEscapes(uri)?.replaceAll('\\', '/');
-  if (decoded === undefined || !URL.canParse(decoded)) return decoded;
-  return withoutEscapes(new URL(decoded).href);
+  if (decoded === undefined) return undefined;
+  const [start = ''] = /^[^/]*:\/\//.exec(decoded) ?? [];
+  const single = start + decoded.slice(start.length).replace(/\/{2,}/g, '/');
+  return URL.canParse(single) ? withoutEscapes(new URL(single).href) : single;
 }
 
 function withoutEscapes(uri: string): string | undefined {

@@ -1,13 +1,76 @@
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { AuditFile } from '../../../src/bridge/audit/audit-file.ts';
 import { bundleScript, runScript } from '../../child-script.ts';
 
-it('has every line of processes that rotate it at the same time', async () => {
+function newFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-audit-file-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+it.skipIf(process.platform === 'win32').each<[string, (file: string, other: string) => void]>([
+  ['was moved', (file, other) => renameSync(file, other)],
+  ['was removed', (file) => rmSync(file)],
+  [
+    'was replaced by another file',
+    (file, other) => {
+      writeFileSync(other, '', { mode: 0o644 });
+      renameSync(other, file);
+    },
+  ],
+  [
+    'was replaced by a link',
+    (file, other) => {
+      rmSync(file);
+      symlinkSync(other, file);
+    },
+  ],
+  ['was opened to others', (file) => chmodSync(file, 0o666)],
+])('goes on where its path leads to if the file %s', (_, change) => {
+  const folder = newFolder();
+  const file = join(folder, 'audit.jsonl');
+  const log = new AuditFile(file, false);
+  expect(log.append('1\n')).toBeUndefined();
+  change(file, join(folder, 'other'));
+  expect(log.append('2\n')).toBeUndefined();
+  expect(log.append('3\n')).toBeUndefined();
+  expect(readFileSync(file, 'utf8')).toMatch(/^(?:1\n)?2\n3\n$/);
+  expect(statSync(file).mode & 0o077).toBe(0);
+});
+
+it.skipIf(process.platform === 'win32')(
+  'writes nothing to a file in a folder that others can write to, once it was replaced',
+  () => {
+    const folder = join(newFolder(), 'logs');
+    mkdirSync(folder);
+    const file = join(folder, 'audit.jsonl');
+    const log = new AuditFile(file, false);
+    log.append('1\n');
+    chmodSync(folder, 0o777);
+    rmSync(file);
+    writeFileSync(file, '');
+    expect(log.append('2\n')).toMatch(/others|write/);
+    expect(readFileSync(file, 'utf8')).toBe('');
+  },
+);
+
+it('has every line of processes that rotate it at the same time', async () => {
+  const folder = newFolder();
   const script = await bundleScript(`
     import { AuditFile } from './src/bridge/audit/audit-file.ts';
     const [, , file, name] = process.argv;
