@@ -9,17 +9,26 @@ const require = createRequire(import.meta.url);
 const SERVICE = 'mcp-latchkey';
 
 export type KeychainRequest =
-  | { readonly operation: 'get'; readonly account: string; readonly near?: string }
+  | ({ readonly operation: 'get' } & Wanted)
   /** Stores the key unless there is one: the one that is there. */
   | { readonly operation: 'keep'; readonly account: string; readonly key: string }
   | { readonly operation: 'set'; readonly account: string; readonly key: string }
   | { readonly operation: 'delete'; readonly account: string }
   | { readonly operation: 'list' };
 
+/** `beside`: another account whose key is needed as well. */
+interface Wanted {
+  readonly account: string;
+  readonly near?: string;
+  readonly beside?: string;
+}
+
 /** What `get` finds: the key, or whether there is one for the account `near`. */
 export interface KeyOrNear {
   readonly key: string | null;
   readonly isNear: boolean;
+  /** The key of the account `beside`. */
+  readonly beside?: string | null;
 }
 
 /** `message` is the system's own, as it is. */
@@ -48,9 +57,9 @@ export async function answer(request: KeychainRequest): Promise<KeychainReply> {
 async function run(request: KeychainRequest, keytar: typeof import('keytar')): Promise<unknown> {
   switch (request.operation) {
     case 'get':
-      return find(request.account, request.near, keytar);
+      return find(request, keytar);
     case 'keep': {
-      const { key } = await find(request.account, undefined, keytar);
+      const { key } = await find({ account: request.account }, keytar);
       if (key !== null) return key;
       await keytar.setPassword(SERVICE, request.account, request.key);
       return keytar.getPassword(SERVICE, request.account);
@@ -65,12 +74,13 @@ async function run(request: KeychainRequest, keytar: typeof import('keytar')): P
 }
 
 async function find(
-  account: string,
-  near: string | undefined,
+  { account, near, beside }: Wanted,
   keytar: typeof import('keytar'),
 ): Promise<KeyOrNear> {
   const key = await keytar.getPassword(SERVICE, account);
-  if (key !== null) return { key, isNear: false };
+  const other = beside === undefined ? null : await keytar.getPassword(SERVICE, beside);
+  // With either, no one asks what else may be there.
+  if (key !== null || other !== null) return { key, isNear: false, beside: other };
   // A crash would end more than a child in Electron.
   if (process.platform !== 'linux' || process.versions.electron !== undefined) {
     return {
@@ -83,7 +93,11 @@ async function find(
   const entries = await keytar.findCredentials(SERVICE);
   const passwordOf = (own: string | undefined) =>
     entries.find((entry) => entry.account === own)?.password ?? null;
-  return { key: passwordOf(account), isNear: passwordOf(near) !== null };
+  return {
+    key: passwordOf(account),
+    isNear: passwordOf(near) !== null,
+    beside: passwordOf(beside),
+  };
 }
 
 /** The loader's own words, such as a library that is missing: keytar swallows them. */

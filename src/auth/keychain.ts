@@ -35,7 +35,14 @@ const PROMPT_LIMIT_MS = 60_000;
 const STORE_KEY = 'token-store-key';
 
 /** Reads that have begun. They go on when a request gives up: a user may be answering a prompt. */
-const reading = new Map<string, { startedAt: number; reply: Promise<Reply> }>();
+const reading = new Map<string, Reading>();
+
+interface Reading {
+  readonly startedAt: number;
+  readonly reply: Promise<Reply>;
+}
+
+type GetRequest = Extract<KeychainRequest, { operation: 'get' }>;
 
 /** `nearMiss`: the URL, with or without a slash at its end, that there is a key for instead. */
 interface KeyFound {
@@ -82,29 +89,48 @@ export function removeStoreKey(): Promise<KeychainAnswer<boolean>> {
   return command({ operation: 'delete', account: STORE_KEY });
 }
 
+/**
+ * Begins to read the key of an endpoint and the one of the stored sign-ins, in one process. Who asks
+ * for either meanwhile, by `readKeyOnce` or `readStoreKey`, gets what this one finds.
+ */
+export function beginReadingBoth(url: URL, account: string): void {
+  const request = { ...getRequest(url, account), beside: STORE_KEY };
+  if (reading.has(request.account) || reading.has(STORE_KEY)) return;
+  if (mayHaveSessionBus(childEnvironment())) begin(request, PROMPT_LIMIT_MS);
+}
+
 async function readOnce(
-  request: Extract<KeychainRequest, { operation: 'get' }>,
+  request: GetRequest,
   promptLimitMs: number,
   alternatives = ALTERNATIVES,
 ): Promise<KeychainAnswer<KeyOrNear>> {
   if (!mayHaveSessionBus(childEnvironment())) {
     return answerOf({ kind: 'failed', message: 'no session bus' }, READ_LIMIT_MS, alternatives);
   }
-  const { account } = request;
-  let own = reading.get(account);
-  if (own === undefined) {
-    const { reply, stop } = ask(request);
-    own = { startedAt: monotonicMs(), reply };
-    reading.set(account, own);
-    const timer = setTimeout(stop, promptLimitMs).unref();
-    void reply.then(() => {
-      clearTimeout(timer);
-      reading.delete(account);
-    });
-  }
-  const { startedAt, reply } = own;
+  const { startedAt, reply } = reading.get(request.account) ?? begin(request, promptLimitMs);
   const left = startedAt + READ_LIMIT_MS - monotonicMs();
   return answerOf(await within(left, reply), READ_LIMIT_MS, alternatives);
+}
+
+function begin(request: GetRequest, promptLimitMs: number): Reading {
+  const { account, beside } = request;
+  const { reply, stop } = ask(request);
+  const own = { startedAt: monotonicMs(), reply };
+  reading.set(account, own);
+  if (beside !== undefined) reading.set(beside, { ...own, reply: reply.then(besideIn) });
+  const timer = setTimeout(stop, promptLimitMs).unref();
+  void reply.then(() => {
+    clearTimeout(timer);
+    reading.delete(account);
+    if (beside !== undefined) reading.delete(beside);
+  });
+  return own;
+}
+
+function besideIn(reply: Reply): Reply {
+  if (reply.kind !== 'done') return reply;
+  const { beside: key = null } = reply.value as KeyOrNear;
+  return { kind: 'done', value: { key, isNear: false } };
 }
 
 /** As `readKeyOnce`, for a command: waits up to a minute, for a prompt that the user sees. */

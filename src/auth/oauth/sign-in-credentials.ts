@@ -38,8 +38,7 @@ export class SignInCredentials implements CredentialProvider {
   }
 
   async current(): Promise<Credential> {
-    this.#reading ??= this.#kept.read();
-    await this.#reading;
+    await this.#readOnce();
     if (this.#kept.isDue) await this.#renewEarly();
     return this.#kept.token ?? this.#none();
   }
@@ -47,12 +46,14 @@ export class SignInCredentials implements CredentialProvider {
   async renew(rejected: Credential, rejection: Rejection): Promise<Credential | undefined> {
     const { status, headers, renewals } = rejection;
     const kept = this.#kept;
+    const isFirst = this.#reading === undefined;
+    await this.#readOnce();
     const challenges = parseChallenges([headers['www-authenticate'] ?? []].flat());
     const challenge = bearerChallenge(challenges);
     const isNewNonce = kept.learnNonce(this.#desk.endpoint, headers);
     if (isNewNonce && challenge?.error === 'use_dpop_nonce') return kept.token;
     // Another process or request may have been sooner.
-    await kept.read();
+    if (!isFirst) await kept.read();
     if (kept.token !== undefined && !isSameToken(kept.token, rejected)) return kept.token;
     const isStepUp = status === 403;
     if (isStepUp && !this.#mayStepUp(challenge, renewals)) return undefined;
@@ -70,6 +71,11 @@ export class SignInCredentials implements CredentialProvider {
     }
     const needsDpop = challenges.some(({ scheme }) => scheme === 'dpop');
     return this.#signInFor(challenge, { isStepUp, needsDpop }, rejection);
+  }
+
+  #readOnce(): Promise<void> {
+    this.#reading ??= this.#kept.read();
+    return this.#reading;
   }
 
   #mayStepUp(challenge: BearerChallenge | undefined, renewals: number): boolean {
