@@ -17,6 +17,8 @@ const NOT_OFFERED_MS = 60_000;
 /** After a look for the authorization server that failed, none is made for as long. */
 const UNKNOWN_SERVER_MS = 5_000;
 const MOST_STEP_UPS = 2;
+/** How long a sign-in that has just begun is waited for until it has a link, whatever the user set. */
+const LINK_LIMIT_MS = 5_000;
 
 /** Access tokens for one gateway: the one that is kept, and another when the gateway needs one. */
 export class SignInCredentials implements CredentialProvider {
@@ -158,10 +160,12 @@ export class SignInCredentials implements CredentialProvider {
     this.#asked ??= this.#ask(context);
     const asked = await this.#asked;
     if (asked === undefined) return this.#required(facts);
-    const { outcome, link } = asked;
+    const { outcome, shown, link } = asked;
     const { waitMs } = this.#desk;
     const leftMs = Math.min(waitMs, since + waitMs - Date.now());
-    const came = await within(leftMs, outcome);
+    const came =
+      (await within(leftMs, outcome)) ??
+      (await within(LINK_LIMIT_MS, Promise.race([outcome, shown])));
     if (came === undefined) {
       const open = link();
       const ended = outcome.then(() => {});
