@@ -34,6 +34,7 @@ const lateFiles = [
   'src/auth/keychain-access.ts',
   'src/auth/keychain-child.ts',
   'src/auth/oauth/sign-in-process.ts',
+  'src/auth/oauth/stored-token.ts',
   'src/auth/oauth/user-sign-in.ts',
   'src/bridge/adapters.ts',
   'src/bridge/audit/audited-gateway.ts',

@@ -7,9 +7,11 @@ import {
   type Rejection,
 } from './credential.ts';
 import { type CredentialSources, signInEntry, userDataFolder } from './credential-sources.ts';
-import { chosenOrigin } from './key.ts';
+import { chosenOrigin, DEFAULT_ACCOUNT } from './key.ts';
 import { CachedKeyProvider } from './key-ring.ts';
+import { isMachineGrant } from './oauth/oauth-settings.ts';
 import { hasSignIn } from './oauth/sign-in-file.ts';
+import { isInKeychain, storeKeySources } from './oauth/store-key-sources.ts';
 
 /**
  * API keys, and access tokens where no source has a key: then a sign-in that is stored is used from
@@ -37,8 +39,8 @@ export class Credentials implements CredentialProvider {
     this.#env = env;
     this.#keys = keys;
     this.#open = async () => {
-      const { openSignIn } = await import('./oauth/user-sign-in.ts');
-      return openSignIn(sources, env, log, secrets);
+      const { StoredToken } = await import('./oauth/stored-token.ts');
+      return new StoredToken(sources, env, log, secrets);
     };
   }
 
@@ -74,21 +76,22 @@ export class Credentials implements CredentialProvider {
   }
 
   async #choose(): Promise<CredentialProvider> {
-    const { auth, grant } = this.#sources.oauth;
+    const { url, account = DEFAULT_ACCOUNT, oauth } = this.#sources;
+    const { auth, grant } = oauth;
     const isKeySet = chosenOrigin(this.#sources, this.#env).source !== 'keychain';
-    const isMachine = grant !== 'authorization-code' && grant !== 'device-code';
+    const isMachine = isMachineGrant(grant);
     if (auth === 'key' || (auth === 'auto' && isKeySet)) return this.#keys;
     if (auth === 'auto' && !isMachine && !this.#isSignedIn()) return this.#keys;
-    if (auth === 'oauth' || isMachine) {
-      this.#signIns ??= this.#open();
-      return this.#signIns;
+    const asksBoth = auth === 'auto' && !isMachine;
+    if (asksBoth && isInKeychain(storeKeySources(oauth, this.#env))) {
+      // Before anything else is loaded: the process that asks the keychain takes longest.
+      const { beginReadingBoth } = await import('./keychain.ts');
+      beginReadingBoth(url, account);
     }
-    // The keychain's process is asked for both. It starts while what OAuth needs is loaded.
-    const looking = this.#keys.current();
-    await new Promise(setImmediate);
     this.#signIns ??= this.#open();
     const signIns = await this.#signIns;
-    const [key, token] = await Promise.all([looking, signIns.current()]);
+    if (!asksBoth) return signIns;
+    const [key, token] = await Promise.all([this.#keys.current(), signIns.current()]);
     const isKeyUsed = key.kind !== 'none' && (key.kind !== 'unusable' || token.kind !== 'token');
     return isKeyUsed ? this.#keys : signIns;
   }

@@ -9,34 +9,32 @@ const require = createRequire(import.meta.url);
 const SERVICE = 'mcp-latchkey';
 
 export type KeychainRequest =
-  | { readonly operation: 'get'; readonly account: string; readonly near?: string }
+  | ({ readonly operation: 'get' } & Wanted)
   /** Stores the key unless there is one: the one that is there. */
   | { readonly operation: 'keep'; readonly account: string; readonly key: string }
   | { readonly operation: 'set'; readonly account: string; readonly key: string }
   | { readonly operation: 'delete'; readonly account: string }
   | { readonly operation: 'list' };
 
+/** `beside`: another account whose key is needed as well. */
+interface Wanted {
+  readonly account: string;
+  readonly near?: string;
+  readonly beside?: string;
+}
+
 /** What `get` finds: the key, or whether there is one for the account `near`. */
 export interface KeyOrNear {
   readonly key: string | null;
   readonly isNear: boolean;
+  /** The key of the account `beside`. */
+  readonly beside?: string | null;
 }
 
 /** `message` is the system's own, as it is. */
 export type KeychainReply =
   | { readonly kind: 'done'; readonly value: unknown }
   | { readonly kind: 'not-loaded' | 'failed'; readonly message: string };
-
-/** A request to the keychain's process, and its reply, which has the same `id`. */
-export interface KeychainQuestion {
-  readonly id: number;
-  readonly request: KeychainRequest;
-}
-
-export interface KeychainAnswered {
-  readonly id: number;
-  readonly reply: KeychainReply;
-}
 
 /** Asks the keychain. Never rejects. */
 export async function answer(request: KeychainRequest): Promise<KeychainReply> {
@@ -59,9 +57,9 @@ export async function answer(request: KeychainRequest): Promise<KeychainReply> {
 async function run(request: KeychainRequest, keytar: typeof import('keytar')): Promise<unknown> {
   switch (request.operation) {
     case 'get':
-      return find(request.account, request.near, keytar);
+      return find(request, keytar);
     case 'keep': {
-      const { key } = await find(request.account, undefined, keytar);
+      const { key } = await find({ account: request.account }, keytar);
       if (key !== null) return key;
       await keytar.setPassword(SERVICE, request.account, request.key);
       return keytar.getPassword(SERVICE, request.account);
@@ -75,25 +73,14 @@ async function run(request: KeychainRequest, keytar: typeof import('keytar')): P
   }
 }
 
-/** The reads so far, one after the other: two at once take longer, and the first connects for all. */
-let reads: Promise<unknown> = Promise.resolve();
-let hasRead = false;
-
-async function read(account: string, keytar: typeof import('keytar')): Promise<string | null> {
-  const own = reads.then(() => keytar.getPassword(SERVICE, account));
-  reads = own.catch(() => {});
-  const key = await own;
-  if (key !== null) hasRead = true;
-  return key;
-}
-
 async function find(
-  account: string,
-  near: string | undefined,
+  { account, near, beside }: Wanted,
   keytar: typeof import('keytar'),
 ): Promise<KeyOrNear> {
-  const key = await read(account, keytar);
-  if (key !== null) return { key, isNear: false };
+  const key = await keytar.getPassword(SERVICE, account);
+  const other = beside === undefined ? null : await keytar.getPassword(SERVICE, beside);
+  // With either, no one asks what else may be there.
+  if (key !== null || other !== null) return { key, isNear: false, beside: other };
   // A crash would end more than a child in Electron.
   if (process.platform !== 'linux' || process.versions.electron !== undefined) {
     return {
@@ -101,15 +88,16 @@ async function find(
       isNear: near !== undefined && (await keytar.getPassword(SERVICE, near)) !== null,
     };
   }
-  // Who has the key to a stored sign-in requires no key, nor a word about one with a similar name.
-  await reads;
-  if (hasRead) return { key, isNear: false };
   // libsecret finds nothing as well when the entry's keyring is locked and stays so. Then
   // keytar's findCredentials crashes (7.10.6, strdup of a null secret): the parent can tell.
   const entries = await keytar.findCredentials(SERVICE);
   const passwordOf = (own: string | undefined) =>
     entries.find((entry) => entry.account === own)?.password ?? null;
-  return { key: passwordOf(account), isNear: passwordOf(near) !== null };
+  return {
+    key: passwordOf(account),
+    isNear: passwordOf(near) !== null,
+    beside: passwordOf(beside),
+  };
 }
 
 /** The loader's own words, such as a library that is missing: keytar swallows them. */

@@ -1,7 +1,9 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { cleanNetworkText } from '../failures/network-text.ts';
 import { monotonicMs } from '../monotonic-clock.ts';
-import type { KeychainRequest, KeyOrNear } from './keychain-access.ts';
-import { ask, askReader, mayHaveSessionBus, type Reply } from './keychain-process.ts';
+import type { KeychainReply, KeychainRequest, KeyOrNear } from './keychain-access.ts';
 
 /** Why the keychain did not do what it was asked to. */
 export interface KeychainError {
@@ -33,7 +35,14 @@ const PROMPT_LIMIT_MS = 60_000;
 const STORE_KEY = 'token-store-key';
 
 /** Reads that have begun. They go on when a request gives up: a user may be answering a prompt. */
-const reading = new Map<string, { startedAt: number; reply: Promise<Reply> }>();
+const reading = new Map<string, Reading>();
+
+interface Reading {
+  readonly startedAt: number;
+  readonly reply: Promise<Reply>;
+}
+
+type GetRequest = Extract<KeychainRequest, { operation: 'get' }>;
 
 /** `nearMiss`: the URL, with or without a slash at its end, that there is a key for instead. */
 interface KeyFound {
@@ -80,29 +89,48 @@ export function removeStoreKey(): Promise<KeychainAnswer<boolean>> {
   return command({ operation: 'delete', account: STORE_KEY });
 }
 
+/**
+ * Begins to read the key of an endpoint and the one of the stored sign-ins, in one process. Who asks
+ * for either meanwhile, by `readKeyOnce` or `readStoreKey`, gets what this one finds.
+ */
+export function beginReadingBoth(url: URL, account: string): void {
+  const request = { ...getRequest(url, account), beside: STORE_KEY };
+  if (reading.has(request.account) || reading.has(STORE_KEY)) return;
+  if (mayHaveSessionBus(childEnvironment())) begin(request, PROMPT_LIMIT_MS);
+}
+
 async function readOnce(
-  request: Extract<KeychainRequest, { operation: 'get' }>,
+  request: GetRequest,
   promptLimitMs: number,
   alternatives = ALTERNATIVES,
 ): Promise<KeychainAnswer<KeyOrNear>> {
-  if (!mayHaveSessionBus()) {
+  if (!mayHaveSessionBus(childEnvironment())) {
     return answerOf({ kind: 'failed', message: 'no session bus' }, READ_LIMIT_MS, alternatives);
   }
-  const { account } = request;
-  let own = reading.get(account);
-  if (own === undefined) {
-    const { reply, stop } = askReader(request);
-    own = { startedAt: monotonicMs(), reply };
-    reading.set(account, own);
-    const timer = setTimeout(stop, promptLimitMs).unref();
-    void reply.then(() => {
-      clearTimeout(timer);
-      reading.delete(account);
-    });
-  }
-  const { startedAt, reply } = own;
+  const { startedAt, reply } = reading.get(request.account) ?? begin(request, promptLimitMs);
   const left = startedAt + READ_LIMIT_MS - monotonicMs();
   return answerOf(await within(left, reply), READ_LIMIT_MS, alternatives);
+}
+
+function begin(request: GetRequest, promptLimitMs: number): Reading {
+  const { account, beside } = request;
+  const { reply, stop } = ask(request);
+  const own = { startedAt: monotonicMs(), reply };
+  reading.set(account, own);
+  if (beside !== undefined) reading.set(beside, { ...own, reply: reply.then(besideIn) });
+  const timer = setTimeout(stop, promptLimitMs).unref();
+  void reply.then(() => {
+    clearTimeout(timer);
+    reading.delete(account);
+    if (beside !== undefined) reading.delete(beside);
+  });
+  return own;
+}
+
+function besideIn(reply: Reply): Reply {
+  if (reply.kind !== 'done') return reply;
+  const { beside: key = null } = reply.value as KeyOrNear;
+  return { kind: 'done', value: { key, isNear: false } };
 }
 
 /** As `readKeyOnce`, for a command: waits up to a minute, for a prompt that the user sees. */
@@ -169,6 +197,98 @@ async function command<Value>(
   const answer = answerOf<Value>(answered, PROMPT_LIMIT_MS, alternatives);
   stop();
   return answer;
+}
+
+type Reply = KeychainReply | { readonly kind: 'ended'; readonly how: string };
+
+/** `reply` never rejects. No child outlives its reply, `stop`, or this process. */
+function ask(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
+  // Electron's program is an application, which may start as such instead of as Node.js.
+  return process.versions.electron === undefined ? askChild(request) : askHere(request);
+}
+
+/** Without a child: until there is a reply, this process ends only when it is killed. */
+function askHere(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
+  const kill = () => process.kill(process.pid, 'SIGKILL');
+  // The thread of a sign-in must not end the whole process with it.
+  const { isMainThread } = process.getBuiltinModule('node:worker_threads');
+  if (isMainThread) process.once('exit', kill);
+  const { XDG_RUNTIME_DIR } = childEnvironment();
+  if (XDG_RUNTIME_DIR !== undefined) process.env.XDG_RUNTIME_DIR = XDG_RUNTIME_DIR;
+  const reply = import('./keychain-access.ts')
+    .then(({ answer }) => answer(request))
+    .catch(({ message }: Error): Reply => ({ kind: 'failed', message }));
+  void reply.then(() => process.off('exit', kill));
+  return { reply, stop: () => {} };
+}
+
+function askChild(request: KeychainRequest): { reply: Promise<Reply>; stop: () => void } {
+  let child: ChildProcess | undefined;
+  const stop = () => {
+    // What could not be started has no pid, and a signal to none goes to this process's own group.
+    if (child?.pid !== undefined) child.kill('SIGKILL');
+  };
+  const reply = new Promise<Reply>((resolve) => {
+    const program = fileURLToPath(new URL('./keychain-child.js', import.meta.url));
+    const source = globalThis.mcpLatchkeyLateFiles?.source('./keychain-child.js');
+    // Under `-e`, the file that a program is in has to be given.
+    const kept = source && ['-e', `__filename = ${JSON.stringify(program)};\n${source}`];
+    child = spawn(process.execPath, kept || [program], {
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+      env: childEnvironment(),
+      windowsHide: true,
+    });
+    child.once('message', (message) => resolve(message as KeychainReply));
+    child.on('error', ({ message }) => resolve({ kind: 'failed', message }));
+    child.once('close', (code, signal) => resolve({ kind: 'ended', how: signal ?? String(code) }));
+    // There is no channel when this process has no file descriptor left to make one with.
+    child.send?.(request, () => {});
+  }).catch(({ message }: Error): Reply => ({ kind: 'failed', message }));
+  process.once('exit', stop);
+  void reply.then(() => {
+    process.off('exit', stop);
+    stop();
+  });
+  return { reply, stop };
+}
+
+/**
+ * What the system's keychain and its prompt are found by. Any other variable may contain a key, a
+ * client's secret or a passphrase, since options name variables for these.
+ */
+const SYSTEM_VARIABLES = new RegExp(
+  `^(?:${[
+    'HOME|USER|LOGNAME|PATH|LANG(?:UAGE)?|LC_\\w+|TMPDIR|TMP|TEMP|NODE_OPTIONS',
+    'DISPLAY|WAYLAND_DISPLAY|XAUTHORITY|DESKTOP_SESSION|(?:DBUS|XDG|GNOME|KDE|GIO|LD|NIX|DYLD)_\\w+',
+    'USERPROFILE|USERNAME|USERDOMAIN|APPDATA|LOCALAPPDATA|PROGRAMDATA|SYSTEMROOT|SYSTEMDRIVE|WINDIR',
+    '__CF_USER_TEXT_ENCODING',
+  ].join('|')})$`,
+  'i',
+);
+
+function childEnvironment(): NodeJS.ProcessEnv {
+  const isSystems = ([name]: [string, unknown]) => SYSTEM_VARIABLES.test(name);
+  return {
+    // The MCP SDK hands HOME, PATH and little else on to a server, so that D-Bus would not be found
+    // in the place where systemd has it.
+    ...(process.platform === 'linux' && { XDG_RUNTIME_DIR: `/run/user/${process.getuid?.()}` }),
+    ...Object.fromEntries(Object.entries(process.env).filter(isSystems)),
+    // It gains nothing from one, and is given every key: it must not run what a shared one contains.
+    NODE_DISABLE_COMPILE_CACHE: '1',
+    // What the system says is told apart by its words.
+    LC_ALL: 'C',
+  };
+}
+
+/**
+ * False where libsecret could not but fail (GLib 2.84, `g_dbus_address_get_for_bus_sync`): to find
+ * that out in a child would take 80 ms of each start without a key.
+ */
+function mayHaveSessionBus(env: NodeJS.ProcessEnv): boolean {
+  if (process.platform !== 'linux') return true;
+  if (env.DBUS_SESSION_BUS_ADDRESS || existsSync(`${env.XDG_RUNTIME_DIR}/bus`)) return true;
+  // Then GLib starts a bus, when there is a display to tell others of it.
+  return Boolean(env.DISPLAY);
 }
 
 function within<Value>(limitMs: number, promise: Promise<Value>): Promise<Value | undefined> {

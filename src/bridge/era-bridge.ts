@@ -11,7 +11,13 @@ import {
   type Transport,
 } from '../transport/transport.ts';
 import type * as Adapters from './adapters.ts';
-import { isModernError, MODERN, revisionOf } from './revisions.ts';
+import {
+  isModernError,
+  MAY_REQUIRE_INPUT,
+  MODERN,
+  revisionOf,
+  SIGN_IN_INPUT,
+} from './revisions.ts';
 import { isReplyTo, SendSequence } from './send-sequence.ts';
 import type { SignInLinks } from './sign-in-links.ts';
 
@@ -54,10 +60,13 @@ export class EraBridge implements Transport {
    */
   linkFor(request: Request, failure: Failure): Promise<Response | undefined> | undefined {
     if (!this.#elicitsUrls || failure.signIn?.link === undefined) return undefined;
-    return import('./sign-in-links.ts').then(({ SignInLinks }) => {
-      this.#links ??= new SignInLinks(this.#observer);
-      return this.#links.replyTo(request, failure, this.#initialize);
-    });
+    return this.#loadLinks().then((links) => links.replyTo(request, failure, this.#initialize));
+  }
+
+  async #loadLinks(): Promise<SignInLinks> {
+    const { SignInLinks } = await import('./sign-in-links.ts');
+    this.#links ??= new SignInLinks(this.#observer);
+    return this.#links;
   }
 
   listen(observer: MessageObserver): void {
@@ -74,11 +83,25 @@ export class EraBridge implements Transport {
   }
 
   send(message: Message, observer: MessageObserver): Delivery {
-    if (this.#links === undefined || message.kind !== 'request')
-      return this.#send(message, observer);
+    if (message.kind !== 'request') return this.#send(message, observer);
+    if (this.#links === undefined) {
+      if (!this.#mayAnswerLink(message)) return this.#send(message, observer);
+      return new SendSequence((sequence) =>
+        this.#loadLinks().then(() => sequence.send(this, message, observer)),
+      );
+    }
     const answered = this.#links.answered(message);
     if ('kind' in answered) return this.#send(answered, observer);
     return new SendSequence(() => Promise.resolve(answered));
+  }
+
+  /** Whether it may be a retry after a link that an earlier process of this program has shown. */
+  #mayAnswerLink({ method, bytes }: Request): boolean {
+    return (
+      this.#initialize === undefined &&
+      MAY_REQUIRE_INPUT.has(method) &&
+      bytes.includes(SIGN_IN_INPUT)
+    );
   }
 
   #send(message: Message, observer: MessageObserver): Delivery {

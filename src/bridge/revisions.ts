@@ -25,6 +25,9 @@ export const MAY_REQUIRE_INPUT: ReadonlySet<string> = new Set([
   'resources/read',
 ]);
 
+/** The name of this program's own input request, for a sign-in. A gateway has no reason to use it. */
+export const SIGN_IN_INPUT = 'mcp-latchkey:sign-in';
+
 /** The first notification of a subscription (MCP 2026-07-28, Subscriptions). */
 export const ACKNOWLEDGED = 'notifications/subscriptions/acknowledged';
 

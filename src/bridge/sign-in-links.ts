@@ -6,10 +6,7 @@ import { entriesOf, memberAt, memberOf, stringOf, withMembers } from '../jsonrpc
 import type { Request, Response } from '../jsonrpc/message.ts';
 import type { MessageObserver } from '../transport/transport.ts';
 import { errorFor, metaOf, notificationOf, resultFor } from './messages.ts';
-import { MAY_REQUIRE_INPUT, META, revisionOf } from './revisions.ts';
-
-/** The name of the input request. A gateway has no reason to use it. */
-const INPUT = 'mcp-latchkey:sign-in';
+import { MAY_REQUIRE_INPUT, META, revisionOf, SIGN_IN_INPUT } from './revisions.ts';
 
 /** The link of a sign-in that goes on, for clients that can show one. */
 export class SignInLinks {
@@ -47,7 +44,7 @@ export class SignInLinks {
     this.#failure = failure;
     if (isModern) {
       const params = { mode: 'url', message, url: link };
-      const inputRequests = { [INPUT]: { method: 'elicitation/create', params } };
+      const inputRequests = { [SIGN_IN_INPUT]: { method: 'elicitation/create', params } };
       return resultFor(request.id, JSON.stringify({ resultType: 'input_required', inputRequests }));
     }
     const elicitation = {
@@ -79,13 +76,13 @@ export class SignInLinks {
    */
   answered(request: Request): Request | Failure {
     const responses = memberAt(request.bytes, 'params', 'inputResponses');
-    const answer = memberOf(responses, INPUT);
-    if (answer === undefined || this.#failure === undefined) return request;
-    if (stringOf(answer, 'action') === 'accept') {
-      return {
-        ...request,
-        bytes: withMembers(request.bytes, { params: { inputResponses: undefined } }),
-      };
+    const answer = memberOf(responses, SIGN_IN_INPUT);
+    if (answer === undefined) return request;
+    // An earlier process of this program may have shown the link: this one asks again if need be.
+    if (this.#failure === undefined || stringOf(answer, 'action') === 'accept') {
+      const hasOthers = entriesOf(responses).some(([name]) => name !== SIGN_IN_INPUT);
+      const inputResponses = hasOthers ? { [SIGN_IN_INPUT]: undefined } : undefined;
+      return { ...request, bytes: withMembers(request.bytes, { params: { inputResponses } }) };
     }
     const { link: _, ended: __, ...signIn } = this.#failure.signIn ?? {};
     return { ...this.#failure, signIn };
@@ -98,7 +95,7 @@ function mayRequireInput({ method, bytes }: Request): boolean {
   const answers = entriesOf(memberOf(params, 'inputResponses'));
   return (
     MAY_REQUIRE_INPUT.has(method) &&
-    answers.every(([name]) => name === INPUT) &&
+    answers.every(([name]) => name === SIGN_IN_INPUT) &&
     memberOf(params, 'requestState') === undefined
   );
 }

@@ -502,22 +502,6 @@ describe.skipIf(process.platform === 'win32')('when the native module hangs', ()
     }
   });
 
-  it('whose crash is of one read answers the other read of the same process', async () => {
-    const tether = await startTether();
-    const keytar = `exports.getPassword = async (_, account) =>
-      account === 'token-store-key' ? 'the key' : process.kill(process.pid, 'SIGSEGV');`;
-    programWith(tether.folder, keytar);
-    vi.stubEnv('DBUS_SESSION_BUS_ADDRESS', env.DBUS_SESSION_BUS_ADDRESS);
-    onTestFinished(() => void vi.unstubAllEnvs());
-    const { readKeyOnce, readStoreKey } = createRequire(import.meta.url)(
-      join(tether.folder, 'dist', 'keychain.js'),
-    ) as typeof import('../../src/auth/keychain.ts');
-    const url = new URL('https://gateway.example/v1/mcp');
-    const [key, storeKey] = await Promise.all([readKeyOnce(url, 'a'), readStoreKey()]);
-    expect(key).toHaveProperty('error.words', 'the keychain is locked');
-    expect(storeKey).toEqual({ value: 'the key' });
-  });
-
   it.each([
     ['throws when it is loaded', "throw new Error('no such keychain')"],
     ['throws', "exports.getPassword = () => { throw new Error('no such keychain'); }"],

@@ -238,6 +238,33 @@ describe.each(['legacy', 'modern'] as const)('a client of 2026-07-28 and a %s ga
   );
 });
 
+it.each(['accept', 'decline'])(
+  'a retry after a restart reaches the gateway without the answer "%s" to the old link',
+  async (action) => {
+    const signIn = await startWaitingSignIn('modern');
+    const first = start(signIn);
+    const request = await linked(first);
+    await first.end();
+    await follow(request?.params.url);
+    const proxy = start(signIn);
+    const inputResponses = { [INPUT]: { action }, theirs: { action: 'accept' } };
+    const reply = await proxy.request(2, 'tools/call', params({ inputResponses }));
+    expect(reply).toMatchObject({ result: { content: [{ text: 'It ran.' }] } });
+    const received = JSON.stringify(signIn.server.received);
+    expect(received).not.toContain(INPUT);
+    expect(received).toContain('theirs');
+    await proxy.end();
+  },
+);
+
+it('the first error has the link, also with --sign-in-wait 0', async () => {
+  const signIn = await startWaitingSignIn('modern');
+  const proxy = start(signIn, '--sign-in-wait', '0');
+  const reply = await proxy.request(1, 'tools/call', params());
+  expect(linkIn(reply)?.params.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/sign-in\//);
+  await proxy.end();
+});
+
 it.each<[string, string, Json]>([
   ['a method whose result cannot ask for input', 'tools/list', params()],
   ['a client that cannot show links', 'tools/call', params({}, { elicitation: { form: {} } })],

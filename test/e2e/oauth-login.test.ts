@@ -91,6 +91,7 @@ it('login signs in by browser, status shows it, the proxy uses it, logout revoke
   const status = await run(['status', sandbox.url]);
   expect(status).toMatchObject({ code: 0, stderr: '' });
   expect(status.stdout).toMatch(/Signed in\n.*\n +default, at http:\/\/127\.0\.0\.1:\d+/);
+  expect(status.stdout).toMatch(/^ +until 20\S+Z, then renews itself$/m);
   const { signIns, used } = JSON.parse((await run(['status', sandbox.url, '--json'])).stdout);
   expect(used).toMatchObject({ source: 'sign-in', isUsable: true });
   expect(signIns).toEqual([
@@ -142,6 +143,7 @@ it('login --device shows a code, and waits until the user has agreed elsewhere',
   const login = startLogin([sandbox.url, '--device'], { ...watch.env, ...env });
   await login.until(/Enter this code there.*\n.*\n/);
   const said = withoutColor(login.said.stderr);
+  expect(said).toMatch(/^Scopes: mcp:read offline_access$/m);
   const agent = new UserAgent();
   const page = await agent.open(lineAfter('Open this page', said));
   const code = lineAfter('Enter this code', said);

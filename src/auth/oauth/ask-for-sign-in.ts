@@ -8,7 +8,7 @@ import { findBrowser } from './open-browser.ts';
 import { attachToHolder, withLock } from './process-lock.ts';
 import { attemptFile, lockFolder, signInFolder, signInLock } from './sign-in-file.ts';
 import type { HelperMessage, HelperRequest } from './sign-in-helper.ts';
-import type { StoreKeySources } from './store-key.ts';
+import type { StoreKeySources } from './store-key-sources.ts';
 import type { SignInEntry, SignInOutcome, SignInRequest, SignInStore } from './stored-sign-in.ts';
 
 export interface AskOptions extends HelperOptions {

@@ -13,10 +13,15 @@ export async function askUser(
 ): Promise<AskedUser | undefined> {
   const browser = await findBrowser(process.platform, options.env);
   if ('words' in browser || !options.opensBrowser) return undefined;
-  const asked: { link?: string } = {};
-  const onLink = (link: string) => {
-    asked.link = link;
+  let link: string | undefined;
+  let onShown!: () => void;
+  const shown = new Promise<undefined>((resolve) => {
+    onShown = () => resolve(undefined);
+  });
+  const onLink = (newest: string) => {
+    link = newest;
+    onShown();
   };
   const outcome = askForSignIn(request, { ...options, onLink });
-  return { outcome, link: () => asked.link };
+  return { outcome, shown, link: () => link };
 }

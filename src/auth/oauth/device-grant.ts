@@ -21,6 +21,8 @@ export interface DeviceCode {
   readonly userCode: string;
   /** http only on this computer, else https. */
   readonly verificationUri: string;
+  /** Those that are asked for, separated by spaces. */
+  readonly scopes?: string;
 }
 
 export interface DeviceTools {
@@ -87,6 +89,7 @@ export async function signInByDevice(
   show({
     userCode: cleanNetworkText(device.user_code, 60),
     verificationUri: device.verification_uri,
+    ...(scope === undefined ? {} : { scopes: scope }),
   });
   const { tokens, subject } = await poll(endpoint, device, asResource, signal);
   return {

@@ -1,13 +1,12 @@
 import type { Headers } from '../../http/request.ts';
 import type { Credential, Token } from '../credential.ts';
+import { dueAt, tokenOf } from './access-token.ts';
 import { DpopProver } from './dpop.ts';
 import type { RefreshOutcome } from './refresh-sign-in.ts';
 import type { SignInDesk } from './sign-in-desk.ts';
 import { wordsOf } from './sign-in-words.ts';
 import { SignInError, type StoredSignIn } from './stored-sign-in.ts';
 
-/** A refresh comes this long before the token expires, or a tenth of its lifetime. */
-const EARLY_MS = 60_000;
 /** After a refresh that brought nothing, none is tried for as long. */
 const REFRESH_PAUSE_MS = 10_000;
 
@@ -84,19 +83,10 @@ export class KeptTokens {
       this.#forget(signIn);
       return;
     }
-    const { accessToken, refreshToken, tokenType } = tokens;
+    const { accessToken, refreshToken } = tokens;
     secrets.add(accessToken);
     if (refreshToken !== undefined) secrets.add(refreshToken);
-    const prover = tokenType === 'DPoP' ? this.#prover : undefined;
-    const authorization = `${tokenType} ${accessToken}`;
-    const bearer = ['authorization', authorization];
-    this.#token = {
-      kind: 'token',
-      token: accessToken,
-      origin,
-      headersFor: (method, url) =>
-        prover === undefined ? bearer : [...bearer, 'dpop', prover.proof(method, url, accessToken)],
-    };
+    this.#token = tokenOf(tokens, origin, this.#prover);
     this.#dueAt = dueAt(signIn);
   }
 
@@ -163,14 +153,6 @@ export class KeptTokens {
     else await store.write(entry, rest);
     this.#forget(rest);
   }
-}
-
-/** When a token is to be refreshed: early, but not in the first half of its life. */
-function dueAt({ tokens }: StoredSignIn): number {
-  const { expiresAt, receivedAt } = tokens ?? {};
-  if (expiresAt === undefined || receivedAt === undefined) return Number.POSITIVE_INFINITY;
-  const lifetime = expiresAt - receivedAt;
-  return expiresAt - Math.min(Math.max(EARLY_MS, lifetime / 10), lifetime / 2);
 }
 
 /** Whether `rejected` is this token. */

@@ -1,8 +1,16 @@
 import { optionWords, shellWord } from '../../terminal/shell-word.ts';
+import type { CredentialSources } from '../credential-sources.ts';
+import { type KeyOrigin, loginOptions } from '../key.ts';
 import type { OAuthSettings } from './oauth-settings.ts';
 
+/** Where tokens come from, and how the user signs in again. */
+export function signInOrigin(sources: CredentialSources): KeyOrigin {
+  const words = loginOptions(sources) + loginWords(sources.oauth);
+  return { source: 'sign-in', origin: 'the sign-in', loginOptions: words };
+}
+
 /** What `login` needs after the URL to sign in as the proxy would, with a space before each word. */
-export function loginWords(settings: OAuthSettings): string {
+function loginWords(settings: OAuthSettings): string {
   const { clientId, clientSecretEnv, clientSecretFile, clientKeyFile, clientMetadataUrl } =
     settings;
   const named = {

@@ -9,6 +9,11 @@ export const GRANTS = [
 
 export type Grant = (typeof GRANTS)[number];
 
+/** Whether it needs no user. Its tokens are never stored. */
+export function isMachineGrant(grant: Grant): boolean {
+  return grant !== 'authorization-code' && grant !== 'device-code';
+}
+
 /** What the user has set about OAuth. Plain data, and nothing in it is secret. */
 export interface OAuthSettings {
   /** `auto`: where no source has a key and the gateway's 401 leads to an authorization server. */

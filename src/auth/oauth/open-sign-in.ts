@@ -2,26 +2,22 @@ import type { Secrets } from '../../failures/secrets.ts';
 import type { Log } from '../../log.ts';
 import type { CredentialProvider } from '../credential.ts';
 import { type CredentialSources, signInEntry, userDataFolder } from '../credential-sources.ts';
-import { loginOptions } from '../key.ts';
 import { markAttempt } from './ask-for-sign-in.ts';
 import { askUser } from './ask-user.ts';
-import { loginWords } from './login-words.ts';
+import { signInOrigin } from './login-words.ts';
 import { OAuthClient } from './oauth-client.ts';
+import { isMachineGrant } from './oauth-settings.ts';
 import { LockTimeout, withLock } from './process-lock.ts';
 import { refreshApart } from './refresh-sign-in.ts';
 import { SignInCredentials } from './sign-in-credentials.ts';
 import { lockFolder } from './sign-in-file.ts';
 import { openSignInStore } from './sign-in-store.ts';
-import type { StoreKeySources } from './store-key.ts';
+import type { StoreKey } from './store-key.ts';
+import { storeKeySources } from './store-key-sources.ts';
 import { SignInError, type SignInStore } from './stored-sign-in.ts';
 
 export { examineSignIn } from './examine-sign-in.ts';
 
-const MACHINE_GRANTS: ReadonlySet<string> = new Set([
-  'client-credentials',
-  'jwt-bearer',
-  'enterprise',
-]);
 /** Longer than a refresh may take. */
 const REFRESH_LIMIT_MS = 45_000;
 
@@ -30,20 +26,9 @@ export function openStore(
   sources: Pick<CredentialSources, 'oauth'>,
   env: NodeJS.ProcessEnv,
   log: Log,
+  key?: StoreKey,
 ): SignInStore {
-  return openSignInStore(userDataFolder(env), storeKeySources(sources, env), log);
-}
-
-/** Where the key to the stored sign-ins is. */
-export function storeKeySources(
-  { oauth }: Pick<CredentialSources, 'oauth'>,
-  env: NodeJS.ProcessEnv,
-): StoreKeySources {
-  return {
-    command: oauth.storeKeyCommand,
-    file: oauth.storeKeyFile,
-    value: env.MCP_LATCHKEY_STORE_KEY,
-  };
+  return openSignInStore(userDataFolder(env), storeKeySources(sources.oauth, env), log, key);
 }
 
 /** The environment variables that contain a secret: no browser needs them. */
@@ -51,32 +36,32 @@ export function secretVariables({ keyEnv, passphraseEnv, oauth }: CredentialSour
   return [keyEnv, passphraseEnv, oauth.clientSecretEnv].filter((name) => name !== undefined);
 }
 
-/** The access tokens for the gateway of `sources`. Nothing is read or asked for yet. */
+/**
+ * The access tokens for the gateway of `sources`. Nothing is read or asked for yet. `key`: the one that
+ * sign-ins are encrypted with, where it may be known already.
+ */
 export function openSignIn(
   sources: CredentialSources,
   env: NodeJS.ProcessEnv,
   log: Log,
   secrets: Secrets,
+  key?: StoreKey,
 ): CredentialProvider {
   const { oauth, url } = sources;
   const entry = signInEntry(sources);
   const client = new OAuthClient(sources, env, log, secrets);
   const data = userDataFolder(env);
   const locks = lockFolder(data);
-  const keySources = storeKeySources(sources, env);
+  const keySources = storeKeySources(oauth, env);
   const helperOptions = {
     env,
     secretVariables: secretVariables(sources),
     passphraseEnv: sources.passphraseEnv,
   };
-  const store = openStore(sources, env, log);
+  const store = openStore(sources, env, log, key);
   return new SignInCredentials({
     entry,
-    origin: {
-      source: 'sign-in',
-      origin: 'the sign-in',
-      loginOptions: loginOptions(sources) + loginWords(oauth),
-    },
+    origin: signInOrigin(sources),
     endpoint: url.origin,
     store,
     client,
@@ -115,7 +100,7 @@ export function openSignIn(
     },
     pauseAsking: () => markAttempt(data, entry),
     waitMs: oauth.signInWaitMs,
-    machineGrant: MACHINE_GRANTS.has(oauth.grant) ? oauth.grant : undefined,
+    machineGrant: isMachineGrant(oauth.grant) ? oauth.grant : undefined,
     secrets,
     log,
   });

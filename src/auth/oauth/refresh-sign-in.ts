@@ -9,7 +9,7 @@ import { httpFor } from './sign-in-facts.ts';
 import { lockFolder } from './sign-in-file.ts';
 import { openSignInStore } from './sign-in-store.ts';
 import { OAuthRefusal } from './sign-in-words.ts';
-import type { StoreKeySources } from './store-key.ts';
+import type { StoreKeySources } from './store-key-sources.ts';
 import {
   type SignInEntry,
   SignInError,

@@ -17,6 +17,8 @@ const NOT_OFFERED_MS = 60_000;
 /** After a look for the authorization server that failed, none is made for as long. */
 const UNKNOWN_SERVER_MS = 5_000;
 const MOST_STEP_UPS = 2;
+/** How long a sign-in that has just begun is waited for until it has a link, whatever the user set. */
+const LINK_LIMIT_MS = 5_000;
 
 /** Access tokens for one gateway: the one that is kept, and another when the gateway needs one. */
 export class SignInCredentials implements CredentialProvider {
@@ -38,8 +40,7 @@ export class SignInCredentials implements CredentialProvider {
   }
 
   async current(): Promise<Credential> {
-    this.#reading ??= this.#kept.read();
-    await this.#reading;
+    await this.#readOnce();
     if (this.#kept.isDue) await this.#renewEarly();
     return this.#kept.token ?? this.#none();
   }
@@ -47,12 +48,14 @@ export class SignInCredentials implements CredentialProvider {
   async renew(rejected: Credential, rejection: Rejection): Promise<Credential | undefined> {
     const { status, headers, renewals } = rejection;
     const kept = this.#kept;
+    const isFirst = this.#reading === undefined;
+    await this.#readOnce();
     const challenges = parseChallenges([headers['www-authenticate'] ?? []].flat());
     const challenge = bearerChallenge(challenges);
     const isNewNonce = kept.learnNonce(this.#desk.endpoint, headers);
     if (isNewNonce && challenge?.error === 'use_dpop_nonce') return kept.token;
     // Another process or request may have been sooner.
-    await kept.read();
+    if (!isFirst) await kept.read();
     if (kept.token !== undefined && !isSameToken(kept.token, rejected)) return kept.token;
     const isStepUp = status === 403;
     if (isStepUp && !this.#mayStepUp(challenge, renewals)) return undefined;
@@ -70,6 +73,11 @@ export class SignInCredentials implements CredentialProvider {
     }
     const needsDpop = challenges.some(({ scheme }) => scheme === 'dpop');
     return this.#signInFor(challenge, { isStepUp, needsDpop }, rejection);
+  }
+
+  #readOnce(): Promise<void> {
+    this.#reading ??= this.#kept.read();
+    return this.#reading;
   }
 
   #mayStepUp(challenge: BearerChallenge | undefined, renewals: number): boolean {
@@ -152,10 +160,12 @@ export class SignInCredentials implements CredentialProvider {
     this.#asked ??= this.#ask(context);
     const asked = await this.#asked;
     if (asked === undefined) return this.#required(facts);
-    const { outcome, link } = asked;
+    const { outcome, shown, link } = asked;
     const { waitMs } = this.#desk;
     const leftMs = Math.min(waitMs, since + waitMs - Date.now());
-    const came = await within(leftMs, outcome);
+    const came =
+      (await within(leftMs, outcome)) ??
+      (await within(LINK_LIMIT_MS, Promise.race([outcome, shown])));
     if (came === undefined) {
       const open = link();
       const ended = outcome.then(() => {});

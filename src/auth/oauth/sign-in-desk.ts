@@ -36,6 +36,8 @@ export interface SignInDesk {
 /** A sign-in that is under way. */
 export interface AskedUser {
   readonly outcome: Promise<SignInOutcome>;
+  /** Resolves once there is a link. */
+  readonly shown: Promise<undefined>;
   /** A link that opens it again in this computer's browser. */
   readonly link: () => string | undefined;
 }

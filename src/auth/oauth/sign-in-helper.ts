@@ -12,7 +12,7 @@ import { type HeldLock, tryLock } from './process-lock.ts';
 import { type RefreshRequest, refreshInHelper } from './refresh-sign-in.ts';
 import { lockFolder, signInFile, signInLock } from './sign-in-file.ts';
 import { openSignInStore } from './sign-in-store.ts';
-import type { StoreKeySources } from './store-key.ts';
+import type { StoreKeySources } from './store-key-sources.ts';
 import {
   type PerformSignIn,
   type SignInEntry,

@@ -1,15 +1,28 @@
 // Sign-ins at rest: a file for each entry, encrypted with one key that is in the OS keychain. A
 // keychain's item may be too small for a token (Windows: 2,560 bytes), and to write to it may ask the
 // user. The key is written there once, and a file is replaced in one step.
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { closeSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { createCipheriv, randomBytes } from 'node:crypto';
+import { readdirSync, statSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Log } from '../../log.ts';
-import { makePrivateFolder, openPrivate, ReplacedFile, UnusableFile } from '../../private-path.ts';
+import { makePrivateFolder, UnusableFile } from '../../private-path.ts';
 import { renameOnto } from '../../rename-onto.ts';
+import { findOrMakeStoreKey } from './make-store-key.ts';
 import { attemptFile, entryOfFile, lockFolder, signInFile, signInFolder } from './sign-in-file.ts';
-import { StoreKey, type StoreKeySources } from './store-key.ts';
+import {
+  associatedData,
+  CIPHER,
+  FORMAT,
+  NONCE_BYTES,
+  readSealed,
+  type SealedSignIn,
+  SignInReader,
+  TAG_BYTES,
+  wordsOf,
+} from './sign-in-reader.ts';
+import { StoreKey } from './store-key.ts';
+import type { StoreKeySources } from './store-key-sources.ts';
 import {
   type FoundSignIn,
   isOfSignIn,
@@ -20,39 +33,25 @@ import {
   type StoredSignIn,
 } from './stored-sign-in.ts';
 
-const FORMAT = 1;
-const CIPHER = 'aes-256-gcm';
-/** The nonce of AES-GCM, of 12 bytes (NIST SP 800-38D §5.2.1.1), and its tag. */
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
-/** No sign-in is as large. */
-const MAX_FILE_BYTES = 1024 * 1024;
 /** A temporary file as old as this was left by a process that was killed. */
 const LEFT_BEHIND_MS = 60_000;
-/** How often a file is opened that another process replaces at the same time. */
-const OPEN_TRIES = 20;
-
-/** What a file contains. All but `sealed` can be read without the key, and not be changed. */
-interface SealedSignIn extends SignInEntry {
-  readonly version: number;
-  readonly issuer: string;
-  /** Base64. */
-  readonly nonce: string;
-  /** The sign-in as JSON, encrypted, and the tag; base64. */
-  readonly sealed: string;
-}
-
 /**
  * The sign-ins in the user's data folder `data`, of which nothing is read yet. The key is looked for
  * when it is first needed, and kept in memory.
  */
-export function openSignInStore(data: string, sources: StoreKeySources, log: Log): SignInStore {
-  return new FileStore(data, new StoreKey(sources, lockFolder(data), log), log);
+export function openSignInStore(
+  data: string,
+  sources: StoreKeySources,
+  log: Log,
+  key = new StoreKey(sources, log),
+): SignInStore {
+  return new FileStore(data, key, log);
 }
 
 class FileStore implements SignInStore {
   readonly #data: string;
   readonly #key: StoreKey;
+  readonly #reader: SignInReader;
   readonly #log: Log;
   /** Those that could not be stored, by the path of their file. */
   readonly #unstored = new Map<string, { entry: SignInEntry; signIn: StoredSignIn }>();
@@ -60,12 +59,13 @@ class FileStore implements SignInStore {
   constructor(data: string, key: StoreKey, log: Log) {
     this.#data = data;
     this.#key = key;
+    this.#reader = new SignInReader(data, key, log);
     this.#log = log;
   }
 
   async read(entry: SignInEntry): Promise<FoundSignIn> {
     const path = signInFile(this.#data, entry);
-    const stored = await this.#readFile(path, entry);
+    const stored = await this.#reader.read(entry);
     const unstored = this.#unstored.get(path);
     if (unstored === undefined) return stored;
     // Another process may have signed in since.
@@ -76,7 +76,7 @@ class FileStore implements SignInStore {
   async write(entry: SignInEntry, signIn: StoredSignIn): Promise<Stored> {
     const path = signInFile(this.#data, entry);
     try {
-      const found = await this.#key.findOrMake();
+      const found = await findOrMakeStoreKey(this.#key, lockFolder(this.#data));
       if ('words' in found) throw new UnusableFile(found.words);
       makePrivateFolder(signInFolder(this.#data));
       await replaceFile(path, JSON.stringify(sealed(entry, signIn, found.key)));
@@ -126,39 +126,10 @@ class FileStore implements SignInStore {
     }
     return listed;
   }
-
-  async #readFile(path: string, entry: SignInEntry): Promise<FoundSignIn> {
-    try {
-      const file = readSealed(path, (words) => this.#log.warn(`the stored sign-in: ${words}`));
-      if (file === undefined) return { kind: 'none' };
-      if (file.gateway !== entry.gateway || file.account !== entry.account) {
-        throw new UnusableFile(`the file ${path} is the sign-in to another gateway or account`);
-      }
-      const found = await this.#key.find();
-      if ('words' in found) return { kind: 'unreadable', words: found.words };
-      const signIn = opened(file, found.key);
-      if (signIn !== undefined) return { kind: 'found', signIn };
-      // The key may have been removed and made again while this process had the old one.
-      const newest = await this.#key.findAgain();
-      const again = 'key' in newest ? opened(file, newest.key) : undefined;
-      if (again !== undefined) return { kind: 'found', signIn: again };
-      throw new UnusableFile(
-        `the file ${path} was encrypted with another key, or was changed since`,
-      );
-    } catch (error) {
-      return { kind: 'unreadable', words: wordsOf(error, path, 'read') };
-    }
-  }
 }
 
 /** When it was last changed, in ms since 1970. */
 const age = ({ signedInAt, tokens }: StoredSignIn) => Math.max(signedInAt, tokens?.receivedAt ?? 0);
-
-function wordsOf(error: unknown, path: string, what: string): string {
-  if (error instanceof UnusableFile) return error.message;
-  const { code, message } = error as NodeJS.ErrnoException;
-  return `the file ${path} cannot be ${what} (${code ?? message})`;
-}
 
 function namesIn(folder: string): readonly string[] {
   try {
@@ -167,10 +138,6 @@ function namesIn(folder: string): readonly string[] {
     return [];
   }
 }
-
-/** What the tag vouches for beside the sign-in itself. */
-const associatedData = (version: number, { gateway, account }: SignInEntry, issuer: string) =>
-  Buffer.from(JSON.stringify([version, gateway, account, issuer]));
 
 function sealed(
   { gateway, account }: SignInEntry,
@@ -187,76 +154,6 @@ function sealed(
     nonce: nonce.toString('base64'),
     sealed: Buffer.concat(parts).toString('base64'),
   };
-}
-
-/** Undefined when it was encrypted with another key, or changed. */
-function opened(file: SealedSignIn, key: Buffer): StoredSignIn | undefined {
-  const nonce = Buffer.from(file.nonce, 'base64');
-  const bytes = Buffer.from(file.sealed, 'base64');
-  if (nonce.length !== NONCE_BYTES || bytes.length < TAG_BYTES) return undefined;
-  const decipher = createDecipheriv(CIPHER, key, nonce, { authTagLength: TAG_BYTES });
-  decipher.setAAD(associatedData(file.version, file, file.issuer));
-  decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
-  try {
-    const text = Buffer.concat([decipher.update(bytes.subarray(0, -TAG_BYTES)), decipher.final()]);
-    return JSON.parse(text.toString());
-  } catch {
-    return undefined;
-  }
-}
-
-/** Undefined when there is none. Throws UnusableFile, and the file system's error. */
-function readSealed(path: string, warn: (words: string) => void): SealedSignIn | undefined {
-  const text = readText(path, warn);
-  if (text === undefined) return undefined;
-  const damaged = new UnusableFile(`the file ${path} is damaged`);
-  let file: Partial<Record<keyof SealedSignIn, unknown>> | null;
-  try {
-    file = JSON.parse(text);
-  } catch {
-    throw damaged;
-  }
-  if (typeof file !== 'object' || file === null) throw damaged;
-  const { version, gateway, account, issuer, nonce, sealed } = file;
-  if (typeof version === 'number' && version > FORMAT) {
-    throw new UnusableFile(`the file ${path} was written by a newer version of mcp-latchkey`);
-  }
-  if (
-    version !== FORMAT ||
-    typeof gateway !== 'string' ||
-    typeof account !== 'string' ||
-    typeof issuer !== 'string' ||
-    typeof nonce !== 'string' ||
-    typeof sealed !== 'string'
-  ) {
-    throw damaged;
-  }
-  return { version, gateway, account, issuer, nonce, sealed };
-}
-
-/** Not by `readPrivate`, which waits for the writer of a pipe. */
-function readText(path: string, warn: (words: string) => void): string | undefined {
-  const file = openExisting(path);
-  if (file === undefined) return undefined;
-  try {
-    if (!file.stats.isFile()) throw new UnusableFile(`${path} is not a file`);
-    if (file.stats.size > MAX_FILE_BYTES) throw new UnusableFile(`the file ${path} is too large`);
-    if (file.warning !== undefined) warn(file.warning);
-    return readFileSync(file.fd, 'utf8');
-  } finally {
-    closeSync(file.fd);
-  }
-}
-
-function openExisting(path: string): ReturnType<typeof openPrivate> | undefined {
-  for (let left = OPEN_TRIES; ; left--) {
-    try {
-      return openPrivate(path, 'secret');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      if (!(error instanceof ReplacedFile) || left === 0) throw error;
-    }
-  }
 }
 
 function entryIn(path: string): SignInEntry | undefined {

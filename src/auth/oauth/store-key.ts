@@ -1,48 +1,34 @@
-import { randomBytes } from 'node:crypto';
 import type { Log } from '../../log.ts';
 import { isPipe, readPrivate, UnusableFile } from '../../private-path.ts';
-import { withLock } from './process-lock.ts';
-
-/** Where the key that sign-ins are encrypted with comes from, in this order, and then the keychain. */
-export interface StoreKeySources {
-  /** `--store-key-command`: prints the key. */
-  readonly command?: string | undefined;
-  /** `--store-key-file` */
-  readonly file?: string | undefined;
-  /** The value of `MCP_LATCHKEY_STORE_KEY`. */
-  readonly value?: string | undefined;
-}
+import { isInKeychain, type StoreKeySources } from './store-key-sources.ts';
 
 /** The key, or why there is none, in words that follow a colon. */
-export type StoreKeyResult = { readonly key: Buffer } | { readonly words: string };
+export type StoreKeyResult =
+  | { readonly key: Buffer }
+  /** `isMissing`: the keychain works and does not have it. */
+  | { readonly words: string; readonly isMissing?: true };
 
 /** AES-256. */
-const KEY_BYTES = 32;
+export const KEY_BYTES = 32;
 const MAX_FILE_BYTES = 64 * 1024;
-/** Longer than the keychain takes for a prompt. */
-const LOCK_LIMIT_MS = 75_000;
 const COMMAND_LIMIT_MS = 10_000;
 
 /** The key that sign-ins are encrypted with. It is kept in memory once it was found. */
 export class StoreKey {
   readonly #sources: StoreKeySources;
-  readonly #locks: string;
   readonly #log: Log;
   #kept: Buffer | undefined;
   #finding: Promise<StoreKeyResult> | undefined;
-  #making: Promise<StoreKeyResult> | undefined;
 
-  /** `locks`: the folder of the locks. */
-  constructor(sources: StoreKeySources, locks: string, log: Log) {
+  constructor(sources: StoreKeySources, log: Log) {
     this.#sources = sources;
-    this.#locks = locks;
     this.#log = log;
   }
 
   /** Waits at most 10 s. Never rejects. */
   async find(): Promise<StoreKeyResult> {
     if (this.#kept !== undefined) return { key: this.#kept };
-    this.#finding ??= this.#look(false).finally(() => {
+    this.#finding ??= this.#look().finally(() => {
       this.#finding = undefined;
     });
     return this.#finding;
@@ -54,27 +40,27 @@ export class StoreKey {
     return this.find();
   }
 
-  /** As `find`. Makes one in the keychain where there is none, and waits for its prompt then. */
-  async findOrMake(): Promise<StoreKeyResult> {
-    if (this.#kept !== undefined) return { key: this.#kept };
-    this.#making ??= this.#look(true).finally(() => {
-      this.#making = undefined;
-    });
-    return this.#making;
+  /** Takes over `text`, what the keychain has by now. */
+  adopt(text: string): StoreKeyResult {
+    return this.#keep(keyIn(text, IN_KEYCHAIN));
   }
 
-  async #look(makes: boolean): Promise<StoreKeyResult> {
+  #keep(found: StoreKeyResult): StoreKeyResult {
+    if ('key' in found) this.#kept = found.key;
+    return found;
+  }
+
+  async #look(): Promise<StoreKeyResult> {
     try {
-      const found = await this.#lookAt(makes);
-      if ('key' in found) this.#kept = found.key;
-      return found;
+      return this.#keep(await this.#lookAt());
     } catch (error) {
       return { words: (error as Error).message };
     }
   }
 
-  async #lookAt(makes: boolean): Promise<StoreKeyResult> {
-    const { command, file, value } = this.#sources;
+  async #lookAt(): Promise<StoreKeyResult> {
+    const { command, file, value = '' } = this.#sources;
+    if (isInKeychain(this.#sources)) return this.#fromKeychain();
     if (command !== undefined) {
       const { runKeyCommand } = await import('../key-command.ts');
       const option = '--store-key-command';
@@ -83,9 +69,7 @@ export class StoreKey {
       return keyIn(printed.text, `what the command of ${option} printed`);
     }
     if (file !== undefined) return keyIn(await this.#readFile(file), `the file ${file}`);
-    if (value !== undefined && value.trim() !== '')
-      return keyIn(value, 'the value of MCP_LATCHKEY_STORE_KEY');
-    return this.#fromKeychain(makes);
+    return keyIn(value, 'the value of MCP_LATCHKEY_STORE_KEY');
   }
 
   /** A pipe would give it once, and it may be needed again. Throws UnusableFile. */
@@ -95,17 +79,12 @@ export class StoreKey {
     return readPrivate(file, 'secret', warn, MAX_FILE_BYTES).toString();
   }
 
-  async #fromKeychain(makes: boolean): Promise<StoreKeyResult> {
-    const { keepStoreKey, keychainClause, readStoreKey } = await import('../keychain.ts');
+  async #fromKeychain(): Promise<StoreKeyResult> {
+    const { keychainClause, readStoreKey } = await import('../keychain.ts');
     const found = await readStoreKey();
     if ('error' in found) return { words: keychainClause(found.error) };
     if (found.value !== null) return keyIn(found.value, IN_KEYCHAIN);
-    if (!makes) return { words: 'the keychain does not have the key to it any longer' };
-    const made = await withLock(this.#locks, 'store-key', { limitMs: LOCK_LIMIT_MS }, () =>
-      keepStoreKey(randomBytes(KEY_BYTES).toString('base64')),
-    );
-    if ('error' in made) return { words: keychainClause(made.error) };
-    return keyIn(made.value ?? '', IN_KEYCHAIN);
+    return { words: 'the keychain does not have the key to it any longer', isMissing: true };
   }
 }
 

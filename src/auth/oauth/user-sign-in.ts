@@ -7,15 +7,17 @@ import { bearerChallenge, parseChallenges } from '../challenge.ts';
 import { type CredentialSources, signInEntry, userDataFolder } from '../credential-sources.ts';
 import { openCallbackServer } from './callback-server.ts';
 import { type DeviceCode, signInByDevice } from './device-grant.ts';
+import { findOrMakeStoreKey } from './make-store-key.ts';
 import { OAuthClient } from './oauth-client.ts';
 import type { OAuthSettings } from './oauth-settings.ts';
 import { findBrowser, openBrowser } from './open-browser.ts';
-import { openStore, secretVariables, storeKeySources } from './open-sign-in.ts';
+import { openStore, secretVariables } from './open-sign-in.ts';
 import { withPastedCallback } from './pasted-callback.ts';
 import { performSignIn } from './perform-sign-in.ts';
 import type { SignInContext } from './sign-in-context.ts';
 import { lockFolder } from './sign-in-file.ts';
 import { StoreKey } from './store-key.ts';
+import { storeKeySources } from './store-key-sources.ts';
 import {
   type FoundSignIn,
   type ListedSignIn,
@@ -83,8 +85,8 @@ export async function whyNotStored({
   env,
   log,
 }: SignInSurroundings): Promise<string | undefined> {
-  const key = new StoreKey(storeKeySources(sources, env), lockFolder(userDataFolder(env)), log);
-  const found = await key.findOrMake();
+  const key = new StoreKey(storeKeySources(sources.oauth, env), log);
+  const found = await findOrMakeStoreKey(key, lockFolder(userDataFolder(env)));
   return 'words' in found ? found.words : undefined;
 }
 

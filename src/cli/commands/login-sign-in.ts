@@ -221,10 +221,7 @@ class Terminal implements SignInTerminal {
     // After the first link, the cursor is behind its question.
     const isNext = this.#question !== '';
     if (isNext) out.line('');
-    else {
-      this.#introduce();
-      if (scopes !== undefined) out.text(`Scopes: ${cleanNetworkText(scopes, 500)}`);
-    }
+    else this.#introduce(scopes);
     const { server } = this.#context.discovered;
     if (notOpened === undefined) {
       out.text('Your browser opens. If it does not, open this link on this computer:');
@@ -243,9 +240,9 @@ class Terminal implements SignInTerminal {
     this.#ask();
   }
 
-  showCode({ userCode, verificationUri }: Parameters<SignInTerminal['showCode']>[0]): void {
+  showCode({ userCode, verificationUri, scopes }: Parameters<SignInTerminal['showCode']>[0]): void {
     const out = this.#out;
-    this.#introduce();
+    this.#introduce(scopes);
     out.text('Open this page on any device:');
     out.line(`  ${out.paint('cyan', verificationUri)}`);
     out.text('Enter this code there, and agree:');
@@ -263,10 +260,11 @@ class Terminal implements SignInTerminal {
     if (!process.stdin.isTTY) process.stdin.destroy();
   }
 
-  #introduce(): void {
+  #introduce(scopes: string | undefined): void {
     const { server } = this.#context.discovered;
     const issuer = cleanNetworkText(new URL(server.issuer).host, 200);
     this.#out.text(`Sign in to ${this.#settings.url.host} at ${issuer}.`);
+    if (scopes !== undefined) this.#out.text(`Scopes: ${cleanNetworkText(scopes, 500)}`);
   }
 
   async *#lines(): AsyncGenerator<string> {

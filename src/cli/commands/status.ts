@@ -317,8 +317,13 @@ function printSignIns(out: Printer, signIns: readonly StoredSignInFacts[]): void
     if (scopes !== undefined) out.text(`scopes: ${scopes}`, 4);
     if (rest.trouble !== undefined) out.text(asSentence(rest.trouble), 4, 'yellow');
     else if (!rest.isUsable) out.text('has ended: sign in again', 4, 'yellow');
-    else if (rest.refreshable) out.text('renews itself', 4);
-    else if (expires !== undefined) out.text(`until ${expires}`, 4);
+    else {
+      const isFresh = expires !== undefined && Date.parse(expires) > Date.now();
+      const until = isFresh ? [`until ${expires}`] : [];
+      const renews = rest.refreshable ? ['renews itself'] : [];
+      const words = [...until, ...renews].join(', then ');
+      if (words !== '') out.text(words, 4);
+    }
   }
 }
 
