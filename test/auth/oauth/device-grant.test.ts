@@ -101,7 +101,8 @@ it('shows the code, asks until the user has decided, and names the resource each
   const { tokens, resource, requestedScopes } = await signIn();
   expect(tokens).toMatchObject({ accessToken: 'access-4712', refreshToken: 'refresh-4713' });
   expect({ resource, requestedScopes }).toEqual({ resource: url, requestedScopes: 'mcp:read' });
-  expect(shown).toEqual([{ userCode: 'ABCD-EFGH', verificationUri: 'https://as.example/device' }]);
+  const verificationUri = 'https://as.example/device';
+  expect(shown).toEqual([{ userCode: 'ABCD-EFGH', verificationUri, scopes: 'mcp:read' }]);
   expect(sent('/device')).toEqual([{ client_id: 'c', scope: 'mcp:read', resource: url }]);
   expect(sent('/token')).toHaveLength(3);
   expect(sent('/token')[2]).toEqual({
