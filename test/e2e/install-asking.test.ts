@@ -64,7 +64,7 @@ describe('install without arguments', () => {
       terminal.type('\r');
       await terminal.until('URL of the MCP endpoint: ');
       terminal.type('not a URL\r');
-      await terminal.until('! ');
+      await terminal.until('Expected a URL');
       terminal.type(`${URL_OF_GATEWAY}\r`);
       await terminal.until('Write this? [Y/n]');
       for (const file of Object.values(files)) expect(existsSync(file)).toBe(false);
