@@ -221,6 +221,17 @@ describe('uninstall --all', () => {
     expect(again.stdout).toContain('Nothing to remove');
   });
 
+  it('names no backup that --purge removes afterwards', async () => {
+    const { home, cursor } = makeHome();
+    writeFileSync(cursor, OTHER);
+    await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+    const { code, stdout } = await run(home, 'uninstall', '--all', '--purge', '--yes');
+    expect({ code }, stdout).toEqual({ code: 0 });
+    expect(stdout).toContain('Removed acme.');
+    expect(stdout).not.toContain('Backup:');
+    expect(readdirSync(dirname(cursor))).toEqual(['mcp.json']);
+  });
+
   it('asks before it removes, and removes nothing after no', async () => {
     const { home, cursor } = makeHome();
     await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
@@ -298,7 +309,7 @@ describe.skipIf(missing !== undefined)(`with a keychain${skipped}`, () => {
     const report = JSON.parse(busy.stdout);
     expect(report).toMatchObject({
       removed: true,
-      entries: [{ client: 'cursor', name: 'local-gateway', change: 'removed' }],
+      entries: [{ client: 'cursor', name: 'local-gateway', change: 'removed', backup: null }],
       keys: [
         { gateway: sandbox.url, account: 'b' },
         { gateway: sandbox.url, account: 'default' },

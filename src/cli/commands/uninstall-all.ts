@@ -52,7 +52,10 @@ export async function uninstallAll(options: Options, out: Printer): Promise<void
     return out.line('Nothing was removed.');
   }
   const notes: string[] = [];
-  const backups = isDryRun ? [] : await remove(plans, left, json ? undefined : out);
+  const say = (plan: PlannedChange, backup: string | undefined) => {
+    if (!json) sayDone(out, plan, backup);
+  };
+  const backups = isDryRun ? [] : await remove(plans, left, { say, keepsBackups: !purge });
   if (purge && !isDryRun) left.push(...(await removePurged(purge, notes)));
   if (purge?.keychainError !== undefined) left.push(purge.keychainError);
   if (left.length > 0) process.exitCode = 1;
@@ -101,11 +104,17 @@ async function plannedRemovals(): Promise<{ plans: PlannedChange[]; left: Left }
   return { plans, left };
 }
 
+interface Removing {
+  readonly say: (plan: PlannedChange, backup: string | undefined) => void;
+  /** False where the backups are removed afterwards: then none is named. */
+  readonly keepsBackups: boolean;
+}
+
 /** Resolves with the paths of the backups. */
 async function remove(
   plans: readonly PlannedChange[],
   left: Left,
-  out: Printer | undefined,
+  { say, keepsBackups }: Removing,
 ): Promise<(string | undefined)[]> {
   const { copiesFolder, EntryError, InstallError, planUninstall, removeUnusedCopies } =
     await import('../../install/install.ts');
@@ -114,9 +123,10 @@ async function remove(
     try {
       // Planned again: the entry before it may have been in the same file.
       const plan = await planUninstall(place, name);
-      const backup = await plan.apply();
+      const made = await plan.apply();
+      const backup = keepsBackups ? made : undefined;
       backups.push(backup);
-      if (out) sayDone(out, plan, backup);
+      say(plan, backup);
     } catch (error) {
       if (!(error instanceof InstallError || error instanceof EntryError)) throw error;
       backups.push(undefined);
