@@ -64,7 +64,7 @@ describe('install without arguments', () => {
       terminal.type('\r');
       await terminal.until('URL of the MCP endpoint: ');
       terminal.type('not a URL\r');
-      await terminal.until('! ');
+      await terminal.until('Expected a URL');
       terminal.type(`${URL_OF_GATEWAY}\r`);
       await terminal.until('Write this? [Y/n]');
       for (const file of Object.values(files)) expect(existsSync(file)).toBe(false);
@@ -219,6 +219,17 @@ describe('uninstall --all', () => {
     const again = await run(home, 'uninstall', '--all', '--yes');
     expect(again.code).toBe(0);
     expect(again.stdout).toContain('Nothing to remove');
+  });
+
+  it('names no backup that --purge removes afterwards', async () => {
+    const { home, cursor } = makeHome();
+    writeFileSync(cursor, OTHER);
+    await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
+    const { code, stdout } = await run(home, 'uninstall', '--all', '--purge', '--yes');
+    expect({ code }, stdout).toEqual({ code: 0 });
+    expect(stdout).toContain('Removed acme.');
+    expect(stdout).not.toContain('Backup:');
+    expect(readdirSync(dirname(cursor))).toEqual(['mcp.json']);
   });
 
   it('asks before it removes, and removes nothing after no', async () => {

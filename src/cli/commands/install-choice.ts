@@ -87,7 +87,7 @@ async function typedGateway(args: InstallArguments, out: Printer): Promise<strin
       return gateway;
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;
-      out.note(`${error.message}.`);
+      out.failure(error.message);
     }
   }
 }
