@@ -1,6 +1,6 @@
 import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
-import type { Socket } from 'node:net';
 import { HttpExchange, headersOf } from './client-request.ts';
+import { ConnectionPool } from './connection-pool.ts';
 import { Connector, type ConnectorSettings } from './connector.ts';
 import { Cookies } from './cookies.ts';
 import { listen } from './guarded.ts';
@@ -14,22 +14,13 @@ export interface RequestBegun {
   readonly handler: RequestHandler;
 }
 
-/** How long a connection may be idle, unless the gateway says (`Keep-Alive: timeout=`). */
-const IDLE_MS = 4_000;
+/** The most that is believed of a gateway's `Keep-Alive: timeout=`. */
 const LONGEST_IDLE_MS = 600_000;
 /** A connection is closed so long before the gateway would. */
 const IDLE_MARGIN_MS = 2_000;
 
 // Not imported: loading it takes 2 to 4 ms, and the connection is begun before that.
 const http = () => process.getBuiltinModule('node:http');
-
-const IS_IDLE = Symbol('isIdle');
-
-/** On the socket, not in a `Set` of the idle ones: see stdio/open-requests.ts. */
-interface PooledSocket extends Socket {
-  /** Whether no request is on it. */
-  [IS_IDLE]?: boolean;
-}
 
 const requests = process
   .getBuiltinModule('node:diagnostics_channel')
@@ -43,13 +34,8 @@ const requests = process
 export class HttpClient {
   readonly #url: URL;
   readonly #connector: Connector;
-  readonly #sockets = new Set<PooledSocket>();
-  #agent: Agent | undefined;
-  /** Begun before it was needed. */
-  #early: Promise<PooledSocket> | undefined;
-  #idleMs = IDLE_MS;
+  readonly #pool: ConnectionPool;
   #idleHint: string | undefined;
-  #isClosed = false;
   /** Undefined before the first cookie. */
   #cookies: Cookies | undefined;
   /** Told the value of each cookie that is kept: it may be a secret. */
@@ -59,6 +45,7 @@ export class HttpClient {
   constructor(origin: string, settings: ConnectorSettings) {
     this.#url = new URL(origin);
     this.#connector = new Connector(this.#url, settings);
+    this.#pool = new ConnectionPool(() => this.#connector.open());
   }
 
   /** As the connector's. */
@@ -71,17 +58,16 @@ export class HttpClient {
    * is lost before that request, that request opens another.
    */
   connect(): void {
-    const opening = this.#open();
-    this.#early = opening;
-    const forget = () => {
-      if (this.#early === opening) this.#early = undefined;
-    };
-    const keep = (socket: PooledSocket) => {
-      if (this.#early !== opening) return;
-      socket.once('close', forget);
-      this.#keep(socket);
-    };
-    opening.then(keep, forget);
+    this.#pool.open();
+  }
+
+  /**
+   * Opens connections for requests that may come at once. Does nothing without TLS, where opening
+   * one takes a single round trip, nor where an HTTP proxy would have to open each.
+   */
+  openAhead(): void {
+    if (this.#url.protocol !== 'https:' || this.#connector.proxy !== undefined) return;
+    void this.#pool.openAhead();
   }
 
   /** Sends a request. What comes of it is told to `handler`, and nothing is thrown. */
@@ -98,10 +84,10 @@ export class HttpClient {
       path = this.#url.origin + path;
       headers.push(...proxy.credentials);
     }
-    this.#agent ??= this.#createAgent();
+    const agent = this.#pool as unknown as Agent;
     let request: ClientRequest;
     try {
-      request = http().request({ agent: this.#agent, method, path, hostname, port, headers });
+      request = http().request({ agent, method, path, hostname, port, headers });
     } catch (error) {
       handler.onResponseError(error as Error);
       return;
@@ -121,81 +107,13 @@ export class HttpClient {
 
   /** Closes each connection once it is idle. */
   async close(): Promise<void> {
-    this.#isClosed = true;
-    for (const socket of this.#sockets) if (socket[IS_IDLE]) socket.destroy();
+    this.#pool.close();
   }
 
   /** Closes every connection now. */
   async destroy(): Promise<void> {
-    this.#isClosed = true;
     this.#connector.destroy();
-    for (const socket of this.#sockets) socket.destroy();
-    this.#agent?.destroy();
-  }
-
-  /** What node:http lets an agent override, for connections that are opened here and all alike. */
-  #createAgent(): Agent {
-    const client = this;
-    class Pool extends http().Agent {
-      override createConnection(
-        _: unknown,
-        // As node:http calls it: with one of the two (node:http, agent.createConnection).
-        callback: (error: Error | null, socket: Socket) => void = () => {},
-      ): undefined {
-        client
-          .#connection()
-          .then((socket) => callback(null, socket), callback as (error: Error) => void);
-      }
-
-      override getName(): string {
-        return '';
-      }
-
-      override keepSocketAlive(socket: PooledSocket): boolean {
-        if (client.#isClosed || client.#idleMs <= 0) return false;
-        client.#keep(socket);
-        return true;
-      }
-
-      override reuseSocket(socket: PooledSocket, request: ClientRequest): void {
-        socket[IS_IDLE] = false;
-        super.reuseSocket(socket, request);
-      }
-    }
-    return new Pool({ keepAlive: true, maxFreeSockets: Number.POSITIVE_INFINITY });
-  }
-
-  #keep(socket: PooledSocket): void {
-    // It runs while the connection is in use, too: each byte starts it again.
-    if (socket.timeout !== this.#idleMs) socket.setTimeout(this.#idleMs);
-    socket.unref();
-    socket[IS_IDLE] = true;
-  }
-
-  async #connection(): Promise<PooledSocket> {
-    const early = this.#early;
-    this.#early = undefined;
-    if (early === undefined) return this.#open();
-    const socket = await early;
-    socket[IS_IDLE] = false;
-    return socket.writable ? socket.ref() : this.#open();
-  }
-
-  async #open(): Promise<PooledSocket> {
-    const socket: PooledSocket = await this.#connector.open();
-    const closeIdle = () => {
-      if (!socket[IS_IDLE]) return;
-      socket.destroy();
-      // Until its `close` the agent could give it to a request (node:http, Class: http.Agent).
-      socket.emit('agentRemove');
-    };
-    // Unsolicited data must not be parsed as the next response.
-    socket.on('data', closeIdle);
-    socket.on('end', closeIdle);
-    socket.on('timeout', closeIdle);
-    this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
-    return socket;
+    this.#pool.destroy();
   }
 
   /** To the user's own, where the headers have some: there must be one `Cookie` (RFC 6265 §5.4). */
@@ -218,6 +136,6 @@ export class HttpClient {
     this.#idleHint = hint;
     const [, seconds] = /(?:^|[\s,])timeout=(\d+)/i.exec(hint) ?? [];
     if (seconds === undefined) return;
-    this.#idleMs = Math.min(Number(seconds) * 1000 - IDLE_MARGIN_MS, LONGEST_IDLE_MS);
+    this.#pool.idleMs = Math.min(Number(seconds) * 1000 - IDLE_MARGIN_MS, LONGEST_IDLE_MS);
   }
 }

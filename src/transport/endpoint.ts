@@ -152,6 +152,11 @@ export class Endpoint {
     return route;
   }
 
+  /** As the route's. */
+  openAhead(): void {
+    this.#route?.openAhead();
+  }
+
   /** Closes every connection. */
   async close(): Promise<void> {
     await this.#route?.destroy();

@@ -173,6 +173,8 @@ export class StreamableHttp implements Transport {
     }
     if (outcome.kind === 'replied' && isInitialize(message)) this.#endpoint.sessionTarget = target;
     if (outcome.kind === 'replied' || outcome.kind === 'accepted') {
+      // The client's next requests often come together. Not for a command, which listens to nothing.
+      if (!this.#hasWorked && this.#serverMessages !== undefined) this.#endpoint.openAhead();
       this.#hasWorked = true;
       this.#serverStream?.works(credential);
     }

@@ -136,3 +136,37 @@ it('is closed after 4 s without use, and does not delay an earlier end', async (
   expect(await patient.request(1, 'ping')).toHaveProperty('result');
   expect(connections).toHaveLength(3);
 });
+
+it('is followed by seven more over TLS after the first reply, silent, which delay no end', async () => {
+  const authority = new CertificateAuthority();
+  onTestFinished(() => authority.remove());
+  const { key, cert } = authority.issue('IP:127.0.0.1');
+  let requests = 0;
+  const server = createTlsServer({ key, cert }, (_, response) => {
+    requests++;
+    response.writeHead(200, { 'content-type': 'application/json' }).end(REPLY);
+  });
+  let secured = 0;
+  const eight = new Promise<void>((resolve) => {
+    server.on('secureConnection', () => {
+      if (++secured === 8) resolve();
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  const proxy = startProxy(`https://127.0.0.1:${port}/v1/mcp`, {
+    args: ['--ca', authority.certFile],
+  });
+  expect(await proxy.request(1, 'ping')).toHaveProperty('result');
+  await eight;
+  expect(requests).toBe(1);
+  const start = performance.now();
+  expect(await proxy.end()).toBe(0);
+  expect(performance.now() - start).toBeLessThan(3_500);
+  expect(secured).toBe(8);
+});
