@@ -2,6 +2,7 @@ import type { Writable } from 'node:stream';
 
 const LF = Buffer.from('\n');
 const COPY_LIMIT_BYTES = 16 * 1024;
+const BATCH_LIMIT_BYTES = 64 * 1024;
 
 /**
  * Writes messages to stdout, one a line. Whoever produces them asks `congested()` after each and
@@ -11,39 +12,50 @@ export class MessageWriter {
   readonly #output: Writable;
   #drained: Promise<void> | undefined;
   #isCollecting = false;
+  /** Small messages and line ends of this turn of the event loop that are not written yet. */
+  #batch: Buffer[] = [];
+  #batchBytes = 0;
 
   constructor(output: Writable) {
     this.#output = output;
   }
 
+  // The first message of a turn of the event loop leaves at once, the small ones that follow in the
+  // same turn as one buffer: a system call for each is a fifth of all time with 64 replies in flight,
+  // and a buffer for each a third with 10,000 notifications.
   write(message: Buffer): void {
-    let flowing: boolean;
-    if (message.length < COPY_LIMIT_BYTES) {
-      flowing = this.#output.write(Buffer.concat([message, LF]));
-    } else {
-      this.#output.write(message);
-      flowing = this.#output.write(LF);
+    if (message.length >= COPY_LIMIT_BYTES) {
+      this.#writeBatch();
+      this.#send(message);
+      this.#send(LF);
+      return;
     }
-    this.#collect();
-    if (!flowing && this.#drained === undefined) {
-      this.#drained = new Promise((resolve) => {
-        this.#output.once('drain', () => {
-          this.#drained = undefined;
-          resolve();
-        });
-      });
-    }
-  }
-
-  // The first message of a turn of the event loop leaves at once, what follows in the same turn in
-  // one system call: with 64 replies at a time the calls were a fifth of all time.
-  #collect(): void {
+    this.#batch.push(message, LF);
+    this.#batchBytes += message.length + 1;
+    if (!this.#isCollecting || this.#batchBytes >= BATCH_LIMIT_BYTES) this.#writeBatch();
     if (this.#isCollecting) return;
     this.#isCollecting = true;
-    this.#output.cork();
     setImmediate(() => {
       this.#isCollecting = false;
-      this.#output.uncork();
+      this.#writeBatch();
+    });
+  }
+
+  #writeBatch(): void {
+    if (this.#batchBytes === 0) return;
+    const bytes = Buffer.concat(this.#batch, this.#batchBytes);
+    this.#batch = [];
+    this.#batchBytes = 0;
+    this.#send(bytes);
+  }
+
+  #send(bytes: Buffer): void {
+    if (this.#output.write(bytes) || this.#drained !== undefined) return;
+    this.#drained = new Promise((resolve) => {
+      this.#output.once('drain', () => {
+        this.#drained = undefined;
+        resolve();
+      });
     });
   }
 
@@ -54,6 +66,7 @@ export class MessageWriter {
 
   /** Resolves when everything written so far has left the process. Does not reject. */
   flush(): Promise<void> {
+    this.#writeBatch();
     return new Promise((resolve) => {
       this.#output.write('', () => resolve());
     });
