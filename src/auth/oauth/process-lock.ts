@@ -1,5 +1,7 @@
 // A lock across the processes of one user, which the system frees when its holder dies: a listening
-// socket. On Windows it is a named pipe, which one process can create. Elsewhere it is a Unix socket,
+// socket. On Windows it is a named pipe, which one process can create: libuv (src/win/pipe.c) makes the
+// first instance with FILE_FLAG_FIRST_PIPE_INSTANCE, with which CreateNamedPipe fails with
+// ERROR_ACCESS_DENIED where the pipe exists, and libuv reports EADDRINUSE. Elsewhere it is a Unix socket,
 // whose file stays behind when its process is killed. To remove such a file and to bind again is a
 // race (another process may have done both in between), so no process ever does:
 //

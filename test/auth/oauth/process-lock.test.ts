@@ -136,6 +136,34 @@ posix('as a Unix socket', () => {
     await (await hold()).release();
   });
 
+  // Wine lets two processes listen on one named pipe. Outside Windows the name of the pipe is the path
+  // of a Unix socket, on which one process can listen, as on Windows: EADDRINUSE for the second.
+  it('as a named pipe is not had by a second process until the first has freed it', async () => {
+    mkdirSync(folder);
+    const script = await bundleScript(`
+      import { once } from 'node:events';
+      import { tryLock, withLock } from './src/auth/oauth/process-lock.ts';
+      Object.defineProperty(process, 'platform', { value: 'win32' });
+      process.chdir(process.argv[2] as string);
+      void (async () => {
+        const held = await tryLock('locks', 'lock');
+        process.send?.(held === undefined ? 'not had' : 'had');
+        await once(process, 'message');
+        await held?.release();
+        await withLock('locks', 'lock', { limitMs: 20_000 }, async () => process.send?.('had'));
+        process.disconnect();
+      })();
+    `);
+    const first = runScript(script, [folder]);
+    expect(await once(first, 'message')).toContain('had');
+    const second = runScript(script, [folder]);
+    expect(await once(second, 'message')).toContain('not had');
+    const later = once(second, 'message');
+    second.send('go on');
+    first.send('go on');
+    expect(await later).toContain('had');
+  });
+
   it('is free once its holder is killed', async () => {
     const script = await bundleScript(`
       import { tryLock } from './src/auth/oauth/process-lock.ts';
