@@ -1,4 +1,8 @@
-import {
+import type { Span } from './json-scanner.ts';
+import * as scanner from './json-scanner.ts';
+
+// Taken out once: between bundles, each use of an import calls two getters (esbuild 0.28).
+const {
   BACKSLASH,
   CLOSE_BRACE,
   CLOSE_BRACKET,
@@ -9,9 +13,8 @@ import {
   isNamed,
   OPEN_BRACE,
   OPEN_BRACKET,
-  type Span,
   skipWhitespace,
-} from './json-scanner.ts';
+} = scanner;
 
 /**
  * Reading and changing JSON by its bytes, for text that is known to be valid (`readMessages` has
