@@ -1,5 +1,3 @@
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { sandboxKeys } from '../../src/sandbox/accounts.ts';
 import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-server.ts';
@@ -27,26 +25,15 @@ describe.skipIf(missing !== undefined)(`with a keychain${skipped}`, () => {
       ...{ ...browser.env, ...DESKTOP, MCP_LATCHKEY_STORE_KEY: '' },
       DBUS_SESSION_BUS_ADDRESS: String(service.env.DBUS_SESSION_BUS_ADDRESS),
     };
-    /** Each process that this one talks to has a line in it. */
-    const processes = join(watch.folder, 'processes');
-    const recorder = join(watch.folder, 'record-processes.cjs');
-    writeFileSync(
-      recorder,
-      `if (process.channel) require('node:fs').appendFileSync(${JSON.stringify(processes)}, '1\\n');`,
-    );
     const whoami = async (...args: string[]) => {
-      writeFileSync(processes, '');
-      const proxy = watch.proxy(sandbox.url, ['--sign-in-wait', '40', ...args], {
-        ...env,
-        NODE_OPTIONS: `--require "${recorder}"`,
-      });
+      const proxy = watch.proxy(sandbox.url, ['--sign-in-wait', '40', ...args], env);
       await proxy.initialize();
       const params = { name: 'platform_whoami', arguments: {} };
       const reply = await proxy.request(1, 'tools/call', params);
       await proxy.end();
       return JSON.stringify(reply);
     };
-    return { watch, sandbox, browser, env, whoami, processes };
+    return { watch, sandbox, browser, env, whoami };
   }
 
   it('an API key comes before a stored sign-in, unless --auth oauth asks for that', async () => {
@@ -58,13 +45,6 @@ describe.skipIf(missing !== undefined)(`with a keychain${skipped}`, () => {
     expect(await whoami()).toMatch(/-32601|-32602/);
     expect(await whoami('--auth', 'oauth')).toContain('Ada Example');
     expect(browser.opened).toHaveLength(1);
-  });
-
-  it('one process asks the keychain whether there is a key, and for what opens the sign-in', async () => {
-    const { whoami, processes } = await setUp();
-    await whoami();
-    expect(await whoami()).toContain('Ada Example');
-    expect(readFileSync(processes, 'utf8')).toBe('1\n');
   });
 
   it('an account without a key is one to sign in with', async () => {
