@@ -12,7 +12,7 @@ const { version } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8
 const programs = [
   'src/cli/main.ts',
   'src/cli/commands.ts',
-  'src/cli/enable-compile-cache.ts',
+  'src/cli/start.ts',
   'src/cli/refuse-to-start.ts',
   'src/cli/run-proxy.ts',
   'src/cli/late-files.ts',
@@ -66,9 +66,7 @@ const shared = [
 lateFiles.push(...shared);
 
 const entries = [...programs, ...lateFiles];
-const startEntries = programs.filter((entry) =>
-  /[\\/](?:enable-compile-cache|main|run-proxy)\.ts$/.test(entry),
-);
+const startEntries = programs.filter((entry) => /[\\/](?:start|main|run-proxy)\.ts$/.test(entry));
 const bundleName = (/** @type {string} */ entry) => `${basename(entry, '.ts')}.js`;
 
 /** @type {(sharesCode: boolean) => import('esbuild').Plugin} */
@@ -225,7 +223,8 @@ const options = {
   // A native module, installed where it can be.
   external: ['keytar'],
   minify: true,
-  charset: 'utf8',
+  // So that V8 holds and reads one byte for each character of it.
+  charset: 'ascii',
   legalComments: 'linked',
   supported: { 'dynamic-import': false },
   define: {

@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import type { TestModule } from 'vitest/node';
 
@@ -38,6 +40,8 @@ export default defineConfig({
       },
       { extends: true, test: { name: 'processes', include: WITH_PROCESSES } },
     ],
+    // Kept from test to test: it saves each start of the program some 15 ms, and each command 40.
+    env: { NODE_COMPILE_CACHE: join(homedir(), '.cache/mcp-latchkey/compile-cache') },
     restoreMocks: true,
     unstubEnvs: true,
     // Most tests wait for a child process, so more of them than cores fit side by side.

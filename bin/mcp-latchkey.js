@@ -5,9 +5,7 @@
 var version = process.versions.node.split('.').map(Number);
 
 if (version[0] > 20 || (version[0] === 20 && version[1] >= 19)) {
-  // Node.js 20 keeps no compiled code.
-  if (version[0] > 20) require('../dist/enable-compile-cache.js');
-  require('../dist/main.js');
+  require('../dist/start.js');
 } else {
   refuse(
     'mcp-latchkey requires Node.js 20.19 or later, but this is ' +

@@ -4,20 +4,21 @@ import { join } from 'node:path';
 const WINDOWS = ['SystemRoot', 'SystemDrive', 'PATHEXT', 'ComSpec', 'TEMP', 'TMP', 'USERNAME'];
 
 /**
- * The environment of a program that a test starts: this process's PATH and home, and `env`. What `env`
+ * The environment of a program that a test starts: this process's PATH, home and compile cache, and `env`. What `env`
  * says in the names of POSIX (HOME, XDG_DATA_HOME, XDG_CACHE_HOME, TMPDIR) counts on Windows too, where
  * other variables say it.
  */
 export function environment(
   env: Readonly<Record<string, string | undefined>>,
 ): Record<string, string | undefined> {
-  const { PATH, HOME } = process.env;
-  if (process.platform !== 'win32') return { PATH, HOME, ...env };
+  const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
+  if (process.platform !== 'win32') return { PATH, HOME, NODE_COMPILE_CACHE, ...env };
   const home = env.HOME ?? process.env.USERPROFILE ?? '';
   const isOwn = env.HOME !== undefined;
   const local = isOwn ? join(home, 'AppData', 'Local') : process.env.LOCALAPPDATA;
   return {
     PATH,
+    NODE_COMPILE_CACHE,
     ...Object.fromEntries(WINDOWS.map((name) => [name, process.env[name]])),
     USERPROFILE: home,
     APPDATA: isOwn ? join(home, 'AppData', 'Roaming') : process.env.APPDATA,

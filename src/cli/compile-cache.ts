@@ -1,31 +1,86 @@
-import { existsSync, mkdirSync } from 'node:fs';
-import module from 'node:module';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { isAbsolute, join, posix, win32 } from 'node:path';
 import { checkPath } from '../private-path.ts';
 
-/** Since Node.js 22.1. */
-type WithCompileCache = typeof module & { enableCompileCache?: (folder: string) => unknown };
+/** What is left of other versions of this program and of Node.js is removed after that. */
+const MAX_AGE_MS = 30 * 24 * 3600 * 1000;
 
 /**
- * Has Node.js keep its compiled code in a folder of this user's. By default it would be in the shared
- * folder for temporary files, and Node.js runs whatever an entry there contains: it compares only
- * the length and a checksum of the source. Does nothing where there is no private folder, nor where
- * the environment has chosen: that was done before this program began. Never throws.
+ * V8's compiled code of this program's files, with the functions that were used. Node.js has such a
+ * cache from 22 on (module.enableCompileCache), with which a start takes longer (docs/performance.md).
  */
-export function enableCompileCache(env: NodeJS.ProcessEnv): void {
-  const { enableCompileCache: enable } = module as WithCompileCache;
-  if (enable === undefined || env.NODE_COMPILE_CACHE || env.NODE_DISABLE_COMPILE_CACHE) return;
+export interface CompileCache {
+  /** What `write` stored for a file with this source; undefined where that is not so. */
+  read(name: string, source: Buffer): Buffer | undefined;
+  /** Stores the compiled code of a file. Never throws. */
+  write(name: string, source: Buffer, data: Buffer): void;
+}
+
+/**
+ * The compile cache in a folder of this user's alone: `$NODE_COMPILE_CACHE`, or one below the user's
+ * folder for caches. Undefined where there is no private folder, nor where the environment says that
+ * there is to be none. Never throws.
+ *
+ * V8 runs what it reads. It checks that the data is of the same V8 with the same flags, but neither
+ * the source, but for its length, nor, in Node.js 20, that no bit was changed on the disk. So a file
+ * has the source and then the data twice, and is used only when the source and both are the same.
+ */
+export function openCompileCache(env: NodeJS.ProcessEnv): CompileCache | undefined {
+  if (env.NODE_DISABLE_COMPILE_CACHE) return;
+  let folder: string;
   try {
-    const own = ownCacheFolder(env);
+    const own = env.NODE_COMPILE_CACHE || ownCacheFolder(env);
     if (own === undefined) return;
-    const folder = join(own, 'compile-cache');
-    if (!existsSync(folder)) mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const { path, stats } = checkPath(folder, 'trusted');
-    // Node.js makes folders below it with the mode that the umask leaves.
-    if (process.platform === 'win32' || ((stats?.mode ?? 0) & 0o077) === 0) enable(path);
+    const wanted = env.NODE_COMPILE_CACHE ? own : join(own, 'compile-cache');
+    if (!existsSync(wanted)) mkdirSync(wanted, { recursive: true, mode: 0o700 });
+    const { path, stats } = checkPath(wanted, 'trusted');
+    if (process.platform !== 'win32' && ((stats?.mode ?? 0o077) & 0o077) !== 0) return;
+    folder = path;
   } catch {
-    // Only a few milliseconds are lost.
+    // Only some milliseconds are lost.
+    return;
   }
+  const fileOf = (name: string) =>
+    `${folder}/${__VERSION__}-${name}-${process.versions.v8}-${process.arch}`;
+  return {
+    read(name, source) {
+      try {
+        const stored = readFileSync(fileOf(name));
+        const bytes = (stored.length - source.length) / 2;
+        const data = stored.subarray(source.length, source.length + bytes);
+        const isWhole =
+          bytes > 0 &&
+          source.equals(stored.subarray(0, source.length)) &&
+          data.equals(stored.subarray(source.length + bytes));
+        return isWhole ? data : undefined;
+      } catch {
+        return undefined;
+      }
+    },
+    write(name, source, data) {
+      const temporary = `${fileOf(name)}.${process.pid}`;
+      try {
+        writeFileSync(temporary, Buffer.concat([source, data, data]), { mode: 0o600, flag: 'wx' });
+        renameSync(temporary, fileOf(name));
+        for (const other of readdirSync(folder)) {
+          const path = `${folder}/${other}`;
+          const age = Date.now() - statSync(path).mtimeMs;
+          if (age > MAX_AGE_MS) rmSync(path, { recursive: true, force: true });
+        }
+      } catch {
+        rmSync(temporary, { force: true });
+      }
+    },
+  };
 }
 
 /** The folder of this program in the system's folder for caches; undefined where there is none. */

@@ -8,7 +8,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import * as zlib from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { missing, pathOf } from '../interop/installed-peers.ts';
@@ -21,10 +21,18 @@ import {
   publicFolder,
   USER,
 } from './public-copy.ts';
+import { program } from './running-proxy.ts';
+
+const VERSION = JSON.parse(readFileSync(join(dirname(program), '../package.json'), 'utf8')).version;
 
 /** Runs a program to its end as `user`, with no input. */
-function run(args: readonly string[], user: number, env: Record<string, string>, code = 0) {
-  const { status, stderr } = spawnSync(pathOf('recentNode'), args, {
+function run(
+  args: readonly string[],
+  user: number,
+  env: Record<string, string>,
+  { code = 0, node = process.execPath } = {},
+) {
+  const { status, stderr } = spawnSync(node, args, {
     env: { PATH: process.env.PATH, ...env },
     input: '',
     encoding: 'utf8',
@@ -36,21 +44,41 @@ function run(args: readonly string[], user: number, env: Record<string, string>,
 
 const URL_OF_NONE = 'http://127.0.0.1:9/v1/mcp';
 
+/** Another program of the length of `source`. When it is run, the file `$MARK` is made. */
+const plantedFor = (source: string) =>
+  'require("node:fs").writeFileSync(process.env.MARK, "");//'.padEnd(source.length, '/');
+
+/** Plants compiled code of another program for a file of this one, as src/cli/start.ts stores it. */
+function plant(cache: string, file: string, owner: number): void {
+  const source = readFileSync(file, 'utf8');
+  const make = `
+    const wrapper = '(function (exports, require, module, __filename, __dirname) {';
+    const script = new (require('node:vm').Script)(wrapper + process.argv[1] + '\\n})');
+    process.stdout.write(script.createCachedData().toString('base64'));`;
+  const made = spawnSync(process.execPath, ['-e', make, plantedFor(source)], { encoding: 'utf8' });
+  const data = Buffer.from(made.stdout, 'base64');
+  const name = `${VERSION}-${basename(file)}-${process.versions.v8}-${process.arch}`;
+  const path = join(cache, name);
+  writeFileSync(path, Buffer.concat([Buffer.from(source), data, data]));
+  chownSync(path, owner, owner);
+  chownSync(cache, owner, owner);
+}
+
 /**
  * Plants compiled code of another program for a file of this one, as Node.js stores it: five 32-bit
  * words, of which the second is the source's length and the fourth its checksum, and V8's data,
- * which is bound to the length only. When it is run, the file `$MARK` is made.
+ * which is bound to the length only.
  */
-function plant(cache: string, file: string, owner: number): void {
+function plantForNode(cache: string, file: string, owner: number): void {
   const source = readFileSync(file, 'utf8');
-  const planted = 'require("node:fs").writeFileSync(process.env.MARK, "");//';
-  writeFileSync(file, planted.padEnd(source.length, '/'));
+  const planted = plantedFor(source);
+  writeFileSync(file, planted);
   const loader =
     'require("node:module").enableCompileCache(process.argv[1]); require(process.argv[2])';
-  run(['-e', loader, cache, file], USER, { MARK: '/dev/null' });
+  run(['-e', loader, cache, file], USER, { MARK: '/dev/null' }, { node: pathOf('recentNode') });
   writeFileSync(file, source);
   const { crc32 } = zlib as unknown as { crc32: (text: string) => number };
-  const before = crc32(planted.padEnd(source.length, '/'));
+  const before = crc32(planted);
   for (const entry of readdirSync(cache, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name);
     if (entry.isFile()) {
@@ -66,7 +94,7 @@ function plant(cache: string, file: string, owner: number): void {
   chownSync(cache, owner, owner);
 }
 
-describe.skipIf(!isRoot || missing('recentNode'))(`compiled code (${NEEDS_ROOT})`, () => {
+describe.skipIf(!isRoot)(`compiled code (${NEEDS_ROOT})`, () => {
   let script: string;
   let remove: () => void;
   beforeAll(() => {
@@ -85,15 +113,34 @@ describe.skipIf(!isRoot || missing('recentNode'))(`compiled code (${NEEDS_ROOT})
     return { shared, home, mark, env: { HOME: home, TMPDIR: shared, MARK: mark } };
   }
 
-  it('of another user in the folder for temporary files is not run', () => {
-    const { shared, home, mark, env } = places();
-    const cache = folderOf(USER, shared, 'node-compile-cache');
-    for (const file of ['main.js', 'run-proxy.js']) plant(cache, dist(file), OTHER);
+  it('is kept in a folder of this user’s, and not in the one for temporary files', () => {
+    const { shared, home, env } = places();
     run([script, URL_OF_NONE], USER, env);
-    expect(existsSync(mark)).toBe(false);
     const own = join(home, '.cache', 'mcp-latchkey', 'compile-cache');
     expect(statSync(own)).toMatchObject({ uid: USER, mode: 0o40700 });
-    expect(readdirSync(own)).toHaveLength(1);
+    const names = readdirSync(own).map((name) => name.split('-')[1] ?? '');
+    expect(names).toEqual(expect.arrayContaining(['main.js', 'run']));
+    expect(readdirSync(shared)).toEqual([]);
+  });
+
+  it('that was changed on the disk is not run, and is replaced', () => {
+    const { home, env } = places();
+    run([script, URL_OF_NONE], USER, env);
+    const own = join(home, '.cache', 'mcp-latchkey', 'compile-cache');
+    const files = readdirSync(own).map((name) => join(own, name));
+    const whole = files.map((file) => readFileSync(file));
+    for (const [index, file] of files.entries()) {
+      const bytes = Buffer.from(whole[index] ?? '');
+      // In the second copy: the first is what V8 would run.
+      bytes.fill(0xff, bytes.length - 200);
+      writeFileSync(file, bytes);
+    }
+    run([script, URL_OF_NONE], USER, env);
+    for (const [index, file] of files.entries()) {
+      const bytes = readFileSync(file);
+      expect(bytes.length).toBeGreaterThan((whole[index]?.length ?? 0) / 2);
+      expect(bytes.includes(Buffer.alloc(100, 0xff))).toBe(false);
+    }
   });
 
   it.each([
@@ -111,17 +158,22 @@ describe.skipIf(!isRoot || missing('recentNode'))(`compiled code (${NEEDS_ROOT})
     plant(cache, dist('run-proxy.js'), owner);
     chmodSync(cache, mode);
     chmodSync(shared, parentMode);
-    run([script, URL_OF_NONE], USER, { ...env, XDG_CACHE_HOME: shared }, isRun ? 1 : 0);
+    run([script, URL_OF_NONE], USER, { ...env, XDG_CACHE_HOME: shared }, { code: isRun ? 1 : 0 });
     expect(existsSync(mark)).toBe(isRun);
   });
 
-  it('is not run in the process that reads the keychain', async () => {
+  it.skipIf(missing('recentNode'))('is not run in the process that reads the keychain', () => {
     const { shared, mark, env } = places();
     const cache = folderOf(USER, shared, 'chosen', 0o755);
-    plant(cache, dist('keychain-child.js'), USER);
+    plantForNode(cache, dist('keychain-child.js'), USER);
     // A bus that cannot be reached, so that the keychain is asked.
     const bus = { DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nonexistent' };
-    run([script, 'status', URL_OF_NONE], USER, { ...env, ...bus, NODE_COMPILE_CACHE: cache }, 1);
+    run(
+      [script, 'status', URL_OF_NONE],
+      USER,
+      { ...env, ...bus, NODE_COMPILE_CACHE: cache },
+      { code: 1, node: pathOf('recentNode') },
+    );
     expect(existsSync(mark)).toBe(false);
   });
 

@@ -18,7 +18,13 @@ const { basename } = require('node:path');
 const record = (file) => appendFileSync(__filename + '.log', basename(String(file)) + '\\n');
 if (process.argv[1]) record('start of ' + basename(process.argv[1]));
 const vm = require('node:vm');
-const { compileFunction } = vm;
+const { compileFunction, Script } = vm;
+vm.Script = class extends Script {
+  constructor(source, options) {
+    record(options?.filename);
+    super(source, options);
+  }
+};
 vm.compileFunction = (source, names, options) => {
   record(options?.filename);
   return compileFunction(source, names, options);

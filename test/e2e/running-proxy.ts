@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished } from 'vitest';
@@ -27,9 +27,6 @@ export function expectNoSecret(text: string): void {
 }
 
 export type Json = Record<string, unknown>;
-
-/** Kept from test to test, since it saves each start some 30 ms. */
-const compileCache = join(homedir(), '.cache/mcp-latchkey/compile-cache');
 
 /** What the program has written about gateways into a folder for caches. */
 export function cachedText(folder: string): string {
@@ -68,7 +65,7 @@ export class RunningProxy {
     const ownCache = mkdtempSync(join(tmpdir(), 'latchkey-cache-'));
     const [command = '', ...words] = [...wrapper, process.execPath, script, ...args];
     this.child = spawn(command, words, {
-      env: environment({ XDG_CACHE_HOME: ownCache, NODE_COMPILE_CACHE: compileCache, ...env }),
+      env: environment({ XDG_CACHE_HOME: ownCache, ...env }),
       ...(user === undefined ? {} : { uid: user, gid: user }),
     });
     this.exited = new Promise((resolve) => {
