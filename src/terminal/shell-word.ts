@@ -8,8 +8,10 @@ const WINDOWS_PLAIN = /^(?:--?[\w-]+|[\w+:./\\][\w+=:./\\-]*)$/;
  * What either of them acts on inside double quotes: `$`, a backtick and typographic quotes in
  * PowerShell (about_Quoting_Rules), `%NAME%` in cmd, a quote or a last backslash in both. cmd leaves
  * percent escapes as they are while no variable is called `C3` or the like.
+ *
+ * Made when it is asked: to look up a class of Unicode takes a start 0.5 ms.
  */
-const WINDOWS_UNQUOTABLE = /["$`\u201c-\u201e]|%(?![\da-f]{2})|\\$|\p{Cc}/iu;
+const isUnquotable = (word: string) => /["$`\u201c-\u201e]|%(?![\da-f]{2})|\\$|\p{Cc}/iu.test(word);
 
 /**
  * A word of a command that is printed to be copied, as it must be typed: into a POSIX shell, or on
@@ -19,7 +21,7 @@ const WINDOWS_UNQUOTABLE = /["$`\u201c-\u201e]|%(?![\da-f]{2})|\\$|\p{Cc}/iu;
 export function shellWord(word: string, platform = process.platform): string {
   if (platform === 'win32') {
     if (WINDOWS_PLAIN.test(word)) return word;
-    return WINDOWS_UNQUOTABLE.test(word) ? '"…"' : `"${word}"`;
+    return isUnquotable(word) ? '"…"' : `"${word}"`;
   }
   return POSIX_PLAIN.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
