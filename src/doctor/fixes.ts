@@ -71,7 +71,7 @@ async function* directEntry(target: Target, packageRoot: string): AsyncGenerator
   if (configuredIn === undefined || launch === undefined || words === undefined) return;
   const program = [launch.command, ...launch.args.slice(0, launch.args.length - words.length)];
   const installing = await import('../install/install.ts');
-  const { clientOf, directStart, planInstall } = installing;
+  const { clientOf, directStart, ownCopy, planInstall } = installing;
   const { client, entry } = configuredIn;
   const isFound = (word: string) =>
     process.platform === 'win32' ||
@@ -80,7 +80,7 @@ async function* directEntry(target: Target, packageRoot: string): AsyncGenerator
     program.find((word) => isAbsolute(word) && !existsSync(word)) ??
     (isAbsolute(launch.command) || isFound(launch.command) ? undefined : launch.command);
   if (gone === undefined) return;
-  const direct = await directStart(packageRoot, words);
+  const direct = directStart(await ownCopy(packageRoot), words);
   const plan = await planInstall(clientOf(client), entry, direct.launch);
   yield {
     changes: [

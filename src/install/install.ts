@@ -17,7 +17,7 @@ import { ConfigSyntaxError } from './config-text.ts';
 import { checkName, EntryError, npxLaunch } from './entry.ts';
 import { lastingNode } from './lasting-node.ts';
 import { InstallError } from './planned-change.ts';
-import { copiesFolder, programCopy } from './program-copy.ts';
+import { copiesFolder, type ProgramCopy, programCopy } from './program-copy.ts';
 
 export { clientPath, findOnPath } from './client-path.ts';
 export type { Client, Launch } from './clients.ts';
@@ -44,7 +44,7 @@ export {
   planReadable,
   planUninstall,
 } from './planned-change.ts';
-export { copiesFolder, programCopy } from './program-copy.ts';
+export { copiesFolder, type ProgramCopy, programCopy } from './program-copy.ts';
 export { findProjectEntries, type ProjectEntries } from './project-entries.ts';
 export { readingProblems } from './strict-json.ts';
 export { removeUnusedCopies } from './unused-copies.ts';
@@ -76,13 +76,10 @@ export interface DirectStart {
 }
 
 /**
- * The start of the package at `packageRoot` with the proxy's `words`, from a copy in the user's data
- * folder and by the Node.js that runs now. Nothing is written yet. Rejects with InstallError.
+ * The copy of the package at `packageRoot` in the user's data folder, as programCopy has it, but written
+ * once, however often a command asks. It and its `write` reject with InstallError.
  */
-export async function directStart(
-  packageRoot: string,
-  words: readonly string[],
-): Promise<DirectStart> {
+export async function ownCopy(packageRoot: string): Promise<ProgramCopy> {
   const copies = copiesFolder();
   const failed = (error: unknown): never => {
     const { message } = error as Error;
@@ -91,13 +88,25 @@ export async function directStart(
     );
   };
   const copy = await programCopy(packageRoot, copies).catch(failed);
+  let written: Promise<void> | undefined;
+  return {
+    ...copy,
+    write: () => {
+      written ??= copy.write().catch(failed);
+      return written;
+    },
+  };
+}
+
+/** The start of a copy with the proxy's `words`, by the Node.js that runs now. */
+export function directStart(copy: ProgramCopy, words: readonly string[]): DirectStart {
   const { path, hasVersion } = lastingNode(process.execPath, process.env, process.platform);
   return {
     launch: { command: path, args: [copy.script, ...words] },
     notes: hasVersion
       ? [`The entry starts ${path}. If you remove that version of Node.js, run this again.`]
       : [],
-    write: () => copy.write().catch(failed),
+    write: () => copy.write(),
   };
 }
 

@@ -1,4 +1,5 @@
 import { DEFAULT_ACCOUNT, tailOf } from '../auth/key.ts';
+import type { KeychainError } from '../auth/keychain.ts';
 import { optionWords } from '../terminal/shell-word.ts';
 import {
   allClients,
@@ -263,18 +264,21 @@ async function placeKey(
   name: string,
   key: string,
 ): Promise<{ account?: string; takeBack?: () => Promise<unknown> } | { why: string }> {
-  const { keychainClause, readKey, removeKey, storeKey } = await import('../auth/keychain.ts');
+  const { readKey, removeKey, storeKey } = await import('../auth/keychain.ts');
   for (const account of [DEFAULT_ACCOUNT, name]) {
     const answer = await readKey(url, account);
-    if ('error' in answer) return { why: keychainClause(answer.error) };
+    if ('error' in answer) return { why: notStored(answer.error) };
     if (answer.value.key === key) return { account };
     if (answer.value.key !== null) continue;
     const stored = await storeKey(url, account, key);
-    if ('error' in stored) return { why: keychainClause(stored.error) };
+    if ('error' in stored) return { why: notStored(stored.error) };
     return { account, takeBack: () => removeKey(url, account) };
   }
   return { why: `the keychain has other keys for this gateway, and for the account ${name}` };
 }
+
+const notStored = ({ words }: KeychainError) =>
+  `${words}. To keep the key in a file, use install with --key-file`;
 
 /** What says how an entry is reached: these members change. */
 const START_MEMBERS = ['command', 'cmd', 'args', 'type', 'transport', 'source'];

@@ -227,7 +227,7 @@ describe('uninstall --all', () => {
     await run(home, 'install', 'cursor', URL_OF_GATEWAY, '--no-verify');
     const { code, stdout } = await run(home, 'uninstall', '--all', '--purge', '--yes');
     expect({ code }, stdout).toEqual({ code: 0 });
-    expect(stdout).toContain('Removed acme.');
+    expect(stdout).toContain('Removed acme from Cursor.');
     expect(stdout).not.toContain('Backup:');
     expect(readdirSync(dirname(cursor))).toEqual(['mcp.json']);
   });

@@ -47,12 +47,12 @@ export function sayDiff(out: Printer, diff: PlannedChange['diff']): void {
   }
 }
 
-const DONE: Readonly<Record<PlannedChange['change'], string>> = {
-  created: 'Added',
-  added: 'Added',
-  updated: 'Updated',
-  removed: 'Removed',
-  unchanged: '',
+const DONE: Readonly<Record<PlannedChange['change'], readonly [string, string]>> = {
+  created: ['Added', 'to'],
+  added: ['Added', 'to'],
+  updated: ['Updated', 'in'],
+  removed: ['Removed', 'from'],
+  unchanged: ['', ''],
 };
 
 export function sayDone(out: Printer, plan: PlannedChange, backup: string | undefined): void {
@@ -60,7 +60,8 @@ export function sayDone(out: Printer, plan: PlannedChange, backup: string | unde
     const isThere = plan.launch !== undefined;
     out.marked('ok', isThere ? `${plan.name} is up to date.` : 'No such entry. Nothing to do.');
   } else {
-    out.marked('ok', `${DONE[plan.change]} ${plan.name}.`);
+    const [done, where] = DONE[plan.change];
+    out.marked('ok', `${done} ${plan.name} ${where} ${plan.client.displayName}.`);
     if (backup) out.text(`Backup: ${tildePath(backup)}`, 2);
   }
 }

@@ -107,7 +107,9 @@ async function install(args: InstallArguments): Promise<void> {
   const { json = false } = args;
   const isDryRun = args['dry-run'] === true;
   const { url, words, login } = await proxyLine(gateway, args as unknown as Given);
-  const direct = args.npx ? undefined : await installing.directStart(packageRoot, words);
+  const direct = args.npx
+    ? undefined
+    : installing.directStart(await installing.ownCopy(packageRoot), words);
   const launch = direct?.launch ?? installing.npxLaunch(__VERSION__, words, process.platform);
   const planFor = async (client: Client): Promise<Result> => {
     const { force = false } = args;

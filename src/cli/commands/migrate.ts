@@ -4,6 +4,7 @@ import type {
   FoundConfig,
   FoundEntry,
   MigratedEntry,
+  ProgramCopy,
   ProjectEntries,
 } from '../../install/install.ts';
 import { canAsk, confirms } from '../../terminal/ask.ts';
@@ -82,11 +83,15 @@ async function migrate({ client, yes, npx, verify, json = false }: Arguments): P
     return;
   }
   const results: Result[] = [];
+  let copy: Promise<ProgramCopy> | undefined;
   for (const config of movable) {
     const { entries, backup, undoTrouble } = await config.migrate({
       verifies: verify !== false,
       startOf: async (words) => {
-        if (!npx) return installing.directStart(packageRoot, words);
+        if (!npx) {
+          copy ??= installing.ownCopy(packageRoot);
+          return installing.directStart(await copy, words);
+        }
         const launch = installing.npxLaunch(__VERSION__, words, process.platform);
         return { launch, notes: [], write: async () => {} };
       },
@@ -117,10 +122,9 @@ function sayConfig({ client, file, entries }: FoundConfig): void {
   for (const entry of entries) {
     const { name, kind, gateway, why } = entry;
     const runs = kind === 'a URL' ? 'the URL' : `${kind} to`;
-    out.marked(
-      why === undefined ? 'ok' : 'skipped',
-      `${name} (${gateway === undefined ? kind : `${runs} ${gateway}`})`,
-    );
+    const title = `${name} (${gateway === undefined ? kind : `${runs} ${gateway}`})`;
+    if (why === undefined) out.line(`${out.paint('green', '●')} ${title}`);
+    else out.marked('skipped', title);
     out.text(why === undefined ? planOf(entry) : `Stays as it is: ${why}.`, 2);
   }
   out.line();
