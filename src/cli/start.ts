@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { Script } from 'node:vm';
 import { type CompileCache, openCompileCache } from './compile-cache.ts';
 
@@ -31,7 +31,9 @@ function cachedLoader(cache: CompileCache): Loader {
     if (known !== undefined) return known.exports;
     const name = id.slice(2);
     const filename = `${__dirname}/${name}`;
-    const source = readFileSync(filename);
+    const source = existsSync(filename) ? readFileSync(filename) : undefined;
+    // It throws what says that files of this program are missing.
+    if (source === undefined) return require(filename);
     const data = source.length < LEAST_BYTES ? undefined : cache.read(name, source);
     const script = new Script(WRAPPER[0] + source.toString() + WRAPPER[1], {
       filename,
