@@ -14,6 +14,7 @@ import {
   readFileSync,
   readSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
@@ -33,20 +34,32 @@ const npm = (...args) =>
     stdio: 'inherit',
   });
 
-/** Copies this tree, with dist/ built, and installs what Windows needs of its packages. */
+/** Whether two files have the same content. */
+const same = (a, b) =>
+  statSync(b, { throwIfNoEntry: false })?.size === statSync(a).size &&
+  readFileSync(a).equals(readFileSync(b));
+
+/** The files in a folder of `top`, as paths within it. */
+const filesIn = (top, name = '.') =>
+  readdirSync(join(top, name), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(name, entry.name);
+    if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : filesIn(top, path);
+    return [path];
+  });
+
+/** Copies what changed in this tree, with dist/ built, and installs what Windows needs of its packages. */
 function copyProject() {
   execFileSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' });
   mkdirSync(project, { recursive: true });
-  for (const name of readdirSync(project)) {
-    if (name !== 'node_modules') rmSync(join(project, name), { recursive: true });
-  }
   const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], {
     cwd: root,
     encoding: 'utf8',
   });
-  for (const file of [...listed.split('\0'), 'dist']) {
-    const from = join(root, file);
-    if (file !== '' && existsSync(from)) cpSync(from, join(project, file), { recursive: true });
+  const files = listed.split('\0').filter((file) => file !== '' && existsSync(join(root, file)));
+  const needed = new Set([...files, ...filesIn(root, 'dist')]);
+  for (const file of filesIn(project)) if (!needed.has(file)) rmSync(join(project, file));
+  for (const file of needed) {
+    if (!same(join(root, file), join(project, file))) cpSync(join(root, file), join(project, file));
   }
   const lock = createHash('sha256').update(readFileSync(join(project, 'package-lock.json')));
   const installed = join(project, 'node_modules', `installed-${lock.digest('hex').slice(0, 16)}`);
