@@ -26,7 +26,7 @@ beforeEach(() => {
 
 const NAMES_COPY = '{"args": ["/home/me/.local/share/mcp-latchkey/versions/0.0.1-0123456789ab"]}';
 const lines = (count: number) =>
-  Array.from({ length: count }, (_, at) => `"${home}/${at}"\n`).join('');
+  Array.from({ length: count }, (_, at) => `${JSON.stringify(join(home, `${at}`))}\n`).join('');
 
 it('notes a config once, also after a line that was cut off', async () => {
   writeFileSync(writtenConfigsFile(), '"/cut o', { mode: 0o600 });

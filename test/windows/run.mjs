@@ -20,6 +20,7 @@ import {
 import { createServer } from 'node:net';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
 
 const root = join(import.meta.dirname, '..', '..');
 const {
@@ -79,11 +80,13 @@ const unixPath = (word) =>
 
 /** Windows has no openssl: a test's certificates are made out here (openssl.mjs). */
 async function startOpenssl() {
-  const server = createServer({ allowHalfOpen: true }, async (socket) => {
+  const server = createServer((socket) => {
     socket.on('error', () => {});
-    const words = JSON.parse(Buffer.concat(await socket.toArray()).toString());
-    const { status, stderr } = spawnSync('openssl', words.map(unixPath), { encoding: 'utf8' });
-    socket.end(status === 0 ? '' : `openssl: ${stderr}`);
+    createInterface({ input: socket }).once('line', (line) => {
+      const words = JSON.parse(line).map(unixPath);
+      const { status, stderr } = spawnSync('openssl', words, { encoding: 'utf8' });
+      socket.end(status === 0 ? 'done' : `openssl: ${stderr}`);
+    });
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
