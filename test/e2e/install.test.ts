@@ -23,6 +23,7 @@ import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
 import { ownCommand } from '../../src/terminal/own-command.ts';
+import { copiesIn } from '../environment.ts';
 import { expectNoSecret, type Json, program, runToEnd, secret } from './running-proxy.ts';
 import { missingForSecretService, startSecretService } from './secret-service.ts';
 import { startOnTerminal } from './terminal.ts';
@@ -624,7 +625,7 @@ it('writes an entry that needs no registry, and a client completes a session wit
   const { code, stdout, stderr } = await run(home, 'install', ...args);
   expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
   const entry: WrittenEntry = JSON.parse(read(file)).mcpServers['local-gateway'];
-  const copies = join(home, '.local/share/mcp-latchkey/versions');
+  const copies = copiesIn(home);
   const [id = '', ...others] = readdirSync(copies);
   expect(others).toEqual([]);
   expect(id).toMatch(new RegExp(`^${ownVersion()}-[0-9a-f]{12}$`));

