@@ -20,6 +20,8 @@ export function environment(
   return {
     PATH,
     ...Object.fromEntries(WINDOWS.map((name) => [name, process.env[name]])),
+    // A terminal that shows ✓ and ✗, as those of today do.
+    WT_SESSION: 'x',
     USERPROFILE: home,
     APPDATA: isOwn ? join(home, 'AppData', 'Roaming') : process.env.APPDATA,
     LOCALAPPDATA: env.XDG_DATA_HOME ?? env.XDG_CACHE_HOME ?? local,
