@@ -40,6 +40,21 @@ it('removes a copy that none of many configs names', async () => {
   expect(await removeUnusedCopies(copiesFolder())).toHaveLength(1);
 });
 
+it.skipIf(process.platform === 'win32')(
+  'removes no copy where PowerShell may not list the processes',
+  async () => {
+    const { platform } = process;
+    onTestFinished(() => void Object.defineProperty(process, 'platform', { value: platform }));
+    const copies = copiesFolder();
+    writeFileSync(join(home, 'powershell.exe'), '#!/bin/sh\n', { mode: 0o755 });
+    vi.stubEnv('PATH', `${home}:${process.env.PATH}`);
+    Object.defineProperty(process, 'platform', { value: 'win32' });
+    expect(await removeUnusedCopies(copies)).toEqual([]);
+    writeFileSync(join(home, 'powershell.exe'), '#!/bin/sh\necho node.exe\n', { mode: 0o755 });
+    expect(await removeUnusedCopies(copies)).toHaveLength(1);
+  },
+);
+
 it.each([
   ['more lines', () => lines(1_001)],
   ['more bytes', () => '\n'.repeat(1024 * 1024 + 1)],

@@ -12,8 +12,10 @@ const unixPath = (word, prefix) =>
     : word;
 
 /** Runs a command to its end, and types `keys` once it has shown `until`: its exit code and its text. */
-async function run([command, ...words], { until, keys } = {}) {
-  const child = spawn(command, words, { stdio: ['pipe', 'pipe', 'pipe'] });
+async function run([command, ...words], cwd, { until, keys } = {}) {
+  // Certificates that are set here are not for Windows.
+  const env = { PATH: process.env.PATH };
+  const child = spawn(command, words, { cwd, env, stdio: ['pipe', 'pipe', 'pipe'] });
   let text = '';
   let isTyped = keys === undefined;
   const onText = (part) => {
@@ -29,9 +31,9 @@ async function run([command, ...words], { until, keys } = {}) {
 
 /**
  * Listens on a port of loopback. `onTerminal`: the command that runs Node.js for Windows, on a terminal
- * of Linux. The caller closes the server.
+ * of Linux; `cwd`: a folder that Wine has too. The caller closes the server.
  */
-export async function startOutside({ prefix, onTerminal }) {
+export async function startOutside({ prefix, onTerminal, cwd }) {
   const server = createServer((socket) => {
     socket.on('error', () => {});
     createInterface({ input: socket }).once('line', async (line) => {
@@ -41,8 +43,8 @@ export async function startOutside({ prefix, onTerminal }) {
       const terminal = ['script', '--quiet', '--return', '--command', quoted, '/dev/null'];
       const answer =
         what === 'openssl'
-          ? await run(['openssl', ...words.map((word) => unixPath(word, prefix))])
-          : await run(terminal, { until, keys });
+          ? await run(['openssl', ...words.map((word) => unixPath(word, prefix))], cwd)
+          : await run(terminal, cwd, { until, keys });
       socket.end(JSON.stringify(answer));
     });
   });

