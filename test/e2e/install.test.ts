@@ -56,8 +56,9 @@ let listed: Json[] | undefined;
 async function configOf(home: string, client: string, { installed = true } = {}): Promise<string> {
   if (listed === undefined) {
     const report = JSON.stringify(await runJson(home, 'install', '--list'));
-    expect(report).toContain(home);
-    listed = JSON.parse(report.replaceAll(home, '.')) as Json[];
+    const escaped = JSON.stringify(home).slice(1, -1);
+    expect(report).toContain(escaped);
+    listed = JSON.parse(report.replaceAll(escaped, '.')) as Json[];
   }
   const file = join(home, String(listed.find((own) => own.client === client)?.file));
   const folder = client === 'claude-code' ? join(home, '.claude') : dirname(file);
