@@ -54,8 +54,9 @@ function rotate(path: string, inode: number, files: number): void {
     for (let number = files - 1; number > 0; number--) {
       try {
         renameSync(number === 1 ? path : `${path}.${number - 1}`, `${path}.${number}`);
-      } catch {
-        // It is not there yet, or Windows has it open.
+      } catch (error) {
+        // Where one stays, as while Windows has it open, the next would replace it.
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return;
       }
     }
   } finally {

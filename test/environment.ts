@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { dataFolder } from '../src/data-folder.ts';
 
 /** What a program on Windows cannot run without, or is not found without. */
 const WINDOWS = ['SystemRoot', 'SystemDrive', 'PATHEXT', 'ComSpec', 'TEMP', 'TMP', 'USERNAME'];
@@ -20,6 +21,8 @@ export function environment(
     PATH,
     NODE_COMPILE_CACHE,
     ...Object.fromEntries(WINDOWS.map((name) => [name, process.env[name]])),
+    // A terminal that shows ✓ and ✗, as those of today do.
+    WT_SESSION: 'x',
     USERPROFILE: home,
     APPDATA: isOwn ? join(home, 'AppData', 'Roaming') : process.env.APPDATA,
     LOCALAPPDATA: env.XDG_DATA_HOME ?? env.XDG_CACHE_HOME ?? local,
@@ -27,3 +30,9 @@ export function environment(
     ...env,
   };
 }
+
+/** Where the program keeps its data, in a home of a test's own. */
+export const dataIn = (home: string): string => dataFolder(process.platform, {}, home);
+
+/** Where `install` keeps copies of the program, in a home of a test's own. */
+export const copiesIn = (home: string): string => join(dataIn(home), 'mcp-latchkey', 'versions');

@@ -1,6 +1,7 @@
 import {
   closeSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -55,6 +56,21 @@ describe('a file that is rotated', () => {
     expect(readFileSync(file, 'utf8')).toBe('four');
     expect(readFileSync(`${file}.1`, 'utf8')).toBe('three-----');
     expect(readFileSync(`${file}.2`, 'utf8')).toBe('two-more');
+  });
+
+  it('replaces no older file that cannot be moved', () => {
+    const folder = newFolder();
+    const file = join(folder, 'log');
+    for (const text of ['0123456789', 'abcdefghij']) append(file, text);
+    // A folder that is not empty stands for a file that another program has open on Windows.
+    mkdirSync(join(`${file}.2`, 'x'), { recursive: true });
+    append(file, 'more');
+    expect(readFileSync(file, 'utf8')).toBe('abcdefghijmore');
+    expect(readFileSync(`${file}.1`, 'utf8')).toBe('0123456789');
+    rmSync(`${file}.2`, { recursive: true });
+    append(file, 'new');
+    expect(readFileSync(`${file}.2`, 'utf8')).toBe('0123456789');
+    expect(readFileSync(`${file}.1`, 'utf8')).toBe('abcdefghijmore');
   });
 
   it('takes one text that is too large on its own', () => {

@@ -20,7 +20,9 @@ export interface Private {
 
 /** The last part of words that look like a host name and are the name of a file. */
 const FILE_ENDINGS = new Set(
-  'cmd cjs crt exe html js json key log md mjs node pem service so toml ts txt yaml yml'.split(' '),
+  'bak cmd cjs crt exe html js json key log md mjs node pem service so toml ts txt yaml yml'.split(
+    ' ',
+  ),
 );
 
 // Wider than the rules for names (RFC 1123 §2.1), so that nothing gets by for an odd character; and

@@ -90,6 +90,8 @@ async function runningWords(): Promise<string[]> {
       : ['ps', '-axww', '-o', 'args='];
   const options = { maxBuffer: 64 * 1024 * 1024, timeout: 30_000, windowsHide: true };
   const { stdout } = await promisify(execFile)(program as string, args, options);
+  // This process is always among them, unless they may not be listed.
+  if (stdout.trim() === '') throw new Error(`${program} lists no processes`);
   // A command line that begins with a path is not one path.
   return stdout.split('\n').map((line) => ` ${line}`);
 }

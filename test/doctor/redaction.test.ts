@@ -50,6 +50,7 @@ describe('Redaction', () => {
     ['abbreviations', 'such as, e.g., this', 'such as, e.g., this'],
     ['times', '12:30:45 and 12:30', '12:30:45 and 12:30'],
     ['files', 'docs/errors.md, a.json, keytar.node', 'docs/errors.md, a.json, keytar.node'],
+    ['backups', '~/.cursor/mcp.json.20260131.bak', '~/.cursor/mcp.json.20260131.bak'],
     ['a home', 'the file /home/ada/.keys/k', 'the file ~/.keys/k'],
     ['a user elsewhere', '/mnt/c/Users/ada/x and adamant', '/mnt/c/Users/[user]/x and adamant'],
     ['this computer', 'CN=ada-laptop-7', 'CN=[this computer]'],

@@ -107,9 +107,9 @@ describe('a request that is cancelled over HTTP+SSE while its connection is made
 
   it('is not sent where the key comes only later', async () => {
     const gateway = await startHttpSseGateway();
-    const proxy = startProxy(gateway.url, {
-      args: [...SSE, '--key-command', 'sleep 1; echo a-key-that-comes-late'],
-    });
+    // For sh and for cmd.exe.
+    const command = `"${process.execPath}" -e "setTimeout(console.log, 1000, 'a-key-that-comes-late')"`;
+    const proxy = startProxy(gateway.url, { args: [...SSE, '--key-command', command] });
     proxy.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'x' } });
     proxy.notify('notifications/cancelled', { requestId: 1 });
     expect(await proxy.request(2, 'ping')).toHaveProperty('result');

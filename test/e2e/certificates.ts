@@ -105,7 +105,7 @@ const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes
 
 function openssl(...args: string[]): void {
   // Windows has none: test/windows/run.mjs runs it outside.
-  const outside = fileURLToPath(new URL('../windows/openssl.mjs', import.meta.url));
-  if (process.platform === 'win32') execFileSync(process.execPath, [outside, ...args]);
+  const outside = fileURLToPath(new URL('../windows/outside.mjs', import.meta.url));
+  if (process.platform === 'win32') execFileSync(process.execPath, [outside, 'openssl', ...args]);
   else execFileSync('openssl', args, { stdio: 'pipe' });
 }

@@ -18,6 +18,9 @@ import { notPlainEnglish } from '../plain-english.ts';
 const root = resolve(import.meta.dirname, '../..');
 const launcher = join(root, 'bin/mcp-latchkey.js');
 const linux = process.platform === 'linux';
+/** Within what time the demo ends, in ms: under Wine, each process takes a second to start. */
+const LIMIT_MS = process.platform === 'win32' ? 60_000 : 10_000;
+const options = { timeout: LIMIT_MS + 10_000 };
 let folder: string;
 
 beforeEach(() => {
@@ -26,7 +29,8 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 function start(command: string, args: string[], extra: NodeJS.ProcessEnv = {}) {
-  const env = { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1', ...extra };
+  // On Windows, only a newer terminal is shown ✓ and ✗.
+  const env = { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1', WT_SESSION: 'x', ...extra };
   const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]).then(
     ([stdout, stderr, [code]]) => ({ stdout, stderr, code }),
@@ -49,7 +53,7 @@ function processesThatName(needle: string): string[] {
     });
 }
 
-it('passes every check in under ten seconds, and leaves nothing behind', async () => {
+it('passes every check in time, and leaves nothing behind', options, async () => {
   const home = join(folder, 'home');
   const temporary = join(folder, 'tmp');
   mkdirSync(home);
@@ -66,7 +70,7 @@ it('passes every check in under ten seconds, and leaves nothing behind', async (
     stderr: '',
     stdout: expect.stringMatching(/^All \d+ checks passed\. [\d.]+ s$/m),
   });
-  expect(performance.now() - began).toBeLessThan(10_000);
+  expect(performance.now() - began).toBeLessThan(LIMIT_MS);
   for (const outcome of [
     'no_api_key -32010',
     'malformed_api_key -32011',
@@ -98,7 +102,7 @@ it('passes every check in under ten seconds, and leaves nothing behind', async (
   expect(readdirSync(home)).toEqual([]);
   expect(readdirSync(temporary)).toEqual([]);
   if (linux) expect(processesThatName(home)).toEqual([]);
-}, 20_000);
+});
 
 it.skipIf(!linux)(
   'uses color on a terminal, but not under NO_COLOR',
@@ -148,7 +152,7 @@ it.skipIf(!linux)(
   20_000,
 );
 
-it('marks what came out wrong and exits 1', async () => {
+it('marks what came out wrong and exits 1', options, async () => {
   mkdirSync(join(folder, 'bin'));
   cpSync(join(root, 'dist'), join(folder, 'dist'), { recursive: true });
   const broken = join(folder, 'bin/mcp-latchkey.js');
@@ -168,4 +172,4 @@ it('marks what came out wrong and exits 1', async () => {
   const right = marked.filter((line) => line.startsWith('✓') || line.includes(' as expected: '));
   expect(right).toEqual([expect.stringMatching(/^✗ A revoked key /)]);
   expect(stdout).toContain(`\n${marked.length - 1} of ${marked.length} checks failed`);
-}, 20_000);
+});

@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
+import { copiesIn, dataIn } from '../environment.ts';
 import { program, RunningProxy, runToEnd, secret } from './running-proxy.ts';
 
 /** A home with a client in it. */
@@ -87,7 +88,7 @@ it('a copy stays while a session runs from it, and is removed after that, though
   const home = makeHome();
   const sandbox = await startSandbox();
   onTestFinished(() => sandbox.close());
-  const copies = join(home, '.local/share/mcp-latchkey/versions');
+  const copies = copiesIn(home);
   const run = (...args: string[]) => runToEnd(args, '', { HOME: home });
   await run('install', 'cursor', sandbox.url, '--no-verify');
   const [id = ''] = readdirSync(copies);
@@ -104,7 +105,7 @@ it('a copy stays while a session runs from it, and is removed after that, though
   const otherSession = new RunningProxy(
     [sandbox.url],
     { HOME: otherHome, MCP_LATCHKEY_API_KEY: secret(sandbox.keys.good) },
-    join(otherHome, '.local/share/mcp-latchkey/versions', id, 'bin/mcp-latchkey.js'),
+    join(copiesIn(otherHome), id, 'bin/mcp-latchkey.js'),
   );
   onTestFinished(() => void otherSession.child.kill('SIGKILL'));
   await otherSession.initialize();
@@ -129,7 +130,7 @@ it('a copy stays while a session runs from it, and is removed after that, though
 
 it('an entry that is commented out, or belongs to a project, keeps its copy', async () => {
   const home = makeHome();
-  const copies = join(home, '.local/share/mcp-latchkey/versions');
+  const copies = copiesIn(home);
   const run = (...args: string[]) => runToEnd(args, '', { HOME: home });
   await run('install', 'cursor', 'https://acme.example/v1/mcp', '--no-verify');
   const [id = ''] = readdirSync(copies);
@@ -144,7 +145,7 @@ it('an entry that is commented out, or belongs to a project, keeps its copy', as
 
 it('an entry in a config that only another environment finds keeps its copy', async () => {
   const home = makeHome();
-  const copies = join(home, '.local/share/mcp-latchkey/versions');
+  const copies = copiesIn(home);
   const elsewhere = join(home, 'project');
   mkdirSync(elsewhere);
   const run = (args: string[], env = {}) => runToEnd(args, '', { HOME: home, ...env });
@@ -167,5 +168,5 @@ it('an entry in a config that only another environment finds keeps its copy', as
   await run(['uninstall', 'claude-code'], there);
   expect(readdirSync(copies)).toEqual([]);
   await run(['uninstall', '--all', '--purge', '--yes']);
-  expect(readdirSync(join(home, '.local/share'))).toEqual([]);
+  expect(readdirSync(dataIn(home))).toEqual([]);
 });

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join, sep } from 'node:path';
 import { AjvJsonSchemaValidator } from '@modelcontextprotocol/sdk/validation/ajv';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { clientLogFile } from '../../src/doctor/client-log.ts';
@@ -183,7 +183,7 @@ describe('on a terminal', () => {
     expect(await written.exited).toBe(1);
     expect(written.shown).toContain('db.corp.example');
     const page = readFileSync(report, 'utf8');
-    expect(page).toContain('the file ~/the.key');
+    expect(page).toContain(JSON.stringify(`the file ~${sep}the.key`).slice(1, -1));
     for (const word of [HOME, 'db.corp.example']) expect(page).not.toContain(word);
     const redacted = startOnTerminal(command('--redact', '--verbose'), { HOME });
     expect(await redacted.exited).toBe(1);
@@ -310,10 +310,10 @@ describe('what is private', () => {
     const env = { HOME, HTTPS_PROXY: 'http://ada:hunter22@proxy.corp.example:3128' };
     const args = [url, '--key-file', keyFile];
     const masked = JSON.stringify(await diagnosis(url, { env, args: args.slice(1) }));
-    expect(masked).toContain('the file ~/the.key');
+    expect(masked).toContain(JSON.stringify(`the file ~${sep}the.key`).slice(1, -1));
     expect(masked).toContain('https://[host-1]/mcp');
     expect(masked).toContain('[host-2] at [address-1] or [address-2] refused');
-    for (const word of [HOME, 'corp.example', '10.11.12.13', 'fd00::17', 'hunter22']) {
+    for (const word of [basename(HOME), 'corp.example', '10.11.12.13', 'fd00::17', 'hunter22']) {
       expect(masked).not.toContain(word);
     }
     const text = await runToEnd(['doctor', ...args], '', env);
@@ -321,7 +321,12 @@ describe('what is private', () => {
     const shown = JSON.stringify(
       await diagnosis(url, { env, args: [...args.slice(1), '--no-redact'] }),
     );
-    for (const word of [keyFile, 'intranet-7.corp.example', '10.11.12.13', 'fd00::17']) {
+    for (const word of [
+      JSON.stringify(keyFile).slice(1, -1),
+      'intranet-7.corp.example',
+      '10.11.12.13',
+      'fd00::17',
+    ]) {
       expect(shown).toContain(word);
     }
     expect(shown).not.toContain('hunter22');
@@ -350,7 +355,7 @@ describe('--report', () => {
     chmodSync(file, 0o644);
     const { code, stderr } = await runToEnd(['doctor', url, '--report', file], '', GOOD);
     expect({ code, stderr }).toEqual({ code: 1, stderr: `Report written to ${file}\n` });
-    expect(statSync(file).mode & 0o777).toBe(0o600);
+    if (process.platform !== 'win32') expect(statSync(file).mode & 0o777).toBe(0o600);
     const page = readFileSync(file, 'utf8');
     expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;&lt;/style&gt;');
     expect(page).not.toMatch(/<script|<img|<link(?! rel="icon" href="data:,")|@import|url\(/i);
@@ -471,7 +476,7 @@ describe('without a URL', () => {
     ]);
     expect(report.gateways[3]?.verdict.sentence).toContain('The other checks need the key');
     expect(report.unread).toEqual([
-      { client: 'Codex', file: '~/.codex/config.toml', why: expect.any(String) },
+      { client: 'Codex', file: `~${sep}${join('.codex', 'config.toml')}`, why: expect.any(String) },
     ]);
 
     const { stdout } = await runToEnd(['doctor'], '', { HOME });
@@ -585,7 +590,7 @@ describe('without a URL', () => {
       expect(report.unread).toMatchObject([{ client: 'Windsurf', namesProgram: true }]);
       const { stdout } = await runToEnd(['doctor'], '', { HOME });
       expect(stdout.replace(/\s+/g, ' ')).toContain(
-        '✗ Windsurf: ~/.codeium/windsurf/mcp_config.json',
+        `✗ Windsurf: ~${sep}${join('.codeium', 'windsurf', 'mcp_config.json')}`,
       );
       // One that has nothing to do with this program is only mentioned.
       writeFileSync(damaged, '{"mcpServers": {');

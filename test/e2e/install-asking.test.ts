@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
+import { copiesIn } from '../environment.ts';
 import { expectNoSecret, program, runToEnd, secret, startProxy } from './running-proxy.ts';
 import { missingForSecretService, startSecretService } from './secret-service.ts';
 import { startOnTerminal } from './terminal.ts';
@@ -215,7 +216,7 @@ describe('uninstall --all', () => {
     expect({ code }, stdout).toEqual({ code: 0 });
     expect(read(cursor)).toBe(OTHER);
     expect(read(codex)).not.toContain('mcp-latchkey');
-    expect(readdirSync(join(home, '.local/share/mcp-latchkey/versions'))).toEqual([]);
+    expect(readdirSync(copiesIn(home))).toEqual([]);
     const again = await run(home, 'uninstall', '--all', '--yes');
     expect(again.code).toBe(0);
     expect(again.stdout).toContain('Nothing to remove');

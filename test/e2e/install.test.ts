@@ -23,6 +23,7 @@ import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
 import { ownCommand } from '../../src/terminal/own-command.ts';
+import { copiesIn } from '../environment.ts';
 import { expectNoSecret, type Json, program, runToEnd, secret } from './running-proxy.ts';
 import { missingForSecretService, startSecretService } from './secret-service.ts';
 import { startOnTerminal } from './terminal.ts';
@@ -55,8 +56,9 @@ let listed: Json[] | undefined;
 async function configOf(home: string, client: string, { installed = true } = {}): Promise<string> {
   if (listed === undefined) {
     const report = JSON.stringify(await runJson(home, 'install', '--list'));
-    expect(report).toContain(home);
-    listed = JSON.parse(report.replaceAll(home, '.')) as Json[];
+    const escaped = JSON.stringify(home).slice(1, -1);
+    expect(report).toContain(escaped);
+    listed = JSON.parse(report.replaceAll(escaped, '.')) as Json[];
   }
   const file = join(home, String(listed.find((own) => own.client === client)?.file));
   const folder = client === 'claude-code' ? join(home, '.claude') : dirname(file);
@@ -624,7 +626,7 @@ it('writes an entry that needs no registry, and a client completes a session wit
   const { code, stdout, stderr } = await run(home, 'install', ...args);
   expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
   const entry: WrittenEntry = JSON.parse(read(file)).mcpServers['local-gateway'];
-  const copies = join(home, '.local/share/mcp-latchkey/versions');
+  const copies = copiesIn(home);
   const [id = '', ...others] = readdirSync(copies);
   expect(others).toEqual([]);
   expect(id).toMatch(new RegExp(`^${ownVersion()}-[0-9a-f]{12}$`));

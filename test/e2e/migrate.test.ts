@@ -14,6 +14,7 @@ import { basename, dirname, join } from 'node:path';
 import { agents } from 'add-mcp';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
+import { dataIn } from '../environment.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { type Json, program, RunningProxy, runToEnd } from './running-proxy.ts';
 import {
@@ -279,7 +280,7 @@ it('moves no key where there is no keychain', async () => {
     'a stays as it is: the keychain needs a D-Bus session',
   );
   expect(readFileSync(file, 'utf8')).toBe(text);
-  expect(existsSync(join(home, '.local/share/mcp-latchkey/migrations.json'))).toBe(false);
+  expect(existsSync(join(dataIn(home), 'mcp-latchkey/migrations.json'))).toBe(false);
   expect(readdirSync(dirname(file))).toEqual([basename(file)]);
 });
 

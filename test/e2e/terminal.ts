@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { onTestFinished } from 'vitest';
+import { getCurrentTest } from 'vitest/suite';
 import { expectNoSecret } from './running-proxy.ts';
 
 /** A program on a terminal of its own. */
@@ -13,8 +14,12 @@ export interface Terminal {
   readonly exited: Promise<number>;
 }
 
-/** Runs `command`, a line for a POSIX shell, on a new terminal. No key may show on it. */
+/**
+ * Runs `command`, a line for a POSIX shell, on a new terminal. No key may show on it. Skips the test on
+ * Windows, which has no such shell.
+ */
 export function startOnTerminal(command: string, env: Record<string, string>): Terminal {
+  if (process.platform === 'win32') getCurrentTest()?.context.skip('there is no POSIX shell');
   const child = spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
     env: { PATH: process.env.PATH, TERM: 'xterm', ...env },
     stdio: ['pipe', 'pipe', 'inherit'],

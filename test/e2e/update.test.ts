@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
+import { copiesIn } from '../environment.ts';
 import { manifest, NEXT, packNext, version } from './next-package.ts';
 import { RunningProxy, runToEnd, secret } from './running-proxy.ts';
 
@@ -32,7 +33,7 @@ async function makeHome() {
   const env: Record<string, string> = { HOME: home, npm_config_cache: join(home, 'npm') };
   const run = (...args: string[]) => runToEnd(args, '', env);
   await run('install', 'cursor', sandbox.url, '--key-file', keyFile, '--no-verify');
-  const copies = join(home, '.local/share/mcp-latchkey/versions');
+  const copies = copiesIn(home);
   /** Runs the entry of the config as it stands. */
   const start = () => {
     const { args } = JSON.parse(readFileSync(config, 'utf8')).mcpServers['local-gateway'];

@@ -26,7 +26,7 @@ beforeEach(() => {
 
 const NAMES_COPY = '{"args": ["/home/me/.local/share/mcp-latchkey/versions/0.0.1-0123456789ab"]}';
 const lines = (count: number) =>
-  Array.from({ length: count }, (_, at) => `"${home}/${at}"\n`).join('');
+  Array.from({ length: count }, (_, at) => `${JSON.stringify(join(home, `${at}`))}\n`).join('');
 
 it('notes a config once, also after a line that was cut off', async () => {
   writeFileSync(writtenConfigsFile(), '"/cut o', { mode: 0o600 });
@@ -39,6 +39,21 @@ it('removes a copy that none of many configs names', async () => {
   writeFileSync(writtenConfigsFile(), lines(1_000), { mode: 0o600 });
   expect(await removeUnusedCopies(copiesFolder())).toHaveLength(1);
 });
+
+it.skipIf(process.platform === 'win32')(
+  'removes no copy where PowerShell may not list the processes',
+  async () => {
+    const { platform } = process;
+    onTestFinished(() => void Object.defineProperty(process, 'platform', { value: platform }));
+    const copies = copiesFolder();
+    writeFileSync(join(home, 'powershell.exe'), '#!/bin/sh\n', { mode: 0o755 });
+    vi.stubEnv('PATH', `${home}:${process.env.PATH}`);
+    Object.defineProperty(process, 'platform', { value: 'win32' });
+    expect(await removeUnusedCopies(copies)).toEqual([]);
+    writeFileSync(join(home, 'powershell.exe'), '#!/bin/sh\necho node.exe\n', { mode: 0o755 });
+    expect(await removeUnusedCopies(copies)).toHaveLength(1);
+  },
+);
 
 it.each([
   ['more lines', () => lines(1_001)],

@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { answer, startGateway } from '../e2e/loopback-gateway.ts';
-import { runToEnd, secret, startProxy } from '../e2e/running-proxy.ts';
+import { expectNoSecret, program, runToEnd, secret, startProxy } from '../e2e/running-proxy.ts';
 
 describe.skipIf(process.platform !== 'win32')('Credential Manager', () => {
   it.each([
@@ -27,5 +30,24 @@ describe.skipIf(process.platform !== 'win32')('Credential Manager', () => {
     expect(used.at(-1) === `Bearer ${key}`).toBe(true);
     expect(await run('logout', ...own)).toMatchObject({ code: 0 });
     expect((await run('status', '--json')).stdout).not.toContain(gateway.url);
+  });
+  it('gets the key that is typed at a prompt, which does not show it', async () => {
+    const key = secret('typed-windows-secret-0123');
+    const account = ['--account', 'typed'];
+    const words = ['login', 'http://127.0.0.1:9/mcp', ...account, '--no-verify'];
+    const outside = fileURLToPath(new URL('outside.mjs', import.meta.url));
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      outside,
+      'terminal',
+      '(hidden):',
+      `${key}\r`,
+      program,
+      ...words,
+    ]);
+    expectNoSecret(stdout);
+    expect(stdout).toContain(`${key.length} characters`);
+    expect(stdout).toContain('Stored in the keychain');
+    const logout = await runToEnd(['logout', 'http://127.0.0.1:9/mcp', ...account], '', {});
+    expect(logout).toMatchObject({ code: 0 });
   });
 });

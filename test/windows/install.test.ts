@@ -15,7 +15,7 @@ function makeHome(name: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-home-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const home = join(folder, name);
-  mkdirSync(home);
+  mkdirSync(home, { recursive: true });
   return home;
 }
 
@@ -71,18 +71,19 @@ describe.skipIf(process.platform !== 'win32')('install on Windows', () => {
     },
   );
 
-  it('writes an entry that starts from a home with a name that cmd.exe would change', async () => {
+  it.each<[string, () => string]>([
+    ['has a name that cmd.exe would change', () => makeHome('Jürgen & Söhne 100% ^ (1)!')],
+    ['is on another computer', () => makeHome('Söhne').replace(/^C:/i, '\\\\127.0.0.1\\c$')],
+    ['has paths of more than 260 characters in it', () => makeHome(`Söhne\\${'x'.repeat(150)}`)],
+  ])('writes an entry that starts from a home that %s', async (_, homeOf) => {
     const gateway = await startGateway(answer);
-    const home = makeHome('Jürgen & Söhne 100% ^ (1)!');
+    const home = homeOf();
     const config = join(home, '.cursor', 'mcp.json');
-    mkdirSync(dirname(config));
+    mkdirSync(dirname(config), { recursive: true });
     writeFileSync(config, '{}');
-    const { code } = await runToEnd(
-      ['install', 'cursor', gateway.url, '--no-verify', '--yes'],
-      '',
-      { HOME: home },
-    );
-    expect(code).toBe(0);
+    const run = (...words: string[]) => runToEnd([...words, '--yes'], '', { HOME: home });
+    const installed = await run('install', 'cursor', gateway.url, '--no-verify');
+    expect(installed).toMatchObject({ code: 0, stderr: '' });
     const entry = Object.values(JSON.parse(readFileSync(config, 'utf8')).mcpServers)[0];
     const { command, args } = entry as { command: string; args: string[] };
     expect(command).toBe(process.execPath);
@@ -92,6 +93,8 @@ describe.skipIf(process.platform !== 'win32')('install on Windows', () => {
     expect(await proxy.initialize()).toHaveProperty('result');
     expect(await proxy.end()).toBe(0);
     proxy.expectClean();
+    expect(await run('uninstall', 'cursor')).toMatchObject({ code: 0, stderr: '' });
+    expect(JSON.parse(readFileSync(config, 'utf8'))).toEqual({ mcpServers: {} });
   });
 
   it('leaves a config alone that another program has open, and says so', async () => {

