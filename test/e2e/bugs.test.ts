@@ -49,8 +49,9 @@ describe('a bug in what watches a session', () => {
 
 it('starts the session without its watch where that cannot be loaded', async () => {
   const gateway = await startGateway(answer);
-  const code = `const { _load } = module.constructor;
-    module.constructor._load = (file, ...rest) => /session-watch/.test(file) ? fail() : _load(file, ...rest);`;
+  const code = `const fs = require('node:fs');
+    const { readFileSync } = fs;
+    fs.readFileSync = (file, ...rest) => /session-watch/.test(file) ? fail() : readFileSync(file, ...rest);`;
   const proxy = startProxy(gateway.url, { env: planted(code) });
   expect((await proxy.request(1, 'tools/list')).result).toBeDefined();
   expect(proxy.stderr).toContain('mcp-latchkey: this session is not recorded: planted\n');
