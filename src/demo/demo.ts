@@ -101,7 +101,6 @@ export async function runDemo(out: Printer): Promise<boolean> {
             command: process.execPath,
             // Each failure is to be seen at once, and nothing is to be left behind.
             args: [launcher, url, '--start-patience', '0', '--no-cache', ...options],
-            // Nothing is to be left behind.
             env: {
               NODE_DISABLE_COMPILE_CACHE: '1',
               ...(key === undefined ? env : { MCP_LATCHKEY_API_KEY: key }),

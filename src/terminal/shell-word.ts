@@ -8,8 +8,6 @@ const WINDOWS_PLAIN = /^(?:--?[\w-]+|[\w+:./\\][\w+=:./\\-]*)$/;
  * What either of them acts on inside double quotes: `$`, a backtick and typographic quotes in
  * PowerShell (about_Quoting_Rules), `%NAME%` in cmd, a quote or a last backslash in both. cmd leaves
  * percent escapes as they are while no variable is called `C3` or the like.
- *
- * Made when it is asked: to look up a class of Unicode takes a start 0.5 ms.
  */
 const isUnquotable = (word: string) => /["$`\u201c-\u201e]|%(?![\da-f]{2})|\\$|\p{Cc}/iu.test(word);
 

@@ -3,15 +3,19 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import * as zlib from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { missing, pathOf } from '../interop/installed-peers.ts';
+import { answer, startGateway } from './loopback-gateway.ts';
 import {
   folderOf,
   isRoot,
@@ -21,7 +25,7 @@ import {
   publicFolder,
   USER,
 } from './public-copy.ts';
-import { program } from './running-proxy.ts';
+import { program, startProxy } from './running-proxy.ts';
 
 const VERSION = JSON.parse(readFileSync(join(dirname(program), '../package.json'), 'utf8')).version;
 
@@ -93,6 +97,21 @@ function plantForNode(cache: string, file: string, owner: number): void {
   }
   chownSync(cache, owner, owner);
 }
+
+it('is stored while a session runs, since some clients kill it at its end', async () => {
+  const gateway = await startGateway(answer);
+  const parent = mkdtempSync(join(tmpdir(), 'latchkey-compiled-'));
+  onTestFinished(() => rmSync(parent, { recursive: true }));
+  const folder = join(parent, 'compiled');
+  const proxy = startProxy(gateway.url, { env: { NODE_COMPILE_CACHE: folder } });
+  await proxy.initialize();
+  const whole = new RegExp(`-(main|run-proxy)\\.js-.*-${process.arch}$`);
+  await vi.waitFor(() => {
+    expect(readdirSync(folder).filter((name) => whole.test(name))).toHaveLength(2);
+  }, 10_000);
+  proxy.child.kill('SIGKILL');
+  await proxy.exited;
+});
 
 describe.skipIf(!isRoot)(`compiled code (${NEEDS_ROOT})`, () => {
   let script: string;
