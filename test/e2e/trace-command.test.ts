@@ -23,8 +23,9 @@ describe('mcp-latchkey trace', () => {
     let calls = 0;
     const gateway = await startGateway((received, response) => {
       const { method, id } = received.message;
-      if (method === 'tools/list' && ++calls === 1) response.writeHead(503).end();
-      else if (id === 3) response.writeHead(403).end();
+      if (method === 'tools/list' && ++calls === 1) {
+        response.writeHead(503, { 'retry-after': '1' }).end();
+      } else if (id === 3) response.writeHead(403).end();
       else answer(received, response);
     });
     const proxy = startProxy(gateway.url, { args: ['--trace', file] });
@@ -53,8 +54,8 @@ describe('mcp-latchkey trace', () => {
     expect(ofTool.rows.length).toBe(5);
     for (const row of ofTool.rows) expect(row).toContain('(id 4)');
     expect((await trace('--method', 'tools/list')).stdout).not.toContain('tools/call');
-    // The second attempt comes after a pause.
-    const slow = await trace('--slower-than', '100');
+    // The second attempt comes after the pause that the gateway asked for.
+    const slow = await trace('--slower-than', '900');
     expect(slow.stdout).toContain('tools/list (id 2)');
     expect(slow.stdout).not.toContain('search');
   });
