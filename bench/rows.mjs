@@ -139,7 +139,7 @@ export const measurements = [
       {
         key: 'start',
         label: 'start → `initialize` reply, ms',
-        target: { remote: 0.25, floor: 1.5 },
+        target: { remote: 0.2, floor: 1.25 },
       },
     ],
     rounds: 15,
@@ -169,7 +169,7 @@ export const measurements = [
       {
         key: 'start-tls',
         label: 'start → `initialize` reply, TLS, 40 ms away, ms',
-        target: { floor: 1 },
+        target: { floor: 0.95 },
       },
     ],
     rounds: 21,
@@ -183,7 +183,13 @@ export const measurements = [
   },
   {
     name: 'burst-tls',
-    rows: [{ key: 'burst-tls', label: '16 calls at once, TLS, 40 ms away, ms' }],
+    rows: [
+      {
+        key: 'burst-tls',
+        label: '16 calls at once, TLS, 40 ms away, ms',
+        target: { floor: 0.7 },
+      },
+    ],
     rounds: 15,
     quickRounds: 3,
     limitMs: 30_000,
@@ -216,7 +222,7 @@ export const measurements = [
   },
   {
     name: 'idle-memory',
-    rows: [{ key: 'idle-memory', label: 'idle resident memory, MB', target: { remote: 0.6 } }],
+    rows: [{ key: 'idle-memory', label: 'idle resident memory, MB', target: { remote: 0.5 } }],
     rounds: 3,
     quickRounds: 1,
     limitMs: 30_000,
@@ -263,8 +269,8 @@ export const measurements = [
   {
     name: 'ping',
     rows: [
-      { key: 'ping-p50', label: 'ping p50, ms', digits: 2, target: { remote: 0.4, floor: 1.3 } },
-      { key: 'ping-p99', label: 'ping p99, ms', digits: 2 },
+      { key: 'ping-p50', label: 'ping p50, ms', digits: 2, target: { remote: 0.4, floor: 1.08 } },
+      { key: 'ping-p99', label: 'ping p99, ms', digits: 2, target: { floor: 1.15 } },
     ],
     rounds: 3,
     quickRounds: 2,
@@ -302,7 +308,7 @@ export const measurements = [
         key: 'calls',
         label: 'tools/call a second, 64 in flight',
         more: true,
-        target: { remote: 4.5, floor: 0.85 },
+        target: { remote: 7, floor: 1 },
       },
     ],
     rounds: 9,
@@ -342,14 +348,14 @@ export const measurements = [
       {
         key: 'document',
         label: '20 MB result as an event stream, ms',
-        target: { remote: 0.1, floor: 1.6 },
+        target: { remote: 0.05, floor: 1.25 },
       },
       { key: 'document-peak', label: 'peak resident memory for it, MB' },
       {
         key: 'document-above',
         label: '… above idle, in payloads of 20 MB',
         digits: 1,
-        target: { own: 4 },
+        target: { own: 2.2 },
       },
     ],
     rounds: 11,
@@ -363,7 +369,7 @@ export const measurements = [
   },
   {
     name: 'document-json',
-    rows: [{ key: 'document-json', label: '20 MB result as JSON, ms' }],
+    rows: [{ key: 'document-json', label: '20 MB result as JSON, ms', target: { floor: 1.25 } }],
     rounds: 11,
     quickRounds: 2,
     limitMs: 60_000,
@@ -375,7 +381,13 @@ export const measurements = [
   },
   {
     name: 'notifications',
-    rows: [{ key: 'notifications', label: '10,000 notifications on one stream, ms' }],
+    rows: [
+      {
+        key: 'notifications',
+        label: '10,000 notifications on one stream, ms',
+        target: { floor: 1.25 },
+      },
+    ],
     rounds: 5,
     quickRounds: 2,
     limitMs: 30_000,
@@ -411,7 +423,13 @@ export const measurements = [
   },
   {
     name: 'memory-after',
-    rows: [{ key: 'memory-after', label: 'resident memory after 50,000 calls, MB' }],
+    rows: [
+      {
+        key: 'memory-after',
+        label: 'resident memory after 50,000 calls, MB',
+        target: { floor: 1.05 },
+      },
+    ],
     rounds: 1,
     quickRounds: 1,
     limitMs: 180_000,
@@ -426,7 +444,7 @@ export const measurements = [
     name: 'install',
     rows: [
       { key: 'install-packages', label: 'cold install: packages', target: { own: 3 } },
-      { key: 'install-size', label: 'cold install: MB unpacked', digits: 2, target: { own: 3 } },
+      { key: 'install-size', label: 'cold install: MB unpacked', digits: 2, target: { own: 3.5 } },
       { key: 'install-time', label: 'cold install: seconds', digits: 1 },
     ],
     rounds: 3,
