@@ -78,7 +78,8 @@ async function linkTarget(path: string): Promise<string> {
 /**
  * Puts `text` in the file's place, in one step, so that no reader ever sees half of it; mode,
  * owner and byte order mark stay. Returns the path of the backup, beside the file; undefined where
- * there was no file. The newest 10 backups are kept.
+ * there was no file. The newest 10 backups are kept. With `backup`, one of this file that the same
+ * command has made, no other is made.
  *
  * Throws ConfigFileError, and leaves the file as it is, when it is read-only, when another has
  * changed it since it was read, or when the folder cannot be written to.
@@ -86,7 +87,7 @@ async function linkTarget(path: string): Promise<string> {
 export async function replaceConfigFile(
   file: ConfigFile,
   text: string,
-  now = new Date(),
+  { backup: earlier, now = new Date() }: { backup?: string | undefined; now?: Date } = {},
 ): Promise<string | undefined> {
   const { path, found } = file;
   // The owner bit is asked for as well: nothing is read-only to root, and to rename() neither.
@@ -117,7 +118,7 @@ export async function replaceConfigFile(
     if (!(current ? found && current.bytes.equals(found.bytes) : found === undefined)) {
       throw new ConfigFileError('another program changed it just now. Run the command again');
     }
-    const backup = found && (await backUp(path, found, now));
+    const backup = earlier ?? (found && (await backUp(path, found, now)));
     // Before it is in place: once a config names a copy, that copy must not be removed.
     await noteWrittenConfig(path, text);
     await renameOnto(path, temporary);

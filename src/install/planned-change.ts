@@ -33,8 +33,11 @@ export interface PlannedChange {
   readonly launch?: Launch;
   /** Sentences that the user should read. */
   readonly notes: readonly string[];
-  /** Writes it. Returns the backup's path where one was made. Rejects with InstallError. */
-  apply(): Promise<string | undefined>;
+  /**
+   * Writes it. Returns the backup's path where there is one: `backup`, which an earlier change of the same
+   * command has made, or a new one. Rejects with InstallError.
+   */
+  apply(backup?: string): Promise<string | undefined>;
 }
 
 /**
@@ -220,10 +223,10 @@ function planned(
     file: file.path,
     name,
     diff: changedLines(text, next, [...shown, ...path, path.join('.'), `${path[0]}.`]),
-    async apply() {
+    async apply(backup?: string) {
       if (next === text && !losesMark(client, file)) return undefined;
       try {
-        return await replaceConfigFile(readableFile(client, file), next);
+        return await replaceConfigFile(readableFile(client, file), next, { backup });
       } catch (error) {
         if (!(error instanceof ConfigFileError)) throw error;
         throw new InstallError(`${file.path} was not changed: ${error.message}`);

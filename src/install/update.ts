@@ -55,8 +55,9 @@ export async function moveEntries(
 ): Promise<{ entries: EntryUpdate[]; unread: UnreadConfig[] }> {
   const { entries, unread } = await ownEntries();
   const updates: EntryUpdate[] = [];
+  const backups = new Map<string, string>();
   for (const entry of entries) {
-    const update = { ...pick(entry), ...(await moveEntry(entry, copy, isPublished)) };
+    const update = { ...pick(entry), ...(await moveEntry(entry, copy, isPublished, backups)) };
     updates.push(update);
     onEntry(update);
   }
@@ -70,8 +71,9 @@ async function moveEntry(
   entry: OwnEntry,
   copy: ProgramCopy,
   isPublished: boolean,
+  backups: Map<string, string>,
 ): Promise<Omit<EntryUpdate, 'client' | 'name' | 'file'>> {
-  const { place, name, launch } = entry;
+  const { place, file, name, launch } = entry;
   const next = movedLaunch(launch, copy, isPublished);
   if (next === undefined) {
     return { outcome: 'left', why: 'it does not start a copy that install has made' };
@@ -85,7 +87,9 @@ async function moveEntry(
     if (!(await isAsItWas(entry))) {
       throw new InstallError('it was changed meanwhile. Run the command again');
     }
-    await (await planInstall(place, name, next)).apply();
+    const plan = await planInstall(place, name, next);
+    const backup = await plan.apply(backups.get(file));
+    if (backup !== undefined) backups.set(file, backup);
     // Another command may have removed the copy while no config named it.
     await copy.write();
     return { outcome: 'moved', check };

@@ -222,6 +222,21 @@ describe('uninstall --all', () => {
     expect(again.stdout).toContain('Nothing to remove');
   });
 
+  it('makes one backup of each config, with all of its entries', async () => {
+    const { home, cursor } = makeHome();
+    const entry = { command: 'npx', args: ['-y', 'mcp-latchkey', URL_OF_GATEWAY] };
+    const names = Array.from({ length: 12 }, (_, index) => `gateway-${index}`);
+    const before = JSON.stringify({
+      mcpServers: Object.fromEntries(names.map((name) => [name, entry])),
+    });
+    writeFileSync(cursor, before);
+    const { code, stdout } = await run(home, 'uninstall', '--all', '--yes');
+    expect({ code }, stdout).toEqual({ code: 0 });
+    expect(stdout.match(/Backup: /g)).toHaveLength(1);
+    const backups = readdirSync(dirname(cursor)).filter((name) => name.endsWith('.bak'));
+    expect(backups.map((name) => read(join(dirname(cursor), name)))).toEqual([before]);
+  });
+
   it('names no backup that --purge removes afterwards', async () => {
     const { home, cursor } = makeHome();
     writeFileSync(cursor, OTHER);

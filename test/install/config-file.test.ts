@@ -27,7 +27,7 @@ beforeEach(() => {
 });
 
 const write = async (text: string, time: string) =>
-  replaceConfigFile(await readConfigFile(path), text, new Date(time));
+  replaceConfigFile(await readConfigFile(path), text, { now: new Date(time) });
 
 /** Names and texts of the backups, by name. */
 const backups = () =>

@@ -113,14 +113,16 @@ async function remove(
   const { copiesFolder, EntryError, InstallError, planUninstall, removeUnusedCopies } =
     await import('../../install/install.ts');
   const backups: (string | undefined)[] = [];
+  const backupOf = new Map<string, string>();
   for (const { client, place, name } of plans) {
     try {
       // Planned again: the entry before it may have been in the same file.
       const plan = await planUninstall(place, name);
-      const backup = await plan.apply();
-      const kept = isPurge ? undefined : backup;
-      backups.push(kept);
-      if (out) sayDone(out, plan, kept);
+      const earlier = backupOf.get(plan.file);
+      const backup = await plan.apply(earlier);
+      if (backup !== undefined) backupOf.set(plan.file, backup);
+      backups.push(isPurge ? undefined : backup);
+      if (out) sayDone(out, plan, isPurge || earlier !== undefined ? undefined : backup);
     } catch (error) {
       if (!(error instanceof InstallError || error instanceof EntryError)) throw error;
       backups.push(undefined);
