@@ -48,7 +48,13 @@ function cachedLoader(cache: CompileCache): Loader {
     }
     const module = { exports: {} };
     loaded.set(id, module);
-    script.runInThisContext()(module.exports, load, module, filename, __dirname);
+    try {
+      script.runInThisContext()(module.exports, load, module, filename, __dirname);
+    } catch (error) {
+      // As with Node.js, whoever asks for it again gets the error too, and not half a module.
+      loaded.delete(id);
+      throw error;
+    }
     return module.exports;
   };
   return load;

@@ -16,7 +16,7 @@ describe.skipIf(chromium === undefined)(
       ['failed', 'light', 900],
       ['failed', 'dark', 320],
       ['refused', 'light', 900],
-    ] as const)('shows that the user is %s (%s, %i px)', async (end, scheme, width) => {
+    ] as const)('shows its end: %s (%s, %i px)', async (end, scheme, width) => {
       const gatewayHost = 'mcp.a-company-with-a-long-name.example';
       const server = await openCallbackServer({ gatewayHost });
       onTestFinished(() => server.close());

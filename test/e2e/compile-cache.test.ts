@@ -113,6 +113,19 @@ it('is stored while a session runs, since some clients kill it at its end', asyn
   await proxy.exited;
 });
 
+it('of a file that fails while it is loaded gives the same error each time', () => {
+  const { script, remove } = publicCopy();
+  onTestFinished(remove);
+  const dist = join(dirname(script), '..', 'dist');
+  writeFileSync(join(dist, 'late.js'), "exports.isHalf = true; throw new Error('it is broken');");
+  writeFileSync(
+    join(dist, 'main.js'),
+    "for (const _ of [1, 2]) try { require('./late.js'); } catch (e) { console.log(e.message); }",
+  );
+  const { stdout } = spawnSync(process.execPath, [script], { encoding: 'utf8' });
+  expect(stdout).toBe('it is broken\nit is broken\n');
+});
+
 describe.skipIf(!isRoot)(`compiled code (${NEEDS_ROOT})`, () => {
   let script: string;
   let remove: () => void;
