@@ -178,57 +178,79 @@ function startOfMemberValue(bytes: Buffer, start: number): number {
 /** Where the JSON string at `start` ends, or -1 when there is none. */
 export function endOfString(bytes: Buffer, start: number): number {
   if (bytes[start] !== QUOTE) return -1;
+  const end = endOfCharacters(bytes, start + 1);
+  return end >= 0 && end < bytes.length && bytes[end] === QUOTE ? end + 1 : -1;
+}
+
+/**
+ * Where the characters end that are in a JSON string from `start` on: at the quote after them, or,
+ * where that has not come, at the end of the bytes or at the backslash of an escape that is not whole.
+ * -1 where one of them is not allowed in a string.
+ */
+function endOfCharacters(bytes: Buffer, start: number): number {
   const length = bytes.length;
-  let plainFrom = start + 1;
-  for (let at = start + 1; at < length; at++) {
+  let plainFrom = start;
+  let words: Int32Array | undefined;
+  for (let at = start; at < length; at++) {
     if (at - plainFrom === LONG_RUN_BYTES) {
-      at = endOfPlainWords(bytes, at);
+      words ??= wordsOf(bytes);
+      at = endOfPlainWords(bytes, words, at);
       plainFrom = at + 1;
     }
     const byte = bytes[at] as number;
-    if (byte === QUOTE) return at + 1;
+    if (byte === QUOTE) return at;
     if (byte < SPACE) return -1;
     if (byte !== BACKSLASH) continue;
+    // Never reads beyond the end: V8 would compile it once more.
+    if (at + 1 === length) return at;
     at++;
     plainFrom = at + 1;
-    const escaped = bytes[at];
+    const escaped = bytes[at] as number;
     if (escaped === LETTER_U) {
-      for (const end = at + 4; at < end; at++) if (!isHexDigit(bytes[at + 1])) return -1;
-    } else if (escaped === undefined || ESCAPED[escaped] === 0) return -1;
+      if (at + 4 >= length) return at - 1;
+      for (const end = at + 4; at < end; at++) if (!isHexDigit(bytes[at + 1] as number)) return -1;
+    } else if (ESCAPED[escaped] === 0) return -1;
   }
-  return -1;
+  return length;
 }
 
 const LONG_RUN_BYTES = 32;
 
+/** The whole words of what `bytes` is a view of. */
+function wordsOf({ buffer }: Buffer): Int32Array {
+  return new Int32Array(buffer, 0, buffer.byteLength >> 2);
+}
+
 /**
- * Goes on in a long run of plain characters four bytes at a time, which is three times as fast.
- * Stops at a word that has a quote, a backslash or a control character in it, at most one byte
- * before the end.
+ * Goes on in a long run of plain characters eight bytes at a time, which is four times as fast. Stops
+ * before a quote, a backslash or a control character, or at most eight bytes before the end; never at the end.
  */
-function endOfPlainWords(bytes: Buffer, start: number): number {
-  const first = start + (-(bytes.byteOffset + start) & 3);
-  const count = (bytes.length - 1 - first) >> 2;
-  if (count <= 0) return start;
+function endOfPlainWords(bytes: Buffer, words: Int32Array, start: number): number {
+  const { byteOffset, length } = bytes;
+  let index = (byteOffset + start + 3) >> 2;
+  const last = ((byteOffset + length - 1) >> 2) - 1;
+  if (index >= last) return start;
+  const first = 4 * index - byteOffset;
   for (let at = start; at < first; at++) {
     const byte = bytes[at] as number;
     if (byte === QUOTE || byte === BACKSLASH || byte < SPACE) return at;
   }
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset + first, count);
-  let index = 0;
-  for (; index < count; index++) {
-    const word = words[index] as number;
-    const quote = word ^ 0x22222222;
-    const backslash = word ^ 0x5c5c5c5c;
-    // A byte is zero, or below 0x20, where the subtraction borrows into its top bit (Bit Twiddling
-    // Hacks §haszero, §hasless). Bytes above 0x7f have that bit themselves and are masked out.
-    const found =
-      ((quote - 0x01010101) & ~quote) |
-      ((backslash - 0x01010101) & ~backslash) |
-      ((word - 0x20202020) & ~word);
-    if ((found & 0x80808080) !== 0) break;
+  for (; index < last; index += 2) {
+    const one = words[index] as number;
+    const two = words[index + 1] as number;
+    if (((special(one) | special(two)) & 0x80808080) !== 0) break;
   }
-  return first + 4 * index;
+  return 4 * index - byteOffset;
+}
+
+/**
+ * Sets the top bit of the byte of a word that is a quote, a backslash or a control character, and maybe of
+ * others above it: where the subtraction borrows into that bit (Bit Twiddling Hacks §hasless). A
+ * quote with one bit changed is a space, and only control characters are less. Bytes above 0x7f have
+ * that bit themselves and are masked out.
+ */
+function special(word: number): number {
+  return (((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101)) & ~word;
 }
 
 const LETTER_U = 0x75;
@@ -239,8 +261,7 @@ for (const [index, letter] of [...'"\\/bfnrt'].entries()) {
   ESCAPED[letter.charCodeAt(0)] = '"\\/\b\f\n\r\t'.charCodeAt(index);
 }
 
-function isHexDigit(byte: number | undefined): boolean {
-  if (byte === undefined) return false;
+function isHexDigit(byte: number): boolean {
   const lower = byte | 0x20;
   return (byte >= 0x30 && byte <= 0x39) || (lower >= 0x61 && lower <= 0x66);
 }
