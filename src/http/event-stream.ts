@@ -1,9 +1,10 @@
+import { joined, type Pieces } from '../jsonrpc/pieces.ts';
 import { ByteCollector } from './byte-collector.ts';
 
 /** One event as its bytes came: nothing is decoded. A field that was not sent is empty. */
 interface StreamEvent {
-  /** The data lines, joined with LF. */
-  readonly data: Buffer;
+  /** The data lines, joined with LF, in the pieces in which they came. */
+  readonly data: Pieces;
   /** Empty for `message`, which is the type of an event without one. */
   readonly type: Buffer;
   /** Undefined when the event had no `id`, which is not the same as an empty one. */
@@ -32,11 +33,12 @@ const LONGEST_NAME = EVENT.length;
 const MESSAGE = Buffer.from('message');
 const LINE_FEED = Buffer.of(LF);
 const EMPTY = Buffer.alloc(0);
+const NOTHING: Pieces = [EMPTY];
 
 /**
  * Parses an event stream (WHATWG HTML §9.2.5, §9.2.6) without making text of it. The data of an
- * event is a view of the chunk it came in; only what is split over chunks or data lines is copied,
- * once. Time and memory grow with the bytes alone, however a hostile peer cuts them.
+ * event is views of the chunks it came in; only small pieces of it are copied, once. Time and memory
+ * grow with the bytes alone, however a hostile peer cuts them.
  */
 export class EventStream {
   readonly #options: EventStreamOptions;
@@ -94,8 +96,18 @@ export class EventStream {
     }
     this.#hasLine = false;
     if (end > start) this.#line.push(chunk.subarray(start, end));
-    const line = this.#line.take();
-    this.#takeLine(line, 0, line.length);
+    const pieces = this.#line.takePieces();
+    const [first, ...others] = pieces as [Buffer, ...Buffer[]];
+    // Data that came in many chunks is not joined. The first of them has the name of the field in it,
+    // and the space that may follow it.
+    const nameEnd = DATA.length;
+    if (first.length > nameEnd + 1 && first[nameEnd] === COLON && isAt(first, 0, nameEnd, DATA)) {
+      this.#takeLine(first, 0, first.length);
+      for (const piece of others) this.#data.push(piece);
+    } else {
+      const line = joined(pieces);
+      this.#takeLine(line, 0, line.length);
+    }
     return true;
   }
 
@@ -139,12 +151,13 @@ export class EventStream {
   #dispatch(): void {
     const type = this.#type;
     const id = this.#id;
-    const data = this.#hasData ? this.#data.take() : EMPTY;
+    const data = this.#hasData ? this.#data.takePieces() : NOTHING;
     this.#size = 0;
     this.#hasData = false;
     this.#type = EMPTY;
     this.#id = undefined;
-    if (data.length > 0 || id !== undefined) this.#options.onEvent({ data, type, id });
+    const hasData = (data[0] as Buffer).length > 0;
+    if (hasData || id !== undefined) this.#options.onEvent({ data, type, id });
   }
 }
 

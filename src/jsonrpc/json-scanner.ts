@@ -187,7 +187,7 @@ export function endOfString(bytes: Buffer, start: number): number {
  * where that has not come, at the end of the bytes or at the backslash of an escape that is not whole.
  * -1 where one of them is not allowed in a string.
  */
-function endOfCharacters(bytes: Buffer, start: number): number {
+export function endOfCharacters(bytes: Buffer, start: number): number {
   const length = bytes.length;
   let plainFrom = start;
   let words: Int32Array | undefined;
@@ -253,7 +253,7 @@ function special(word: number): number {
   return (((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101)) & ~word;
 }
 
-const LETTER_U = 0x75;
+export const LETTER_U = 0x75;
 
 /** What a letter after a backslash means; 0 where it means nothing. */
 const ESCAPED = new Uint8Array(256);

@@ -1,9 +1,10 @@
 import type { Message, Request, Unusable } from '../jsonrpc/message.ts';
+import type { Pieces } from '../jsonrpc/pieces.ts';
 
 /** Gathers the replies to a batch into one JSON array, in the order they come (JSON-RPC 2.0 §6). */
 export class BatchReplies {
   readonly #write: (batch: Buffer) => void;
-  readonly #replies: Buffer[] = [];
+  readonly #replies: Pieces[] = [];
   #missing: number;
 
   /** `write` gets the array once everything in `batch` that gets a reply has had its `add`. */
@@ -13,11 +14,11 @@ export class BatchReplies {
   }
 
   /** Undefined for a request that gets no reply, since it was cancelled. */
-  add(reply: Buffer | undefined): void {
+  add(reply: Pieces | undefined): void {
     if (reply !== undefined) this.#replies.push(reply);
     this.#missing--;
     if (this.#missing > 0 || this.#replies.length === 0) return;
-    const parts = this.#replies.flatMap((bytes) => [COMMA, bytes]).slice(1);
+    const parts = this.#replies.flatMap((pieces) => [COMMA, ...pieces]).slice(1);
     this.#write(Buffer.concat([OPEN, ...parts, CLOSE]));
   }
 }

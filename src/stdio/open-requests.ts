@@ -1,8 +1,9 @@
 import type { Request } from '../jsonrpc/message.ts';
+import type { Pieces } from '../jsonrpc/pieces.ts';
 import type { Delivery } from '../transport/transport.ts';
 
 /** Takes the reply to a request; undefined when there is to be none. */
-export type Answer = (reply: Buffer | undefined) => void;
+export type Answer = (reply: Pieces | undefined) => void;
 
 /** A request of the client's that has not been answered. */
 export class OpenRequest {

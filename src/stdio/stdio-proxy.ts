@@ -19,10 +19,10 @@ import {
   type Request,
   type Response,
   readMessages,
-  responseBytesFor,
   salvageRequestId,
   type Unusable,
 } from '../jsonrpc/message.ts';
+import { joined, type Pieces, piecesOf, responsePiecesFor } from '../jsonrpc/pieces.ts';
 import type { Log } from '../log.ts';
 import { monotonicMs } from '../monotonic-clock.ts';
 import { isOpenEnded } from '../transport/methods.ts';
@@ -167,7 +167,7 @@ export class StdioProxy {
     const { request, sending } = inFlight;
     const error = sending?.mayHaveRun === true ? INTERRUPTED : NOT_RUN;
     sending?.abort();
-    this.#answer(inFlight, errorResponse(request.id, error));
+    this.#answer(inFlight, [errorResponse(request.id, error)]);
   }
 
   #fromClient(line: Buffer): void {
@@ -188,7 +188,7 @@ export class StdioProxy {
     }
     // The gateway gets each message in a POST of its own, the client its replies in one array
     // (MCP 2025-03-26, Base Protocol §Batching; JSON-RPC 2.0 §6).
-    const replies = new BatchReplies(messages, (reply) => this.#write(reply));
+    const replies = new BatchReplies(messages, (reply) => this.#write([reply]));
     for (const message of messages) this.#take(message, (reply) => replies.add(reply));
   }
 
@@ -197,7 +197,7 @@ export class StdioProxy {
     this.#log.warn(`a message from the client is not sent: ${error.message}`);
     this.#watcher?.received({ kind: 'unusable', why: error.message, code: undefined });
     const id = salvageRequestId(head, tail);
-    if (id !== undefined) this.#write(errorResponse(id, error));
+    if (id !== undefined) this.#write([errorResponse(id, error)]);
   }
 
   #take(message: Message | Unusable, answer: Answer): void {
@@ -211,7 +211,7 @@ export class StdioProxy {
   #refuse(unusable: Unusable, answer: Answer): void {
     this.#log.warn(`a line from the client is not a JSON-RPC message: ${unusable.why}`);
     if (wantsReply(unusable)) {
-      answer(errorResponse(unusable.id, refusal(unusable.code, unusable.why)));
+      answer([errorResponse(unusable.id, refusal(unusable.code, unusable.why))]);
     }
   }
 
@@ -222,7 +222,7 @@ export class StdioProxy {
     const refuse = async () => {
       for (let read: ReadResult | undefined = batch; read !== undefined; read = read.rest?.()) {
         const ids = read.messages.filter(wantsReply).map(({ id }) => id);
-        if (ids.length > 0) this.#write(errorBatch(ids, error));
+        if (ids.length > 0) this.#write([errorBatch(ids, error)]);
         await new Promise((resolve) => setImmediate(resolve));
         await this.#writer.congested();
       }
@@ -242,7 +242,7 @@ export class StdioProxy {
     this.#inFlight.add(inFlight);
     inFlight.sending = this.#send(request, this.#observer(inFlight), (error, failure) => {
       const fail = (reply?: Response) =>
-        this.#answer(inFlight, reply?.bytes ?? errorResponse(request.id, error));
+        this.#answer(inFlight, [reply?.bytes ?? errorResponse(request.id, error)]);
       const reply = failure && this.#replyTo?.(request, failure);
       return reply === undefined ? fail() : reply.then(fail, () => fail());
     });
@@ -316,7 +316,7 @@ export class StdioProxy {
       const token = progressTokenIn(message);
       if (token === undefined || this.#mayProgress(token)) {
         this.#watcher?.sent(message);
-        this.#write(message.bytes);
+        this.#write(piecesOf(message));
       } else this.#log.debug('dropped progress of a request that is over or was never made');
       return;
     }
@@ -328,7 +328,7 @@ export class StdioProxy {
       return;
     }
     if (!message.isError) this.#tasks.add(target.request);
-    this.#answer(target, responseBytesFor(target.request.id, this.#secrets.maskMessage(message)));
+    this.#answer(target, responsePiecesFor(target.request.id, this.#secrets.maskMessage(message)));
   }
 
   // Some clients end the session over progress that they do not expect.
@@ -340,9 +340,9 @@ export class StdioProxy {
     return this.#tasks.has(token);
   }
 
-  #answer(inFlight: OpenRequest, reply: Buffer | undefined): void {
+  #answer(inFlight: OpenRequest, reply: Pieces | undefined): void {
     if (!this.#inFlight.delete(inFlight)) return;
-    this.#watcher?.answered(inFlight.request, reply);
+    this.#watcher?.answered(inFlight.request, reply && joined(reply));
     inFlight.answer(reply);
   }
 
@@ -351,7 +351,7 @@ export class StdioProxy {
     this.#log.warn(`could not deliver ${cleanNetworkText(what)}: ${error.message}`);
   }
 
-  #write(message: Buffer | undefined): void {
+  #write(message: Pieces | undefined): void {
     if (message !== undefined) this.#writer.write(message);
   }
 }

@@ -14,6 +14,7 @@ import {
   readMessages,
   type Unusable,
 } from '../jsonrpc/message.ts';
+import { joined, lengthOf, type Pieces, readPieces } from '../jsonrpc/pieces.ts';
 import { type BodyReader, discardingReader, otherReader, refusalReader } from './body-readers.ts';
 import { isErrorObject } from './error-words.ts';
 import { type ExchangeOutcome, HTTP_SSE_STREAM } from './exchange-outcome.ts';
@@ -248,23 +249,22 @@ export class Exchange implements RequestHandler {
 
   /** `type`: what it is said to be, where that is not JSON. */
   #json(status: number, type?: string): BodyReader {
-    const announced = Number(this.headers['content-length'] ?? 0) || 0;
-    const body = new ByteCollector(this.#maxMessageBytes, announced);
+    const body = new ByteCollector(this.#maxMessageBytes);
     return {
       push: (chunk) => {
         if (!body.push(chunk)) this.#finish({ kind: 'too-large', status });
       },
       end: () => {
-        const bytes = body.take();
-        const found = this.#deliver(bytes);
+        const pieces = body.takePieces();
+        const found = this.#deliver(pieces);
         if (this.#hasReplied) return { kind: 'replied' };
-        const what = type === undefined ? found : whatItIs(type, bytes);
+        const what = type === undefined ? found : whatItIs(type, joined(pieces));
         return this.#refusal ?? { kind: 'not-mcp', status, what };
       },
       salvage: () => {
         const bytes = body.take();
         if (this.#replyIn(bytes) === undefined) return undefined;
-        this.#deliver(bytes);
+        this.#deliver([bytes]);
         return { kind: 'replied' };
       },
     };
@@ -278,15 +278,16 @@ export class Exchange implements RequestHandler {
       onEvent: ({ id, type: name, data }) => {
         if (this.#isAborted) return;
         if (id !== undefined) this.lastEventId = sendableId(id);
-        if (data.length === 0) return;
+        const length = lengthOf(data);
+        if (length === 0) return;
         const isError = name.equals(ERROR_EVENT) && typeof this.#due !== 'string';
         if (name.length > 0 && !isError) {
           const type = name.toString('latin1');
-          this.onOtherEvent?.(type, data);
+          this.onOtherEvent?.(type, joined(data));
           if (type === 'endpoint' && typeof this.#due !== 'string') this.#finish(HTTP_SSE_STREAM);
           return;
         }
-        if (data.length > this.#maxMessageBytes) tooLarge();
+        if (length > this.#maxMessageBytes) tooLarge();
         else this.#deliver(data, isError);
         if (this.#linger !== undefined) this.#linger.refresh();
         else if (this.#hasReplied && !this.#isAborted)
@@ -314,16 +315,17 @@ export class Exchange implements RequestHandler {
   }
 
   /**
-   * Gives the messages in `bytes` to the observer; says in words what else was there. `isError`: the
+   * Gives the messages in `pieces` to the observer; says in words what else was there. `isError`: the
    * gateway calls it an error, whatever it is.
    */
-  #deliver(bytes: Buffer, isError = false): string {
-    if (bytes.length === 0) return 'an empty body';
-    const { messages, rest } = readMessages(bytes);
+  #deliver(pieces: Pieces, isError = false): string {
+    if (pieces[0]?.length === 0) return 'an empty body';
+    const { messages, rest } = readPieces(pieces);
     let what = '';
     for (const message of messages) what = this.#deliverOne(message);
     const isUnusable = messages[0]?.kind === 'unusable' && messages.length === 1;
-    if (isUnusable && (isError || isErrorObject(bytes))) this.#refuse({ body: Buffer.from(bytes) });
+    if (isUnusable && (isError || isErrorObject(joined(pieces))))
+      this.#refuse({ body: Buffer.from(joined(pieces)) });
     return rest === undefined ? what : 'an oversized batch';
   }
 

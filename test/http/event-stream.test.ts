@@ -2,6 +2,7 @@ import { createParser } from 'eventsource-parser';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EventStream } from '../../src/http/event-stream.ts';
+import { joined } from '../../src/jsonrpc/pieces.ts';
 import { rounds } from '../property-rounds.ts';
 
 interface Parsed {
@@ -19,7 +20,7 @@ function parse(chunks: Iterable<Buffer>, limitBytes = 1 << 20): Parsed {
   const stream = new EventStream({
     limitBytes,
     onEvent: ({ data, type, id }) => {
-      const text = { data: data.toString('latin1'), type: type.toString('latin1') };
+      const text = { data: joined(data).toString('latin1'), type: type.toString('latin1') };
       parsed.events.push({ ...text, id: id?.toString('latin1') });
     },
     onRetry: (milliseconds) => parsed.retries.push(milliseconds),
@@ -127,7 +128,7 @@ describe('the parser of event streams', () => {
     const seen: Buffer[] = [];
     new EventStream({
       limitBytes: 100,
-      onEvent: ({ data }) => seen.push(data),
+      onEvent: ({ data }) => seen.push(...data),
       onRetry: () => {},
     }).push(chunk);
     expect(seen.map(({ buffer }) => buffer)).toEqual([chunk.buffer]);

@@ -31,18 +31,18 @@ const turnOver = () => new Promise((resolve) => setImmediate(resolve));
 it('writes the first message of a turn at once, and those that follow it as one buffer', async () => {
   const output = new Output(true);
   const writer = new MessageWriter(output);
-  for (const text of ['1', '2', '3']) writer.write(Buffer.from(text));
+  for (const text of ['1', '2', '3']) writer.write([Buffer.from(text)]);
   expect(output.written).toEqual(['1\n']);
   await turnOver();
   expect(output.written).toEqual(['1\n', '2\n3\n']);
-  writer.write(Buffer.from('4'));
+  writer.write([Buffer.from('4')]);
   expect(output.written.at(-1)).toBe('4\n');
 });
 
 it('keeps the order of small and large messages', async () => {
   const output = new Output(true);
   const writer = new MessageWriter(output);
-  for (const text of ['1', '2', LARGE, '3']) writer.write(Buffer.from(text));
+  for (const text of ['1', '2', LARGE, '3']) writer.write([Buffer.from(text)]);
   await turnOver();
   expect(output.written.join('')).toBe(`1\n2\n${LARGE}\n3\n`);
 });
@@ -50,7 +50,7 @@ it('keeps the order of small and large messages', async () => {
 it('collects no more than 64 KiB in a turn', () => {
   const output = new Output(true);
   const writer = new MessageWriter(output);
-  for (let count = 0; count <= 64; count++) writer.write(Buffer.alloc(1023, 'x'));
+  for (let count = 0; count <= 64; count++) writer.write([Buffer.alloc(1023, 'x')]);
   expect(output.written.map(({ length }) => length)).toEqual([1024, 64 * 1024]);
 });
 
@@ -58,7 +58,7 @@ it('is congested until a slow output has taken what was written', async () => {
   const output = new Output(false);
   const writer = new MessageWriter(output);
   expect(writer.congested()).toBeUndefined();
-  writer.write(Buffer.from(LARGE));
+  writer.write([Buffer.from(LARGE)]);
   const drained = writer.congested();
   expect(drained).toBeDefined();
   const drain = once(output, 'drain');
@@ -72,8 +72,8 @@ it('is congested until a slow output has taken what was written', async () => {
 it('flushes what it has collected', async () => {
   const output = new Output(true);
   const writer = new MessageWriter(output);
-  writer.write(Buffer.from('1'));
-  writer.write(Buffer.from('2'));
+  writer.write([Buffer.from('1')]);
+  writer.write([Buffer.from('2')]);
   await writer.flush();
   expect(output.written.join('')).toBe('1\n2\n');
 });
