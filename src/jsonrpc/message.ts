@@ -278,13 +278,13 @@ function toMessage(bytes: Buffer, start: number, { spans, end }: Members): Messa
   });
   if (end < 0) return unusable('not valid JSON', PARSE_ERROR);
   if (bytes[start] !== OPEN_BRACE) return unusable('not a JSON object');
-  if (jsonrpc === undefined || slice(bytes, jsonrpc).toString('latin1') !== '"2.0"') {
+  if (jsonrpc === undefined || !isVersion(bytes, jsonrpc)) {
     return unusable('"jsonrpc" is not "2.0"');
   }
   if (id === undefined && rawId !== undefined && rawId.length > LONGEST_NAME_BYTES) {
     return unusable(`"id" is longer than ${LONGEST_NAME_BYTES} bytes`);
   }
-  let own = onOneLine(bytes.subarray(start, end));
+  let own = onOneLine(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end));
   let [method, result, error] = [methodSpan, resultSpan, errorSpan];
   if (mayBeResponse) {
     // Many libraries write the members that do not apply as null, and others refuse them.
@@ -301,7 +301,7 @@ function toMessage(bytes: Buffer, start: number, { spans, end }: Members): Messa
     if (method.end - method.start > LONGEST_NAME_BYTES) {
       return unusable(`"method" is longer than ${LONGEST_NAME_BYTES} bytes`);
     }
-    const name: string = JSON.parse(slice(bytes, method).toString('utf8'));
+    const name = stringIn(bytes, method);
     if (rawId === undefined) return { kind: 'notification', bytes: own, method: name };
     if (id === undefined) return unusable('"id" is neither a string nor a number');
     return { kind: 'request', bytes: own, id, method: name };
@@ -373,6 +373,21 @@ function keyOfNumber(raw: string): string {
 }
 
 const NUMBER = /^(-?)(\d+)(?:\.(\d+))?(?:[eE](.+))?$/;
+
+const VERSION = Buffer.from('"2.0"');
+
+/** Compares byte by byte, and makes no view of them: there is one in each message. */
+function isVersion(bytes: Buffer, { start, end }: Span): boolean {
+  if (end - start !== VERSION.length) return false;
+  for (let at = 0; at < VERSION.length; at++) if (bytes[start + at] !== VERSION[at]) return false;
+  return true;
+}
+
+/** What a JSON string says. */
+function stringIn(bytes: Buffer, { start, end }: Span): string {
+  const text = bytes.toString('utf8', start + 1, end - 1);
+  return text.includes('\\') ? JSON.parse(`"${text}"`) : text;
+}
 
 function slice(bytes: Buffer, { start, end }: Span): Buffer {
   return bytes.subarray(start, end);
