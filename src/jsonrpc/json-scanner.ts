@@ -189,30 +189,39 @@ export function endOfString(bytes: Buffer, start: number): number {
  */
 export function endOfCharacters(bytes: Buffer, start: number): number {
   const length = bytes.length;
-  let plainFrom = start;
   let words: Int32Array | undefined;
-  for (let at = start; at < length; at++) {
-    if (at - plainFrom === LONG_RUN_BYTES) {
+  let at = start;
+  for (;;) {
+    const runEnd = Math.min(at + LONG_RUN_BYTES, length);
+    while (at < runEnd && PLAIN[bytes[at] as number] === 1) at++;
+    if (at === length) return length;
+    if (at === runEnd) {
       words ??= wordsOf(bytes);
       at = endOfPlainWords(bytes, words, at);
-      plainFrom = at + 1;
+      continue;
     }
     const byte = bytes[at] as number;
     if (byte === QUOTE) return at;
-    if (byte < SPACE) return -1;
-    if (byte !== BACKSLASH) continue;
+    if (byte !== BACKSLASH) return -1;
     // Never reads beyond the end: V8 would compile it once more.
     if (at + 1 === length) return at;
-    at++;
-    plainFrom = at + 1;
-    const escaped = bytes[at] as number;
+    const escaped = bytes[at + 1] as number;
     if (escaped === LETTER_U) {
-      if (at + 4 >= length) return at - 1;
-      for (const end = at + 4; at < end; at++) if (!isHexDigit(bytes[at + 1] as number)) return -1;
-    } else if (ESCAPED[escaped] === 0) return -1;
+      if (at + 5 >= length) return at;
+      for (let digit = at + 2; digit < at + 6; digit++)
+        if (!isHexDigit(bytes[digit] as number)) return -1;
+      at += 6;
+    } else {
+      if (ESCAPED[escaped] === 0) return -1;
+      at += 2;
+    }
   }
-  return length;
 }
+
+/** 1 for each byte that may be in a string as it is. */
+const PLAIN = new Uint8Array(256).fill(1, SPACE);
+PLAIN[QUOTE] = 0;
+PLAIN[BACKSLASH] = 0;
 
 const LONG_RUN_BYTES = 32;
 
@@ -223,7 +232,7 @@ function wordsOf({ buffer }: Buffer): Int32Array {
 
 /**
  * Goes on in a long run of plain characters eight bytes at a time, which is four times as fast. Stops
- * before a quote, a backslash or a control character, or at most eight bytes before the end; never at the end.
+ * before a quote, a backslash or a control character, or at most eight bytes before the end.
  */
 function endOfPlainWords(bytes: Buffer, words: Int32Array, start: number): number {
   const { byteOffset, length } = bytes;
@@ -231,10 +240,7 @@ function endOfPlainWords(bytes: Buffer, words: Int32Array, start: number): numbe
   const last = ((byteOffset + length - 1) >> 2) - 1;
   if (index >= last) return start;
   const first = 4 * index - byteOffset;
-  for (let at = start; at < first; at++) {
-    const byte = bytes[at] as number;
-    if (byte === QUOTE || byte === BACKSLASH || byte < SPACE) return at;
-  }
+  for (let at = start; at < first; at++) if (PLAIN[bytes[at] as number] === 0) return at;
   for (; index < last; index += 2) {
     const one = words[index] as number;
     const two = words[index + 1] as number;
