@@ -35,6 +35,8 @@ async function start(serve: (socket: Socket, count: number) => void) {
   const send = ({ body = '{}', timeoutMs = 0, pauseMs = 0 } = {}): Promise<Answer> =>
     new Promise((resolve) => {
       const answer: Answer = { body: '', isBegun: false };
+      const chunks: Buffer[] = [];
+      const whole = () => ({ ...answer, body: Buffer.concat(chunks).toString() });
       let control: RequestControl | undefined;
       route.dispatch(
         {
@@ -53,13 +55,13 @@ async function start(serve: (socket: Socket, count: number) => void) {
           },
           onResponseStart: (status, headers) => Object.assign(answer, { status, headers }),
           onResponseData: (chunk) => {
-            answer.body += chunk.toString();
+            chunks.push(chunk);
             if (pauseMs === 0) return;
             control?.pause();
             setTimeout(() => control?.resume(), pauseMs);
           },
-          onResponseEnd: () => resolve(answer),
-          onResponseError: (error) => resolve({ ...answer, error }),
+          onResponseEnd: () => resolve(whole()),
+          onResponseError: (error) => resolve({ ...whole(), error }),
         },
       );
     });
@@ -103,6 +105,18 @@ it('sends a long body as it is', async () => {
   );
   expect(await send({ body: `${long}.` })).toMatchObject({ body: 'ok' });
   expect(received.split('\r\n\r\n')[1]).toBe(`${long}.`);
+});
+
+it('gives large answers that come at once, and with pauses, as they were sent', async () => {
+  const bodies = ['a', 'b', 'c'].map((letter) => letter.repeat(1024 * 1024));
+  const { send } = await start((socket, count) => {
+    const body = bodies[count - 1] as string;
+    socket.once('data', () =>
+      socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`),
+    );
+  });
+  const answers = await Promise.all([send(), send({ pauseMs: 1 }), send()]);
+  expect(answers.map(({ body }) => body).sort()).toEqual(bodies);
 });
 
 it('gives headers by name in lower case, as latin1, several of one name as a list', async () => {
