@@ -52,19 +52,19 @@ export class SecretMatcher {
   }
 
   /**
-   * Whether `mask`, or that of `other`, may find a secret in a text, given as UTF-8: a hundred times as
-   * fast as to look for them. Says so also of what only begins like one, or has escapes by number or
-   * name.
+   * Whether `mask`, or that of `other`, may find a secret in a text, given as UTF-8 from byte `start` to
+   * byte `end`: a hundred times as fast as to look for them. Says so also of what only begins like one,
+   * or has escapes by number or name.
    */
-  mayFind(text: Buffer, other?: SecretMatcher): boolean {
-    if (this.needles.length === 0) return other?.mayFind(text) ?? false;
+  mayFind(text: Buffer, other?: SecretMatcher, start = 0, end = text.length): boolean {
+    if (this.needles.length === 0) return other?.mayFind(text, undefined, start, end) ?? false;
     const beginnings =
       other === undefined || other.needles.length === 0
         ? this.beginnings
         : this.#beginningsWith(other);
     if (beginnings === undefined) return true;
     let newest = 0;
-    for (let at = 0; at < text.length; at++) {
+    for (let at = start; at < end; at++) {
       const byte = text[at] as number;
       const char = PLAIN[byte] as number;
       if (char === SKIPPED) continue;
@@ -73,12 +73,12 @@ export class SecretMatcher {
           if (isEncoded(text, at)) return true;
           newest = (newest << 8) | byte;
         } else {
-          let end = at + 1;
-          while (text[end] === BACKSLASH) end++;
-          const next = String.fromCharCode(text[end] ?? 0);
+          let after = at + 1;
+          while (text[after] === BACKSLASH) after++;
+          const next = String.fromCharCode(text[after] ?? 0);
           if ('uUxX'.includes(next)) return true;
           // An odd number of them makes an escape of the next character, as of `n`.
-          at = (end - at) % 2 === 1 && 'bfnrt'.includes(next) ? end : end - 1;
+          at = (after - at) % 2 === 1 && 'bfnrt'.includes(next) ? after : after - 1;
           continue;
         }
       } else newest = (newest << 8) | char;

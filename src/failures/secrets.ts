@@ -62,11 +62,14 @@ export class Secrets {
     return this.#matcher.mask(text, isJson);
   }
 
-  /** Whether `mask`, or that of `other`, may find anything in a text, given as UTF-8. Never throws. */
-  mayFind(text: Buffer, other?: SecretMatcher): boolean {
+  /**
+   * Whether `mask`, or that of `other`, may find anything in a text, given as UTF-8 from byte `start` to
+   * byte `end`. Never throws.
+   */
+  mayFind(text: Buffer, other?: SecretMatcher, start = 0, end = text.length): boolean {
     try {
       this.#matcher ??= this.#makeMatcher([...this.#keys, ...this.#cookies]);
-      return this.#matcher.mayFind(text, other);
+      return this.#matcher.mayFind(text, other, start, end);
     } catch {
       return true;
     }

@@ -1,6 +1,10 @@
-import { memberAt, textIn } from '../jsonrpc/json-members.ts';
+import * as json from '../jsonrpc/json-members.ts';
 import type { Message } from '../jsonrpc/message.ts';
+import type { LineBytes } from './line-bytes.ts';
 import type { Envelope } from './records.ts';
+
+// Taken out once: between bundles, each use of an import calls two getters (esbuild 0.28).
+const { memberAt, plainMembersWithin, textIn } = json;
 
 /** What a message is, without what it says. */
 export function envelopeOf(message: Message): Envelope {
@@ -26,23 +30,62 @@ const NAMED: ReadonlyMap<string, string> = new Map([
   ['resources/read', 'uri'],
 ]);
 
-/** As JSON, without braces: the kind comes first. */
-export function membersOf({ kind, id, method, name }: Envelope): string {
-  let json = `"kind":"${kind}"`;
-  if (id !== undefined) json += `,"id":${quoted(id)}`;
-  if (method !== undefined) json += `,"method":${quoted(method)}`;
-  if (name !== undefined) json += `,"name":${quoted(name)}`;
-  return json;
+/** An envelope as JSON, with a comma before each member. */
+export interface EnvelopeMembers {
+  readonly kind: Uint8Array;
+  readonly others: Buffer;
+}
+
+const kindMember = (kind: Envelope['kind']) => Buffer.from(`,"kind":"${kind}"`);
+export const KIND = {
+  request: kindMember('request'),
+  notification: kindMember('notification'),
+  result: kindMember('result'),
+  error: kindMember('error'),
+} as const;
+
+const NONE = Buffer.alloc(0);
+
+/** The members of `envelopeOf` a message. */
+export function membersOf(message: Message): EnvelopeMembers {
+  if (message.kind === 'response') {
+    const { id, isError } = message;
+    const others = id === undefined ? NONE : Buffer.from(`,"id":${quoted(id.raw)}`);
+    return { kind: isError ? KIND.error : KIND.result, others };
+  }
+  const { kind } = message;
+  const others = kind === 'request' ? `,"id":${quoted(message.id.raw)}` : '';
+  return { kind: KIND[kind], others: Buffer.from(others + methodMembers(message)) };
+}
+
+export function putEnvelope(lines: LineBytes, { kind, others }: EnvelopeMembers): void {
+  lines.own(kind);
+  lines.foreign(others);
+}
+
+/** Of the newest message of each method that has a name: the name as it was written, and the members. */
+const newest = new Map<string, { readonly name: Buffer; readonly members: string }>();
+
+const PARAMS = ['params'];
+
+function methodMembers(message: Exclude<Message, { kind: 'response' }>): string {
+  const { method, bytes } = message;
+  const member = NAMED.get(method);
+  if (member === undefined) return `,"method":${quoted(method)}`;
+  // In one pass, unless there is more than one of them.
+  const { isPlain, inner } = plainMembersWithin(bytes, PARAMS, 0, [member]);
+  const name = isPlain ? inner?.valueIn(bytes, 0) : memberAt(bytes, 'params', member);
+  const known = newest.get(method);
+  if (name !== undefined && known?.name.equals(name) === true) return known.members;
+  const text = textIn(name);
+  const members = `,"method":${quoted(method)}${text === undefined ? '' : `,"name":${quoted(text)}`}`;
+  if (name !== undefined) newest.set(method, { name: Buffer.from(name), members });
+  return members;
 }
 
 /** As JSON.stringify, in half the time for what is a word. */
 function quoted(text: string): string {
   return /^[\w/.-]*$/.test(text) ? `"${text}"` : JSON.stringify(text);
-}
-
-/** A reply's as JSON, without braces, by those of its request. */
-export function replyMembers(kind: 'error' | 'result', request: string): string {
-  return `"kind":"${kind}"${request.slice(request.indexOf(',') >>> 0)}`;
 }
 
 export function isErrorReply(reply: Buffer): boolean {

@@ -2,8 +2,10 @@ import { cleanNetworkText } from '../failures/network-text.ts';
 import { memberAt, valueIn } from '../jsonrpc/json-members.ts';
 import type { Message } from '../jsonrpc/message.ts';
 import type { Log } from '../log.ts';
+import { type EnvelopeMembers, envelopeOf } from './envelope.ts';
 import type { OpenHttpLine } from './http-line.ts';
 import type { ConnectionLine, Envelope } from './records.ts';
+import type { Shown } from './shown-headers.ts';
 
 type Connection = Omit<ConnectionLine, 'n' | 'run'>;
 
@@ -12,9 +14,7 @@ export interface Call {
   readonly message: Message;
   /** Of its line in the trace. */
   readonly n: number;
-  readonly envelope: Envelope;
-  /** The envelope as JSON, without braces. */
-  readonly about: string;
+  readonly envelope: EnvelopeMembers;
   readonly ms: number;
   attempts: number;
   status: number | undefined;
@@ -39,7 +39,7 @@ export class RequestLog {
     const { status, attempts, session, message } = call;
     const code = kind === 'error' ? valueIn(memberAt(reply, 'error', 'code')) : undefined;
     this.#write('info', [
-      `${wordsFor(call.envelope)}: ${kind === 'error' ? `error ${code}` : 'ok'}`,
+      `${wordsFor(envelopeOf(message))}: ${kind === 'error' ? `error ${code}` : 'ok'}`,
       ...(status === undefined ? [] : [`HTTP ${status}`]),
       `${Math.round(tookMs)} ms`,
       attempts === 1 ? '1 attempt' : `${attempts} attempts`,
@@ -69,14 +69,14 @@ export class RequestLog {
     const since = (at: number) => `${Math.round(at - ms)} ms`;
     const what = status === undefined ? 'no answer' : `HTTP ${status}`;
     this.#write('debug', [
-      `${verb} ${path}: ${what}${outcome === undefined ? '' : `, ${outcome.kind}`}`,
+      `${verb} ${path.text}: ${what}${outcome === undefined ? '' : `, ${outcome.kind}`}`,
       ...(error === undefined ? [] : [error]),
       ...(sentMs === undefined ? [] : [`sent after ${since(sentMs)}`]),
       ...(headMs === undefined ? [] : [`head after ${since(headMs)}`]),
       ...(endMs === undefined ? [] : [`over after ${since(endMs)}`]),
       ...(connection === undefined ? [] : [`connection ${connection}`]),
-      ...headerWords('request headers', requestHeaders.json),
-      ...headerWords('response headers', responseHeaders?.json ?? '{}'),
+      ...headerWords('request headers', requestHeaders),
+      ...headerWords('response headers', responseHeaders),
     ]);
   }
 
@@ -92,9 +92,8 @@ function wordsFor({ method = '', name, id }: Envelope): string {
   return `${cleanNetworkText(what, 200)} (id ${cleanNetworkText(id ?? '', 50)})`;
 }
 
-function headerWords(what: string, json: string): string[] {
-  const words = Object.entries<string>(JSON.parse(json)).map(
-    ([name, value]) => `${name}: ${value}`,
-  );
+function headerWords(what: string, headers: Shown | undefined): string[] {
+  const shown: Record<string, string> = JSON.parse(headers?.json.toString() ?? '{}');
+  const words = Object.entries(shown).map(([name, value]) => `${name}: ${value}`);
   return words.length === 0 ? [] : [`${what} { ${words.join('; ')} }`];
 }

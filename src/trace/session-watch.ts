@@ -12,19 +12,20 @@ import type { Log, LogLevel } from '../log.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import type { StdioObserver } from '../stdio/stdio-observer.ts';
 import type { ExchangeOutcome } from '../transport/exchange-outcome.ts';
-import { envelopeOf, isErrorReply, membersOf, replyMembers } from './envelope.ts';
-import { asExchange, OpenHttpLine, sessionOf } from './http-line.ts';
-import { msText } from './ms-text.ts';
+import { envelopeOf, isErrorReply, KIND, membersOf } from './envelope.ts';
+import { asExchange, OpenHttpLine, type ShownPath, sessionOf } from './http-line.ts';
+import { MESSAGE_LINE, type MessageLine, writeMessage } from './message-line.ts';
 import { OpenCalls } from './open-calls.ts';
 import type { CancelledLine, ConnectionLine, RunLine, Unnumbered } from './records.ts';
 import { type Call, RequestLog } from './request-log.ts';
 import { ShownHeaders } from './shown-headers.ts';
 import { TraceFile } from './trace-file.ts';
 
-/** A message that passed, to know it again by its bytes. */
+/** A message of the gateway's, to know it again by its bytes. */
 interface Passed {
   readonly n: number;
   readonly bytes: Buffer;
+  readonly isError: boolean;
 }
 
 const MOST_EARLY = 10;
@@ -61,7 +62,7 @@ export class SessionWatch implements StdioObserver {
   readonly #responseHeaders = new ShownHeaders((id) => this.#sessionLabel(id));
   /** The newest path, and how it is shown. */
   #path: string | undefined;
-  #shown = '';
+  #shown: ShownPath = { text: '', json: Buffer.from('""') };
   #bugLog: Log | undefined;
   /** Failures of the watch before there was a log. */
   readonly #earlyBugs: Error[] = [];
@@ -132,49 +133,55 @@ export class SessionWatch implements StdioObserver {
       this.#add({ type: 'stdio', to: 'proxy', ms, kind: 'unusable', why, bytes: 0 });
       return;
     }
-    const { bytes } = message;
-    const envelope = envelopeOf(message);
-    const about = membersOf(envelope);
-    const line = `"type":"stdio","to":"proxy","ms":${msText(ms)},${about},"bytes":${bytes.length}`;
-    const n = this.#file?.add(line, bytes) ?? 0;
+    const envelope = membersOf(message);
+    const n = this.#message({ type: MESSAGE_LINE.fromClient, ms, envelope, bytes: message.bytes });
     const own = { status: undefined, session: undefined };
-    this.#calls.add({ n, message, envelope, about, ms, attempts: 0, ...own });
+    this.#calls.add({ n, message, envelope, ms, attempts: 0, ...own });
   });
 
   readonly answered = this.#harmless((request: Request, reply: Buffer | undefined): void => {
     const ms = this.#now();
     const call = this.#callOfBytes(request.bytes) ?? this.#callWith(request);
     if (call !== undefined) this.#calls.remove(call);
-    const envelope = call?.envelope ?? envelopeOf(request);
     const { attempts = 0 } = call ?? {};
     const tookMs = rounded(ms - (call?.ms ?? ms));
     if (reply === undefined) {
+      const envelope = envelopeOf(request);
       this.#add({ type: 'cancelled', ms, ...envelope } satisfies Unnumbered<CancelledLine>);
       this.#log?.cancelled(envelope, tookMs);
       return;
     }
-    const kind = isErrorReply(reply) ? 'error' : 'result';
-    const about = replyMembers(kind, call?.about ?? membersOf(envelope));
-    this.#toClient(
-      `"ms":${msText(ms)},${about},"tookMs":${msText(tookMs)},"attempts":${attempts}`,
-      reply,
-    );
+    const same = this.#sameFromGateway(reply);
+    const kind = (same?.isError ?? isErrorReply(reply)) ? 'error' : 'result';
+    this.#message({
+      type: MESSAGE_LINE.toClient,
+      ms,
+      envelope: { kind: KIND[kind], others: (call?.envelope ?? membersOf(request)).others },
+      took: { ms: tookMs, attempts },
+      bytes: reply,
+      as: same?.n,
+    });
     if (call !== undefined) this.#log?.answered(call, kind, tookMs, reply);
   });
 
   readonly sent = this.#harmless((message: Message): void => {
-    this.#toClient(`"ms":${msText(this.#now())},${membersOf(envelopeOf(message))}`, message.bytes);
+    const { bytes } = message;
+    const as = this.#sameFromGateway(bytes)?.n;
+    const ms = this.#now();
+    this.#message({ type: MESSAGE_LINE.toClient, ms, envelope: membersOf(message), bytes, as });
   });
 
-  /** `members`: of a `StdioLine`, as JSON. */
-  #toClient(members: string, bytes: Buffer): void {
+  /** The gateway's newest message, where it is what the client gets. The key is known by now. */
+  #sameFromGateway(bytes: Buffer): Passed | undefined {
     this.#file?.release();
-    const same = this.#fromGateway;
+    const newest = this.#fromGateway;
     this.#fromGateway = undefined;
-    const line = `"type":"stdio","to":"client",${members},"bytes":${bytes.length}`;
-    if (same !== undefined && isEqual(same.bytes, bytes)) {
-      this.#file?.add(`${line},"as":${same.n}`);
-    } else this.#file?.add(line, bytes);
+    return newest !== undefined && isEqual(newest.bytes, bytes) ? newest : undefined;
+  }
+
+  /** Returns the number of the message's line, 0 where there is no file. */
+  #message(line: MessageLine): number {
+    return this.#file === undefined ? 0 : writeMessage(this.#file, line);
   }
 
   #onConnection({ host, tcp, opening }: ConnectionBegun): void {
@@ -223,7 +230,7 @@ export class SessionWatch implements StdioObserver {
       ms: this.#now(),
       http: ++this.#httpCount,
       path: this.#shownPath(options.path),
-      about: passed?.about ?? (message && membersOf(envelopeOf(message))),
+      envelope: passed?.envelope ?? (message && membersOf(message)),
       as: passed?.n,
       isTranslated: passed === undefined && call !== undefined,
       attempt: call && ++call.attempts,
@@ -298,18 +305,19 @@ export class SessionWatch implements StdioObserver {
 
   #onReceived(message: Message, http: number): void {
     const { bytes } = message;
-    const envelope = envelopeOf(message);
-    const about = `"ms":${msText(this.#now())},"http":${http},${membersOf(envelope)}`;
-    const n = this.#file?.add(`"type":"received",${about},"bytes":${bytes.length}`, bytes) ?? 0;
-    this.#fromGateway = { n, bytes };
+    const envelope = membersOf(message);
+    const type = MESSAGE_LINE.fromGateway;
+    const n = this.#message({ type, ms: this.#now(), http, envelope, bytes });
+    this.#fromGateway = { n, bytes, isError: message.kind === 'response' && message.isError };
   }
 
-  #shownPath(path: string): string {
+  #shownPath(path: string): ShownPath {
     if (path === this.#path) return this.#shown;
     const url = new URL(path, this.#url.origin);
     const shown = displayUrl(url).slice(url.origin.length);
+    const text = url.search === '' ? shown : `${shown}?…`;
     this.#path = path;
-    this.#shown = url.search === '' ? shown : `${shown}?…`;
+    this.#shown = { text, json: Buffer.from(JSON.stringify(text)) };
     return this.#shown;
   }
 

@@ -7,7 +7,7 @@ const MOST_KNOWN = 1_000;
 
 /** Headers that may be shown, as the JSON of an object. */
 export interface Shown {
-  readonly json: string;
+  readonly json: Buffer;
   /** The newest line that they are in; 0 before the first. */
   n: number;
 }
@@ -21,7 +21,7 @@ export class ShownHeaders {
   readonly #sessionLabel: (id: string) => string;
   readonly #known = new Map<string, string>();
   #raw: readonly string[] = [];
-  #shown: Shown = { json: '{}', n: 0 };
+  #shown: Shown = { json: Buffer.from('{}'), n: 0 };
 
   /** `sessionLabel` says what is shown for the id of a session. */
   constructor(sessionLabel: (id: string) => string) {
@@ -42,7 +42,7 @@ export class ShownHeaders {
       shown[name] = first === undefined ? value : `${first}, ${value}`;
     }
     this.#raw = raw.slice();
-    this.#shown = { json: JSON.stringify(shown), n: 0 };
+    this.#shown = { json: Buffer.from(JSON.stringify(shown)), n: 0 };
     return this.#shown;
   }
 

@@ -5,11 +5,10 @@ import type { Secrets } from '../failures/secrets.ts';
 import type { Log } from '../log.ts';
 import { UnusableFile } from '../private-path.ts';
 import { openRotated } from '../rotated-file.ts';
+import { type Chunk, LineBytes } from './line-bytes.ts';
 
 /** How long lines are gathered before they are written. */
 const GATHER_MS = 100;
-/** How much room for lines is made at a time. */
-const CHUNK_BYTES = 256 * 1024;
 /** What may wait to be written while the disk is slow. */
 const MOST_QUEUED_BYTES = 16 * 1024 * 1024;
 /** How many bytes of a message `heads` records. */
@@ -19,6 +18,9 @@ const MOST_SESSIONS = 32;
 const END_LIMIT_MS = 500;
 
 const LF = 0x0a;
+const BEGIN = Buffer.from('{"n":');
+const MESSAGE = Buffer.from(',"message":');
+const HEAD = Buffer.from(',"head":');
 
 export interface TraceFileOptions {
   readonly file: string;
@@ -40,14 +42,16 @@ export class TraceFile {
   readonly #mostBodyBytes: number;
   #secrets: Secrets | undefined;
   #log: Log | undefined;
-  #chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  #used = 0;
-  #full: Buffer[] = [];
-  #fullBytes = 0;
+  readonly #lines = new LineBytes();
   #dropped = 0;
   #count = 0;
-  /** Of the lines in `#chunk`, the first. */
+  /** Of the lines in the newest chunk, the first. */
   #oldest = 1;
+  /** What is recorded of the message of the line that is begun, and the name of that member. */
+  #content: Buffer | undefined;
+  #contentName = MESSAGE;
+  /** The member `run` of each line, and the beginning of the next one. */
+  readonly #run: Buffer;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #isBroken = false;
@@ -58,7 +62,8 @@ export class TraceFile {
 
   constructor(options: TraceFileOptions) {
     this.#options = options;
-    const { bodies, maxBytes } = options;
+    const { bodies, maxBytes, run } = options;
+    this.#run = Buffer.from(`,"run":${run},`);
     // One message must not push everything else out.
     const most = Math.floor(maxBytes / 16);
     this.#mostBodyBytes =
@@ -92,30 +97,63 @@ export class TraceFile {
     this.#sessions = new SecretMatcher(this.#sessionIds);
   }
 
+  /** The number of the newest line. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Adds a line with `members`, JSON without its braces. */
+  add(members: string): void {
+    const bytes = Buffer.from(members);
+    const lines = this.beginLine(bytes.length);
+    if (lines === undefined) return;
+    lines.foreign(bytes);
+    this.endLine();
+  }
+
   /**
-   * Adds a line with `members`, JSON without its braces, and the message `json`, if any, which is valid
-   * and has no line end. Returns the line's number.
+   * Begins a line, which the caller fills with the members that it has, a comma between them, and then
+   * ends with `endLine`: at most `mostForeignBytes` that are not its own, and the message, if any, which is valid JSON
+   * and has no line end. Undefined where the line is not recorded: it counts all the same.
    */
-  add(members: string, json?: Buffer): number {
+  beginLine(mostForeignBytes: number, message?: Buffer): LineBytes | undefined {
     const n = ++this.#count;
-    if (this.#isBroken) return n;
-    if (this.#fullBytes > MOST_QUEUED_BYTES) {
+    if (this.#isBroken) return undefined;
+    const lines = this.#lines;
+    if (lines.fullBytes > MOST_QUEUED_BYTES) {
       this.#dropped++;
       this.#oldest = n + 1;
-      return n;
+      return undefined;
     }
-    const text = `{"n":${n},"run":${this.#options.run},${members}`;
-    const most = this.#mostBodyBytes;
-    if (json === undefined || most === 0) this.#put(`${text}}\n`, undefined);
-    else if (json.length <= most) this.#put(`${text},"message":`, json);
-    else {
-      // By the mark of what was cut off, the beginning of a secret before it is known as one.
-      const head = JSON.stringify(`${json.toString('utf8', 0, most)}…`);
-      this.#put(`${text},"head":${head}}\n`, undefined);
+    this.#content = message && this.#contentOf(message);
+    if (lines.begin(mostForeignBytes + (this.#content?.length ?? 0))) this.#oldest = n;
+    lines.own(BEGIN);
+    lines.integer(n);
+    lines.own(this.#run);
+    return lines;
+  }
+
+  /** Ends the line with the message, or as much of it as is recorded. */
+  endLine(): void {
+    const lines = this.#lines;
+    if (this.#content !== undefined) {
+      lines.own(this.#contentName);
+      lines.foreign(this.#content);
+      this.#content = undefined;
     }
-    if (this.#fullBytes > MOST_QUEUED_BYTES / 4) this.#flush();
+    lines.end();
+    if (lines.fullBytes > MOST_QUEUED_BYTES / 4) this.#flush();
     else this.#flushLater();
-    return n;
+  }
+
+  #contentOf(message: Buffer): Buffer | undefined {
+    const most = this.#mostBodyBytes;
+    if (most === 0) return undefined;
+    const isWhole = message.length <= most;
+    this.#contentName = isWhole ? MESSAGE : HEAD;
+    if (isWhole) return message;
+    // By the mark of what was cut off, the beginning of a secret before it is known as one.
+    return Buffer.from(JSON.stringify(`${message.toString('utf8', 0, most)}…`));
   }
 
   /** Writes what is left, within 0.5 s. Never rejects. */
@@ -131,28 +169,6 @@ export class TraceFile {
     await Promise.race([all(), late]);
   }
 
-  #put(text: string, json: Buffer | undefined): void {
-    const most = 3 * text.length + (json === undefined ? 0 : json.length + 2);
-    if (this.#used + most > this.#chunk.length) {
-      this.#endChunk();
-      this.#oldest = this.#count;
-      if (most > this.#chunk.length) this.#chunk = Buffer.allocUnsafe(most);
-    }
-    this.#used += this.#chunk.write(text, this.#used);
-    if (json === undefined) return;
-    this.#used += json.copy(this.#chunk, this.#used);
-    this.#chunk[this.#used++] = 0x7d;
-    this.#chunk[this.#used++] = LF;
-  }
-
-  #endChunk(): void {
-    if (this.#used === 0) return;
-    this.#full.push(this.#chunk.subarray(0, this.#used));
-    this.#fullBytes += this.#used;
-    this.#chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-    this.#used = 0;
-  }
-
   #flushLater(): void {
     if (this.#secrets === undefined || this.#isHeld || this.#writing !== undefined) return;
     this.#timer ??= setTimeout(() => this.#flush(), GATHER_MS);
@@ -162,38 +178,28 @@ export class TraceFile {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#secrets === undefined || this.#isHeld || this.#writing !== undefined) return;
+    const chunks = this.#lines.take();
     if (this.#dropped > 0) {
       const lines = this.#dropped;
       this.#dropped = 0;
-      this.#fullBytes = 0;
       this.add(`"type":"dropped","ms":0,"lines":${lines}`);
     }
-    this.#endChunk();
     this.#oldest = this.#count + 1;
-    const chunks = this.#full;
     if (chunks.length === 0) return;
-    this.#full = [];
-    this.#fullBytes = 0;
     this.#writing = this.#write(chunks).finally(() => {
       this.#writing = undefined;
-      if (this.#used > 0 || this.#full.length > 0) this.#flushLater();
+      if (!this.#lines.isEmpty) this.#flushLater();
     });
   }
 
-  async #write(chunks: readonly Buffer[]): Promise<void> {
+  async #write(chunks: readonly Chunk[]): Promise<void> {
     const limitBytes = Math.floor(this.#options.maxBytes / 2);
     try {
       const clean = chunks.map((chunk) => this.#masked(chunk));
-      const bytes = clean.reduce((sum, { length }) => sum + length, 0);
-      // The file is opened once for all of them, where they fit into it.
-      const pieces =
-        bytes <= limitBytes
-          ? [Buffer.concat(clean, bytes)]
-          : clean.flatMap((own) => (own.length > limitBytes ? linesOf(own) : [own]));
-      for (const piece of pieces) await this.#append(piece, limitBytes);
+      for (const part of partsOf(clean, limitBytes)) await this.#append(part, limitBytes);
     } catch (error) {
       this.#isBroken = true;
-      this.#full = [];
+      this.#lines.take();
       const { code, message } = error as NodeJS.ErrnoException;
       const { file } = this.#options;
       const why = error instanceof UnusableFile ? message : `${file} cannot be written (${code})`;
@@ -201,18 +207,26 @@ export class TraceFile {
     }
   }
 
-  #masked(chunk: Buffer): Buffer {
-    if (!this.#mayFind(chunk)) return chunk;
-    const lines = linesOf(chunk).map((line) => {
-      if (!this.#mayFind(line)) return line;
-      const masked = (this.#secrets as Secrets).mask(line.toString('utf8'), true);
-      return Buffer.from(this.#sessions.mask(masked, true));
-    });
-    return Buffer.concat(lines);
+  /** The lines less what is secret in them. */
+  #masked({ bytes, foreign }: Chunk): Buffer {
+    const pieces: Buffer[] = [];
+    let done = 0;
+    for (let at = 0; at < foreign.length; at += 2) {
+      const start = foreign[at] as number;
+      const end = foreign[at + 1] as number;
+      if (start < done || !this.#mayFind(bytes, start, end)) continue;
+      const lineStart = bytes.lastIndexOf(LF, start) + 1;
+      const lineEnd = bytes.indexOf(LF, end) + 1;
+      const line = bytes.toString('utf8', lineStart, lineEnd);
+      const masked = (this.#secrets as Secrets).mask(line, true);
+      pieces.push(bytes.subarray(done, lineStart), Buffer.from(this.#sessions.mask(masked, true)));
+      done = lineEnd;
+    }
+    return done === 0 ? bytes : Buffer.concat([...pieces, bytes.subarray(done)]);
   }
 
-  #mayFind(text: Buffer): boolean {
-    return this.#secrets?.mayFind(text, this.#sessions) !== false;
+  #mayFind(text: Buffer, start: number, end: number): boolean {
+    return this.#secrets?.mayFind(text, this.#sessions, start, end) !== false;
   }
 
   async #append(bytes: Buffer, limitBytes: number): Promise<void> {
@@ -231,13 +245,22 @@ export class TraceFile {
   }
 }
 
-/** Each with its line end. */
-function linesOf(bytes: Buffer): Buffer[] {
-  const lines: Buffer[] = [];
-  for (let at = 0; at < bytes.length; ) {
-    const end = bytes.indexOf(LF, at) + 1;
-    lines.push(bytes.subarray(at, end));
-    at = end;
+/**
+ * What is written at once, since the file is opened for each: all chunks where they fit into the limit,
+ * or else as many whole lines as do. A line that is longer is a part of its own.
+ */
+function partsOf(chunks: readonly Buffer[], limitBytes: number): Buffer[] {
+  const all = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+  const parts: Buffer[] = [];
+  for (let start = 0; start < all.length; ) {
+    let end = start + limitBytes;
+    if (end >= all.length) end = all.length;
+    else {
+      const lastLine = all.lastIndexOf(LF, end - 1) + 1;
+      end = lastLine > start ? lastLine : all.indexOf(LF, start) + 1;
+    }
+    parts.push(all.subarray(start, end));
+    start = end;
   }
-  return lines;
+  return parts;
 }

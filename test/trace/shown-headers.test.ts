@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { ShownHeaders } from '../../src/trace/shown-headers.ts';
 
 const shown = (...raw: string[]) =>
-  JSON.parse(new ShownHeaders((id) => `[session of ${id.length}]`).of(raw).json);
+  JSON.parse(new ShownHeaders((id) => `[session of ${id.length}]`).of(raw).json.toString());
 
 it('shows ordinary headers as they are, by names in lower case', () => {
   const date = 'Thu, 26 Nov 2026 11:57:23 GMT';
