@@ -1,7 +1,14 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { isBadHttp } from './bad-http.ts';
 import { guarded, listen } from './guarded.ts';
-import type { Headers, HttpRequest, RequestControl, RequestHandler } from './request.ts';
+import type {
+  Headers,
+  HttpRequest,
+  RequestControl,
+  RequestHandler,
+  RequestWatcher,
+} from './request.ts';
 
 /** Up to this size head and body leave in one write. */
 const SMALL_BODY_BYTES = 16 * 1024;
@@ -28,12 +35,19 @@ export class HttpExchange implements RequestControl {
   #response: IncomingMessage | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isPaused = false;
+  readonly #watcher: RequestWatcher | undefined;
   #isOver = false;
 
-  constructor(request: ClientRequest, options: HttpRequest, handler: RequestHandler) {
+  constructor(
+    request: ClientRequest,
+    options: HttpRequest,
+    handler: RequestHandler,
+    watcher?: RequestWatcher,
+  ) {
     this.#request = request;
     this.#options = options;
     this.#handler = handler;
+    this.#watcher = watcher;
     // Within an answer only what is not HTTP: the rest the answer tells itself. A reset is the end of
     // a body that the end of the connection ends, since libuv (1.46) tells a reset as that when it
     // comes together with the last bytes.
@@ -57,6 +71,7 @@ export class HttpExchange implements RequestControl {
 
   #start(): void {
     if (this.#isOver) return;
+    this.#watcher?.onSocket(this.#request.socket as Socket);
     this.#handler.onRequestStart(this);
     if (this.#isOver) return;
     const { body, headersTimeout } = this.#options;
@@ -78,6 +93,7 @@ export class HttpExchange implements RequestControl {
   respond(response: IncomingMessage, headers: Headers): void {
     if (this.#isOver) return;
     this.#response = response;
+    this.#watcher?.onHead(response.statusCode ?? 0, response.rawHeaders);
     this.#handler.onResponseStart(response.statusCode ?? 0, headers);
     if (this.#isOver) return;
     const { headersTimeout, bodyTimeout } = this.#options;
@@ -123,6 +139,7 @@ export class HttpExchange implements RequestControl {
   }
 
   #finish(): void {
+    if (!this.#isOver) this.#watcher?.onOver();
     this.#isOver = true;
     clearTimeout(this.#timer);
   }

@@ -4,7 +4,7 @@ import { ConnectionPool } from './connection-pool.ts';
 import { Connector, type ConnectorSettings } from './connector.ts';
 import { Cookies } from './cookies.ts';
 import { listen } from './guarded.ts';
-import type { Headers, HttpRequest, RequestHandler } from './request.ts';
+import type { Headers, HttpRequest, RequestHandler, RequestWatcher } from './request.ts';
 
 /** What is told of each request on the diagnostics channel `mcp-latchkey:request`. */
 export interface RequestBegun {
@@ -12,6 +12,8 @@ export interface RequestBegun {
   readonly method: string;
   readonly options: HttpRequest;
   readonly handler: RequestHandler;
+  /** Whoever is told of the request may set it. */
+  watcher?: RequestWatcher;
 }
 
 /** The most that is believed of a gateway's `Keep-Alive: timeout=`. */
@@ -92,10 +94,13 @@ export class HttpClient {
       handler.onResponseError(error as Error);
       return;
     }
+    let watcher: RequestWatcher | undefined;
     if (requests.hasSubscribers) {
-      requests.publish({ request, method, options, handler } satisfies RequestBegun);
+      const begun: RequestBegun = { request, method, options, handler };
+      requests.publish(begun);
+      ({ watcher } = begun);
     }
-    const exchange = new HttpExchange(request, options, handler);
+    const exchange = new HttpExchange(request, options, handler, watcher);
     const onResponse = (response: IncomingMessage) => {
       const received = headersOf(response.rawHeaders);
       this.#learnIdleTime(received['keep-alive']);

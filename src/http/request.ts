@@ -1,3 +1,5 @@
+import type { Socket } from 'node:net';
+
 /** A request to the origin of a route. */
 export interface HttpRequest {
   readonly origin: string;
@@ -38,4 +40,14 @@ export interface RequestHandler {
   onResponseData(chunk: Buffer): void;
   onResponseEnd(): void;
   onResponseError(error: Error): void;
+}
+
+/** Watches a request from outside: each step before its handler does. Must not throw. */
+export interface RequestWatcher {
+  /** It has a connection. */
+  onSocket(socket: Socket): void;
+  /** The head of the answer is there; names and values of its headers by turns. */
+  onHead(status: number, headers: readonly string[]): void;
+  /** Nothing more comes. */
+  onOver(): void;
 }

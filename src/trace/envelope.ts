@@ -4,7 +4,7 @@ import type { LineBytes } from './line-bytes.ts';
 import type { Envelope } from './records.ts';
 
 // Taken out once: between bundles, each use of an import calls two getters (esbuild 0.28).
-const { memberAt, plainMembersWithin, textIn } = json;
+const { memberAt, textIn } = json;
 
 /** What a message is, without what it says. */
 export function envelopeOf(message: Message): Envelope {
@@ -33,7 +33,7 @@ const NAMED: ReadonlyMap<string, string> = new Map([
 /** An envelope as JSON, with a comma before each member. */
 export interface EnvelopeMembers {
   readonly kind: Uint8Array;
-  readonly others: Buffer;
+  readonly others: string;
 }
 
 const kindMember = (kind: Envelope['kind']) => Buffer.from(`,"kind":"${kind}"`);
@@ -44,37 +44,31 @@ export const KIND = {
   error: kindMember('error'),
 } as const;
 
-const NONE = Buffer.alloc(0);
-
 /** The members of `envelopeOf` a message. */
 export function membersOf(message: Message): EnvelopeMembers {
   if (message.kind === 'response') {
     const { id, isError } = message;
-    const others = id === undefined ? NONE : Buffer.from(`,"id":${quoted(id.raw)}`);
+    const others = id === undefined ? '' : `,"id":${quoted(id.raw)}`;
     return { kind: isError ? KIND.error : KIND.result, others };
   }
   const { kind } = message;
   const others = kind === 'request' ? `,"id":${quoted(message.id.raw)}` : '';
-  return { kind: KIND[kind], others: Buffer.from(others + methodMembers(message)) };
+  return { kind: KIND[kind], others: others + methodMembers(message) };
 }
 
 export function putEnvelope(lines: LineBytes, { kind, others }: EnvelopeMembers): void {
   lines.own(kind);
-  lines.foreign(others);
+  lines.text(others);
 }
 
 /** Of the newest message of each method that has a name: the name as it was written, and the members. */
 const newest = new Map<string, { readonly name: Buffer; readonly members: string }>();
 
-const PARAMS = ['params'];
-
 function methodMembers(message: Exclude<Message, { kind: 'response' }>): string {
   const { method, bytes } = message;
   const member = NAMED.get(method);
   if (member === undefined) return `,"method":${quoted(method)}`;
-  // In one pass, unless there is more than one of them.
-  const { isPlain, inner } = plainMembersWithin(bytes, PARAMS, 0, [member]);
-  const name = isPlain ? inner?.valueIn(bytes, 0) : memberAt(bytes, 'params', member);
+  const name = memberAt(bytes, 'params', member);
   const known = newest.get(method);
   if (name !== undefined && known?.name.equals(name) === true) return known.members;
   const text = textIn(name);

@@ -49,6 +49,13 @@ export class LineBytes {
     this.own(part);
   }
 
+  /** Puts text from outside, of which each code unit may need three bytes of room. */
+  text(text: string): void {
+    const start = this.#used;
+    this.#used += this.#bytes.write(text, start);
+    this.#foreign.push(start, this.#used);
+  }
+
   /** Puts a number, which is 0 or above and whole. */
   integer(value: number): void {
     this.#used = putInteger(this.#bytes, this.#used, value);

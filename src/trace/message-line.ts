@@ -31,7 +31,7 @@ export interface MessageLine {
 /** Writes the line of a message on stdio, or of one from the gateway. Returns its number. */
 export function writeMessage(file: TraceFile, line: MessageLine): number {
   const { type, ms, http, envelope, took, bytes, as } = line;
-  const lines = file.beginLine(envelope.others.length, as === undefined ? bytes : undefined);
+  const lines = file.beginLine(3 * envelope.others.length, as === undefined ? bytes : undefined);
   if (lines === undefined) return file.count;
   lines.own(type);
   lines.ms(ms);

@@ -17,8 +17,8 @@ export interface Call {
   readonly envelope: EnvelopeMembers;
   readonly ms: number;
   attempts: number;
-  status: number | undefined;
-  session: number | undefined;
+  /** The newest HTTP request for it. */
+  http: OpenHttpLine | undefined;
 }
 
 /**
@@ -36,7 +36,8 @@ export class RequestLog {
 
   /** The client has its reply, after `tookMs` milliseconds. */
   answered(call: Call, kind: 'result' | 'error', tookMs: number, reply: Buffer): void {
-    const { status, attempts, session, message } = call;
+    const { attempts, message } = call;
+    const { status, session } = call.http ?? {};
     const code = kind === 'error' ? valueIn(memberAt(reply, 'error', 'code')) : undefined;
     this.#write('info', [
       `${wordsFor(envelopeOf(message))}: ${kind === 'error' ? `error ${code}` : 'ok'}`,
@@ -64,12 +65,12 @@ export class RequestLog {
   }
 
   http(line: OpenHttpLine): void {
-    const { verb, path, status, outcome, error, ms, sentMs, headMs, endMs, connection } = line;
+    const { options, found, status, outcome, error, ms, sentMs, headMs, endMs, connection } = line;
     const { requestHeaders, responseHeaders } = line;
     const since = (at: number) => `${Math.round(at - ms)} ms`;
     const what = status === undefined ? 'no answer' : `HTTP ${status}`;
     this.#write('debug', [
-      `${verb} ${path.text}: ${what}${outcome === undefined ? '' : `, ${outcome.kind}`}`,
+      `${options.method} ${found?.path.text}: ${what}${outcome === undefined ? '' : `, ${outcome.kind}`}`,
       ...(error === undefined ? [] : [error]),
       ...(sentMs === undefined ? [] : [`sent after ${since(sentMs)}`]),
       ...(headMs === undefined ? [] : [`head after ${since(headMs)}`]),

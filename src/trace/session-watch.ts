@@ -1,5 +1,4 @@
 import { subscribe } from 'node:diagnostics_channel';
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Secrets } from '../failures/secrets.ts';
@@ -11,9 +10,8 @@ import { type Message, type Request, readMessages, type Unusable } from '../json
 import type { Log, LogLevel } from '../log.ts';
 import type { ProxySettings } from '../settings/settings.ts';
 import type { StdioObserver } from '../stdio/stdio-observer.ts';
-import type { ExchangeOutcome } from '../transport/exchange-outcome.ts';
 import { envelopeOf, isErrorReply, KIND, membersOf } from './envelope.ts';
-import { asExchange, OpenHttpLine, type ShownPath, sessionOf } from './http-line.ts';
+import { type HttpListener, OpenHttpLine, type ShownPath } from './http-line.ts';
 import { MESSAGE_LINE, type MessageLine, writeMessage } from './message-line.ts';
 import { OpenCalls } from './open-calls.ts';
 import type { CancelledLine, ConnectionLine, RunLine, Unnumbered } from './records.ts';
@@ -29,6 +27,9 @@ interface Passed {
 }
 
 const MOST_EARLY = 10;
+/** How many steps may wait to be done together, and how many bytes may be kept for them. */
+const MOST_STEPS = 64;
+const MOST_KEPT_BYTES = 1024 * 1024;
 /** How many of the client's messages are known at a time. */
 const MOST_KNOWN = 10_000;
 
@@ -66,19 +67,26 @@ export class SessionWatch implements StdioObserver {
   #bugLog: Log | undefined;
   /** Failures of the watch before there was a log. */
   readonly #earlyBugs: Error[] = [];
+  /** What is not looked into yet. */
+  #steps: (() => void)[] = [];
+  #keptBytes = 0;
+  /** Whether steps are done at once: a line of the log must not be late. */
+  readonly #isPrompt: boolean;
   #connectionCount = 0;
   #httpCount = 0;
 
   constructor(settings: Settings) {
     this.#url = settings.url;
     this.#logLevel = settings.logLevel;
+    this.#isPrompt = settings.logLevel === 'info' || settings.logLevel === 'debug';
     this.#harmless(() => this.#start(settings))();
   }
 
   #start({ url, traceFile, traceBodies, traceMaxBytes }: Settings): void {
     if (traceFile !== undefined) {
       const limits = { bodies: traceBodies, maxBytes: traceMaxBytes };
-      this.#file = new TraceFile({ file: traceFile, run: process.pid, ...limits });
+      const complete = () => this.#doSteps();
+      this.#file = new TraceFile({ file: traceFile, run: process.pid, ...limits, complete });
     }
     this.#add({
       type: 'run',
@@ -112,7 +120,8 @@ export class SessionWatch implements StdioObserver {
 
   /** Writes what is left, HTTP requests that are still open included. Never rejects. */
   async end(): Promise<void> {
-    for (const line of this.#open.all()) this.#over(line);
+    this.#doSteps();
+    for (const line of this.#open.all()) this.#safely(() => this.#onOver(line));
     await this.#file?.end().catch((thrown) => this.#logBug(thrown));
   }
 
@@ -121,33 +130,69 @@ export class SessionWatch implements StdioObserver {
     (level: LogLevel, text: string): void => {
       // What fails here is dropped: a line of the log about it would fail as well, without end.
       // What the request log says is recorded already.
-      if (this.#log?.isWriting !== true) this.#add({ type: 'log', ms: this.#now(), level, text });
+      if (this.#log?.isWriting === true) return;
+      const ms = rounded(this.#now());
+      this.#later(() => this.#add({ type: 'log', ms, level, text }));
     },
     () => {},
   );
 
   readonly received = this.#harmless((message: Message | Unusable): void => {
     const ms = this.#now();
-    if (message.kind === 'unusable') {
-      const { why } = message;
-      this.#add({ type: 'stdio', to: 'proxy', ms, kind: 'unusable', why, bytes: 0 });
-      return;
-    }
-    const envelope = membersOf(message);
-    const n = this.#message({ type: MESSAGE_LINE.fromClient, ms, envelope, bytes: message.bytes });
-    const own = { status: undefined, session: undefined };
-    this.#calls.add({ n, message, envelope, ms, attempts: 0, ...own });
+    this.#later(() => this.#onReceived(message, ms), bytesOf(message));
   });
 
   readonly answered = this.#harmless((request: Request, reply: Buffer | undefined): void => {
     const ms = this.#now();
+    this.#file?.release();
+    this.#later(() => this.#onAnswered(request, reply, ms), reply?.length);
+  });
+
+  readonly sent = this.#harmless((message: Message): void => {
+    const ms = this.#now();
+    this.#file?.release();
+    this.#later(() => this.#onSent(message, ms), message.bytes.length);
+  });
+
+  /**
+   * Has a step done together with those that come soon, so that the session waits less for each: in the
+   * order in which they came, and before their lines may be written. `keptBytes` are in memory until then.
+   */
+  #later(step: () => void, keptBytes = 0): void {
+    this.#steps.push(step);
+    this.#keptBytes += keptBytes;
+    const isFull = this.#steps.length >= MOST_STEPS || this.#keptBytes >= MOST_KEPT_BYTES;
+    if (this.#isPrompt || isFull) this.#doSteps();
+    else this.#file?.writeLater();
+  }
+
+  #doSteps(): void {
+    const steps = this.#steps;
+    this.#steps = [];
+    this.#keptBytes = 0;
+    for (const step of steps) this.#safely(step);
+  }
+
+  #onReceived(message: Message | Unusable, ms: number): void {
+    if (message.kind === 'unusable') {
+      const { why } = message;
+      this.#add({ type: 'stdio', to: 'proxy', ms: rounded(ms), kind: 'unusable', why, bytes: 0 });
+      return;
+    }
+    const envelope = membersOf(message);
+    const n = this.#message({ type: MESSAGE_LINE.fromClient, ms, envelope, bytes: message.bytes });
+    this.#calls.add({ n, message, envelope, ms, attempts: 0, http: undefined });
+  }
+
+  #onAnswered(request: Request, reply: Buffer | undefined, ms: number): void {
     const call = this.#callOfBytes(request.bytes) ?? this.#callWith(request);
     if (call !== undefined) this.#calls.remove(call);
     const { attempts = 0 } = call ?? {};
-    const tookMs = rounded(ms - (call?.ms ?? ms));
+    const tookMs = ms - (call?.ms ?? ms);
     if (reply === undefined) {
       const envelope = envelopeOf(request);
-      this.#add({ type: 'cancelled', ms, ...envelope } satisfies Unnumbered<CancelledLine>);
+      const line = { type: 'cancelled', ms: rounded(ms), ...envelope } as const;
+      this.#add(line satisfies Unnumbered<CancelledLine>);
       this.#log?.cancelled(envelope, tookMs);
       return;
     }
@@ -162,18 +207,16 @@ export class SessionWatch implements StdioObserver {
       as: same?.n,
     });
     if (call !== undefined) this.#log?.answered(call, kind, tookMs, reply);
-  });
+  }
 
-  readonly sent = this.#harmless((message: Message): void => {
+  #onSent(message: Message, ms: number): void {
     const { bytes } = message;
     const as = this.#sameFromGateway(bytes)?.n;
-    const ms = this.#now();
     this.#message({ type: MESSAGE_LINE.toClient, ms, envelope: membersOf(message), bytes, as });
-  });
+  }
 
-  /** The gateway's newest message, where it is what the client gets. The key is known by now. */
+  /** The gateway's newest message, where it is what the client gets. */
   #sameFromGateway(bytes: Buffer): Passed | undefined {
-    this.#file?.release();
     const newest = this.#fromGateway;
     this.#fromGateway = undefined;
     return newest !== undefined && isEqual(newest.bytes, bytes) ? newest : undefined;
@@ -187,22 +230,22 @@ export class SessionWatch implements StdioObserver {
   #onConnection({ host, tcp, opening }: ConnectionBegun): void {
     const connection = ++this.#connectionCount;
     const line: Unnumbered<ConnectionLine> = {
-      ...{ type: 'connection', ms: this.#now(), connection, host },
+      ...{ type: 'connection', ms: rounded(this.#now()), connection, host },
     };
     const over = () => {
-      this.#add(line);
+      this.#later(() => this.#add(line));
       if (this.#log !== undefined) this.#log.connection(line);
       else if (this.#early.length < MOST_EARLY) this.#early.push(line);
     };
     tcp.once(
       'connect',
       this.#harmless(() => {
-        line.tcpMs = this.#now();
+        line.tcpMs = rounded(this.#now());
       }),
     );
     opening.then(
       this.#harmless((socket: Socket) => {
-        line.readyMs = this.#now();
+        line.readyMs = rounded(this.#now());
         this.#connections.set(socket, connection);
         const tls = 'encrypted' in socket ? (socket as TLSSocket).getProtocol() : null;
         if (tls !== null) line.tls = tls;
@@ -217,8 +260,12 @@ export class SessionWatch implements StdioObserver {
 
   #onRequest(begun: RequestBegun): void {
     this.#file?.release();
-    const { request, options, handler } = begun;
-    const { body, headers } = options;
+    const line = new OpenHttpLine(begun, ++this.#httpCount, this.#http);
+    this.#later(() => this.#onBegun(line));
+  }
+
+  #onBegun(line: OpenHttpLine): void {
+    const { body, headers, path } = line.options;
     const passed = body
       ? this.#calls.findNewest(({ message }) => message.bytes === body)
       : undefined;
@@ -226,72 +273,38 @@ export class SessionWatch implements StdioObserver {
     const call = message?.kind === 'request' ? (passed ?? this.#callWith(message)) : undefined;
     if (passed !== undefined && passed !== call) this.#calls.remove(passed);
     const at = headers.indexOf('mcp-session-id');
-    const line = new OpenHttpLine(begun, {
-      ms: this.#now(),
-      http: ++this.#httpCount,
-      path: this.#shownPath(options.path),
+    if (at >= 0) line.session ??= this.#sessionNumber(headers[at + 1] ?? '');
+    line.requestHeaders = this.#requestHeaders.of(headers);
+    line.found = {
+      path: this.#shownPath(path),
       envelope: passed?.envelope ?? (message && membersOf(message)),
       as: passed?.n,
       isTranslated: passed === undefined && call !== undefined,
       attempt: call && ++call.attempts,
-      session: at < 0 ? undefined : this.#sessionNumber(headers[at + 1] ?? ''),
-      requestHeaders: this.#requestHeaders.of(headers),
-    });
+    };
+    if (call !== undefined) call.http = line;
     this.#open.add(line);
-    // Each comes once. `once` would make another function, and take it away again.
-    request.on(
-      'socket',
-      this.#harmless((socket: Socket) => {
-        line.sentMs = this.#now();
-        line.connection = this.#connections.get(socket);
-      }),
-    );
-    request.on(
-      'response',
-      this.#harmless(({ statusCode = 0, rawHeaders }: IncomingMessage) => {
-        line.headMs = this.#now();
-        line.status = statusCode;
-        line.responseHeaders = this.#responseHeaders.of(rawHeaders);
-        const begun = sessionOf(rawHeaders);
-        if (begun !== undefined) line.session = this.#sessionNumber(begun);
-        if (call !== undefined) {
-          call.status = statusCode;
-          call.session = line.session;
-        }
-      }),
-    );
-    const exchange = asExchange(handler);
-    request.on(
-      'close',
-      this.#harmless(() => {
-        line.isClosed = true;
-        line.endMs = this.#now();
-        if (exchange === undefined || line.outcome !== undefined) this.#over(line);
-      }),
-    );
-    if (exchange === undefined) return;
-    exchange.onReceived = this.#harmless((received: Message) =>
-      this.#onReceived(received, line.http),
-    );
-    void exchange.ended.then(
-      this.#harmless((outcome: ExchangeOutcome) => {
-        line.outcome = outcome;
-        // An event stream may go on after the reply.
-        const { kind } = outcome;
-        if (line.isClosed || (kind !== 'replied' && kind !== 'accepted')) {
-          line.endMs ??= this.#now();
-          this.#over(line);
-        }
-      }),
-    );
   }
 
+  readonly #http: HttpListener = {
+    now: () => this.#now(),
+    later: (step, keptBytes) => this.#later(step, keptBytes),
+    session: (line, id) => {
+      line.session = this.#sessionNumber(id);
+    },
+    received: (line, message, ms) => this.#onFromGateway(line, message, ms),
+    over: (line) => this.#onOver(line),
+  };
+
   /** Writes the line of an HTTP request. */
-  readonly #over = this.#harmless((line: OpenHttpLine): void => {
+  #onOver(line: OpenHttpLine): void {
     if (!this.#open.remove(line)) return;
+    const { socket, rawHeaders } = line;
+    if (socket !== undefined) line.connection = this.#connections.get(socket);
+    if (rawHeaders !== undefined) line.responseHeaders = this.#responseHeaders.of(rawHeaders);
     if (this.#file !== undefined) line.write(this.#file);
     this.#log?.http(line);
-  });
+  }
 
   #callOfBytes(bytes: Buffer): Call | undefined {
     return this.#calls.find(({ message }) => message.bytes === bytes);
@@ -303,11 +316,10 @@ export class SessionWatch implements StdioObserver {
     );
   }
 
-  #onReceived(message: Message, http: number): void {
+  #onFromGateway({ http }: OpenHttpLine, message: Message, ms: number): void {
     const { bytes } = message;
-    const envelope = membersOf(message);
     const type = MESSAGE_LINE.fromGateway;
-    const n = this.#message({ type, ms: this.#now(), http, envelope, bytes });
+    const n = this.#message({ type, ms, http, envelope: membersOf(message), bytes });
     this.#fromGateway = { n, bytes, isError: message.kind === 'response' && message.isError };
   }
 
@@ -343,6 +355,14 @@ export class SessionWatch implements StdioObserver {
     return guarded(step, (bug) => this.#logBug(bug));
   }
 
+  #safely(step: () => void): void {
+    try {
+      step();
+    } catch (thrown) {
+      this.#logBug(thrown as Error);
+    }
+  }
+
   readonly #logBug = guarded(
     (bug: Error): void => {
       if (this.#bugLog !== undefined) this.#bugLog.error(`bug: ${bug.stack}`);
@@ -357,8 +377,12 @@ export class SessionWatch implements StdioObserver {
   }
 
   #now(): number {
-    return rounded(performance.now() - this.#origin);
+    return performance.now() - this.#origin;
   }
+}
+
+function bytesOf(message: Message | Unusable): number {
+  return message.kind === 'unusable' ? 0 : message.bytes.length;
 }
 
 /** The message that a body of this program's own is. */

@@ -29,6 +29,8 @@ export interface TraceFileOptions {
   readonly maxBytes: number;
   /** The process that writes. */
   readonly run: number;
+  /** Called before lines are written: adds those that are not there yet. */
+  readonly complete: () => void;
 }
 
 /**
@@ -79,14 +81,14 @@ export class TraceFile {
   begin(secrets: Secrets, log: Log): void {
     this.#secrets = secrets;
     this.#log = log;
-    this.#flushLater();
+    this.writeLater();
   }
 
   /** Lets lines be written: the credential is known now, or known to be missing. */
   release(): void {
     if (!this.#isHeld) return;
     this.#isHeld = false;
-    this.#flushLater();
+    this.writeLater();
   }
 
   /** Masks the id of a session from now on: the newest 32. */
@@ -104,10 +106,9 @@ export class TraceFile {
 
   /** Adds a line with `members`, JSON without its braces. */
   add(members: string): void {
-    const bytes = Buffer.from(members);
-    const lines = this.beginLine(bytes.length);
+    const lines = this.beginLine(3 * members.length);
     if (lines === undefined) return;
-    lines.foreign(bytes);
+    lines.text(members);
     this.endLine();
   }
 
@@ -143,7 +144,7 @@ export class TraceFile {
     }
     lines.end();
     if (lines.fullBytes > MOST_QUEUED_BYTES / 4) this.#flush();
-    else this.#flushLater();
+    else this.writeLater();
   }
 
   #contentOf(message: Buffer): Buffer | undefined {
@@ -169,7 +170,8 @@ export class TraceFile {
     await Promise.race([all(), late]);
   }
 
-  #flushLater(): void {
+  /** Has all lines written a little later, where they may be. */
+  writeLater(): void {
     if (this.#secrets === undefined || this.#isHeld || this.#writing !== undefined) return;
     this.#timer ??= setTimeout(() => this.#flush(), GATHER_MS);
   }
@@ -177,6 +179,7 @@ export class TraceFile {
   #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#options.complete();
     if (this.#secrets === undefined || this.#isHeld || this.#writing !== undefined) return;
     const chunks = this.#lines.take();
     if (this.#dropped > 0) {
@@ -188,7 +191,7 @@ export class TraceFile {
     if (chunks.length === 0) return;
     this.#writing = this.#write(chunks).finally(() => {
       this.#writing = undefined;
-      if (!this.#lines.isEmpty) this.#flushLater();
+      this.writeLater();
     });
   }
 

@@ -1,5 +1,5 @@
 import type { Headers } from '../http/request.ts';
-import type { Response } from '../jsonrpc/message.ts';
+import type { Message, Response } from '../jsonrpc/message.ts';
 
 /** How an exchange came out: facts of the wire, to be judged by the gateway. */
 export type ExchangeOutcome =
@@ -66,3 +66,11 @@ export const HTTP_SSE_STREAM: ExchangeOutcome = {
   what: 'an HTTP+SSE stream',
   isHttpSse: true,
 };
+
+/** Watches an exchange from outside. Must not throw. */
+export interface ExchangeWatcher {
+  /** A message has come, of which nothing is made yet. */
+  onReceived(message: Message): void;
+  /** How it ends; what comes after the first time is not its end. */
+  onEnded(outcome: ExchangeOutcome): void;
+}

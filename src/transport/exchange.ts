@@ -17,7 +17,7 @@ import {
 import { joined, lengthOf, type Pieces, readPieces } from '../jsonrpc/pieces.ts';
 import { type BodyReader, discardingReader, otherReader, refusalReader } from './body-readers.ts';
 import { isErrorObject } from './error-words.ts';
-import { type ExchangeOutcome, HTTP_SSE_STREAM } from './exchange-outcome.ts';
+import { type ExchangeOutcome, type ExchangeWatcher, HTTP_SSE_STREAM } from './exchange-outcome.ts';
 import { Linger } from './linger.ts';
 import {
   boundedRetryMs,
@@ -68,8 +68,7 @@ export class Exchange implements RequestHandler {
   onOtherEvent: ((type: string, data: Buffer) => void) | undefined;
   /** Told of what came in place of a message. */
   onUnusable: ((found: Unusable) => void) | undefined;
-  /** Told of each message before anything is made of it. */
-  onReceived: ((message: Message) => void) | undefined;
+  watcher: ExchangeWatcher | undefined;
   /** Whether an error with the request's own id, the first message that came, is not its answer. */
   isRefusal: ((reply: Response) => boolean) | undefined;
 
@@ -102,7 +101,10 @@ export class Exchange implements RequestHandler {
     this.#observer = observer;
     this.#maxMessageBytes = maxMessageBytes;
     this.ended = new Promise((resolve) => {
-      this.#end = resolve;
+      this.#end = (end) => {
+        this.watcher?.onEnded(end);
+        resolve(end);
+      };
     });
   }
 
@@ -334,7 +336,7 @@ export class Exchange implements RequestHandler {
       this.onUnusable?.(message);
       return `an invalid message. Reason: ${message.why}`;
     }
-    this.onReceived?.(message);
+    this.watcher?.onReceived(message);
     const reply = this.#asReply(message);
     if (reply !== undefined) {
       const isRefusal = !this.hasMessage && this.isRefusal?.(reply) === true;

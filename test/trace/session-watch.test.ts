@@ -6,6 +6,7 @@ import { Secrets } from '../../src/failures/secrets.ts';
 import { createLog } from '../../src/log.ts';
 import { SessionWatch } from '../../src/trace/session-watch.ts';
 import { TraceFile } from '../../src/trace/trace-file.ts';
+import type { ExchangeOutcome, ExchangeWatcher } from '../../src/transport/exchange-outcome.ts';
 
 const plant = (): never => {
   throw new Error('planted');
@@ -63,10 +64,11 @@ it('logs a bug at a connection that could not be opened', async () => {
 it('logs a bug at the end of an exchange', async () => {
   const { line } = watchWith();
   const outcome = Object.defineProperty({}, 'kind', { get: plant });
-  const handler = { ended: Promise.resolve(outcome), onReceived: undefined };
+  const handler: { watcher: ExchangeWatcher | undefined } = { watcher: undefined };
   const options = { path: '/mcp', headers: [] };
   const request = new EventEmitter();
   channel('mcp-latchkey:request').publish({ request, method: 'POST', options, handler });
+  handler.watcher?.onEnded(outcome as ExchangeOutcome);
   expect(await line()).toContain('bug: Error: planted');
 });
 
