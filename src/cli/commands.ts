@@ -90,7 +90,24 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
       new Printer(process.stderr).usageError(why, `${argv[0]} --help`);
       process.exit(2);
     });
-  await parser.parseAsync();
+  try {
+    await parser.parseAsync();
+  } catch (error) {
+    const why = withoutHome(error);
+    if (why === undefined) throw error;
+    new Printer(process.stderr).failure(why);
+    process.exitCode = 1;
+  }
+}
+
+/** In words, that Node.js does not get the path of the home folder; undefined for any other error. */
+function withoutHome(error: unknown): string | undefined {
+  const { syscall, code } = (error as { info?: { syscall?: string; code?: string } }).info ?? {};
+  if (syscall !== 'uv_os_homedir') return undefined;
+  const variable = process.platform === 'win32' ? 'USERPROFILE' : 'HOME';
+  return code === 'ENOBUFS'
+    ? `The path of your home folder is too long. Set ${variable} to a shorter path.`
+    : `Cannot find your home folder (${code}). Set ${variable} to its path.`;
 }
 
 const isProxy = (topic: string) => topic === 'proxy' || /^https?:|^kindo$/.test(topic);

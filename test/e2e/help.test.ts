@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { notPlainEnglish } from '../plain-english.ts';
 import { allCommands } from '../reference-page.ts';
@@ -148,4 +150,17 @@ describe('explain', () => {
     expect(code).toBe(2);
     expect(stderr).toContain('Did you mean unauthorized?');
   });
+});
+
+it.each([
+  ['install', 'cursor', 'https://acme.example/mcp', '--no-verify'],
+  ['doctor', 'https://acme.example/mcp'],
+  ['migrate'],
+])('%s says that the path of the home folder is too long', async (...words) => {
+  const HOME = join(tmpdir(), 'x'.repeat(8_000));
+  const { code, stdout, stderr } = await runToEnd(words, '', { HOME });
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr.replace(/\s+/g, ' ')).toMatch(
+    /^✗ The path of your home folder is too long\. Set (?:HOME|USERPROFILE) to a shorter path\. $/,
+  );
 });
