@@ -1,4 +1,6 @@
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { expect } from 'vitest';
 import { dataFolder } from '../src/data-folder.ts';
 
 /** What a program on Windows cannot run without, or is not found without. */
@@ -36,3 +38,17 @@ export const dataIn = (home: string): string => dataFolder(process.platform, {},
 
 /** Where `install` keeps copies of the program, in a home of a test's own. */
 export const copiesIn = (home: string): string => join(dataIn(home), 'mcp-latchkey', 'versions');
+
+/** Whether links can be made: Wine has none. */
+export const hasLinks = process.platform !== 'win32';
+
+/** What an entry with `--npx` starts: Windows runs npx, which is a `.cmd` file, in cmd.exe alone. */
+export function startOfNpx(args: readonly string[]): { command: string; args: string[] } {
+  if (process.platform !== 'win32') return { command: 'npx', args: [...args] };
+  return { command: 'cmd', args: ['/c', 'npx', ...args] };
+}
+
+/** Expects that the file or folder has this mode, where there are modes: not on Windows. */
+export function expectMode(path: string, mode: number): void {
+  if (process.platform !== 'win32') expect(statSync(path).mode & 0o777).toBe(mode);
+}

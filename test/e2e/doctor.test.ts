@@ -6,7 +6,6 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,6 +16,7 @@ import { clientLogFile } from '../../src/doctor/client-log.ts';
 import type { GatewayReport } from '../../src/doctor/report.ts';
 import { sandboxKeys } from '../../src/sandbox/accounts.ts';
 import { type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
+import { expectMode } from '../environment.ts';
 import { notPlainEnglish } from '../plain-english.ts';
 import { diagnosis, doctorReport, finding, health } from './doctor-run.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
@@ -355,7 +355,7 @@ describe('--report', () => {
     chmodSync(file, 0o644);
     const { code, stderr } = await runToEnd(['doctor', url, '--report', file], '', GOOD);
     expect({ code, stderr }).toEqual({ code: 1, stderr: `Report written to ${file}\n` });
-    if (process.platform !== 'win32') expect(statSync(file).mode & 0o777).toBe(0o600);
+    expectMode(file, 0o600);
     const page = readFileSync(file, 'utf8');
     expect(page).toContain('&lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;&lt;/style&gt;');
     expect(page).not.toMatch(/<script|<img|<link(?! rel="icon" href="data:,")|@import|url\(/i);
@@ -375,7 +375,7 @@ describe('--report', () => {
       `✗ ${file} is already there, and is not an earlier report of doctor. Move it away, or use another file name. `,
     );
     expect(readFileSync(file, 'utf8')).toBe(text);
-    expect(statSync(file).mode & 0o777).toBe(0o644);
+    expectMode(file, 0o644);
   });
 
   it('fills an empty file', async () => {
@@ -480,9 +480,15 @@ describe('without a URL', () => {
     ]);
 
     const { stdout } = await runToEnd(['doctor'], '', { HOME });
-    expect(stdout).toMatch(/^Cursor: works\nhttp:.*\n~\/\.cursor\/mcp\.json\n\n✓ machine/);
+    expect(stdout.split('\n').slice(0, 5)).toEqual([
+      'Cursor: works',
+      expect.stringMatching(/^http:/),
+      `~${sep}${join('.cursor', 'mcp.json')}`,
+      '',
+      expect.stringMatching(/^✓ machine/),
+    ]);
     expect(stdout).toContain('\nCursor: wrong-key\n');
-    expect(stdout).toContain('Codex: cannot read ~/.codex/config.toml');
+    expect(stdout).toContain(`Codex: cannot read ~${sep}${join('.codex', 'config.toml')}`);
   });
 
   describe('sees what the client does, where everything works in this terminal', () => {

