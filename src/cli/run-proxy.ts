@@ -51,6 +51,7 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
   };
   const log = createLog(settings.logLevel, write, watch?.onLogLine);
   process.on('uncaughtException', (error) => log.error(`bug: ${error.stack}`));
+  doNotWaitForReader(process.stdout as WaitingOutput);
   const { url, maxMessageBytes } = settings;
   const credentials = new Credentials(settings, process.env, log, secrets);
   const gateway = openGateway(settings, credentials, log, secrets, shownTools(settings));
@@ -106,6 +107,25 @@ export function runProxy(settings: ProxySettings, watch?: SessionWatch): void {
     .run()
     .finally(() => watch?.end())
     .finally(() => exit(exitCode));
+}
+
+/** What Node.js sets on a stdout that is a pipe, on Windows, over what net.Socket has. */
+interface WaitingOutput {
+  _handle?: { setBlocking?(isBlocking: boolean): void };
+  _write?: unknown;
+  _writev?: unknown;
+}
+
+/**
+ * Node.js for Windows does nothing else while a pipe is full. A client that reads nothing would then not
+ * be able to end the proxy by closing stdin. Elsewhere, and where stdout is not a pipe, does nothing.
+ */
+function doNotWaitForReader(stdout: WaitingOutput): void {
+  // There is no public way. Without its own `_write`, stdout has that of other sockets.
+  if (process.platform !== 'win32' || stdout._handle?.setBlocking === undefined) return;
+  stdout._handle.setBlocking(false);
+  delete stdout._write;
+  delete stdout._writev;
 }
 
 /** Which tools may be suggested to the client. */

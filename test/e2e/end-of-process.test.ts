@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { environment } from '../environment.ts';
 import { startHttpSseGateway } from './http-sse-gateway.ts';
 import { answer, type Received, sendEvents, sendJson, startGateway } from './loopback-gateway.ts';
 import { startModernGateway } from './modern-gateway.ts';
@@ -372,7 +373,7 @@ describe('when stdout is not read', () => {
       return true;
     });
     const child = spawn(process.execPath, [program, gateway.url], {
-      env: { PATH: process.env.PATH, MCP_LATCHKEY_API_KEY: TEST_KEY },
+      env: environment({ MCP_LATCHKEY_API_KEY: TEST_KEY }),
       stdio: ['pipe', 'pipe', 'ignore'],
     });
     onTestFinished(() => void child.kill('SIGKILL'));
