@@ -1,5 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { KeyResult } from '../../src/auth/key.ts';
 import { CachedKeyProvider } from '../../src/auth/key-ring.ts';
@@ -7,13 +8,18 @@ import { SecretMatcher } from '../../src/failures/secret-matcher.ts';
 import { Secrets } from '../../src/failures/secrets.ts';
 import { createLog } from '../../src/log.ts';
 
-// The commands that give the keys here are for /bin/sh.
 const REJECTION = { status: 401, headers: {}, renewals: 0, since: 0, isAwaited: true };
 
-describe.skipIf(process.platform === 'win32')('KeyRing', () => {
+/** The command that adds a line to one file and shows another. */
+const lineAndShow = (looks: string, key: string) =>
+  process.platform === 'win32'
+    ? `echo x>>"${looks}"& type "${key}"`
+    : `echo x >>'${looks}'; cat '${key}'`;
+
+describe('KeyRing', () => {
   let folder: string;
   beforeEach(() => {
-    folder = mkdtempSync(`${tmpdir()}/latchkey-ring-`);
+    folder = mkdtempSync(join(tmpdir(), 'latchkey-ring-'));
   });
   afterEach(() => {
     vi.restoreAllMocks();
@@ -22,7 +28,7 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
 
   const store = (key: string) => writeFileSync(`${folder}/key`, key);
   /** How often the source was asked. */
-  const looks = () => readFileSync(`${folder}/looks`, 'utf8').length;
+  const looks = () => readFileSync(join(folder, 'looks'), 'utf8').split('\n').length - 1;
 
   function ring(): CachedKeyProvider {
     writeFileSync(`${folder}/looks`, '');
@@ -31,7 +37,7 @@ describe.skipIf(process.platform === 'win32')('KeyRing', () => {
       headers: new Map(),
       fileHeaders: new Set<string>(),
       keyEnv: 'NOT_SET',
-      keyCommand: `printf x >>'${folder}/looks'; cat '${folder}/key'`,
+      keyCommand: lineAndShow(join(folder, 'looks'), join(folder, 'key')),
     };
     return new CachedKeyProvider(
       sources,

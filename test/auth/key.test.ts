@@ -15,7 +15,7 @@ const folder = mkdtempSync(`${tmpdir()}/latchkey-key-`);
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const silent = createLog('error', () => {});
-const onPosix = describe.skipIf(process.platform === 'win32');
+const onPosix = it.skipIf(process.platform === 'win32');
 
 function sources(given: Partial<KeySources> = {}): KeySources {
   return {
@@ -76,7 +76,7 @@ it('knows that login needs --allow-http where the proxy was given it', async () 
   expect(await options('https://gateway.example/v1/mcp')).toBeUndefined();
 });
 
-it.skipIf(process.platform === 'win32').each([
+onPosix.each([
   [{ account: 'a$(id)' }, " --account 'a$(id)'"],
   [{ account: "Ada's" }, " --account 'Ada'\\''s'"],
   [{ account: '-x' }, ' --account=-x'],
@@ -148,7 +148,7 @@ it('calls what cannot be sent malformed, wherever it comes from', async () => {
   }
 });
 
-onPosix('a key file', () => {
+describe('a key file', () => {
   const find = (path: string) => findKey(sources({ keyFile: path }), {}, silent);
 
   it('gives its key, without a byte order mark and white space', async () => {
@@ -156,7 +156,7 @@ onPosix('a key file', () => {
     expect(await find(path)).toMatchObject({ kind: 'found', key: 'abc' });
   });
 
-  it.each(['640', '604', '620', '777'])('is refused with the mode %s', async (mode) => {
+  onPosix.each(['640', '604', '620', '777'])('is refused with the mode %s', async (mode) => {
     const path = keyFile("it's open", 'abc', Number.parseInt(mode, 8));
     const command = `chmod 600 '${folder}/it'\\''s open'`;
     expect(await find(path)).toMatchObject({
@@ -170,7 +170,6 @@ onPosix('a key file', () => {
 
   it.each([
     ['a folder', () => folder, /is not a file$/],
-    ['a device', () => '/dev/zero', /is not a file$/],
     ['too large a file', () => keyFile('large', 'a'.repeat(100_000)), /too large/],
     ['an empty file', () => keyFile('empty', '\n'), /is empty$/],
   ])('is refused when it is %s', async (_, path, why) => {
@@ -180,16 +179,24 @@ onPosix('a key file', () => {
     });
   });
 
-  it('may be a pipe, also one that others can read, but not one that they can write', async () => {
-    const path = `${folder}/pipe`;
-    execFileSync('mkfifo', ['-m', '666', path]);
-    expect(await find(path)).toMatchObject({
-      kind: 'unusable',
-      detail: `other users can open the file ${path}. Run \`chmod 600 ${path}\``,
-    });
-    chmodSync(path, 0o644);
-    const found = find(path);
-    spawn('/bin/sh', ['-c', `echo piped-key >'${path}'`]);
-    expect(await found).toMatchObject({ kind: 'found', key: 'piped-key' });
+  onPosix('is refused when it is a device', async () => {
+    const detail = expect.stringMatching(/is not a file$/);
+    expect(await find('/dev/zero')).toMatchObject({ kind: 'unusable', detail });
   });
+
+  onPosix(
+    'may be a pipe, also one that others can read, but not one that they can write',
+    async () => {
+      const path = `${folder}/pipe`;
+      execFileSync('mkfifo', ['-m', '666', path]);
+      expect(await find(path)).toMatchObject({
+        kind: 'unusable',
+        detail: `other users can open the file ${path}. Run \`chmod 600 ${path}\``,
+      });
+      chmodSync(path, 0o644);
+      const found = find(path);
+      spawn('/bin/sh', ['-c', `echo piped-key >'${path}'`]);
+      expect(await found).toMatchObject({ kind: 'found', key: 'piped-key' });
+    },
+  );
 });

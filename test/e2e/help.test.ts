@@ -140,7 +140,7 @@ describe('explain', () => {
   });
 
   it('prints only ASCII where the terminal shows nothing else', async () => {
-    const { stdout } = await runToEnd(['explain', '401'], '', { LC_ALL: 'C' });
+    const { stdout } = await runToEnd(['explain', '401'], '', { LC_ALL: 'C', WT_SESSION: '' });
     expect(stdout).toContain('Settings > API');
     expect(stdout).toMatch(/^[\x00-\x7f]*$/);
   });
