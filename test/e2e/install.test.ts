@@ -693,7 +693,7 @@ it('writes an entry for npx with which a client completes a session, from the pa
   expect(registry.asked).toEqual([]);
   await registry.close();
   expect(await completeSession(home, entry)).toBe(tools);
-}, 60_000);
+}, 180_000);
 
 /** The command for npm. On Windows without cmd.exe, which shows under Wine what it runs. */
 function npmCommand(): [string, ...string[]] {
