@@ -52,3 +52,7 @@ export function startOfNpx(args: readonly string[]): { command: string; args: st
 export function expectMode(path: string, mode: number): void {
   if (process.platform !== 'win32') expect(statSync(path).mode & 0o777).toBe(mode);
 }
+
+/** The command for the system's shell that prints a file. */
+export const commandToPrint = (path: string): string =>
+  process.platform === 'win32' ? `type "${path}"` : `cat '${path}'`;

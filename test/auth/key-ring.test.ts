@@ -7,14 +7,9 @@ import { CachedKeyProvider } from '../../src/auth/key-ring.ts';
 import { SecretMatcher } from '../../src/failures/secret-matcher.ts';
 import { Secrets } from '../../src/failures/secrets.ts';
 import { createLog } from '../../src/log.ts';
+import { commandToPrint } from '../environment.ts';
 
 const REJECTION = { status: 401, headers: {}, renewals: 0, since: 0, isAwaited: true };
-
-/** The command that adds a line to one file and shows another. */
-const lineAndShow = (looks: string, key: string) =>
-  process.platform === 'win32'
-    ? `echo x>>"${looks}"& type "${key}"`
-    : `echo x >>'${looks}'; cat '${key}'`;
 
 describe('KeyRing', () => {
   let folder: string;
@@ -27,6 +22,7 @@ describe('KeyRing', () => {
   });
 
   const store = (key: string) => writeFileSync(`${folder}/key`, key);
+  const then = process.platform === 'win32' ? '&' : ';';
   /** How often the source was asked. */
   const looks = () => readFileSync(join(folder, 'looks'), 'utf8').split('\n').length - 1;
 
@@ -37,7 +33,7 @@ describe('KeyRing', () => {
       headers: new Map(),
       fileHeaders: new Set<string>(),
       keyEnv: 'NOT_SET',
-      keyCommand: lineAndShow(join(folder, 'looks'), join(folder, 'key')),
+      keyCommand: `echo x>>"${join(folder, 'looks')}"${then} ${commandToPrint(join(folder, 'key'))}`,
     };
     return new CachedKeyProvider(
       sources,

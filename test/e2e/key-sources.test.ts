@@ -2,22 +2,29 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { commandToPrint } from '../environment.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
 import { expectNoSecret, program, runToEnd, startProxy } from './running-proxy.ts';
 
-// The commands and file modes here are those of POSIX.
-describe.skipIf(process.platform === 'win32')('a key', () => {
+/** Node.js as a shell starts it. */
+const NODE = `"${process.execPath}"`;
+
+const onPosix = it.skipIf(process.platform === 'win32');
+
+describe('a key', () => {
   let folder: string;
   beforeAll(() => {
-    folder = mkdtempSync(`${tmpdir()}/latchkey-sources-`);
+    folder = mkdtempSync(join(tmpdir(), 'latchkey-sources-'));
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
   const file = (name: string, text: string, mode = 0o600) => {
-    writeFileSync(`${folder}/${name}`, text, { mode });
-    return `${folder}/${name}`;
+    const path = join(folder, name);
+    writeFileSync(path, text, { mode });
+    return path;
   };
 
   it('from a command comes before one from a file, and that before the environment', async () => {
@@ -25,7 +32,7 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
     const [fromCommand, fromFile] = [newKey(), newKey()];
     gateway.accepted.add(fromCommand).add(fromFile);
     const keyFile = ['--key-file', file('key', fromFile)];
-    const keyCommand = ['--key-command', `cat '${file('command', fromCommand)}'`];
+    const keyCommand = ['--key-command', commandToPrint(file('command', fromCommand))];
     await startProxy(gateway.url, { args: keyFile }).request(1, 'tools/list');
     await startProxy(gateway.url, { args: [...keyFile, ...keyCommand] }).request(1, 'tools/list');
     expect(gateway.authorizations()).toEqual([`Bearer ${fromFile}`, `Bearer ${fromCommand}`]);
@@ -36,13 +43,16 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
     const [first, second] = [newKey(), newKey()];
     gateway.accepted.add(first);
     const key = file('rotating', first);
-    const runs = `${folder}/runs`;
-    const proxy = startProxy(gateway.url, {
-      args: [
-        '--key-command',
-        `echo run >>'${runs}'; echo "the key: $(cat '${key}')" >&2; cat '${key}'`,
-      ],
-    });
+    const runs = join(folder, 'runs');
+    const script = file(
+      'command.cjs',
+      `const fs = require('node:fs');
+      fs.appendFileSync(${JSON.stringify(runs)}, 'run\\n');
+      const key = fs.readFileSync(${JSON.stringify(key)}, 'utf8');
+      console.error('the key: ' + key);
+      console.log(key);`,
+    );
+    const proxy = startProxy(gateway.url, { args: ['--key-command', `${NODE} "${script}"`] });
     expect(await proxy.request(1, 'tools/list')).toHaveProperty('result');
     gateway.accepted.clear();
     gateway.accepted.add(second);
@@ -55,9 +65,8 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
 
   it('that its command does not give is answered with what the command says', async () => {
     const gateway = await startGateway(answer);
-    const proxy = startProxy(gateway.url, {
-      args: ['--key-command', 'sh -c \'echo "[ERROR] not signed in" >&2; exit 1\''],
-    });
+    const command = `${NODE} -e "console.error('[ERROR] not signed in'); process.exitCode = 1"`;
+    const proxy = startProxy(gateway.url, { args: ['--key-command', command] });
     expect(await proxy.request(1, 'tools/list')).toMatchObject({
       error: {
         code: -32010,
@@ -70,7 +79,7 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
     expect(gateway.received).toEqual([]);
   });
 
-  it('in a file that others can read is refused with the command that fixes it', async () => {
+  onPosix('in a file that others can read is refused with the command that fixes it', async () => {
     const gateway = await startGateway(answer);
     const path = file('open', newKey(), 0o644);
     const proxy = startProxy(gateway.url, { args: ['--key-file', path] });
@@ -84,7 +93,7 @@ describe.skipIf(process.platform === 'win32')('a key', () => {
     expect(gateway.received).toEqual([]);
   });
 
-  it('may come from a process substitution', async () => {
+  onPosix('may come from a process substitution', async () => {
     if (!existsSync('/bin/bash')) return;
     const gateway = await startKeyedGateway();
     const key = newKey();

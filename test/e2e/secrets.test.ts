@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { commandToPrint } from '../environment.ts';
 import { startHttpSseGateway } from './http-sse-gateway.ts';
 import { answer, type Received, type Respond, startGateway } from './loopback-gateway.ts';
 import { modern } from './modern-messages.ts';
@@ -301,16 +302,13 @@ describe('a secret', () => {
     return join(folder, 'file');
   };
 
-  /** The command that shows a file. */
-  const CAT = process.platform === 'win32' ? 'type' : 'cat';
-
   it.each<
     [string, (own: string) => { args?: string[]; env?: Record<string, string>; path?: string }]
   >([
     ['of the environment', (own) => ({ env: { MCP_LATCHKEY_API_KEY: own } })],
     ['of --key-env', (own) => ({ args: ['--key-env', 'MY_KEY'], env: { MY_KEY: own } })],
     ['of --key-file', (own) => ({ args: ['--key-file', file(`${own}\n`)] })],
-    ['of --key-command', (own) => ({ args: ['--key-command', `${CAT} "${file(own)}"`] })],
+    ['of --key-command', (own) => ({ args: ['--key-command', commandToPrint(file(own))] })],
     [
       'of --key-header',
       (own) => ({ args: ['--key-header', 'x-my-key'], env: { MCP_LATCHKEY_API_KEY: own } }),

@@ -23,7 +23,14 @@ import { dirname, join } from 'node:path';
 import { startOutside } from './outside-server.mjs';
 
 /** The files of test/e2e that CI runs: what they test is not the same on Windows. */
-const E2E_IN_CI = ['demo', 'direct-start', 'key-command', 'key-sources', 'life-and-death'];
+const E2E_IN_CI = [
+  'demo',
+  'direct-start',
+  'end-of-process',
+  'install',
+  'key-sources',
+  'life-and-death',
+];
 
 const root = join(import.meta.dirname, '..', '..');
 const {
