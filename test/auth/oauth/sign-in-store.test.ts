@@ -24,6 +24,7 @@ import { openSignInStore } from '../../../src/auth/oauth/sign-in-store.ts';
 import type { SignInEntry, StoredSignIn } from '../../../src/auth/oauth/stored-sign-in.ts';
 import { createLog } from '../../../src/log.ts';
 import { bundleScript, runScript } from '../../child-script.ts';
+import { commandToPrint } from '../../environment.ts';
 
 const entry: SignInEntry = { gateway: 'https://mcp.example/v1/mcp', account: 'default' };
 const SECRETS = ['access-4711', 'refresh-4712', 'client-4713', 'dpop-4714'];
@@ -256,28 +257,30 @@ describe('the key', () => {
     expect(await open(bytes.toString('hex')).read(entry)).toEqual({ kind: 'found', signIn });
   });
 
-  it.skipIf(process.platform === 'win32')('comes from a file or a command', async () => {
+  it('comes from a file or a command', async () => {
     const keyFile = join(data, 'key');
     writeFileSync(keyFile, key, { mode: 0o600 });
     await open().write(entry, signIn);
     const found = { kind: 'found', signIn };
     const by = (sources: object) => openSignInStore(data, sources, log).read(entry);
     expect(await by({ file: keyFile })).toEqual(found);
-    expect(await by({ command: `cat '${keyFile}'`, file: 'no file' })).toEqual(found);
+    expect(await by({ command: commandToPrint(keyFile), file: 'no file' })).toEqual(found);
     expect(await by({ command: 'exit 3', value: key })).toMatchObject({
       words: '--store-key-command failed with exit code 3',
     });
+    if (process.platform === 'win32') return;
     chmodSync(keyFile, 0o644);
     expect(await by({ file: keyFile })).toMatchObject({ words: /open to other users/ });
   });
 
   it('is looked for once', async () => {
     const counter = join(data, 'counter');
-    const command = `echo >> '${counter}'; printf %s '${key}'`;
+    const then = process.platform === 'win32' ? '&' : ';';
+    const command = `echo x>>"${counter}"${then} echo ${key}`;
     const store = openSignInStore(data, { command }, log);
     await Promise.all([store.write(entry, signIn), store.write(entry, signIn)]);
     await Promise.all([store.read(entry), store.read(entry)]);
-    expect(readFileSync(counter, 'utf8')).toBe('\n');
+    expect(readFileSync(counter, 'utf8')).toMatch(/^x\r?\n$/);
   });
 });
 
