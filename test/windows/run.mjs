@@ -142,9 +142,6 @@ async function test(files) {
   });
   const counts = /\d+ passed, \d+ failed, \d+ skipped/.exec(text)?.[0];
   if (child.exitCode !== 0 || counts === undefined) process.exitCode = 1;
-  const skipped = JSON.parse(readFileSync(join(import.meta.dirname, 'skipped.json'), 'utf8'));
-  console.log('\nNot run on Windows:');
-  for (const [name, why] of Object.entries(skipped)) console.log(`  ${name}: ${why}`);
   console.log(`\nWindows, Node.js ${nodeMajor}: ${counts ?? 'no tests were run'}`);
 }
 
