@@ -46,6 +46,8 @@ export default defineConfig({
     unstubEnvs: true,
     // Most tests wait for a child process, so more of them than cores fit side by side.
     maxWorkers: 4,
+    // One second, as it is without, is less than a program takes to start on a busy computer.
+    expect: { poll: { timeout: 20_000 } },
     testTimeout: 30_000,
     hookTimeout: 30_000,
     reporters: ['default', count],
