@@ -31,7 +31,8 @@ describe('quotes around a key are removed', () => {
   });
 
   it('from what a command prints', async () => {
-    const args = ['--key-command', `printf '"%s"' ${TEST_KEY}`];
+    const quoted = process.platform === 'win32' ? `"${TEST_KEY}"` : `'"${TEST_KEY}"'`;
+    const args = ['--key-command', `echo ${quoted}`];
     expect((await headersSent('', args))?.authorization).toBe(`Bearer ${TEST_KEY}`);
   });
 
