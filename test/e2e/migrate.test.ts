@@ -313,8 +313,9 @@ it("names what is in a project's configs, and leaves it as it is", async () => {
   expect(stdout).not.toContain(key);
   expect(stdout).not.toContain('\u001b');
   const words = stdout.replace(/\s+/g, ' ');
-  expect(words).toContain('.cursor/mcp.json: remote (a URL)');
-  expect(words).toContain('.vscode/mcp.json: linear (mcp-remote)');
+  const remoteInCursor = `${join('.cursor', 'mcp.json')}: remote`;
+  expect(words).toContain(`${remoteInCursor} (a URL)`);
+  expect(words).toContain(`${join('.vscode', 'mcp.json')}: linear (mcp-remote)`);
   expect(words).toMatch(/\.mcp\.json: a\S*b \(mcp-remote\)/);
   expect(stdout).toContain(`install cursor ${url}\n`);
   expect(stdout).toContain(`install vscode ${url}\n`);
@@ -323,6 +324,6 @@ it("names what is in a project's configs, and leaves it as it is", async () => {
   expect(projects).toHaveLength(3);
   // The user's own configs, when run in the home.
   const atHome = await runToEnd(['migrate'], '', { HOME: project }, { cwd: project });
-  expect(atHome.stdout).not.toContain('.cursor/mcp.json: remote');
+  expect(atHome.stdout).not.toContain(remoteInCursor);
   expect(atHome.stdout).toContain('remote (the URL ');
 });
