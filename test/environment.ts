@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { expect } from 'vitest';
 import { dataFolder } from '../src/data-folder.ts';
 
@@ -56,3 +56,13 @@ export function expectMode(path: string, mode: number): void {
 /** The command for the system's shell that prints a file. */
 export const commandToPrint = (path: string): string =>
   process.platform === 'win32' ? `type "${path}"` : `cat '${path}'`;
+
+/**
+ * The program and first words of an npm command. On Windows without npm.cmd: Node.js starts no batch
+ * file without cmd.exe, and that one shows under Wine what it runs.
+ */
+export function npmCommand(): [string, ...string[]] {
+  if (process.platform !== 'win32') return ['npm'];
+  const npm = join(dirname(process.execPath), 'node_modules/npm/bin/npm-cli.js');
+  return [process.execPath, npm];
+}

@@ -23,7 +23,14 @@ import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
 import { ownCommand } from '../../src/terminal/own-command.ts';
-import { copiesIn, environment, expectMode, hasLinks, startOfNpx } from '../environment.ts';
+import {
+  copiesIn,
+  environment,
+  expectMode,
+  hasLinks,
+  npmCommand,
+  startOfNpx,
+} from '../environment.ts';
 import { expectNoSecret, type Json, program, runToEnd, secret } from './running-proxy.ts';
 import { missingForSecretService, startSecretService } from './secret-service.ts';
 import { startOnTerminal } from './terminal.ts';
@@ -694,13 +701,6 @@ it('writes an entry for npx with which a client completes a session, from the pa
   await registry.close();
   expect(await completeSession(home, entry)).toBe(tools);
 }, 180_000);
-
-/** The command for npm. On Windows without cmd.exe, which shows under Wine what it runs. */
-function npmCommand(): [string, ...string[]] {
-  if (process.platform !== 'win32') return ['npm'];
-  const npm = join(dirname(process.execPath), 'node_modules/npm/bin/npm-cli.js');
-  return [process.execPath, npm];
-}
 
 /**
  * A registry on loopback that has the packed package, and a newer release that does not work, with

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { npmCommand } from '../environment.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 export const { version, ...manifest } = JSON.parse(
@@ -22,6 +23,9 @@ export function packNext(folder: string, change = (_: string) => {}): string {
   change(from);
   const pack = ['pack', from, '--json', '--ignore-scripts', '--pack-destination', folder];
   const env = { ...process.env, npm_config_cache: join(folder, 'pack') };
-  const [{ filename }] = JSON.parse(execFileSync('npm', pack, { encoding: 'utf8', env }));
+  const [npm, ...words] = npmCommand();
+  const [{ filename }] = JSON.parse(
+    execFileSync(npm, [...words, ...pack], { encoding: 'utf8', env }),
+  );
   return join(folder, filename);
 }

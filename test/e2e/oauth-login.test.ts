@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-server.ts';
 import { type Sandbox, type SandboxOptions, startSandbox } from '../../src/sandbox/sandbox.ts';
+import { environment } from '../environment.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer } from './loopback-gateway.ts';
 import {
@@ -56,7 +57,7 @@ const withoutColor = (text: string) => text.replace(/\u001b\[[\d;]*m/g, '');
 /** Starts `login`, whose redirects may be pasted, without the watch: it shows a link with the state. */
 function startLogin(args: string[], env: Record<string, string>) {
   const child = spawn(process.execPath, [program, 'login', ...args], {
-    env: { PATH: process.env.PATH, ...env },
+    env: environment(env),
   });
   onTestFinished(() => void child.kill('SIGKILL'));
   const said = { stdout: '', stderr: '' };

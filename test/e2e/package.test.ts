@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { npmCommand } from '../environment.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
 import { startProxy } from './running-proxy.ts';
 
@@ -20,9 +21,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
 // An npm that is quiet itself would have this one be quiet as well.
 const { npm_config_loglevel: _, ...env } = process.env;
-// npm is a script that Windows starts through a shell only.
-const npm = (cwd: string, ...args: string[]) =>
-  run('npm', args, { cwd, env, shell: process.platform === 'win32' });
+const [npmFile, ...npmWords] = npmCommand();
+const npm = (cwd: string, ...args: string[]) => run(npmFile, [...npmWords, ...args], { cwd, env });
 
 /** What of a package.json is looked at here. */
 interface Manifest {

@@ -177,7 +177,11 @@ async function ask(count: number, issuer: string, options: AskOptions = {}): Pro
   const { env = {}, opensBrowser = true, replaces } = options;
   const own = 'key' in options ? options.key : key;
   const argument = { data, helper, key: own, entry, issuer, opensBrowser, replaces };
-  const all = { BROWSER: browser, MY_SECRET: 'secret-4712', MCP_LATCHKEY_API_KEY: 'secret-4713' };
+  const all = {
+    BROWSER: `"${process.execPath}" "${browser}"`,
+    MY_SECRET: 'secret-4712',
+    MCP_LATCHKEY_API_KEY: 'secret-4713',
+  };
   const children = Array.from({ length: count }, () =>
     runScript(proxy, [JSON.stringify(argument)], { ...all, ...env }),
   );

@@ -54,13 +54,11 @@ export async function startBrowser(
   const script = join(folder, 'browser.cjs');
   writeFileSync(
     script,
-    `#!${process.execPath}
-const request = require('node:http').request({ port: ${port}, method: 'POST' });
+    `const request = require('node:http').request({ port: ${port}, method: 'POST' });
 request.on('error', () => process.exit(1)).end(process.argv[2]);`,
-    { mode: 0o700 },
   );
   return {
-    env: { BROWSER: script },
+    env: { BROWSER: `"${process.execPath}" "${script}"` },
     opened,
     agent,
     async page(tab = 0) {

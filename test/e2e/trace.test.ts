@@ -241,10 +241,14 @@ describe('--trace', () => {
     const file = newFile();
     writeFileSync(join(folder, 'key'), fromFile, { mode: 0o600 });
     writeFileSync(join(folder, 'headers'), `Authorization: Bearer ${fromFile}\n`, { mode: 0o600 });
+    writeFileSync(
+      join(folder, 'late.cjs'),
+      `setTimeout(() => console.log(${JSON.stringify(fromFile)}), 1_000);`,
+    );
     for (const args of [
       ['--key-file', join(folder, 'key')],
       // Known only after the call that contains it.
-      ['--key-command', `sleep 1; cat '${join(folder, 'key')}'`],
+      ['--key-command', `"${process.execPath}" "${join(folder, 'late.cjs')}"`],
       ['--key-env', 'OTHER'],
       ['--header-file', join(folder, 'headers')],
       ['-H', `Authorization: Bearer ${fromFile}`],

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
-import { copiesIn } from '../environment.ts';
+import { copiesIn, npmCommand } from '../environment.ts';
 import { manifest, NEXT, packNext, version } from './next-package.ts';
 import { RunningProxy, runToEnd, secret } from './running-proxy.ts';
 
@@ -136,7 +136,10 @@ it.each([
       mkdirSync(folder);
       writeFileSync(join(folder, 'package.json'), '{"name":"other","version":"1.0.0"}');
       const pack = ['pack', folder, '--json', '--pack-destination', folder];
-      const [{ filename }] = JSON.parse(execFileSync('npm', pack, { encoding: 'utf8' }));
+      const [npm, ...words] = npmCommand();
+      const [{ filename }] = JSON.parse(
+        execFileSync(npm, [...words, ...pack], { encoding: 'utf8' }),
+      );
       cpSync(join(folder, filename), file);
     },
     /is not mcp-latchkey\. Nothing was changed/,
