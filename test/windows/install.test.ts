@@ -30,8 +30,13 @@ async function lockedConfig() {
     shell: true,
     stdio: ['pipe', 'ignore', 'pipe'],
   });
+  const ended = once(holder, 'close');
   const unlock = () => void holder.stdin.end();
-  onTestFinished(unlock);
+  onTestFinished(async () => {
+    unlock();
+    // Until then the folder cannot be removed.
+    await ended;
+  });
   await once(holder.stderr, 'data');
   const args = ['install', 'cursor', URL_OF_GATEWAY, '--no-verify', '--yes'];
   return { config, unlock, run: () => runToEnd(args, '', { HOME: home }) };
