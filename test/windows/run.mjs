@@ -67,7 +67,7 @@ function copyProject() {
     encoding: 'utf8',
   });
   const files = listed.split('\0').filter((file) => file !== '' && existsSync(join(root, file)));
-  const needed = new Set([...files, ...filesIn(root, 'dist')]);
+  const needed = new Set([...files, ...filesIn(root, 'dist'), 'sbom.cdx.json']);
   for (const file of filesIn(project)) if (!needed.has(file)) rmSync(join(project, file));
   for (const file of needed) {
     if (!same(join(root, file), join(project, file))) cpSync(join(root, file), join(project, file));
