@@ -43,8 +43,11 @@ const DRAIN_LIMIT_MS = 1_500;
 const UNSENT_DRAIN_LIMIT_MS = 1_000;
 /** How long the end of the session may take. */
 const CLOSE_LIMIT_MS = 1_000;
-/** How long what was written may take to leave: the client may have stopped reading. */
-const FLUSH_LIMIT_MS = 500;
+/**
+ * How long what was written may take to leave: the client may have stopped reading. Longer on Windows,
+ * where a thread of the system writes each part, and a client that reads must get all of it.
+ */
+const FLUSH_LIMIT_MS = process.platform === 'win32' ? 2_000 : 500;
 /** How long a cancelled exchange may stay open after the cancellation was sent. */
 const CANCEL_LIMIT_MS = 900;
 /** How many messages a batch of the client's may have: all are in flight at once. */
@@ -106,7 +109,7 @@ export class StdioProxy {
 
   /**
    * Runs until the client closes `input` or `stop` is called, and then ends in four steps. Each has
-   * a limit, so that the end takes 3 s at most:
+   * a limit, so that the end takes 3 s at most (4.5 s on Windows, where the client does not read):
    *
    * 1. Replies that still come are passed on, for 1.5 s, or 1 s if nothing has been sent. Skipped or
    *    cut short by `stop`.

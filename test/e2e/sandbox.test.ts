@@ -7,7 +7,8 @@ import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js'
 import { afterEach, expect, it } from 'vitest';
 
 const launcher = resolve(import.meta.dirname, '../../bin/mcp-latchkey.js');
-const env = { ...process.env, FORCE_COLOR: undefined };
+// WT_SESSION: on Windows, for a terminal that shows more than ASCII.
+const env = { WT_SESSION: 'x', ...process.env, FORCE_COLOR: undefined };
 const started: ChildProcess[] = [];
 
 afterEach(async () => {
