@@ -29,7 +29,7 @@ it.each([
   [
     'a file',
     `require('fs').writeFileSync(process.env.HOME + '/x', encodeURIComponent(process.env.SECRET))`,
-    /^\/x: /,
+    /^[\\/]x: /,
   ],
 ])('a secret is found in %s', async (_, script, leak) => {
   expect(await leaksOf(script)).toEqual([expect.stringMatching(leak)]);
