@@ -54,16 +54,21 @@ export class CacheWriter {
     let handshake = before?.handshake;
     const lists = new Map(before?.lists);
     let isChanged = false;
+    const clean: Buffer[] = [];
     for (const { request, response, at } of exchanges) {
       const result = memberOf(response.bytes, 'result');
       if (result === undefined || !isComplete(resultTypeOf(response))) continue;
       const known = [before?.handshake, ...(before?.lists.get(request.method) ?? [])];
-      // To search it takes long, and it was searched when it was written.
-      const isKnown = known.some((own) => own?.result.equals(result) === true);
+      // To search it takes long, and it was searched when it was written. Some clients ask for the same
+      // list several times in a row.
+      const isKnown =
+        known.some((own) => own?.result.equals(result) === true) ||
+        clean.some((own) => own.equals(result));
       if (!isKnown && (await this.#hasSecret(result))) {
         log.debug(`not in the cache, since a secret is in it: the reply to ${request.method}`);
         continue;
       }
+      clean.push(result);
       if (request.method === key.method) {
         handshake = { at, result };
         isChanged = true;

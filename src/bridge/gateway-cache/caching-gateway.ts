@@ -213,9 +213,9 @@ export class CachingGateway implements Transport {
     this.#saveTimer = undefined;
     const { settings, folder, secrets, log } = this.#options;
     const unsaved = this.#unsaved;
-    if (folder === undefined || unsaved.length === 0) return this.#saving;
     this.#unsaved = [];
     this.#unsavedBytes = 0;
+    if (folder === undefined || unsaved.length === 0) return this.#saving;
     const save = async () => {
       await this.#saving;
       try {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { cacheKey, readCache } from '../../../src/bridge/gateway-cache/cache-file.ts';
 import { CacheWriter } from '../../../src/bridge/gateway-cache/cache-writer.ts';
 import type { Exchange } from '../../../src/bridge/gateway-cache/opening.ts';
@@ -90,6 +90,17 @@ it.each([
 it('leaves out a list with one page with a key in it', async () => {
   await save(hello, tools(undefined, 'a'), tools('a', 'b', KEY), tools('b', undefined));
   expect(names()).toBeUndefined();
+});
+
+it('searches a list that comes several times in a row only once', async () => {
+  const search = vi.spyOn(secrets, 'mayFind');
+  const again = () => tools(undefined, undefined, 'same');
+  await save(hello, again(), again(), again());
+  // The handshake and the list.
+  expect(search).toHaveBeenCalledTimes(2);
+  await save(hello, again(), tools(undefined, undefined, KEY), again());
+  expect(search).toHaveBeenCalledTimes(3);
+  expect(names()).toEqual(['same']);
 });
 
 it('leaves out what was asked for with other parameters, and what is not a list yet', async () => {
