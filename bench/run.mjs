@@ -4,9 +4,10 @@
  * Plain modules with JSDoc types: they run on Node 20 as they are, without a build of their own.
  */
 import { execFileSync, fork } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { npm } from './installed.mjs';
@@ -148,6 +149,11 @@ async function installPeers() {
 await installPeers();
 const withoutTls = makeCertificate();
 const certificate = join(folder, 'cert.pem');
+const authorities = join(folder, 'authorities.pem');
+// With all those that Node.js trusts, which are read when they are first needed, as a user's are.
+// NODE_EXTRA_CA_CERTS would be read by Node.js 20 before it runs any program.
+if (!withoutTls)
+  writeFileSync(authorities, [...rootCertificates, readFileSync(certificate)].join('\n'));
 const server = await startOwn(
   'server.mjs',
   withoutTls ? [] : [join(folder, 'key.pem'), certificate],
@@ -214,8 +220,10 @@ async function runOnce(measurement, program) {
         ? direct(url(how), key)
         : start(how?.command ?? [process.execPath, program.entry, ...own], {
             ...env,
+            // Two builds of one version would replace each other's compiled code.
+            XDG_CACHE_HOME: join(folder, 'cache', program.name),
             ...(how?.withoutKey ? {} : program.env),
-            ...(how?.tls ? { NODE_EXTRA_CA_CERTS: certificate } : {}),
+            ...(how?.tls ? { NODE_OPTIONS: '--use-openssl-ca', SSL_CERT_FILE: authorities } : {}),
           });
       sessions.push(session);
       return session;
