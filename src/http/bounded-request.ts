@@ -45,7 +45,7 @@ export async function requestBounded(
       timer = setTimeout(giveUp, timeoutMs);
       if (signal?.aborted) giveUp();
       signal?.addEventListener('abort', giveUp, { once: true });
-      const collected = new ByteCollector(maxBytes + 1);
+      const collected = new ByteCollector({ limitBytes: maxBytes + 1 });
       let control: RequestControl | undefined;
       let head: Pick<BoundedAnswer, 'status' | 'headers'> = { status: 0, headers: {} };
       const finish = () => resolve({ ...head, body: collected.take() });

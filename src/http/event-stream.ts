@@ -43,8 +43,8 @@ const NOTHING: Pieces = [EMPTY];
 export class EventStream {
   readonly #options: EventStreamOptions;
   /** What came of a line whose end has not come. */
-  readonly #line = new ByteCollector();
-  readonly #data = new ByteCollector();
+  readonly #line = new ByteCollector({ mayKeep: true });
+  readonly #data = new ByteCollector({ mayKeep: true });
   #hasLine = false;
   #hasData = false;
   #type: Buffer = EMPTY;

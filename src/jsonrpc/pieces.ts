@@ -68,6 +68,11 @@ export function readPieces(pieces: Pieces, least = LEAST_BYTES): ReadResult {
   return { messages: [own], isBatch: false };
 }
 
+/** Whether a text that begins with these pieces may be a message that is not joined. */
+export function mayStayInPieces(pieces: Pieces): boolean {
+  return outlineOf(pieces) !== undefined;
+}
+
 /** The message that is all of the text, where nothing has to be changed in it. */
 function wholeMessageIn(outline: Buffer): Message | undefined {
   if (outline.includes(LF) || outline.includes(CR)) return undefined;

@@ -25,7 +25,7 @@ export function refusalReader(
   replyIn: (bytes: Buffer) => Response | undefined,
   finish: Finish,
 ): BodyReader {
-  const body = new ByteCollector(MOST_BYTES);
+  const body = new ByteCollector({ limitBytes: MOST_BYTES });
   const end = (isWhole: boolean): ExchangeOutcome => {
     const bytes = body.take();
     const events = dataOf(bytes.toString('utf8'));
@@ -51,7 +51,7 @@ export function refusalReader(
 
 /** Reads 64 KiB of a body that is not MCP, to say what it is. */
 export function otherReader(status: number, type: string, finish: Finish): BodyReader {
-  const body = new ByteCollector(MOST_BYTES);
+  const body = new ByteCollector({ limitBytes: MOST_BYTES });
   const end = (): ExchangeOutcome => ({
     kind: 'not-mcp',
     status,

@@ -251,7 +251,11 @@ export class Exchange implements RequestHandler {
 
   /** `type`: what it is said to be, where that is not JSON. */
   #json(status: number, type?: string): BodyReader {
-    const body = new ByteCollector(this.#maxMessageBytes);
+    const body = new ByteCollector({
+      limitBytes: this.#maxMessageBytes,
+      expectedBytes: Number(this.headers['content-length'] ?? 0) || 0,
+      mayKeep: true,
+    });
     return {
       push: (chunk) => {
         if (!body.push(chunk)) this.#finish({ kind: 'too-large', status });
