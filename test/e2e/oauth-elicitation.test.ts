@@ -187,7 +187,8 @@ const linked = async (proxy: RunningProxy) =>
 describe.each(['legacy', 'modern'] as const)('a client of 2026-07-28 and a %s gateway', (era) => {
   it('gets the link as an input request, and its retry waits for the sign-in', async () => {
     const signIn = await startWaitingSignIn(era);
-    const proxy = start(signIn);
+    // A busy computer may need more than a second to open the link.
+    const proxy = start(signIn, '--sign-in-wait', '5');
     const request = await linked(proxy);
     const { host } = new URL(signIn.server.url);
     expect(request).toEqual({
