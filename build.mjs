@@ -55,6 +55,8 @@ const shared = [
   'src/failures/network-causes.ts',
   'src/failures/network-text.ts',
   'src/failures/secret-matcher.ts',
+  'src/http/address-policy.ts',
+  'src/http/byte-collector.ts',
   'src/http/client.ts',
   'src/http/routes.ts',
   'src/jsonrpc/json-members.ts',

@@ -1,6 +1,14 @@
-import { joined, mayStayInPieces, type Pieces } from '../jsonrpc/pieces.ts';
+import type { Pieces } from '../jsonrpc/pieces.ts';
 
 const MiB = 1024 * 1024;
+interface CollectorOptions {
+  readonly limitBytes?: number;
+  /** How much will come, where that is known. */
+  readonly expectedBytes?: number;
+  /** Whether what begins with these pieces need not be joined: `takePieces` is called for it. */
+  readonly mayKeep?: (pieces: Pieces) => boolean;
+}
+
 /** What is smaller is copied: a piece may be a view of much more memory than it takes itself. */
 const SMALL_BYTES = 8 * 1024;
 const SEGMENT_BYTES = 64 * 1024;
@@ -10,14 +18,13 @@ const JUDGED_BYTES = 256 * 1024;
 /**
  * Collects the pieces of a body up to a limit; what exceeds it is cut off. Pieces that are kept until
  * they are joined take twice the memory. So they are copied to one place as they come, from the second on,
- * except where `takePieces` will be called and their first 256 KiB look as if they need not be
- * joined. Until then large ones are kept as they came, and small ones, and those that are views of
+ * except where `mayKeep` says of their first 256 KiB that they need not be joined. Until then large ones are kept as they came, and small ones, and those that are views of
  * something larger, are copied together. The first one is always kept as it came.
  */
 export class ByteCollector {
   readonly #limit: number;
   readonly #expected: number;
-  readonly #mayKeep: boolean;
+  readonly #mayKeep: ((pieces: Pieces) => boolean) | undefined;
   #pieces: Buffer[] = [];
   #length = 0;
   #isJudged = false;
@@ -28,8 +35,11 @@ export class ByteCollector {
   #from = 0;
   #used = 0;
 
-  /** `expectedBytes`: how much will come, where that is known. `mayKeep`: whether `takePieces` is used. */
-  constructor({ limitBytes = Number.POSITIVE_INFINITY, expectedBytes = 0, mayKeep = false } = {}) {
+  constructor({
+    limitBytes = Number.POSITIVE_INFINITY,
+    expectedBytes = 0,
+    mayKeep,
+  }: CollectorOptions = {}) {
     this.#limit = limitBytes;
     this.#expected = Math.min(expectedBytes, limitBytes);
     this.#mayKeep = mayKeep;
@@ -39,21 +49,22 @@ export class ByteCollector {
   push(piece: Buffer): boolean {
     const room = this.#limit - this.#length;
     const kept = piece.length > room ? piece.subarray(0, room) : piece;
-    if (this.#whole === undefined && !this.#mayKeep && this.#length > 0) this.#join(kept.length);
+    if (this.#whole === undefined && this.#length > 0 && this.#mayKeep === undefined)
+      this.#join(kept.length);
     if (this.#whole !== undefined) this.#append(kept);
     else if (this.#length === 0 || isLarge(kept)) {
       this.#closeRun();
       if (kept.length > 0) this.#pieces.push(kept);
     } else for (let at = 0; at < kept.length; ) at += this.#copy(kept, at);
     this.#length += kept.length;
-    if (this.#mayKeep && !this.#isJudged && this.#length >= JUDGED_BYTES) this.#judge();
+    if (!this.#isJudged && this.#length >= JUDGED_BYTES) this.#judge();
     return kept === piece;
   }
 
   #judge(): void {
     this.#isJudged = true;
     this.#closeRun();
-    if (this.#pieces.length > 1 && !mayStayInPieces(this.#pieces)) this.#join(0);
+    if (this.#pieces.length > 1 && this.#mayKeep?.(this.#pieces) === false) this.#join(0);
   }
 
   /** Copies what there is to one place, with room for `more` bytes. */
@@ -103,7 +114,8 @@ export class ByteCollector {
 
   /** All of it, joined; what comes next begins another. */
   take(): Buffer {
-    return joined(this.takePieces());
+    const pieces = this.takePieces();
+    return pieces.length === 1 ? (pieces[0] as Buffer) : Buffer.concat(pieces);
   }
 
   /** As `take`, but not joined. */

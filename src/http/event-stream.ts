@@ -1,4 +1,4 @@
-import { joined, type Pieces } from '../jsonrpc/pieces.ts';
+import { joined, mayStayInPieces, type Pieces } from '../jsonrpc/pieces.ts';
 import { ByteCollector } from './byte-collector.ts';
 
 /** One event as its bytes came: nothing is decoded. A field that was not sent is empty. */
@@ -43,8 +43,8 @@ const NOTHING: Pieces = [EMPTY];
 export class EventStream {
   readonly #options: EventStreamOptions;
   /** What came of a line whose end has not come. */
-  readonly #line = new ByteCollector({ mayKeep: true });
-  readonly #data = new ByteCollector({ mayKeep: true });
+  readonly #line = new ByteCollector({ mayKeep: mayStayInPieces });
+  readonly #data = new ByteCollector({ mayKeep: mayStayInPieces });
   #hasLine = false;
   #hasData = false;
   #type: Buffer = EMPTY;

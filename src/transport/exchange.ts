@@ -14,7 +14,7 @@ import {
   readMessages,
   type Unusable,
 } from '../jsonrpc/message.ts';
-import { joined, lengthOf, type Pieces, readPieces } from '../jsonrpc/pieces.ts';
+import { joined, lengthOf, mayStayInPieces, type Pieces, readPieces } from '../jsonrpc/pieces.ts';
 import { type BodyReader, discardingReader, otherReader, refusalReader } from './body-readers.ts';
 import { isErrorObject } from './error-words.ts';
 import { type ExchangeOutcome, type ExchangeWatcher, HTTP_SSE_STREAM } from './exchange-outcome.ts';
@@ -254,7 +254,7 @@ export class Exchange implements RequestHandler {
     const body = new ByteCollector({
       limitBytes: this.#maxMessageBytes,
       expectedBytes: Number(this.headers['content-length'] ?? 0) || 0,
-      mayKeep: true,
+      mayKeep: mayStayInPieces,
     });
     return {
       push: (chunk) => {
