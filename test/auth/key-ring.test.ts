@@ -89,7 +89,7 @@ describe('KeyRing', () => {
     store('first');
     passTime(1_999);
     expect(keyOf(await keys.current())).toBe('unusable');
-    passTime(1);
+    passTime(2);
     expect(keyOf(await keys.current())).toBe('first');
     expect(looks()).toBe(2);
   });
