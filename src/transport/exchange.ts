@@ -75,7 +75,7 @@ export class Exchange implements RequestHandler {
   readonly #due: Expectation;
   readonly #observer: MessageObserver;
   readonly #maxMessageBytes: number;
-  #end!: (end: ExchangeOutcome) => void;
+  #resolve!: (end: ExchangeOutcome) => void;
   #control: RequestControl | undefined;
   #reader: BodyReader | undefined;
   #coding: ContentCoding | undefined;
@@ -101,10 +101,7 @@ export class Exchange implements RequestHandler {
     this.#observer = observer;
     this.#maxMessageBytes = maxMessageBytes;
     this.ended = new Promise((resolve) => {
-      this.#end = (end) => {
-        this.watcher?.onEnded(end);
-        resolve(end);
-      };
+      this.#resolve = resolve;
     });
   }
 
@@ -318,6 +315,12 @@ export class Exchange implements RequestHandler {
       },
       salvage: () => this.#refusal,
     };
+  }
+
+  // A function in the constructor that does the same took 15 MB more with 50,000 calls.
+  #end(end: ExchangeOutcome): void {
+    this.watcher?.onEnded(end);
+    this.#resolve(end);
   }
 
   /**
