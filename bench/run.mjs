@@ -220,8 +220,9 @@ async function runOnce(measurement, program) {
         ? direct(url(how), key)
         : start(how?.command ?? [process.execPath, program.entry, ...own], {
             ...env,
-            // Two builds of one version would replace each other's compiled code.
-            XDG_CACHE_HOME: join(folder, 'cache', program.name),
+            // Two builds of one version would replace each other's compiled code. And a list of 5 MB in
+            // the cache would be read again a second after the start of each session, in all rows.
+            XDG_CACHE_HOME: join(folder, 'cache', program.name, measurement.name),
             ...(how?.withoutKey ? {} : program.env),
             ...(how?.tls ? { NODE_OPTIONS: '--use-openssl-ca', SSL_CERT_FILE: authorities } : {}),
           });
