@@ -17,9 +17,10 @@ const JUDGED_BYTES = 256 * 1024;
 
 /**
  * Collects the pieces of a body up to a limit; what exceeds it is cut off. Pieces that are kept until
- * they are joined take twice the memory. So they are copied to one place as they come, from the second on,
- * except where `mayKeep` says of their first 256 KiB that they need not be joined. Until then large ones are kept as they came, and small ones, and those that are views of
- * something larger, are copied together. The first one is always kept as it came.
+ * they are joined take twice the memory. So they are copied to one place as they come, from the second
+ * on, except where `mayKeep` allows the first 256 KiB to stay as they are. Until then large pieces are
+ * kept as they came, and small ones, and those that are views of something larger, are copied together.
+ * The first one is always kept as it came.
  */
 export class ByteCollector {
   readonly #limit: number;
@@ -84,8 +85,8 @@ export class ByteCollector {
   }
 
   #grow(length: number): void {
-    // What is large grows in few steps: what it has outgrown is not free at once either. Room that is
-    // not used yet is none.
+    // What is large grows in few steps: what it has outgrown is not free at once either. Room takes no
+    // memory before it is used.
     const step = Math.min(length < MiB ? length : 7 * length, 64 * MiB);
     const size = this.#expected >= length ? this.#expected : length + step;
     const larger = Buffer.allocUnsafeSlow(size);
