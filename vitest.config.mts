@@ -23,6 +23,9 @@ delete process.env.NODE_EXTRA_CA_CERTS;
 /** The tests that start programs and servers, and mark keys that nothing may write. */
 const WITH_PROCESSES = ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts'];
 
+/** Those of them that promise how long a command takes, which other tests at the same time would change. */
+const ALONE = ['test/e2e/demo.test.ts'];
+
 export default defineConfig({
   // As build.mjs defines it.
   define: { __VERSION__: JSON.stringify(version) },
@@ -38,7 +41,16 @@ export default defineConfig({
           isolate: false,
         },
       },
-      { extends: true, test: { name: 'processes', include: WITH_PROCESSES } },
+      {
+        extends: true,
+        test: {
+          name: 'processes',
+          include: WITH_PROCESSES,
+          exclude: [...ALONE, '**/node_modules/**'],
+        },
+      },
+      // After all others.
+      { extends: true, test: { name: 'alone', include: ALONE, sequence: { groupOrder: 1 } } },
     ],
     // Kept from test to test: it saves each start of the program some 15 ms of CPU, and a command 30 to 90.
     env: { NODE_COMPILE_CACHE: join(homedir(), '.cache/mcp-latchkey/compile-cache') },
