@@ -1,11 +1,18 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { readTrace } from '../../src/trace/read-trace.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, sendJson, startGateway } from './loopback-gateway.ts';
-import { expectNoSecret, type Json, secret, startProxy } from './running-proxy.ts';
+import {
+  expectNoSecret,
+  type Json,
+  RunningProxy,
+  secret,
+  startProxy,
+  TEST_KEY,
+} from './running-proxy.ts';
 
 describe('--trace', () => {
   let folder: string;
@@ -155,6 +162,42 @@ describe('--trace', () => {
     expect((text as string | undefined)?.length).toBe(whole);
     expect((line?.head as string | undefined)?.length).toBe(head);
   });
+
+  // Windows has no signals that a program could react to.
+  const signals = process.platform === 'win32' ? [] : (['SIGTERM', 'SIGINT'] as const);
+  it.each(['the client closes stdin', ...signals] as const)(
+    'is complete when the session ends: %s',
+    async (cause) => {
+      const gateway = await startGateway(answer);
+      const file = newFile();
+      // At a lower level of the log, lines of the trace are written some time later.
+      const env = { MCP_LATCHKEY_API_KEY: TEST_KEY };
+      const proxy = new RunningProxy([gateway.url, '--trace', file], env);
+      onTestFinished(() => void proxy.child.kill('SIGKILL'));
+      await proxy.initialize();
+      const ids = Array.from({ length: 300 }, (_, index) => index + 1);
+      await Promise.all(ids.map((id) => proxy.request(id, 'tools/call', { name: 'search' })));
+      if (cause === 'the client closes stdin') await proxy.end();
+      else proxy.child.kill(cause);
+      await proxy.exited;
+
+      const lines = linesOf(file);
+      expect(lines.map(({ n }) => n)).toEqual(lines.map((_, index) => index + 1));
+      const idsOf = (fits: object) =>
+        lines
+          .filter((line) => Object.entries(fits).every(([name, value]) => line[name] === value))
+          .map(({ id }) => id);
+      for (const fits of [
+        { type: 'stdio', to: 'proxy' },
+        { type: 'http', outcome: 'replied' },
+        { type: 'received' },
+        { type: 'stdio', to: 'client', attempts: 1 },
+      ]) {
+        expect(idsOf(fits)).toEqual(expect.arrayContaining(ids.map(String)));
+      }
+      expectNoSecret(readFileSync(file, 'utf8'));
+    },
+  );
 
   it('never gets larger than --trace-max-bytes: the oldest lines give way', async () => {
     const gateway = await startGateway(answer);
