@@ -39,6 +39,7 @@ export default defineConfig({
           include: ['test/**/*.test.ts'],
           exclude: [...WITH_PROCESSES, '**/node_modules/**'],
           isolate: false,
+          setupFiles: ['test/property-seed.ts'],
         },
       },
       {

@@ -37,6 +37,7 @@ const {
   WINDOWS_FOLDER: folder = join(homedir(), '.cache', 'mcp-latchkey-windows'),
   WINDOWS_NODE: nodeMajor = '22',
   WINDOWS,
+  PROPERTY_SEED,
 } = process.env;
 const project = join(folder, 'project');
 const npm = (...args) =>
@@ -129,6 +130,7 @@ async function test(files) {
         PATH: process.env.PATH,
         WINEPATH: `Z:${dirname(node).replaceAll('/', '\\')}`,
         OUTSIDE_PORT: String(outside.address().port),
+        ...(PROPERTY_SEED === undefined ? {} : { PROPERTY_SEED }),
       },
     },
   );
