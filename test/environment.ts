@@ -42,6 +42,9 @@ export const copiesIn = (home: string): string => join(dataIn(home), 'mcp-latchk
 /** Whether links can be made: Wine has none. */
 export const hasLinks = process.platform !== 'win32';
 
+/** Whether it can be known what runs a copy of the program: Wine has no PowerShell, so that each one stays. */
+export const knowsWhatRuns = process.platform !== 'win32';
+
 /** What an entry with `--npx` starts: Windows runs npx, which is a `.cmd` file, in cmd.exe alone. */
 export function startOfNpx(args: readonly string[]): { command: string; args: string[] } {
   if (process.platform !== 'win32') return { command: 'npx', args: [...args] };

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { environment } from '../environment.ts';
 import { program } from './running-proxy.ts';
 
 const MiB = 1024 * 1024;
@@ -106,12 +107,10 @@ class RawProxy {
       process.execPath,
       [process.env.PROGRAM ?? program, url, '--log-level', 'error', ...args],
       {
-        env: {
-          PATH: process.env.PATH,
-          HOME: process.env.HOME,
+        env: environment({
           MCP_LATCHKEY_API_KEY: 'k'.repeat(20),
           MCP_LATCHKEY_NO_CACHE: 'true',
-        },
+        }),
         stdio: ['pipe', 'pipe', 'inherit'],
       },
     );

@@ -452,7 +452,7 @@ it('counts the wait for the sign-in from the start of the request', async () => 
   const roguery = { resource: drip, authorize: () => {} };
   const { message, ms, server } = await signIn(watchSecrets(), () => roguery, 6);
   expect(message).toMatch(/^Sign-in required|^Sign in/);
-  expect(server.to('/authorize')).toHaveLength(1);
+  await expect.poll(() => server.to('/authorize')).toHaveLength(1);
   // 5 s of metadata, and not 6 s after that.
   expect(ms).toBeLessThan(9_000);
 });

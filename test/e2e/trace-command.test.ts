@@ -127,7 +127,7 @@ describe('mcp-latchkey trace', () => {
     ['a file that is not a trace', import.meta.filename, 1, 'is not a file of --trace'],
   ])('says why it cannot show %s', async (_, path, expected, words) => {
     const { code, stderr } = await runToEnd(['trace', path]);
-    expect(stderr).toContain(words);
+    expect(stderr.replace(/\s+/g, ' ')).toContain(words);
     expect(code).toBe(expected);
   });
 });

@@ -32,7 +32,7 @@ exec unshare -m --propagation private bash -c '
 tree=$folder/tree; caller=\$PWD
 mount -t proc proc \$tree/proc; mount --rbind /dev \$tree/dev
 mkdir -p \$tree$folder; mount --rbind $folder \$tree$folder
-exec chroot \$tree bash -c "cd \"\\\$0\" && exec \"\\\$@\"" "\$caller" "\${WINE_PROGRAM:-wine}" "\$@"' bash "\$@"
+exec chroot \$tree bash -c "cd \"\\\$0\" && exec \"\\\$@\"" "\$caller" wine "\$@"' bash "\$@"
 EOS
 chmod +x "$folder/wine"
 
