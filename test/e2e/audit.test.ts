@@ -11,9 +11,10 @@ import {
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { hasLinks } from '../environment.ts';
 import { filteredSession, SESSIONS } from './filtered-session.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
-import { etcWith, isEtcReplaceable } from './policy-of-computer.ts';
+import { computerWith, hasOwnEtc, hasOwnPolicy } from './policy-of-computer.ts';
 import { type Json, startProxy } from './running-proxy.ts';
 
 function newFolder(): string {
@@ -129,13 +130,13 @@ describe('--audit-log', () => {
   });
 });
 
-describe.skipIf(!isEtcReplaceable)('an audit log that a policy requires', () => {
+describe.skipIf(!hasOwnPolicy)('an audit log that a policy requires', () => {
   async function audited(prepare: (file: string) => void = () => {}) {
     const file = join(newFolder(), 'logs', 'audit.jsonl');
     mkdirSync(join(file, '..'));
     prepare(file);
     const gateway = await startGateway(answer);
-    const { wrapper } = etcWith({ audit: { file, required: true } });
+    const { wrapper } = computerWith({ audit: { file, required: true } });
     const proxy = startProxy(gateway.url, { wrapper });
     await proxy.initialize();
     const called = () => gateway.received.filter(({ message }) => message.method === 'tools/call');
@@ -153,9 +154,11 @@ describe.skipIf(!isEtcReplaceable)('an audit log that a policy requires', () => 
 
   it.each([
     ['its folder is gone', (file: string) => rmSync(join(file, '..'), { recursive: true })],
-    ['it leads to a device', (file: string) => symlinkSync('/dev/null', file)],
     ['it is a folder', (file: string) => mkdirSync(file)],
-  ])('stops each call if %s', async (_, prepare) => {
+    ...(hasLinks
+      ? [['it leads to a device', (file: string) => symlinkSync('/dev/null', file)] as const]
+      : []),
+  ] as const)('stops each call if %s', async (_, prepare) => {
     const { file, proxy, called } = await audited(prepare);
     expect(await proxy.request(1, 'tools/call', { name: 'one' })).toMatchObject({
       error: {
@@ -193,7 +196,7 @@ describe.skipIf(!isEtcReplaceable)('an audit log that a policy requires', () => 
       }
       answer(received, response);
     });
-    const { wrapper } = etcWith({ audit: { file, required: true } });
+    const { wrapper } = computerWith({ audit: { file, required: true } });
     const proxy = startProxy(gateway.url, { wrapper });
     await proxy.initialize();
     expect(await proxy.request(1, 'tools/call', { name: 'one' })).toMatchObject({
@@ -203,7 +206,7 @@ describe.skipIf(!isEtcReplaceable)('an audit log that a policy requires', () => 
 
   it('cannot be moved by an option', async () => {
     const gateway = await startGateway(answer);
-    const { wrapper } = etcWith({ audit: { file: '~/audit.jsonl', required: true } });
+    const { wrapper } = computerWith({ audit: { file: '~/audit.jsonl', required: true } });
     const proxy = startProxy(gateway.url, { wrapper, args: ['--audit-log', '/dev/null'] });
     expect(await proxy.initialize()).toMatchObject({
       error: { code: -32005, message: expect.stringContaining('--audit-log is set by') },
@@ -214,7 +217,9 @@ describe.skipIf(!isEtcReplaceable)('an audit log that a policy requires', () => 
   async function auditedIn(mount: string, respond = answer) {
     const folder = newFolder();
     const gateway = await startGateway(respond);
-    const { wrapper } = etcWith({ audit: { file: join(folder, 'audit.jsonl'), required: true } });
+    const { wrapper } = computerWith({
+      audit: { file: join(folder, 'audit.jsonl'), required: true },
+    });
     const script = `mount -t tmpfs ${mount} none "$0" && exec "$@"`;
     const proxy = startProxy(gateway.url, { wrapper: [...wrapper, 'sh', '-c', script, folder] });
     await proxy.initialize();
@@ -222,30 +227,33 @@ describe.skipIf(!isEtcReplaceable)('an audit log that a policy requires', () => 
     return { proxy, called, folder: join(`/proc/${proxy.child.pid}/root`, folder) };
   }
 
-  it('stops calls on a full disk, and goes on with a whole line once there is space', async () => {
-    const { proxy, called, folder } = await auditedIn('-o size=8k');
-    writeFileSync(join(folder, 'other'), 'x'.repeat(4096));
-    const outcomes = [];
-    let id = 0;
-    do outcomes.push(await proxy.request(++id, 'tools/call', { name: 'one' }));
-    while (!('error' in (outcomes.at(-1) as Json)));
-    expect(outcomes.at(-1)).toMatchObject({ error: { code: -32001 } });
-    const before = called().length;
-    expect(await proxy.request('full', 'tools/call', { name: 'one' })).toMatchObject({
-      error: { code: -32001, message: expect.stringContaining('Nothing was sent') },
-    });
-    expect(called()).toHaveLength(before);
+  it.skipIf(!hasOwnEtc)(
+    'stops calls on a full disk, and goes on with a whole line once there is space',
+    async () => {
+      const { proxy, called, folder } = await auditedIn('-o size=8k');
+      writeFileSync(join(folder, 'other'), 'x'.repeat(4096));
+      const outcomes = [];
+      let id = 0;
+      do outcomes.push(await proxy.request(++id, 'tools/call', { name: 'one' }));
+      while (!('error' in (outcomes.at(-1) as Json)));
+      expect(outcomes.at(-1)).toMatchObject({ error: { code: -32001 } });
+      const before = called().length;
+      expect(await proxy.request('full', 'tools/call', { name: 'one' })).toMatchObject({
+        error: { code: -32001, message: expect.stringContaining('Nothing was sent') },
+      });
+      expect(called()).toHaveLength(before);
 
-    rmSync(join(folder, 'other'));
-    expect(await proxy.request('free', 'tools/call', { name: 'two' })).toHaveProperty('result');
-    const lines = readFileSync(join(folder, 'audit.jsonl'), 'utf8').trimEnd().split('\n');
-    expect(lines.slice(-2).map((line) => JSON.parse(line))).toMatchObject([
-      { tool: 'two', outcome: 'sent' },
-      { tool: 'two', outcome: 'ok' },
-    ]);
-  });
+      rmSync(join(folder, 'other'));
+      expect(await proxy.request('free', 'tools/call', { name: 'two' })).toHaveProperty('result');
+      const lines = readFileSync(join(folder, 'audit.jsonl'), 'utf8').trimEnd().split('\n');
+      expect(lines.slice(-2).map((line) => JSON.parse(line))).toMatchObject([
+        { tool: 'two', outcome: 'sent' },
+        { tool: 'two', outcome: 'ok' },
+      ]);
+    },
+  );
 
-  it('stops each call on a read-only disk', async () => {
+  it.skipIf(!hasOwnEtc)('stops each call on a read-only disk', async () => {
     const { proxy, called } = await auditedIn('-o ro');
     expect(await proxy.request(1, 'tools/call', { name: 'one' })).toMatchObject({
       error: { code: -32001, message: expect.stringContaining('Nothing was sent') },
@@ -258,7 +266,7 @@ describe.skipIf(!isEtcReplaceable)('an audit log that a policy requires', () => 
     const gateway = await startGateway((received, response) => {
       if (received.message.method !== 'tools/call') answer(received, response);
     });
-    const { wrapper } = etcWith({ audit: { file, required: true } });
+    const { wrapper } = computerWith({ audit: { file, required: true } });
     const proxy = startProxy(gateway.url, { wrapper });
     await proxy.initialize();
     proxy.send({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'one' } });

@@ -78,7 +78,8 @@ describe.each(['legacy', 'modern'] as const)('a client of 2025-11-25 and a %s ga
     expect(completions(proxy)).toEqual([{ elicitationId: elicitation?.elicitationId }]);
     expect(await proxy.request(2, 'tools/call', CALL)).toHaveProperty('result');
     expect(signIn.runs()).toHaveLength(1);
-    expect(signIn.browser.opened).toHaveLength(1);
+    // A browser may take longer to start than the user who follows the link.
+    await expect.poll(() => signIn.browser.opened).toHaveLength(1);
     expect(await proxy.end()).toBe(0);
   });
 });
@@ -96,7 +97,7 @@ it('gets the same link for each call that comes meanwhile, and hears of it once'
   await proxy.message(({ method }) => method === COMPLETE);
   expect(await proxy.request(4, 'tools/call', CALL)).toHaveProperty('result');
   expect(completions(proxy)).toHaveLength(1);
-  expect(signIn.browser.opened).toHaveLength(1);
+  await expect.poll(() => signIn.browser.opened).toHaveLength(1);
   await proxy.end();
 });
 
@@ -122,7 +123,7 @@ it('uses what the user finishes after the wait, also where it is kept in memory 
   await follow(data.elicitations?.[0]?.url);
   await proxy.message(({ method }) => method === COMPLETE);
   expect(await proxy.request(2, 'tools/call', CALL)).toHaveProperty('result');
-  expect(signIn.browser.opened).toHaveLength(1);
+  await expect.poll(() => signIn.browser.opened).toHaveLength(1);
   await proxy.end();
 });
 
@@ -143,7 +144,6 @@ it('gets no second tab and no link after the user has denied the sign-in', async
   await follow(shown.data.elicitations?.[0]?.url);
   await proxy.message(({ method }) => method === COMPLETE);
   expect(errorOf(await proxy.request(2, 'tools/call', CALL)).code).toBe(-32003);
-  // A browser may take longer to start than the user who follows the link.
   await expect.poll(() => signIn.browser.opened.length).toBeGreaterThan(0);
   await proxy.end();
   expect(signIn.browser.opened).toHaveLength(1);
@@ -218,7 +218,7 @@ describe.each(['legacy', 'modern'] as const)('a client of 2026-07-28 and a %s ga
     const inputResponses = { [INPUT]: { action: 'accept' } };
     const retry = await proxy.request(2, 'tools/call', params({ inputResponses }));
     expect(linkIn(retry)).toEqual(first);
-    expect(signIn.browser.opened).toHaveLength(1);
+    await expect.poll(() => signIn.browser.opened).toHaveLength(1);
     await proxy.end();
   });
 

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { answer, type Respond, sendEvents, startGateway } from './loopback-gateway.ts';
-import { etcWith, isEtcReplaceable } from './policy-of-computer.ts';
+import { computerWith, hasOwnEtc, hasOwnPolicy } from './policy-of-computer.ts';
 import { startProxy } from './running-proxy.ts';
 
 const POLICY = {
@@ -32,7 +32,7 @@ const UNUSABLE = {
 /** A session under the policy, and what reached the gateway of what it blocks. */
 async function underPolicy(respond: Respond = answer, change: (folder: string) => void = () => {}) {
   const gateway = await startGateway(respond);
-  const { folder, wrapper } = etcWith(POLICY);
+  const { folder, wrapper } = computerWith(POLICY);
   change(folder);
   const proxy = startProxy(gateway.url, { wrapper });
   const opened = await proxy.initialize('2025-11-25');
@@ -41,7 +41,7 @@ async function underPolicy(respond: Respond = answer, change: (folder: string) =
   return { gateway, folder, proxy, opened, blocked };
 }
 
-describe.skipIf(!isEtcReplaceable)('a gateway', () => {
+describe.skipIf(!hasOwnPolicy)('a gateway', () => {
   it('cannot change what is blocked with a cookie, whether it redirects or not', async () => {
     const cookies = [
       'mcp-latchkey-policy=none; Path=/',
@@ -87,7 +87,7 @@ describe.skipIf(!isEtcReplaceable)('a gateway', () => {
   });
 });
 
-describe.skipIf(!isEtcReplaceable)('a task of MCP 2025-11-25', () => {
+describe.skipIf(!hasOwnPolicy)('a task of MCP 2025-11-25', () => {
   it('does not run a tool that is blocked', async () => {
     const { proxy, blocked } = await underPolicy();
     for (const [id, params] of [
@@ -131,7 +131,7 @@ describe.skipIf(!isEtcReplaceable)('a task of MCP 2025-11-25', () => {
   );
 });
 
-describe.skipIf(!isEtcReplaceable)('what is blocked', () => {
+describe.skipIf(!hasOwnPolicy)('what is blocked', () => {
   it('cannot be completed, as a prompt, a resource or a template', async () => {
     const { proxy, blocked } = await underPolicy();
     const argument = { name: 'name', value: '' };
@@ -191,7 +191,7 @@ function usersCopy(folder: string): string {
   return join(home, 'mcp-latchkey');
 }
 
-describe.skipIf(!isEtcReplaceable)("the policy's folder", () => {
+describe.skipIf(!hasOwnEtc)("the policy's folder", () => {
   it.each<[string, (folder: string) => void]>([
     ['removed', (folder) => rmSync(folder, { recursive: true })],
     ['moved', (folder) => renameSync(folder, `${folder}.old`)],

@@ -12,13 +12,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { startSandbox } from '../../src/sandbox/sandbox.ts';
+import { hasLinks } from '../environment.ts';
 import { unzip } from '../unzip.ts';
 import { filteredSession } from './filtered-session.ts';
 import { startHttpSseGateway } from './http-sse-gateway.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
 import { modern } from './modern-messages.ts';
 import { packNext } from './next-package.ts';
-import { etcWith, isEtcReplaceable } from './policy-of-computer.ts';
+import { computerWith, hasOwnPolicy } from './policy-of-computer.ts';
 import { program, runToEnd, startProxy } from './running-proxy.ts';
 
 const contact = 'it@example.com';
@@ -32,7 +33,7 @@ function newFolder(): string {
   return folder;
 }
 
-describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', () => {
+describe.skipIf(!hasOwnPolicy)('a gateway that the policy does not allow', () => {
   const refusal = "is not allowed by your organization's policy. Ask it@example.com";
 
   it.each([
@@ -43,7 +44,7 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
     ['status', []],
   ])('gets nothing from %s %j', async (command, options) => {
     const gateway = await startGateway(answer);
-    const { wrapper } = etcWith(DENIED);
+    const { wrapper } = computerWith(DENIED);
     const words = [command, gateway.url, ...options];
     const { code, stdout, stderr } = await runToEnd(
       words,
@@ -58,7 +59,7 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
 
   it('gets nothing from install, and no entry', async () => {
     const gateway = await startGateway(answer);
-    const { wrapper } = etcWith(DENIED);
+    const { wrapper } = computerWith(DENIED);
     const env = { HOME: newFolder() };
     const words = ['install', 'cursor', gateway.url, '--yes'];
     for (const more of [[], ['--npx'], ['--no-verify']]) {
@@ -73,7 +74,7 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
     const gateway = await startGateway(answer);
     const folder = newFolder();
     const file = join(folder, 'x.mcpb');
-    const { wrapper } = etcWith(DENIED);
+    const { wrapper } = computerWith(DENIED);
     const words = ['bundle', gateway.url, '--output', file];
     const denied = await runToEnd(words, '', {}, { wrapper });
     expect((denied.stdout + denied.stderr).replaceAll(/\s+/g, ' ')).toContain(refusal);
@@ -95,7 +96,7 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
   it('gets nothing where it is the sandbox', async () => {
     const sandbox = await startSandbox();
     onTestFinished(() => sandbox.close());
-    const { wrapper } = etcWith(DENIED);
+    const { wrapper } = computerWith(DENIED);
     const proxy = startProxy(sandbox.url, { wrapper });
     expect(await proxy.initialize()).toMatchObject({ error: { code: -32005 } });
     expect(sandbox.requests).toEqual([]);
@@ -107,7 +108,7 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
     mkdirSync(join(home, '.cursor'));
     const env = { HOME: home, npm_config_cache: join(home, 'npm') };
     await runToEnd(['install', 'cursor', gateway.url, '--no-verify'], '', env);
-    const { wrapper } = etcWith(DENIED);
+    const { wrapper } = computerWith(DENIED);
     const words = ['update', '--from', packNext(home), '--json'];
     const { stdout } = await runToEnd(words, '', env, { wrapper });
     const [entry] = JSON.parse(stdout).entries;
@@ -122,7 +123,7 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
     const entry = { command: process.execPath, args: [program, gateway.url] };
     const config = JSON.stringify({ mcpServers: { mine: entry } });
     writeFileSync(join(home, '.cursor', 'mcp.json'), config);
-    const { wrapper } = etcWith(DENIED);
+    const { wrapper } = computerWith(DENIED);
     const { code, stdout } = await runToEnd(['doctor'], '', { HOME: home }, { wrapper });
     expect(stdout.replaceAll(/\s+/g, ' ')).toContain(refusal);
     expect(code).toBe(1);
@@ -131,40 +132,44 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
 
   it.each([
     ['a variable that moves folders', { XDG_CONFIG_HOME: '/nowhere', XDG_CONFIG_DIRS: '/nowhere' }],
-    ['a variable of the policy', { MCP_LATCHKEY_POLICY: '/nowhere', ProgramData: '/nowhere' }],
+    ['a variable of the policy', { MCP_LATCHKEY_POLICY: '/nowhere' }],
+    ['a variable of Windows', { ProgramData: '/nowhere' }],
     ['a home of its own', { HOME: '/nowhere' }],
   ])('gets nothing in spite of %s', async (_, env) => {
     const gateway = await startGateway(answer);
-    const { wrapper } = etcWith(DENIED);
+    const { wrapper } = computerWith(DENIED);
     const proxy = startProxy(gateway.url, { wrapper, env });
     expect(await proxy.initialize()).toMatchObject({ error: { code: -32005 } });
     expect(gateway.received).toEqual([]);
   });
 
-  it.each(['copy', 'link'])('gets nothing from a %s of the program', async (how) => {
-    const gateway = await startGateway(answer);
-    const folder = newFolder();
-    if (how === 'link') symlinkSync(program, join(folder, 'latchkey.js'));
-    else {
-      const root = join(import.meta.dirname, '../..');
-      for (const name of ['bin', 'dist', 'package.json']) {
-        cpSync(join(root, name), join(folder, name), { recursive: true });
+  it.each(hasLinks ? ['copy', 'link'] : ['copy'])(
+    'gets nothing from a %s of the program',
+    async (how) => {
+      const gateway = await startGateway(answer);
+      const folder = newFolder();
+      if (how === 'link') symlinkSync(program, join(folder, 'latchkey.js'));
+      else {
+        const root = join(import.meta.dirname, '../..');
+        for (const name of ['bin', 'dist', 'package.json']) {
+          cpSync(join(root, name), join(folder, name), { recursive: true });
+        }
       }
-    }
-    const script =
-      how === 'link' ? join(folder, 'latchkey.js') : join(folder, 'bin', 'mcp-latchkey.js');
-    const { wrapper } = etcWith(DENIED);
-    const proxy = startProxy(gateway.url, { wrapper, script });
-    expect(await proxy.initialize()).toMatchObject({ error: { code: -32005 } });
-    expect(gateway.received).toEqual([]);
-  });
+      const script =
+        how === 'link' ? join(folder, 'latchkey.js') : join(folder, 'bin', 'mcp-latchkey.js');
+      const { wrapper } = computerWith(DENIED);
+      const proxy = startProxy(gateway.url, { wrapper, script });
+      expect(await proxy.initialize()).toMatchObject({ error: { code: -32005 } });
+      expect(gateway.received).toEqual([]);
+    },
+  );
 
   it('gets nothing where it would redirect to one that is allowed', async () => {
     const allowed = await startGateway(answer);
     const gateway = await startGateway((_, response) => {
       response.writeHead(307, { Location: allowed.url }).end();
     });
-    const { wrapper } = etcWith({ gateways: [new URL(allowed.url).origin] });
+    const { wrapper } = computerWith({ gateways: [new URL(allowed.url).origin] });
     const proxy = startProxy(gateway.url, { wrapper, args: ['--start-patience', '0'] });
     expect(await proxy.initialize()).toMatchObject({ error: { code: -32005 } });
     expect(gateway.received).toEqual([]);
@@ -176,7 +181,7 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
     const gateway = await startGateway((_, response) => {
       response.writeHead(307, { Location: elsewhere.url }).end();
     });
-    const { wrapper } = etcWith({ gateways: [new URL(gateway.url).origin] });
+    const { wrapper } = computerWith({ gateways: [new URL(gateway.url).origin] });
     const proxy = startProxy(gateway.url, { wrapper, args: ['--start-patience', '0'] });
     expect(await proxy.initialize()).toMatchObject({ error: { data: { reason: 'redirected' } } });
     expect(gateway.received).not.toEqual([]);
@@ -185,7 +190,7 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
 
   it.each(['Host', 'host', 'HOST'])('gets nothing through the header %s', async (name) => {
     const gateway = await startGateway(answer);
-    const { wrapper } = etcWith({ gateways: [new URL(gateway.url).origin] });
+    const { wrapper } = computerWith({ gateways: [new URL(gateway.url).origin] });
     const env = { MCP_LATCHKEY_HEADER: `${name}: other.example` };
     const proxy = startProxy(gateway.url, { wrapper, env });
     expect(await proxy.initialize()).toMatchObject({ error: { code: -32005 } });
@@ -193,10 +198,10 @@ describe.skipIf(!isEtcReplaceable)('a gateway that the policy does not allow', (
   });
 });
 
-describe.skipIf(!isEtcReplaceable)('a tool that the policy blocks', () => {
+describe.skipIf(!hasOwnPolicy)('a tool that the policy blocks', () => {
   async function blocked(args: string[] = [], env: Record<string, string> = {}) {
     const gateway = await startGateway(answer);
-    const { wrapper } = etcWith(NO_DELETE);
+    const { wrapper } = computerWith(NO_DELETE);
     const proxy = startProxy(gateway.url, { wrapper, args, env });
     const called = () => gateway.received.filter(({ body }) => /delete_all/i.test(body));
     return { proxy, called };
@@ -219,7 +224,7 @@ describe.skipIf(!isEtcReplaceable)('a tool that the policy blocks', () => {
     'is not called over HTTP+SSE, with %j',
     async (args) => {
       const gateway = await startHttpSseGateway();
-      const { wrapper } = etcWith(NO_DELETE);
+      const { wrapper } = computerWith(NO_DELETE);
       const proxy = startProxy(gateway.url, { wrapper, args });
       await proxy.initialize('2024-11-05');
       expect(await proxy.request(1, 'tools/call', call)).toMatchObject(BLOCKED);
@@ -233,7 +238,7 @@ describe.skipIf(!isEtcReplaceable)('a tool that the policy blocks', () => {
       if (received.target === '/new') answer(received, response);
       else response.writeHead(status, { Location: '/new' }).end();
     });
-    const { wrapper } = etcWith(NO_DELETE);
+    const { wrapper } = computerWith(NO_DELETE);
     const proxy = startProxy(gateway.url, { wrapper });
     await proxy.initialize();
     expect(await proxy.request(1, 'tools/call', { name: 'get' })).toHaveProperty('result');
@@ -287,17 +292,17 @@ describe.skipIf(!isEtcReplaceable)('a tool that the policy blocks', () => {
   });
 });
 
-describe.skipIf(!isEtcReplaceable)('an older version in the folder of copies', () => {
+describe.skipIf(!hasOwnPolicy)('an older version in the folder of copies', () => {
   it('sends nothing where the policy requires a newer one', async () => {
     const gateway = await startGateway(answer);
     const home = newFolder();
     mkdirSync(join(home, '.cursor'));
     await runToEnd(['install', 'cursor', gateway.url, '--no-verify'], '', { HOME: home });
-    const config = JSON.parse(readFileSync(join(home, '.cursor/mcp.json'), 'utf8'));
+    const config = JSON.parse(readFileSync(join(home, '.cursor', 'mcp.json'), 'utf8'));
     const [entry] = Object.values<{ args: [string, string] }>(config.mcpServers);
     const [script = '', url = ''] = entry?.args ?? [];
-    expect(script).toContain('mcp-latchkey/versions');
-    const { wrapper } = etcWith({ minimumVersion: '0.999.0', contact });
+    expect(script).toContain(join('mcp-latchkey', 'versions'));
+    const { wrapper } = computerWith({ minimumVersion: '0.999.0', contact });
     const proxy = startProxy(url, { wrapper, script, env: { HOME: home } });
     expect(await proxy.initialize()).toMatchObject({
       error: { code: -32005, message: expect.stringContaining('is older than 0.999.0') },
@@ -306,22 +311,26 @@ describe.skipIf(!isEtcReplaceable)('an older version in the folder of copies', (
   });
 });
 
-describe.skipIf(!isEtcReplaceable)('what is managed', () => {
+describe.skipIf(!hasOwnPolicy)('what is managed', () => {
   it('is in status and doctor, with the contact', async () => {
     const gateway = await startGateway(answer);
     const policy = { gateways: ['http://127.0.0.1:*'], forbidden: ['trace'], contact };
-    const { wrapper } = etcWith(policy);
+    const { file, wrapper } = computerWith(policy);
     const sets = [
       'Allowed gateways: http://127.0.0.1:*',
       'Not allowed: --trace',
       'Contact: it@example.com',
     ];
-    const file = '/etc/mcp-latchkey/policy.json';
     const status = await runToEnd(['status', '--json'], '', {}, { wrapper });
     expect(JSON.parse(status.stdout).policy).toEqual({ file, contact, sets });
     const text = await runToEnd(['status'], '', {}, { wrapper });
     expect(text.stdout).toContain(`Managed by your organization (${file})`);
-    const { stdout } = await runToEnd(['doctor', gateway.url, '--json'], '', {}, { wrapper });
+    const { stdout } = await runToEnd(
+      ['doctor', gateway.url, '--json', '--no-redact'],
+      '',
+      {},
+      { wrapper },
+    );
     const [report] = JSON.parse(stdout).gateways;
     expect(report.findings).toContainEqual({
       check: 'machine',
@@ -335,7 +344,7 @@ describe.skipIf(!isEtcReplaceable)('what is managed', () => {
   it('has the HTTP proxy that doctor goes through', async () => {
     const proxied = await startGateway((_, response) => void response.writeHead(502).end());
     const url = new URL(proxied.url).origin;
-    const { wrapper } = etcWith({ httpProxy: { url } });
+    const { wrapper } = computerWith({ httpProxy: { url } });
     const words = [
       'doctor',
       'http://gateway.invalid/v1/mcp',

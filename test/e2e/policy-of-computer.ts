@@ -9,11 +9,20 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
-/** Why tests are skipped: /etc is replaced for the program alone, in a mount namespace. */
-export const isEtcReplaceable = (() => {
+const isWindows = process.platform === 'win32';
+
+/** Under Wine, the folder of temporary files where none can be changed (test/windows/set-up.sh). */
+const MANAGED = 'Z:\\managed';
+
+/**
+ * Whether a program can have a policy that no other program has. On Linux its /etc is replaced, in a
+ * mount namespace, for which these tests need root. On Windows, ProgramData leads to its second place.
+ */
+export const hasOwnPolicy = (() => {
+  if (isWindows) return existsSync(MANAGED);
   try {
     execFileSync('unshare', ['-m', 'mount', '--bind', '/etc', '/etc'], { stdio: 'ignore' });
     return process.geteuid?.() === 0;
@@ -22,18 +31,46 @@ export const isEtcReplaceable = (() => {
   }
 })();
 
-/** An /etc with this policy, and what starts a program that has it. */
-export function etcWith(policy: object | string): { folder: string; wrapper: string[] } {
-  const etc = mkdtempSync(join(tmpdir(), 'latchkey-etc-'));
-  onTestFinished(() => rmSync(etc, { recursive: true, force: true }));
-  chmodSync(etc, 0o755);
-  for (const name of ['passwd', 'group', 'hosts', 'nsswitch.conf', 'resolv.conf']) {
-    if (existsSync(`/etc/${name}`)) cpSync(`/etc/${name}`, join(etc, name), { dereference: true });
-  }
-  const folder = join(etc, 'mcp-latchkey');
+/** What a test of links, owners and file systems of Linux runs with. */
+export const hasOwnEtc = hasOwnPolicy && !isWindows;
+
+/** Runs a command with another ProgramData. */
+const WITH_PROGRAM_DATA = `
+  const { spawn } = require('node:child_process');
+  const [programData, command, ...words] = process.argv.slice(1);
+  process.env.ProgramData = programData;
+  spawn(command, words, { stdio: 'inherit' }).once('exit', (code) => process.exit(code ?? 1));
+`;
+
+/** A computer with a policy: see computerWith(). */
+interface ManagedComputer {
+  /** Where a test can change the policy. */
+  readonly folder: string;
+  /** Where the program finds it. */
+  readonly file: string;
+  /** The command that starts a program there. */
+  readonly wrapper: readonly string[];
+}
+
+/** A computer that has this policy for a program that `wrapper` starts. */
+export function computerWith(policy: object | string): ManagedComputer {
+  const parent = mkdtempSync(join(tmpdir(), 'latchkey-policy-'));
+  const folder = join(parent, 'mcp-latchkey');
+  onTestFinished(() => rmSync(parent, { recursive: true, force: true }));
+  chmodSync(parent, 0o755);
   mkdirSync(folder, { mode: 0o755 });
   const text = typeof policy === 'string' ? policy : JSON.stringify(policy);
   writeFileSync(join(folder, 'policy.json'), text, { mode: 0o644 });
+  if (isWindows) {
+    const programData = join(MANAGED, basename(parent));
+    const file = join(programData, 'mcp-latchkey', 'policy.json');
+    return { folder, file, wrapper: [process.execPath, '-e', WITH_PROGRAM_DATA, programData] };
+  }
+  for (const name of ['passwd', 'group', 'hosts', 'nsswitch.conf', 'resolv.conf']) {
+    if (existsSync(`/etc/${name}`))
+      cpSync(`/etc/${name}`, join(parent, name), { dereference: true });
+  }
   const mount = 'mount --bind "$0" /etc && exec "$@"';
-  return { folder, wrapper: ['unshare', '-m', 'sh', '-c', mount, etc] };
+  const file = '/etc/mcp-latchkey/policy.json';
+  return { folder, file, wrapper: ['unshare', '-m', 'sh', '-c', mount, parent] };
 }

@@ -2,14 +2,14 @@ import { chmodSync, chownSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { answer, startGateway } from './loopback-gateway.ts';
-import { etcWith, isEtcReplaceable } from './policy-of-computer.ts';
+import { computerWith, hasOwnEtc, hasOwnPolicy } from './policy-of-computer.ts';
 import { startProxy } from './running-proxy.ts';
 
 const misconfigured = (why: string) => ({
   error: { code: -32005, message: expect.stringContaining(why) },
 });
 
-describe.skipIf(!isEtcReplaceable)('a policy (skipped unless root, in a mount namespace)', () => {
+describe.skipIf(!hasOwnPolicy)('a policy (skipped unless root on Linux, or on Windows)', () => {
   /** What the first request gets, and whether the gateway was asked. */
   async function first(
     policy: object | string,
@@ -17,7 +17,7 @@ describe.skipIf(!isEtcReplaceable)('a policy (skipped unless root, in a mount na
     change: (folder: string) => void = () => {},
   ) {
     const gateway = await startGateway(answer);
-    const { folder, wrapper } = etcWith(policy);
+    const { folder, wrapper } = computerWith(policy);
     change(folder);
     const proxy = startProxy(gateway.url, { args, env, wrapper });
     const reply = await proxy.initialize();
@@ -109,7 +109,15 @@ describe.skipIf(!isEtcReplaceable)('a policy (skipped unless root, in a mount na
     expect(asked).toBe(false);
   });
 
-  it.each([
+  it.runIf(hasOwnPolicy && !hasOwnEtc)('stops the proxy if this user can write to it', async () => {
+    const gateway = await startGateway(answer);
+    const env = { ProgramData: join(computerWith({}).folder, '..') };
+    const reply = await startProxy(gateway.url, { env }).initialize();
+    expect(reply).toMatchObject(misconfigured('you can write to'));
+    expect(gateway.received).toEqual([]);
+  });
+
+  it.skipIf(!hasOwnEtc).each([
     [
       'another user owns it',
       (folder: string) => chownSync(join(folder, 'policy.json'), 1000, 1000),

@@ -23,7 +23,8 @@ fi
 
 # Runs a Windows program in the folder of the caller. Its stdin and stdout must be files: Node.js for
 # Windows cannot use a pipe of Unix. All mounts end with the command, because they are in a namespace
-# of their own. Without UTF-8, names of files could have ASCII characters only.
+# of their own. Without UTF-8, names of files could have ASCII characters only. Z:\managed is the folder of
+# temporary files once more, where no program can change them: the only such folder, since Wine runs as root.
 cat > "$folder/wine" <<EOS
 #!/bin/bash
 export WINEPREFIX=$folder/prefix WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml=' XDG_RUNTIME_DIR=/tmp HOME=/root LC_ALL=C.UTF-8
@@ -31,7 +32,11 @@ unset DISPLAY
 exec unshare -m --propagation private bash -c '
 tree=$folder/tree; caller=\$PWD
 mount -t proc proc \$tree/proc; mount --rbind /dev \$tree/dev
-mkdir -p \$tree$folder; mount --rbind $folder \$tree$folder
+mkdir -p \$tree$folder \$tree/managed; mount --rbind $folder \$tree$folder
+temporary=$folder/prefix/drive_c/users/root/AppData/Local/Temp
+if [ -d \$temporary ]; then
+  mount --bind \$temporary \$tree/managed; mount -o remount,bind,ro \$tree/managed
+fi
 exec chroot \$tree bash -c "cd \"\\\$0\" && exec \"\\\$@\"" "\$caller" wine "\$@"' bash "\$@"
 EOS
 chmod +x "$folder/wine"

@@ -3,15 +3,18 @@ import type * as Policies from './policy.ts';
 
 /**
  * Where the organization's policy may be on this computer, most important first. No environment
- * variable moves the first one. On Windows, the second is for another system drive than C.
+ * variable moves the first one. On Windows, the others are for another system drive than C; clients
+ * may pass SystemDrive and not ProgramData, as the SDK does.
  */
-function policyPaths(
+export function policyPaths(
   platform: NodeJS.Platform = process.platform,
   env: NodeJS.ProcessEnv = process.env,
 ): readonly string[] {
   if (platform === 'darwin') return ['/Library/Application Support/mcp-latchkey/policy.json'];
   if (platform !== 'win32') return ['/etc/mcp-latchkey/policy.json'];
-  const folders = new Set(['C:\\ProgramData', env.ProgramData || 'C:\\ProgramData']);
+  const folders = new Set(['C:\\ProgramData']);
+  if (env.ProgramData) folders.add(env.ProgramData);
+  if (env.SystemDrive) folders.add(`${env.SystemDrive}\\ProgramData`);
   return [...folders].map((folder) => `${folder}\\mcp-latchkey\\policy.json`);
 }
 
