@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect } from 'vitest';
 import { dataFolder } from '../src/data-folder.ts';
@@ -38,6 +38,9 @@ export const dataIn = (home: string): string => dataFolder(process.platform, {},
 
 /** Where `install` keeps copies of the program, in a home of a test's own. */
 export const copiesIn = (home: string): string => join(dataIn(home), 'mcp-latchkey', 'versions');
+
+/** Whether this is Wine (test/windows/set-up.sh), whose keychain has no keys of a person. */
+export const isWine = process.platform === 'win32' && existsSync('Z:\\managed');
 
 /** Whether links can be made: Wine has none. */
 export const hasLinks = process.platform !== 'win32';

@@ -3,19 +3,20 @@ import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, type Respond, sendJson, startGateway } from './loopback-gateway.ts';
 import { program, runToEnd } from './running-proxy.ts';
 import {
-  missingForSecretService,
-  type SecretService,
-  startSecretService,
+  type Keychain,
+  missingForKeychain,
+  startKeychain,
+  statusInJson,
 } from './secret-service.ts';
 import { startOnTerminal } from './terminal.ts';
 
-const missing = await missingForSecretService();
+const missing = await missingForKeychain();
 const skipped = missing === undefined ? '' : ` (skipped: ${missing} is not here)`;
 
 describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
-  let service: SecretService;
+  let service: Keychain;
   beforeAll(async () => {
-    service = await startSecretService();
+    service = await startKeychain();
   });
   afterAll(() => service.stop());
 
@@ -24,8 +25,8 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
 
   /** The accounts stored for a URL, as `status` says. */
   async function storedFor(url: string): Promise<string[]> {
-    const { stdout } = await run(['status', url, '--json'], '');
-    return JSON.parse(stdout).stored.map(({ account }: { account: string }) => account);
+    const json = await statusInJson(() => run(['status', url, '--json'], ''));
+    return (json.stored as { account: string }[]).map(({ account }) => account);
   }
 
   const status =
@@ -252,7 +253,7 @@ describe.skipIf(missing !== undefined)(`login${skipped}`, () => {
     expect(typo.stderr).toContain('Unknown option --acount');
   });
 
-  describe('on a terminal', () => {
+  describe.skipIf(process.platform === 'win32')('on a terminal', () => {
     const login = (url: string, ...more: string[]) =>
       startOnTerminal(
         `stty -a >$HOME/before; '${process.execPath}' '${program}' login ${url} ${more.join(' ')}; code=$?; stty -a >$HOME/after; cmp $HOME/before $HOME/after && echo same terminal; exit $code`,

@@ -6,7 +6,6 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,17 +13,13 @@ import { basename, dirname, join } from 'node:path';
 import { agents } from 'add-mcp';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { stringify } from 'yaml';
-import { dataIn } from '../environment.ts';
+import { dataIn, expectMode } from '../environment.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { type Json, program, RunningProxy, runToEnd } from './running-proxy.ts';
-import {
-  missingForSecretService,
-  type SecretService,
-  startSecretService,
-} from './secret-service.ts';
+import { type Keychain, missingForKeychain, startKeychain } from './secret-service.ts';
 import { startOnTerminal } from './terminal.ts';
 
-const missing = await missingForSecretService();
+const missing = await missingForKeychain();
 const skipped = missing === undefined ? '' : ` (not here: ${missing})`;
 
 /** A client's config with an entry that runs mcp-remote, one with a URL, and what is not to change. */
@@ -87,9 +82,9 @@ interface ListedClient {
 }
 
 describe.skipIf(missing !== undefined)(`migrate${skipped}`, () => {
-  let service: SecretService;
+  let service: Keychain;
   beforeAll(async () => {
-    service = await startSecretService();
+    service = await startKeychain();
   });
   afterAll(() => service?.stop());
 
@@ -178,14 +173,14 @@ describe.skipIf(missing !== undefined)(`migrate${skipped}`, () => {
       ...[gateway.url, '--callback-port', '9696', '--transport', 'http'],
       ...['--header', 'X-Team: a b'],
     ]);
-    expect(env).toEqual({ DBUS_SESSION_BUS_ADDRESS: service.env.DBUS_SESSION_BUS_ADDRESS });
+    expect(env).toEqual({ DBUS_SESSION_BUS_ADDRESS: String(service.env.DBUS_SESSION_BUS_ADDRESS) });
     expect(command).toBe(process.execPath);
     const proxy = new RunningProxy(args.slice(1), env, args[0]);
     await proxy.initialize();
     expect(await proxy.request(1, 'tools/list')).toHaveProperty('result.tools.length', 2);
     await proxy.end();
     for (const name of readdirSync(dirname(file)).filter((name) => name.endsWith('.bak'))) {
-      expect(statSync(join(dirname(file), name)).mode & 0o777).toBe(0o600);
+      expectMode(join(dirname(file), name), 0o600);
     }
   });
 
@@ -225,7 +220,9 @@ describe.skipIf(missing !== undefined)(`migrate${skipped}`, () => {
     writeFileSync(records, '{}');
     const { stdout } = await run(home, 'migrate', '--yes', '--no-verify');
     expect(stdout).toContain('runs mcp-latchkey now');
-    expect(stdout.replace(/\s+/g, ' ')).toContain('--undo cannot put ~/.cursor/mcp.json back:');
+    expect(stdout.replace(/\s+/g, ' ')).toContain(
+      `--undo cannot put ${join('~', '.cursor', 'mcp.json')} back:`,
+    );
     expect((await run(home, 'status', url, '--json')).stdout).toContain('"account": "default"');
     const undone = await run(home, 'migrate', '--undo');
     expect(undone).toMatchObject({ code: 1, stdout: '' });
@@ -233,7 +230,7 @@ describe.skipIf(missing !== undefined)(`migrate${skipped}`, () => {
     expect(readFileSync(config?.file as string, 'utf8')).not.toContain(key);
   });
 
-  it('asks on a terminal', async () => {
+  it.skipIf(process.platform === 'win32')('asks on a terminal', async () => {
     const home = makeHome();
     const url = 'https://gateway.example/asked';
     const [config] = await makeConfigs(home, url, newKey(), ['cursor']);

@@ -4,17 +4,17 @@ import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-
 import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts';
 import { startGateway } from './loopback-gateway.ts';
 import { startRogueServer } from './rogue-server.ts';
-import { missingForSecretService, startSecretService } from './secret-service.ts';
+import { missingForKeychain, startKeychain } from './secret-service.ts';
 import { watchSecrets } from './secret-watch.ts';
 import { startBrowser } from './test-browser.ts';
 
-const missing = await missingForSecretService();
+const missing = await missingForKeychain();
 const skipped = missing === undefined ? '' : ` (skipped: ${missing} is not here)`;
 const DESKTOP = { DISPLAY: ':0', CI: '', SSH_CONNECTION: '' };
 
 describe.skipIf(missing !== undefined)(`with a keychain${skipped}`, () => {
   async function setUp() {
-    const service = await startSecretService();
+    const service = await startKeychain();
     onTestFinished(() => service.stop());
     const watch = watchSecrets();
     const sandbox = (await startSandbox({ oauth: {} })) as Sandbox & { oauth: AuthorizationServer };

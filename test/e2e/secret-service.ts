@@ -4,20 +4,26 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { promisify } from 'node:util';
+import { isWine } from '../environment.ts';
+import type { Json } from './running-proxy.ts';
 
 const run = promisify(execFile);
 
-/** A keyring of the test's own, on a D-Bus session of its own, with folders of its own. */
-export interface SecretService {
+/** A keychain that tests can use. */
+export interface Keychain {
   /** What a program needs in its environment to find it. */
   readonly env: Record<string, string>;
+  stop(): Promise<void>;
+}
+
+/** A keyring of the test's own, on a D-Bus session of its own, with folders of its own. */
+export interface SecretService extends Keychain {
   /** Locks the keyring. Nothing can ask for its password. */
   lock(): Promise<void>;
   /** Stops its process, so that it takes calls and answers none. */
   hang(): void;
   /** Lets it go on, with the calls that came meanwhile. */
   resume(): void;
-  stop(): Promise<void>;
 }
 
 const PROGRAMS = ['dbus-daemon', 'dbus-send', 'gnome-keyring-daemon'];
@@ -34,6 +40,27 @@ export async function missingForSecretService(): Promise<string | undefined> {
     return undefined;
   } catch {
     return 'keytar or libsecret';
+  }
+}
+
+/** What is missing here for a keychain, in words; undefined when nothing is. */
+export const missingForKeychain = async (): Promise<string | undefined> =>
+  isWine ? undefined : missingForSecretService();
+
+/** Starts a Secret Service. Under Wine, there is Credential Manager, which other tests use too. */
+export async function startKeychain(): Promise<Keychain> {
+  if (!isWine) return startSecretService();
+  const home = mkdtempSync(`${tmpdir()}/latchkey-keychain-`);
+  return { env: { HOME: home }, stop: async () => rmSync(home, { recursive: true, force: true }) };
+}
+
+/** What `status` with `--json` prints. Wine cannot list keys while another test removes one. */
+export async function statusInJson(
+  status: () => Promise<{ readonly stdout: string }>,
+): Promise<Json> {
+  for (;;) {
+    const json = JSON.parse((await status()).stdout);
+    if (!isWine || json.keychainError === undefined) return json;
   }
 }
 

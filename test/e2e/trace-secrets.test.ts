@@ -5,11 +5,11 @@ import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-
 import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { type Json, runToEnd, startProxy } from './running-proxy.ts';
-import { missingForSecretService, startSecretService } from './secret-service.ts';
+import { missingForKeychain, startKeychain } from './secret-service.ts';
 import { watchSecrets } from './secret-watch.ts';
 import { startBrowser } from './test-browser.ts';
 
-const missing = await missingForSecretService();
+const missing = await missingForKeychain();
 
 const linesOf = (file: string): Json[] =>
   readFileSync(file, 'utf8')
@@ -43,7 +43,7 @@ it('a trace of a session with a sign-in has the sign-in, and no token, code, ver
 it.skipIf(missing !== undefined)(
   `a trace has no key of the keychain${missing ? ` (skipped: no ${missing})` : ''}`,
   async () => {
-    const service = await startSecretService();
+    const service = await startKeychain();
     onTestFinished(() => service.stop());
     const gateway = await startKeyedGateway();
     const watch = watchSecrets();

