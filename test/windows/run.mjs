@@ -85,7 +85,7 @@ function copyProject() {
   writeFileSync(installed, '');
 }
 
-/** Shows what is written to a file until the process ends or Wine does; returns all of it. */
+/** Shows what is written to a file until the process ends, or Wine's server does; returns all of it. */
 async function follow(file, child) {
   const fd = openSync(file, 'r');
   const buffer = Buffer.alloc(64 * 1024);
@@ -96,24 +96,45 @@ async function follow(file, child) {
       process.stdout.write(buffer.subarray(0, bytes));
       text += buffer.toString('utf8', 0, bytes);
     }
-    if (text.includes('wineserver crashed')) endWine();
   };
   const reading = setInterval(read, 500);
+  let hadServer = false;
+  const watching = setInterval(() => {
+    const hasServer = processesOfWine().some(({ name }) => name.startsWith('wineserver'));
+    // Programs that are left would wait for it for ever.
+    if (hadServer && !hasServer) endWine();
+    hadServer = hasServer;
+  }, 5_000);
   const late = setTimeout(endWine, LONGEST_RUN_MS);
   await once(child, 'exit');
   clearInterval(reading);
+  clearInterval(watching);
   clearTimeout(late);
   read();
   closeSync(fd);
   return text;
 }
 
-/** Ends all that runs in Wine, also where its own server has gone. */
-function endWine() {
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+/** What runs in Wine: its own processes too. */
+function processesOfWine() {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids.flatMap((pid) => {
     try {
       const variables = readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
-      if (variables.includes(`WINEPREFIX=${prefix}`)) process.kill(Number(pid), 'SIGKILL');
+      if (!variables.includes(`WINEPREFIX=${prefix}`)) return [];
+      return [{ pid: Number(pid), name: readFileSync(`/proc/${pid}/comm`, 'utf8').trim() }];
+    } catch {
+      // It has ended, or is not this user's.
+      return [];
+    }
+  });
+}
+
+/** Ends all that runs in Wine, also where its own server has gone. */
+function endWine() {
+  for (const { pid } of processesOfWine()) {
+    try {
+      process.kill(pid, 'SIGKILL');
     } catch {
       // It has ended.
     }

@@ -1,6 +1,6 @@
 import { relative } from 'node:path';
 import { beforeEach, type RunnerTask } from 'vitest';
-import { whySkipped } from './skipped.ts';
+import { whySkipped } from './skipped.mts';
 
 function fullName({ name, suite }: Pick<RunnerTask, 'name' | 'suite'>): string {
   return suite === undefined ? name : `${fullName(suite)} > ${name}`;

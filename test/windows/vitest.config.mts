@@ -2,7 +2,7 @@ import { relative } from 'node:path';
 import { defineConfig, mergeConfig } from 'vitest/config';
 import type { TestModule } from 'vitest/node';
 import base from '../../vitest.config.mts';
-import { whySkipped } from './skipped.ts';
+import { whySkipped } from './skipped.mts';
 
 /** Lists how many tests of each file were not run, and why, as skipped.json says it. */
 const listSkipped = {
