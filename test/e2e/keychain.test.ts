@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { ownCommand } from '../../src/terminal/own-command.ts';
+import { isWine } from '../environment.ts';
 import { startTether } from '../tethered-process.ts';
 import { newKey, startKeyedGateway } from './keyed-gateway.ts';
 import { answer, sendJson, startGateway } from './loopback-gateway.ts';
@@ -26,15 +27,21 @@ import {
   startProxy,
 } from './running-proxy.ts';
 import {
+  type Keychain,
+  missingForKeychain,
   missingForSecretService,
   type SecretService,
+  startKeychain,
   startSecretService,
+  statusInJson,
 } from './secret-service.ts';
 import { startOnTerminal } from './terminal.ts';
 
 const missing = await missingForSecretService();
 const withKeyring = describe.skipIf(missing !== undefined);
 const skipped = missing === undefined ? '' : ` (skipped: ${missing} is not here)`;
+const noKeychain = await missingForKeychain();
+const notHere = noKeychain === undefined ? '' : ` (skipped: ${noKeychain} is not here)`;
 
 const NO_ENV_KEY = { MCP_LATCHKEY_API_KEY: '' };
 
@@ -46,10 +53,10 @@ async function untilAnswered(proxy: RunningProxy, fits: (reply: Json) => boolean
   }
 }
 
-withKeyring(`with a Secret Service${skipped}`, () => {
-  let service: SecretService;
+describe.skipIf(noKeychain !== undefined)(`with a keychain${notHere}`, () => {
+  let service: Keychain & Partial<SecretService>;
   beforeAll(async () => {
-    service = await startSecretService();
+    service = await startKeychain();
   });
   afterAll(() => service.stop());
 
@@ -63,7 +70,11 @@ withKeyring(`with a Secret Service${skipped}`, () => {
         file,
         "process.execPath = '/bin/false'; Object.defineProperty(process.versions, 'electron', { value: '39.0.0' });",
       );
-      return { ...service.env, ...NO_ENV_KEY, NODE_OPTIONS: `--require "${file}"` };
+      return {
+        ...service.env,
+        ...NO_ENV_KEY,
+        NODE_OPTIONS: `--require "${file.replaceAll('\\', '/')}"`,
+      };
     };
 
     it('finds the key', async () => {
@@ -77,10 +88,10 @@ withKeyring(`with a Secret Service${skipped}`, () => {
       expect(await proxy.end()).toBe(0);
     });
 
-    it('ends although the keychain does not answer', async () => {
+    it.skipIf(missing !== undefined)('ends although the keychain does not answer', async () => {
       const gateway = await startKeyedGateway();
-      service.hang();
-      onTestFinished(() => service.resume());
+      service.hang?.();
+      onTestFinished(() => service.resume?.());
       const proxy = startProxy(gateway.url, { env: inElectron() });
       proxy.send({ jsonrpc: '2.0', id: 1, method: 'tools/list' });
       await proxy.until(() => proxy.stderr.includes(' for http'));
@@ -207,8 +218,8 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     gateway.accepted.add(own).add(work);
     await runToEnd(['login', gateway.url], own, service.env);
     await runToEnd(['login', gateway.url, '--account', 'work #2'], work, service.env);
-    const status = await runToEnd(['status', gateway.url, '--json'], '', service.env);
-    expect(JSON.parse(status.stdout)).toMatchObject({
+    const status = () => runToEnd(['status', gateway.url, '--json'], '', service.env);
+    expect(await statusInJson(status)).toMatchObject({
       stored: [
         { gateway: gateway.url, account: 'default', tail: 'cret' },
         { gateway: gateway.url, account: 'work #2', tail: 'cret' },
@@ -280,7 +291,7 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     const env = { ...service.env, ...NO_ENV_KEY };
     for (const [args, options] of [
       [[], ''],
-      [['--account', 'work #2'], " --account 'work #2'"],
+      [['--account', 'work #2'], ` --account ${isWine ? '"work #2"' : "'work #2'"}`],
       [['--account', 'home'], ' --account home'],
       [['--key-header', 'x-key'], ' --key-header x-key'],
     ] as const) {
@@ -307,17 +318,17 @@ withKeyring(`with a Secret Service${skipped}`, () => {
     expect(status.stdout).toContain('the environment variable MCP_LATCHKEY_API_KEY');
     expect(status.stdout).toContain('The key in the keychain is not used');
 
-    service.hang();
+    service.hang?.();
     try {
       const proxy = startProxy(gateway.url, { env });
       expect(await proxy.request(1, 'tools/list')).toHaveProperty('result');
       expect(gateway.authorizations().at(-1)).toBe(`Bearer ${inEnvironment}`);
     } finally {
-      service.resume();
+      service.resume?.();
     }
   });
 
-  it('shows no key to other programs while it is tried', async () => {
+  it.skipIf(missing !== undefined)('shows no key to other programs while it is tried', async () => {
     const key = newKey();
     const commandLines: string[] = [];
     const gateway = await startGateway((received, response) => {

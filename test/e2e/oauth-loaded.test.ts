@@ -5,11 +5,11 @@ import type { AuthorizationServer } from '../../src/sandbox/oauth/authorization-
 import { type Sandbox, startSandbox } from '../../src/sandbox/sandbox.ts';
 import { answer, startGateway } from './loopback-gateway.ts';
 import { secret } from './running-proxy.ts';
-import { missingForSecretService, startSecretService } from './secret-service.ts';
+import { missingForKeychain, startKeychain } from './secret-service.ts';
 import { type SecretWatch, watchSecrets } from './secret-watch.ts';
 import { startBrowser } from './test-browser.ts';
 
-const missing = await missingForSecretService();
+const missing = await missingForKeychain();
 
 /** Records each program that starts, and the files that it runs, required or compiled from memory. */
 const RECORD = `
@@ -73,7 +73,7 @@ it('runs it where the gateway requires a sign-in', async () => {
 
 describe.skipIf(missing !== undefined)('with a stored sign-in', () => {
   it('only reads it, and asks the keychain once for that and an API key', async () => {
-    const service = await startSecretService();
+    const service = await startKeychain();
     onTestFinished(() => service.stop());
     const watch = watchSecrets();
     const sandbox = (await startSandbox({ oauth: {} })) as Sandbox & { oauth: AuthorizationServer };

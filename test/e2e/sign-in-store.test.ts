@@ -6,12 +6,15 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished }
 import { bundleScript, runScript } from '../child-script.ts';
 import { runToEnd } from './running-proxy.ts';
 import {
+  type Keychain,
+  missingForKeychain,
   missingForSecretService,
-  type SecretService,
+  startKeychain,
   startSecretService,
 } from './secret-service.ts';
 
-const missing = await missingForSecretService();
+const missing = await missingForKeychain();
+const noService = await missingForSecretService();
 
 const SCRIPT = `
   import { openSignInStore } from './src/auth/oauth/sign-in-store.ts';
@@ -34,11 +37,11 @@ const SCRIPT = `
 `;
 
 describe.skipIf(missing !== undefined)(
-  `sign-ins with a Secret Service${missing === undefined ? '' : ` (skipped: ${missing} is not here)`}`,
+  `sign-ins with a keychain${missing === undefined ? '' : ` (skipped: ${missing} is not here)`}`,
   () => {
-    let service: SecretService;
+    let service: Keychain;
     beforeAll(async () => {
-      service = await startSecretService();
+      service = await startKeychain();
     });
     afterAll(() => service.stop());
 
@@ -91,29 +94,37 @@ describe.skipIf(missing !== undefined)(
       expect(stdout).not.toContain('token-store-key');
     });
 
-    it('are kept in memory where there is no keychain, and say so', async () => {
-      const script = await bundleScript(SCRIPT);
-      const env = { DBUS_SESSION_BUS_ADDRESS: '', DISPLAY: '', XDG_RUNTIME_DIR: data };
-      const { stored, found } = await run(script, ['default', 'secret'], env);
-      expect(stored).toEqual({
-        isLasting: false,
-        words:
-          'the keychain needs a D-Bus session. Without a keychain, use --store-key-command or --store-key-file',
-      });
-      expect(found).toHaveProperty('signIn.tokens.accessToken', 'secret');
-      expect(await run(script, ['default'], env)).toEqual({ found: { kind: 'none' } });
-    });
+    it.skipIf(noService !== undefined)(
+      'are kept in memory where there is no keychain, and say so',
+      async () => {
+        const script = await bundleScript(SCRIPT);
+        const env = { DBUS_SESSION_BUS_ADDRESS: '', DISPLAY: '', XDG_RUNTIME_DIR: data };
+        const { stored, found } = await run(script, ['default', 'secret'], env);
+        expect(stored).toEqual({
+          isLasting: false,
+          words:
+            'the keychain needs a D-Bus session. Without a keychain, use --store-key-command or --store-key-file',
+        });
+        expect(found).toHaveProperty('signIn.tokens.accessToken', 'secret');
+        expect(await run(script, ['default'], env)).toEqual({ found: { kind: 'none' } });
+      },
+    );
 
-    it('count as not signed in while the keyring is locked', async () => {
-      const script = await bundleScript(SCRIPT);
-      await run(script, ['default', 'secret']);
-      await service.lock();
-      expect(await run(script, ['default'])).toMatchObject({
-        found: { kind: 'unreadable', words: expect.stringContaining('the keychain is locked') },
-      });
-      expect(await run(script, ['other', 'secret'])).toMatchObject({
-        stored: { isLasting: false, words: expect.stringContaining('the keychain is locked') },
-      });
-    });
+    it.skipIf(noService !== undefined)(
+      'count as not signed in while the keyring is locked',
+      async () => {
+        const script = await bundleScript(SCRIPT);
+        const locked = await startSecretService();
+        onTestFinished(() => locked.stop());
+        await run(script, ['default', 'secret'], locked.env);
+        await locked.lock();
+        expect(await run(script, ['default'], locked.env)).toMatchObject({
+          found: { kind: 'unreadable', words: expect.stringContaining('the keychain is locked') },
+        });
+        expect(await run(script, ['other', 'secret'], locked.env)).toMatchObject({
+          stored: { isLasting: false, words: expect.stringContaining('the keychain is locked') },
+        });
+      },
+    );
   },
 );

@@ -19,7 +19,7 @@ export interface Terminal {
  * Windows, which has no such shell.
  */
 export function startOnTerminal(command: string, env: Record<string, string>): Terminal {
-  if (process.platform === 'win32') getCurrentTest()?.context.skip('there is no POSIX shell');
+  if (process.platform === 'win32') getCurrentTest()?.context.skip('types into a POSIX shell');
   const child = spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
     env: { PATH: process.env.PATH, TERM: 'xterm', ...env },
     stdio: ['pipe', 'pipe', 'inherit'],

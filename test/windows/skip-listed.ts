@@ -1,6 +1,6 @@
 import { relative } from 'node:path';
 import { beforeEach, type RunnerTask } from 'vitest';
-import { whySkipped } from './skipped.mts';
+import { whyNotRun } from './skipped.mts';
 
 function fullName({ name, suite }: Pick<RunnerTask, 'name' | 'suite'>): string {
   return suite === undefined ? name : `${fullName(suite)} > ${name}`;
@@ -8,6 +8,6 @@ function fullName({ name, suite }: Pick<RunnerTask, 'name' | 'suite'>): string {
 
 beforeEach(({ task, skip }) => {
   const file = relative(process.cwd(), task.file.filepath).replaceAll('\\', '/');
-  const why = whySkipped(file, fullName(task));
+  const why = whyNotRun(file, fullName(task));
   if (why !== undefined) skip(why);
 });

@@ -12,8 +12,8 @@ const listSkipped = {
       const file = relative('.', moduleId).replaceAll('\\', '/');
       const reasons = new Map<string, number>();
       for (const test of children.allTests('skipped')) {
-        const why =
-          whySkipped(file, test.fullName) ?? `no reason in skipped.json: ${test.fullName}`;
+        const result = test.result();
+        const why = (result.state === 'skipped' && result.note) || whySkipped(file);
         reasons.set(why, (reasons.get(why) ?? 0) + 1);
       }
       for (const [why, count] of reasons) console.log(`  ${file}: ${count}, ${why}`);
