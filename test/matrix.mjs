@@ -1,6 +1,6 @@
-// Runs the whole suite on every Node.js that is supported: `npm run test:matrix`, or some of
-// them: `npm run test:matrix -- 22 26`. Linux x64 only, since that is what the registry's binaries
-// are fetched for. dist/ must not be built again meanwhile.
+// Runs the whole suite on every Node.js that is supported, on Linux and then under Wine:
+// `npm run test:matrix`, or some of them: `npm run test:matrix -- 22 26`. Linux x64 only, since that is
+// what the registry's binaries are fetched for. dist/ must not be built again meanwhile.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,12 +14,10 @@ if (unknown.length > 0) throw new Error(`${unknown} is none of ${SUPPORTED.join(
 const versions = wanted.length > 0 ? wanted : SUPPORTED;
 
 /** Runs the tests, shows what they say, and gives the line at their end that counts them. */
-async function test(node) {
-  const path = [dirname(node), process.env.PATH].join(delimiter);
-  const child = spawn(node, ['node_modules/vitest/vitest.mjs', 'run'], {
+async function test(node, script, env) {
+  const child = spawn(node, script, {
     cwd: join(import.meta.dirname, '..'),
-    // What the tests start by name is this Node.js as well.
-    env: { ...process.env, PATH: path },
+    env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let tail = '';
@@ -45,7 +43,17 @@ try {
     const node = join(folder, 'node_modules', `node${version}`, 'bin', 'node');
     const exact = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim();
     console.log(`\n— Node.js ${exact}`);
-    results.push({ node: exact, ...(await test(node)) });
+    // What the tests start by name is this Node.js as well.
+    const env = { PATH: [dirname(node), process.env.PATH].join(delimiter) };
+    const script = ['node_modules/vitest/vitest.mjs', 'run'];
+    results.push({ node: exact, ...(await test(node, script, env)) });
+  }
+  for (const version of versions) {
+    const [major] = version.split('.');
+    console.log(`\n— Node.js ${major} for Windows`);
+    const script = ['test/windows/run.mjs'];
+    const result = await test(process.execPath, script, { WINDOWS_NODE: major });
+    results.push({ node: `${major} for Windows`, ...result });
   }
   console.table(results);
   if (results.some(({ passed }) => !passed)) process.exitCode = 1;
