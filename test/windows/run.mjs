@@ -30,6 +30,7 @@ const E2E_IN_CI = [
   'install',
   'key-sources',
   'life-and-death',
+  'policy',
 ];
 
 const root = join(import.meta.dirname, '..', '..');
