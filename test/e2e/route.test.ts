@@ -99,7 +99,7 @@ describe('TLS', () => {
     expect(message).toMatch(/does not use TLS on this port\. .*http:\/\//);
   });
 
-  it('shows a client certificate where one is wanted', async () => {
+  it('shows a client certificate where one is required', async () => {
     const { key, cert } = authority.issue('DNS:localhost,IP:127.0.0.1');
     const ca = authority.issue('DNS:client.test', { subject: 'client.test' });
     const trust = (await import('node:fs')).readFileSync(authority.certFile);
