@@ -44,7 +44,7 @@ const isCi = process.argv[2] === '--ci';
 const project = join(folder, 'project');
 const prefix = join(folder, 'prefix');
 
-/** It takes five minutes in CI, and most of an hour as a whole, on two cores that do nothing else. */
+/** It takes five minutes in CI, and half an hour as a whole, on two cores that do nothing else. */
 const LONGEST_RUN_MS = (isCi ? 25 : 90) * 60_000;
 const npm = (...args) =>
   execFileSync('npm', [...args, '--silent', '--no-audit', '--no-fund', '--ignore-scripts'], {
