@@ -39,8 +39,11 @@ export const dataIn = (home: string): string => dataFolder(process.platform, {},
 /** Where `install` keeps copies of the program, in a home of a test's own. */
 export const copiesIn = (home: string): string => join(dataIn(home), 'mcp-latchkey', 'versions');
 
-/** Whether this is Wine (test/windows/set-up.sh), whose keychain has no keys of a person. */
-export const isWine = process.platform === 'win32' && existsSync('Z:\\managed');
+/** Under Wine, the folder of temporary files where none can be changed (test/windows/set-up.sh). */
+export const MANAGED = 'Z:\\managed';
+
+/** Whether this is Wine, whose keychain has no keys of a person. */
+export const isWine = process.platform === 'win32' && existsSync(MANAGED);
 
 /** Whether links can be made: Wine has none. */
 export const hasLinks = process.platform !== 'win32';

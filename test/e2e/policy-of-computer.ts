@@ -11,18 +11,16 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { onTestFinished } from 'vitest';
+import { isWine, MANAGED } from '../environment.ts';
 
 const isWindows = process.platform === 'win32';
-
-/** Under Wine, the folder of temporary files where none can be changed (test/windows/set-up.sh). */
-const MANAGED = 'Z:\\managed';
 
 /**
  * Whether a program can have a policy that no other program has. On Linux its /etc is replaced, in a
  * mount namespace, for which these tests need root. On Windows, ProgramData leads to its second place.
  */
 export const hasOwnPolicy = (() => {
-  if (isWindows) return existsSync(MANAGED);
+  if (isWindows) return isWine;
   try {
     execFileSync('unshare', ['-m', 'mount', '--bind', '/etc', '/etc'], { stdio: 'ignore' });
     return process.geteuid?.() === 0;

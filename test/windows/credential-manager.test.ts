@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { answer, startGateway } from '../e2e/loopback-gateway.ts';
 import { expectNoSecret, program, runToEnd, secret, startProxy } from '../e2e/running-proxy.ts';
+import { statusInJson } from '../e2e/secret-service.ts';
 
 describe.skipIf(process.platform !== 'win32')('Credential Manager', () => {
   it.each([
@@ -20,12 +21,7 @@ describe.skipIf(process.platform !== 'win32')('Credential Manager', () => {
     const run = (...args: string[]) => runToEnd([...args], `${key}\n`, {});
     const own = [gateway.url, '--account', account];
     expect(await run('login', ...own, '--no-verify')).toMatchObject({ code: 0 });
-    // Wine cannot list keys while another test removes one.
-    const listed = async () => {
-      let { stdout } = await run('status', '--json');
-      while (stdout.includes('"keychainError"')) ({ stdout } = await run('status', '--json'));
-      return stdout;
-    };
+    const listed = async () => JSON.stringify(await statusInJson(() => run('status', '--json')));
     expect(await listed()).toContain(JSON.stringify(account));
     const proxy = startProxy(gateway.url, {
       args: ['--account', account],
